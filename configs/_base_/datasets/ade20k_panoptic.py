@@ -1,0 +1,54 @@
+data_root = 'data/ADEChallengeData2016/'
+metainfo = 'ade20k'
+crop = 512
+# 0.5 to 2 times the crop in steps of 0.1
+short_edges = [int(x * 0.1 * crop) for x in range(5, 21)]
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadPanopticMap'),
+    dict(type='ResizeShortEdge', short_edges=short_edges, max_size=4 * crop),
+    dict(type='RandomCrop', crop_size=(crop, crop), allow_negative_crop=True),
+    dict(type='mmseg.PhotoMetricDistortion'),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='Pad', size=(crop, crop), pad_val=dict(img=(128, 128, 128), seg=0)),
+    dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
+    dict(type='PackPanopticInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeShortEdge', short_edges=[crop], max_size=4 * crop),
+    dict(type='LoadPanopticMap'),  # after resizing: the answer is compared at the photo's size
+    dict(type='PackPanopticInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        type='PanopticDataset',
+        metainfo=metainfo,
+        data_root=data_root,
+        ann_file='ade20k_panoptic_train.json',
+        data_prefix=dict(img='images/training/', seg='ade20k_panoptic_train/'),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='PanopticDataset',
+        metainfo=metainfo,
+        data_root=data_root,
+        ann_file='ade20k_panoptic_val.json',
+        data_prefix=dict(img='images/validation/', seg='ade20k_panoptic_val/'),
+        pipeline=test_pipeline,
+        test_mode=True,
+    ),
+)
+test_dataloader = val_dataloader

@@ -1,0 +1,42 @@
+default_scope = 'mmdet'
+custom_imports = dict(imports=['oneformer'], allow_failed_imports=False)
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(
+        type='CheckpointHook',
+        by_epoch=False,
+        interval=5000,
+        max_keep_ckpts=3,
+        save_best='panoptic/PQ',
+        rule='greater',
+    ),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='DetVisualizationHook'),
+)
+log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
+log_level = 'INFO'
+
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(type='OneFormerVisualizer', vis_backends=vis_backends, name='visualizer')
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+model_wrapper_cfg = dict(type='OneFormerDistributedDataParallel', broadcast_buffers=False)
+load_from = None
+resume = False
+
+# one pass over the photos answers all tasks, each under its own task token
+val_evaluator = [
+    dict(type='PanopticQuality'),
+    dict(type='InstanceAP'),
+    dict(type='SemanticIoU'),
+]
+test_evaluator = val_evaluator
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')

@@ -1,0 +1,11 @@
+"""OneFormer for OpenMMLab: one transformer for panoptic, instance and semantic segmentation.
+
+Importing the package registers everything in mmdet's registries, so a config needs one line:
+``custom_imports = dict(imports=['oneformer'], allow_failed_imports=False)``.
+"""
+
+# isort: off
+from . import compat  # noqa: F401  first: it makes mmdet importable everywhere
+from . import datasets, engine, evaluation, models, visualization  # noqa: F401
+
+__version__ = '0.1.0'

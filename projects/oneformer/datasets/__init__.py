@@ -1,0 +1,16 @@
+from .geometry import LargeScaleJitter, ResizeShortEdge
+from .loading import LoadPanopticMap
+from .packing import PackPanopticInputs
+from .panoptic import PanopticDataset
+from .task_sampling import SampleTask, derive_targets, target_texts
+
+__all__ = [
+    'LargeScaleJitter',
+    'LoadPanopticMap',
+    'PackPanopticInputs',
+    'PanopticDataset',
+    'ResizeShortEdge',
+    'SampleTask',
+    'derive_targets',
+    'target_texts',
+]

@@ -1,0 +1,104 @@
+"""Class names, things and colours of the benchmarks, in the label order of the original.
+
+The label order is part of every checkpoint. ADE20K's natural order interleaves things and stuff, so
+nothing in this project may compare a label with the number of things.
+"""
+
+from collections.abc import Mapping
+
+from mmdet.datasets import CocoPanopticDataset
+from mmdet.datasets.ade20k import ADE20KPanopticDataset
+
+# fmt: off
+_ADE20K_CLASSES = (
+    'wall', 'building', 'sky', 'floor', 'tree', 'ceiling', 'road, route', 'bed', 'window ',
+    'grass', 'cabinet', 'sidewalk, pavement', 'person', 'earth, ground', 'door', 'table',
+    'mountain, mount', 'plant', 'curtain', 'chair', 'car', 'water', 'painting, picture', 'sofa',
+    'shelf', 'house', 'sea', 'mirror', 'rug', 'field', 'armchair', 'seat', 'fence', 'desk',
+    'rock, stone', 'wardrobe, closet, press', 'lamp', 'tub', 'rail', 'cushion',
+    'base, pedestal, stand', 'box', 'column, pillar', 'signboard, sign',
+    'chest of drawers, chest, bureau, dresser', 'counter', 'sand', 'sink', 'skyscraper',
+    'fireplace', 'refrigerator, icebox', 'grandstand, covered stand', 'path', 'stairs',
+    'runway', 'case, display case, showcase, vitrine',
+    'pool table, billiard table, snooker table', 'pillow', 'screen door, screen',
+    'stairway, staircase', 'river', 'bridge, span', 'bookcase', 'blind, screen', 'coffee table',
+    'toilet, can, commode, crapper, pot, potty, stool, throne', 'flower', 'book', 'hill',
+    'bench', 'countertop', 'stove', 'palm, palm tree', 'kitchen island', 'computer',
+    'swivel chair', 'boat', 'bar', 'arcade machine', 'hovel, hut, hutch, shack, shanty', 'bus',
+    'towel', 'light', 'truck', 'tower', 'chandelier', 'awning, sunshade, sunblind',
+    'street lamp', 'booth', 'tv', 'plane', 'dirt track', 'clothes', 'pole',
+    'land, ground, soil', 'bannister, banister, balustrade, balusters, handrail',
+    'escalator, moving staircase, moving stairway', 'ottoman, pouf, pouffe, puff, hassock',
+    'bottle', 'buffet, counter, sideboard', 'poster, posting, placard, notice, bill, card',
+    'stage', 'van', 'ship', 'fountain',
+    'conveyer belt, conveyor belt, conveyer, conveyor, transporter', 'canopy',
+    'washer, automatic washer, washing machine', 'plaything, toy', 'pool', 'stool',
+    'barrel, cask', 'basket, handbasket', 'falls', 'tent', 'bag', 'minibike, motorbike',
+    'cradle', 'oven', 'ball', 'food, solid food', 'step, stair', 'tank, storage tank',
+    'trade name', 'microwave', 'pot', 'animal', 'bicycle', 'lake', 'dishwasher', 'screen',
+    'blanket, cover', 'sculpture', 'hood, exhaust hood', 'sconce', 'vase', 'traffic light',
+    'tray', 'trash can', 'fan', 'pier', 'crt screen', 'plate', 'monitor', 'bulletin board',
+    'shower', 'radiator', 'glass, drinking glass', 'clock', 'flag',
+)
+
+_ADE20K_STUFF = {
+    'wall', 'building', 'sky', 'floor', 'tree', 'ceiling', 'road, route', 'grass',
+    'sidewalk, pavement', 'earth, ground', 'mountain, mount', 'plant', 'water', 'house', 'sea',
+    'rug', 'field', 'rock, stone', 'base, pedestal, stand', 'sand', 'skyscraper',
+    'grandstand, covered stand', 'path', 'runway', 'stairway, staircase', 'river',
+    'bridge, span', 'blind, screen', 'hill', 'bar', 'hovel, hut, hutch, shack, shanty', 'tower',
+    'dirt track', 'land, ground, soil', 'escalator, moving staircase, moving stairway',
+    'buffet, counter, sideboard', 'poster, posting, placard, notice, bill, card', 'stage',
+    'conveyer belt, conveyor belt, conveyer, conveyor, transporter', 'canopy', 'pool', 'falls',
+    'tent', 'cradle', 'tank, storage tank', 'lake', 'blanket, cover', 'pier', 'crt screen',
+    'shower',
+}
+# fmt: on
+
+BENCHMARKS = dict(
+    ade20k=dict(
+        classes=_ADE20K_CLASSES,
+        thing_classes=tuple(name for name in _ADE20K_CLASSES if name not in _ADE20K_STUFF),
+        # mmdet lists its classes things first, but these colours in the order above
+        palette=ADE20KPanopticDataset.METAINFO['palette'],
+        aliases=dict(airplane='plane'),  # the name that mmdet's converter writes
+    ),
+    coco=dict(
+        classes=CocoPanopticDataset.METAINFO['classes'],
+        thing_classes=CocoPanopticDataset.METAINFO['thing_classes'],
+        palette=CocoPanopticDataset.METAINFO['palette'],
+    ),
+)
+
+
+def resolve_metainfo(metainfo: Mapping | str) -> dict:
+    """Look up a benchmark by name, or check a data set's own classes.
+
+    Args:
+        metainfo: ``'ade20k'``, ``'coco'``, or a mapping with ``classes`` and ``thing_classes``.
+
+    Returns:
+        A dict with at least ``classes`` and ``thing_classes``, both tuples of names.
+
+    Raises:
+        ValueError: For an unknown benchmark, a missing key, a class listed twice, or a thing that is
+            no class.
+    """
+    if isinstance(metainfo, str):
+        if metainfo not in BENCHMARKS:
+            raise ValueError(
+                f'unknown benchmark {metainfo!r}: choose one of {", ".join(BENCHMARKS)}, or give '
+                'metainfo as dict(classes=(...), thing_classes=(...))'
+            )
+        metainfo = BENCHMARKS[metainfo]
+    missing = {'classes', 'thing_classes'} - set(metainfo)
+    if missing:
+        raise ValueError(f'metainfo lacks {sorted(missing)}: it must name all classes and the things')
+    classes, things = tuple(metainfo['classes']), tuple(metainfo['thing_classes'])
+    repeated = sorted({name for name in classes if classes.count(name) > 1})
+    if repeated:
+        raise ValueError(f'metainfo.classes lists names twice: {repeated}')
+    strangers = [name for name in things if name not in classes]
+    if strangers:
+        raise ValueError(f'metainfo.thing_classes has names that are no class: {strangers}')
+    return {**metainfo, 'classes': classes, 'thing_classes': things}

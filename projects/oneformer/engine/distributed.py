@@ -1,0 +1,43 @@
+"""Several processes without a GPU, which mmengine cannot start."""
+
+import datetime
+import os
+
+import torch
+import torch.distributed as dist
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import MODEL_WRAPPERS
+
+
+def init_cpu_processes(launcher: str, timeout: int = 1800) -> None:
+    """Join the other processes by gloo if there is no GPU; mmengine's Runner then keeps that.
+
+    Does nothing with ``launcher='none'`` or with a GPU, where the Runner joins by nccl.
+
+    Args:
+        launcher: As of ``tools/train.py``. ``pytorch`` and ``slurm`` set the same variables, the
+            latter under its own names.
+        timeout: Seconds after which waiting for a lost process fails.
+    """
+    if launcher == 'none' or torch.cuda.is_available() or dist.is_initialized():
+        return
+    if launcher == 'slurm':
+        for ours, theirs in (
+            ('RANK', 'SLURM_PROCID'),
+            ('LOCAL_RANK', 'SLURM_LOCALID'),
+            ('WORLD_SIZE', 'SLURM_NTASKS'),
+        ):
+            os.environ[ours] = os.environ[theirs]
+        os.environ.setdefault('MASTER_ADDR', os.environ['SLURM_LAUNCH_NODE_IPADDR'])
+        os.environ.setdefault('MASTER_PORT', '29500')
+    dist.init_process_group('gloo', timeout=datetime.timedelta(seconds=timeout))
+
+
+@MODEL_WRAPPERS.register_module()
+class OneFormerDistributedDataParallel(MMDistributedDataParallel):
+    """mmengine's wrapper, also for modules on a CPU."""
+
+    def __init__(self, module, device_ids: list[int] | None = None, **kwargs) -> None:
+        if not torch.cuda.is_available():
+            device_ids = None
+        super().__init__(module, device_ids=device_ids, **kwargs)

@@ -1,0 +1,17 @@
+from .contrastive_loss import QueryTextContrastiveLoss
+from .criterion import SetCriterion
+from .efficientnet_lite import EfficientNetLite0
+from .oneformer import OneFormer
+from .oneformer_head import OneFormerHead
+from .pixel_decoder import OneFormerPixelDecoder
+from .text_mapper import TextMapper
+
+__all__ = [
+    'EfficientNetLite0',
+    'OneFormer',
+    'OneFormerHead',
+    'OneFormerPixelDecoder',
+    'QueryTextContrastiveLoss',
+    'SetCriterion',
+    'TextMapper',
+]

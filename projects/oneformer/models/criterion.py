@@ -1,0 +1,288 @@
+"""Sec. 3.5: bipartite matching, and the class, mask and dice losses of every decoder output.
+
+Only the logits that a loss reads are computed: matching samples the mask *features* at its points,
+and full-resolution masks exist for matched queries alone. The product over channels and bilinear
+sampling commute, so the values are those of sampled masks.
+
+Shapes: L decoder outputs, B images, Q queries, C channels, K classes, N targets of an image,
+P points, h x w the 1/4-resolution grid, H x W the padded input.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from mmcv.ops import point_sample
+from mmdet.registry import MODELS
+from mmengine.dist import all_reduce, get_world_size
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from .points import uniform_points
+
+
+@dataclass
+class Targets:
+    """What one image should be answered with.
+
+    Attributes:
+        labels: Classes of shape (N,), N may be zero.
+        masks: Bool of shape (N, H, W).
+        img_id: Identifies the image to ``SetCriterion.sample_points``.
+    """
+
+    labels: Tensor
+    masks: Tensor
+    img_id: int | str
+
+
+def mask_costs(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairwise costs of masks known at points.
+
+    Args:
+        logits: Of shape (..., Q, P).
+        targets: In [0, 1], of shape (..., N, P).
+
+    Returns:
+        Binary cross entropy (mean over points) and dice cost (smoothed by 1), both (..., Q, N).
+    """
+    # BCE(x, t) = softplus(x) - x t, so that one product over the points is enough
+    cross_entropy = F.softplus(logits).sum(-1, keepdim=True) - logits @ targets.mT
+    probabilities = logits.sigmoid()
+    overlap = probabilities @ targets.mT
+    total = probabilities.sum(-1)[..., :, None] + targets.sum(-1)[..., None, :]
+    return cross_entropy / logits.shape[-1], 1 - (2 * overlap + 1) / (total + 1)
+
+
+def point_losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses of matched masks known at points.
+
+    Args:
+        logits: Of shape (..., P).
+        targets: In [0, 1], of the same shape.
+
+    Returns:
+        Binary cross entropy (mean over points) and dice loss (smoothed by 1), both of shape (...).
+    """
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction='none').mean(-1)
+    probabilities = logits.sigmoid()
+    overlap = (probabilities * targets).sum(-1)
+    total = probabilities.sum(-1) + targets.sum(-1)
+    return cross_entropy, 1 - (2 * overlap + 1) / (total + 1)
+
+
+def assign(costs: Sequence[Tensor]) -> list[Tensor]:
+    """Solve the assignment of each image and decoder output.
+
+    Args:
+        costs: For each image of shape (L, Q, N).
+
+    Returns:
+        For each image the query of each target, of shape (L, N) and on the device of the costs;
+        -1 for targets left over because there are more targets than queries.
+    """
+    if not costs:
+        return []
+    device, shapes = costs[0].device, [cost.shape for cost in costs]
+    flat = torch.cat([cost.flatten() for cost in costs])
+    # the original ranks undefined costs last by 100; one transfer serves all images and outputs
+    host = torch.nan_to_num(flat, nan=100.0).cpu().split([shape.numel() for shape in shapes])
+    queries = []
+    for cost, (L, _, N) in zip(host, shapes):
+        query_of = torch.full((L, N), -1)
+        for row, matrix in zip(query_of, cost.view(L, -1, N).numpy() if N else ()):
+            query, target = linear_sum_assignment(matrix)
+            row[target] = torch.from_numpy(query)
+        queries.append(query_of)
+    packed = torch.cat([query.flatten() for query in queries]).to(device)
+    return [
+        part.view(query.shape)
+        for part, query in zip(packed.split([query.numel() for query in queries]), queries)
+    ]
+
+
+@MODELS.register_module()
+class SetCriterion(nn.Module):
+    """Losses of a batch, summed over matched pairs of all decoder outputs.
+
+    Two normalisers follow the original up to the number of processes: class weights and mask counts
+    are summed over the *global* batch and clamped once, so that a step does not depend on how a
+    batch is spread over processes (the original normalises the class loss per process).
+
+    Args:
+        num_classes: K.
+        class_weight: Weight of the class loss and of its matching cost.
+        mask_weight: Same for binary cross entropy of masks.
+        dice_weight: Same for dice.
+        no_object_weight: Weight of the class "no object" inside the class loss.
+        num_points: P, points per mask in matching and loss.
+        oversample_ratio: Candidates per point in the loss.
+        importance_sample_ratio: Share of points taken where the mask is most uncertain.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        class_weight: float = 2.0,
+        mask_weight: float = 5.0,
+        dice_weight: float = 5.0,
+        no_object_weight: float = 0.1,
+        num_points: int = 12544,
+        oversample_ratio: float = 3.0,
+        importance_sample_ratio: float = 0.75,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.weights = dict(cls=class_weight, mask=mask_weight, dice=dice_weight)
+        self.num_points = num_points
+        self.num_candidates = int(num_points * oversample_ratio)
+        self.num_uncertain = int(num_points * importance_sample_ratio)
+        self.sample_points = uniform_points
+        per_class = torch.ones(num_classes + 1)
+        per_class[-1] = no_object_weight
+        self.register_buffer('per_class', per_class, persistent=False)
+
+    def forward(
+        self,
+        cls_scores: Tensor,
+        mask_embeds: Tensor,
+        mask_features: Tensor,
+        targets: Sequence[Targets],
+    ) -> dict[str, Tensor]:
+        """Match and compare, in float32.
+
+        Args:
+            cls_scores: Logits of shape (L, B, Q, K + 1).
+            mask_embeds: Of shape (L, B, Q, C).
+            mask_features: Of shape (B, C, h, w).
+            targets: Of the B images.
+
+        Returns:
+            ``loss_cls``, ``loss_mask``, ``loss_dice`` of the last output, and the same with the
+            prefix ``d{i}.`` for the others from ``d0``, the initial queries. The keys never change
+            and each value depends on the network, also without any target.
+        """
+        with torch.autocast(cls_scores.device.type, enabled=False):
+            cls_scores, mask_embeds = cls_scores.float(), mask_embeds.float()
+            mask_features = mask_features.float()
+            queries = self.match(cls_scores, mask_embeds, mask_features, targets)
+            class_sums, weight_sums = self._class_sums(cls_scores, targets, queries)
+            mask_sums, dice_sums = self._mask_sums(mask_embeds, mask_features, targets, queries)
+            num_masks = sum(len(target.labels) for target in targets)
+            totals = torch.cat([weight_sums, weight_sums.new_tensor([num_masks])])
+            all_reduce(totals)
+            # gradients are averaged over processes, so each contributes its share times their number
+            totals = torch.cat([totals[:-1], totals[-1:].clamp(min=1)]) / get_world_size()
+            losses = dict(
+                cls=self.weights['cls'] * class_sums / totals[:-1],
+                mask=self.weights['mask'] * mask_sums / totals[-1],
+                dice=self.weights['dice'] * dice_sums / totals[-1],
+            )
+        last = len(cls_scores) - 1
+        return {
+            f'{"" if i == last else f"d{i}."}loss_{name}': values[i]
+            for i in (last, *range(last))
+            for name, values in losses.items()
+        }
+
+    @torch.no_grad()
+    def match(
+        self,
+        cls_scores: Tensor,
+        mask_embeds: Tensor,
+        mask_features: Tensor,
+        targets: Sequence[Targets],
+    ) -> list[Tensor]:
+        """Assign a query to each target.
+
+        Arguments are those of ``forward``; points are drawn per image and decoder output.
+
+        Returns:
+            For each image the query of each target, of shape (L, N), see ``assign``.
+        """
+        L, P = len(cls_scores), self.num_points
+        costs = []
+        for b, target in enumerate(targets):
+            N = len(target.labels)
+            if N == 0:
+                costs.append(cls_scores.new_zeros(L, cls_scores.shape[2], 0))
+                continue
+            points = self.sample_points(L, P, cls_scores.device, ('match', target.img_id))
+            points = points.view(1, L * P, 2)
+            features = point_sample(mask_features[b : b + 1], points).unflatten(-1, (L, P))[0]
+            logits = torch.einsum('lqc,clp->lqp', mask_embeds[:, b], features)
+            masks = point_sample(target.masks[None].float(), points).unflatten(-1, (L, P))[0]
+            mask_cost, dice_cost = mask_costs(logits, masks.transpose(0, 1))
+            class_cost = -cls_scores[:, b].softmax(-1)[..., target.labels]  # L Q N
+            costs.append(
+                self.weights['cls'] * class_cost
+                + self.weights['mask'] * mask_cost
+                + self.weights['dice'] * dice_cost
+            )
+        return assign(costs)
+
+    def _class_sums(
+        self, cls_scores: Tensor, targets: Sequence[Targets], queries: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Weighted cross entropy summed over images and queries, and the sum of weights, (L,)."""
+        L, B, Q, K1 = cls_scores.shape
+        # one column more than queries takes the targets that no query got
+        wanted = torch.full((L, B, Q + 1), K1 - 1, device=cls_scores.device)
+        for b, (target, query_of) in enumerate(zip(targets, queries)):
+            slot = query_of.remainder(Q + 1)  # -1 becomes Q
+            wanted[:, b].scatter_(1, slot, target.labels.expand(L, -1))
+        wanted = wanted[..., :Q]
+        losses = F.cross_entropy(
+            cls_scores.flatten(0, 2), wanted.flatten(), self.per_class, reduction='none'
+        )
+        return losses.view(L, -1).sum(1), self.per_class[wanted].flatten(1).sum(1)
+
+    def _mask_sums(
+        self,
+        mask_embeds: Tensor,
+        mask_features: Tensor,
+        targets: Sequence[Targets],
+        queries: Sequence[Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Cross entropy and dice summed over matched pairs, of shape (L,) each."""
+        L = len(mask_embeds)
+        # zero, but part of the graph, for batches without any target
+        mask_sums = dice_sums = mask_embeds.flatten(1).sum(1) * 0 + mask_features.sum() * 0
+        for b, (target, query_of) in enumerate(zip(targets, queries)):
+            N = len(target.labels)
+            if N == 0:
+                continue
+            matched = query_of >= 0  # L N
+            index = query_of.clamp(min=0)[..., None].expand(-1, -1, mask_embeds.shape[-1])
+            embeds = mask_embeds[:, b].gather(1, index)  # L N C
+            logits = torch.einsum('lnc,chw->lnhw', embeds, mask_features[b]).flatten(0, 1)
+            points = self._loss_points(logits[:, None].detach(), target.img_id)  # LN P 2
+            at_points = point_sample(logits[:, None], points).view(L, N, -1)
+            # all outputs sample one copy of the masks
+            per_target = points.view(L, N, -1, 2).transpose(0, 1).flatten(1, 2)  # N LP 2
+            wanted = point_sample(target.masks[:, None].float(), per_target)
+            wanted = wanted.view(N, L, -1).transpose(0, 1)  # L N P
+            cross_entropy, dice = point_losses(at_points, wanted)
+            mask_sums = mask_sums + (cross_entropy * matched).sum(1)
+            dice_sums = dice_sums + (dice * matched).sum(1)
+        return mask_sums, dice_sums
+
+    @torch.no_grad()
+    def _loss_points(self, logits: Tensor, img_id: int | str) -> Tensor:
+        """Points of the losses: of many candidates the most uncertain, and some at random.
+
+        Args:
+            logits: Of shape (M, 1, h, w).
+            img_id: The image's.
+
+        Returns:
+            Of shape (M, P, 2).
+        """
+        M, device = len(logits), logits.device
+        candidates = self.sample_points(M, self.num_candidates, device, ('candidates', img_id))
+        uncertainty = -point_sample(logits, candidates)[:, 0].abs()
+        top = uncertainty.topk(self.num_uncertain, dim=1).indices[..., None].expand(-1, -1, 2)
+        num_random = self.num_points - self.num_uncertain
+        random = self.sample_points(M, num_random, device, ('random', img_id))
+        return torch.cat([candidates.gather(1, top), random], dim=1)

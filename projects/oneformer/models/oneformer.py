@@ -1,0 +1,238 @@
+"""OneFormer (Jain et al., CVPR 2023): the whole picture.
+
+Image features are computed once; each task then gets its own queries and its own answer. In
+training every image has one task, and its queries are also compared with its texts.
+
+Shapes: B images, T task words, Q queries, K classes, H x W the padded input.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from mmdet.evaluation.functional import INSTANCE_OFFSET
+from mmdet.models.detectors import BaseDetector
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample, SampleList
+from mmengine.structures import InstanceData, PixelData
+from torch import Tensor
+
+from ..datasets.metainfo import resolve_metainfo
+from ..tasks import TASKS, check_task
+from . import fusion
+from .criterion import Targets
+from .oneformer_head import mask_logits
+
+
+def batch_targets(data_samples: SampleList) -> list[Targets]:
+    """Expand each sample's target map to masks of the padded input size.
+
+    Args:
+        data_samples: With ``gt_instances.labels`` (N,) and ``gt_panoptic_seg.sem_seg`` (1, h, w),
+            in which value k is target k - 1 and 0 is none.
+    """
+    targets = []
+    for sample in data_samples:
+        labels = sample.gt_instances.labels
+        target_map = sample.gt_panoptic_seg.sem_seg[0]
+        height, width = sample.batch_input_shape
+        target_map = F.pad(
+            target_map, (0, width - target_map.shape[1], 0, height - target_map.shape[0])
+        )
+        index = torch.arange(1, len(labels) + 1, device=labels.device)
+        masks = target_map == index[:, None, None]  # N H W
+        targets.append(Targets(labels, masks, sample.get('img_id')))
+    return targets
+
+
+@MODELS.register_module()
+class OneFormer(BaseDetector):
+    """One model for panoptic, instance and semantic segmentation.
+
+    Args:
+        backbone: Config of a backbone with maps of strides 4, 8, 16, 32.
+        panoptic_head: Config of ``OneFormerHead``; ``num_classes`` is filled in.
+        metainfo: Class names and thing classes, as a dict or as the name of a benchmark, see
+            ``datasets.metainfo``. Number of classes and thing set come from here alone.
+        criterion: Config of ``SetCriterion``; needed for training.
+        text_mapper: Config of ``TextMapper``, or None to build a model for inference only.
+        contrastive_loss: Config of ``QueryTextContrastiveLoss``; needed with ``text_mapper``.
+        neck: Config of an optional neck.
+        test_cfg: ``tasks`` (the answers wanted, all by default), ``object_mask_thr`` and
+            ``iou_thr`` of the panoptic answer, ``max_per_image`` instances, and optionally
+            ``token``: a task word that conditions *every* answer in place of the answer's own.
+        data_preprocessor: Config of the preprocessor.
+        init_cfg: Initialisation.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        panoptic_head: dict,
+        metainfo: dict | str,
+        criterion: dict | None = None,
+        text_mapper: dict | None = None,
+        contrastive_loss: dict | None = None,
+        neck: dict | None = None,
+        test_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        metainfo = resolve_metainfo(metainfo)
+        self.num_classes = len(metainfo['classes'])
+        is_thing = [name in metainfo['thing_classes'] for name in metainfo['classes']]
+        self.register_buffer('is_thing', torch.tensor(is_thing), persistent=False)
+        self.test_cfg = dict(
+            tasks=TASKS, object_mask_thr=0.8, iou_thr=0.8, max_per_image=100, token=None
+        )
+        self.test_cfg.update(test_cfg or {})
+        self.backbone = MODELS.build(backbone)
+        if neck is not None:
+            self.neck = MODELS.build(neck)
+        self.panoptic_head = MODELS.build(dict(panoptic_head, num_classes=self.num_classes))
+        self.criterion = self.text_mapper = self.contrastive_loss = None
+        if criterion is not None:
+            self.criterion = MODELS.build(dict(criterion, num_classes=self.num_classes))
+        if text_mapper is not None:
+            num_texts = self.panoptic_head.num_queries - text_mapper['num_context']
+            self.text_mapper = MODELS.build(dict(text_mapper, num_texts=num_texts))
+            self.contrastive_loss = MODELS.build(contrastive_loss)
+        self._register_load_state_dict_pre_hook(self._drop_text_branch)
+
+    def _drop_text_branch(self, state_dict: dict, prefix: str, *args) -> None:
+        """Let a model built for inference load a checkpoint of training."""
+        if self.text_mapper is None:
+            text_branch = (f'{prefix}text_mapper.', f'{prefix}contrastive_loss.')
+            for key in [key for key in state_dict if key.startswith(text_branch)]:
+                del state_dict[key]
+
+    def extract_feat(self, batch_inputs: Tensor) -> Sequence[Tensor]:
+        """Backbone maps of strides 4, 8, 16, 32 of normalised images (B, 3, H, W)."""
+        feats = self.backbone(batch_inputs)
+        return self.neck(feats) if self.with_neck else feats
+
+    def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
+        """Losses of a batch in which each image has one task.
+
+        Args:
+            batch_inputs: Normalised images of shape (B, 3, H, W).
+            batch_data_samples: With the targets (see ``batch_targets``), and ``task`` and ``texts``
+                in their metainfo, as ``SampleTask`` makes them.
+
+        Returns:
+            Those of ``SetCriterion`` and, if the model has a text branch, ``loss_contrastive``.
+        """
+        tasks = [sample.task for sample in batch_data_samples]
+        encoded = self.panoptic_head.encode(self.extract_feat(batch_inputs))
+        decoded = self.panoptic_head.decode(encoded, [[task] for task in tasks])
+        losses = self.criterion(
+            decoded.cls_scores[:, :, 0],
+            decoded.mask_embeds[:, :, 0],
+            encoded.mask_features,
+            batch_targets(batch_data_samples),
+        )
+        if self.text_mapper is not None:
+            text_queries = self.text_mapper([sample.texts for sample in batch_data_samples], tasks)
+            losses['loss_contrastive'] = self.contrastive_loss(
+                decoded.initial_queries[:, 0], text_queries
+            )
+        return losses
+
+    def _forward(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList | None = None
+    ) -> dict[str, Tensor]:
+        """Raw outputs for the task named in each sample's metainfo (else the first to answer).
+
+        Returns:
+            ``cls_scores`` (B, Q, K + 1), ``mask_preds`` (B, Q, H/4, W/4), both logits, and
+            ``object_queries`` (B, Q, C).
+        """
+        samples = batch_data_samples or [DetDataSample()] * len(batch_inputs)
+        default = self.test_cfg['tasks'][0]
+        tasks = [[sample.get('task', default)] for sample in samples]
+        encoded = self.panoptic_head.encode(self.extract_feat(batch_inputs))
+        decoded = self.panoptic_head.decode(encoded, tasks)
+        return dict(
+            cls_scores=decoded.cls_scores[-1, :, 0],
+            mask_preds=mask_logits(decoded.mask_embeds[-1], encoded.mask_features)[:, 0],
+            object_queries=decoded.object_queries[:, 0],
+        )
+
+    def predict(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
+    ) -> SampleList:
+        """Answer all tasks of ``test_cfg.tasks`` from one pass over the images.
+
+        Args:
+            batch_inputs: Normalised images of shape (B, 3, H, W).
+            batch_data_samples: With ``img_shape`` and ``ori_shape`` in their metainfo.
+            rescale: Answer at ``ori_shape``, else at ``img_shape``.
+
+        Returns:
+            The samples with, for each task, its field:
+            ``pred_panoptic_seg`` (``sem_seg`` (1, h, w) holds ``label + INSTANCE_OFFSET * id`` for
+            things, ``label`` for stuff, K for void; ``segments_info`` in its metainfo),
+            ``pred_instances`` (``labels``, ``scores``, ``masks``, ``bboxes``),
+            ``pred_sem_seg`` (``sem_seg`` (1, h, w) holds labels).
+        """
+        token_of = {
+            task: self.test_cfg['token'] or task for task in map(check_task, self.test_cfg['tasks'])
+        }
+        words = list(dict.fromkeys(token_of.values()))
+        encoded = self.panoptic_head.encode(self.extract_feat(batch_inputs))
+        decoded = self.panoptic_head.decode(encoded, [words] * len(batch_inputs))
+        answers = dict(
+            panoptic=self._answer_panoptic,
+            instance=self._answer_instance,
+            semantic=self._answer_semantic,
+        )
+        for b, sample in enumerate(batch_data_samples):
+            size = sample.ori_shape if rescale else sample.img_shape
+            resize = partial(
+                fusion.resize_masks,
+                input_size=tuple(batch_inputs.shape[-2:]),
+                content=tuple(sample.img_shape),
+                size=tuple(size),
+            )
+            masks = mask_logits(
+                decoded.mask_embeds[-1, b : b + 1].float(), encoded.mask_features[b : b + 1]
+            )[0]  # T Q H/4 W/4
+            for task, token in token_of.items():
+                t = words.index(token)
+                answers[task](sample, decoded.cls_scores[-1, b, t].float(), masks[t], resize)
+        return batch_data_samples
+
+    def _answer_panoptic(self, sample: DetDataSample, cls_scores, masks, resize) -> None:
+        kept, labels, scores = fusion.confident_queries(
+            cls_scores, self.test_cfg['object_mask_thr']
+        )
+        masks = resize(masks[kept])
+        segment_map, segments = fusion.panoptic_map(
+            labels, scores, masks, self.is_thing, self.test_cfg['iou_thr']
+        )
+        codes = [self.num_classes] + [
+            segment['label'] + INSTANCE_OFFSET * segment['id'] * segment['isthing']
+            for segment in segments
+        ]
+        codes = torch.tensor(codes, dtype=torch.int32, device=segment_map.device)
+        sample.pred_panoptic_seg = PixelData(sem_seg=codes[segment_map][None])
+        sample.pred_panoptic_seg.set_metainfo(dict(segments_info=segments))
+
+    def _answer_instance(self, sample: DetDataSample, cls_scores, masks, resize) -> None:
+        queries, labels, scores = fusion.top_instances(
+            cls_scores, self.is_thing, self.test_cfg['max_per_image']
+        )
+        used, index = queries.unique(return_inverse=True)
+        masks, quality = fusion.mask_quality(resize(masks[used]))
+        sample.pred_instances = InstanceData(
+            labels=labels,
+            scores=scores * quality[index],
+            masks=masks[index],
+            bboxes=fusion.mask_boxes(masks)[index],
+        )
+
+    def _answer_semantic(self, sample: DetDataSample, cls_scores, masks, resize) -> None:
+        labels = fusion.semantic_map(cls_scores, resize(masks))
+        sample.pred_sem_seg = PixelData(sem_seg=labels[None])

@@ -1,0 +1,187 @@
+"""Sec. 3.4: decode the objects of an image, conditioned on tasks.
+
+Shapes: B images, T tasks per image, Q queries, C channels, K classes, L decoder outputs (the
+initial queries and one per layer), h x w the 1/4-resolution grid.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from mmdet.models.layers import SinePositionalEncoding
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from .task_queries import TaskQueries
+from .transformer import Decoder, KeyValue
+
+
+@dataclass
+class EncodedImage:
+    """All of an image that the tasks share.
+
+    Attributes:
+        mask_features: Of shape (B, C, h, w), float32.
+        shrunk: ``mask_features`` at the sizes of strides 32, 16, 8; attention masks come from these.
+        memories: For each decoder layer the projected keys and values of its level.
+    """
+
+    mask_features: Tensor
+    shrunk: list[Tensor]
+    memories: list[KeyValue]
+
+
+@dataclass
+class Decoded:
+    """Outputs of the decoder, L of each.
+
+    Attributes:
+        cls_scores: Logits of shape (L, B, T, Q, K + 1), the last class is "no object".
+        mask_embeds: Of shape (L, B, T, Q, C); times ``mask_features`` they are mask logits.
+        initial_queries: Of shape (B, T, Q, C), what the contrastive loss compares with texts.
+        object_queries: Of shape (B, T, Q, C), after the last layer.
+    """
+
+    cls_scores: Tensor
+    mask_embeds: Tensor
+    initial_queries: Tensor
+    object_queries: Tensor
+
+
+@MODELS.register_module()
+class OneFormerHead(BaseModule):
+    """Pixel decoder, task queries and nine masked-attention layers.
+
+    Parameters that Mask2Former has too bear the names of mmdet's ``Mask2FormerHead``.
+
+    Args:
+        in_channels: Channels of the backbone's maps of strides 4, 8, 16, 32.
+        num_classes: K.
+        num_queries: Q, the task token included; 150 or 250 in the original.
+        feat_channels: C.
+        pixel_decoder: Config of the pixel decoder.
+        task_queries: Arguments of ``TaskQueries``.
+        transformer_decoder: Arguments of ``Decoder``.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        num_queries: int = 150,
+        feat_channels: int = 256,
+        pixel_decoder: dict | None = None,
+        task_queries: dict | None = None,
+        transformer_decoder: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.num_queries = num_queries
+        self.pixel_decoder = MODELS.build(
+            dict(
+                pixel_decoder,
+                in_channels=in_channels,
+                feat_channels=feat_channels,
+                out_channels=feat_channels,
+            )
+        )
+        self.task_queries = TaskQueries(feat_channels, **(task_queries or {}))
+        decoder = dict(num_layers=9, order=('cross', 'self'), embed_dims=feat_channels)
+        self.transformer_decoder = Decoder(**{**decoder, **(transformer_decoder or {})})
+        self.position_code = SinePositionalEncoding(feat_channels // 2, normalize=True)
+        self.query_embed = nn.Embedding(num_queries, feat_channels)
+        self.level_embed = nn.Embedding(3, feat_channels)
+        self.cls_embed = nn.Linear(feat_channels, num_classes + 1)
+        self.mask_embed = nn.Sequential(
+            nn.Linear(feat_channels, feat_channels),
+            nn.ReLU(),
+            nn.Linear(feat_channels, feat_channels),
+            nn.ReLU(),
+            nn.Linear(feat_channels, feat_channels),
+        )
+
+    def encode(self, feats: Sequence[Tensor]) -> EncodedImage:
+        """Compute what does not depend on a task, once per image.
+
+        Args:
+            feats: The backbone's maps of strides 4, 8, 16, 32.
+        """
+        mask_features, levels = self.pixel_decoder(feats)
+        values, keys = [], []
+        for level, embed in zip(levels, self.level_embed.weight):
+            value = level.flatten(2).mT + embed  # B N C
+            position = self.position_code(None, input=level[:1]).flatten(2).mT  # 1 N C
+            values.append(value)
+            keys.append(value + position)
+        memories = [
+            layer.cross_attn.project(keys[i % len(levels)], values[i % len(levels)])
+            for i, layer in enumerate(self.transformer_decoder.layers)
+        ]
+        # bilinear resize and the product over channels commute, so this replaces resizing Q masks
+        with torch.no_grad():
+            shrunk = [
+                F.interpolate(mask_features, size=level.shape[-2:], mode='bilinear')
+                for level in levels
+            ]
+        return EncodedImage(mask_features, shrunk, memories)
+
+    def decode(self, encoded: EncodedImage, tasks: Sequence[Sequence[str]]) -> Decoded:
+        """Answer tasks about encoded images.
+
+        Args:
+            encoded: What ``encode`` returned for B images.
+            tasks: For each image the same number T of task words.
+
+        Raises:
+            ValueError: For a word that is not a task.
+        """
+        query_pos = self.query_embed.weight
+        norm = self.transformer_decoder.post_norm
+        tokens = self.task_queries.task_tokens(tasks, norm)
+        queries = initial = self.task_queries(tokens, encoded.mask_features, query_pos)
+        cls_scores, mask_embeds = [], []
+
+        def predict_heads(queries: Tensor) -> None:
+            normed = norm(queries)
+            cls_scores.append(self.cls_embed(normed))
+            mask_embeds.append(self.mask_embed(normed))
+
+        predict_heads(queries)
+        for i, (layer, memory) in enumerate(
+            zip(self.transformer_decoder.layers, encoded.memories)
+        ):
+            allowed = attention_mask(mask_embeds[-1], encoded.shrunk[i % len(encoded.shrunk)])
+            queries = layer(queries, query_pos, memory, allowed)
+            predict_heads(queries)
+        return Decoded(torch.stack(cls_scores), torch.stack(mask_embeds), initial, queries)
+
+
+@torch.no_grad()
+def attention_mask(mask_embeds: Tensor, shrunk: Tensor) -> Tensor:
+    """Where each query may look: inside its own mask, or everywhere if that is empty.
+
+    Args:
+        mask_embeds: Of shape (B, T, Q, C).
+        shrunk: Mask features at the size of the memory, of shape (B, C, h, w).
+
+    Returns:
+        Bool of shape (B, T, Q, h * w), True where attention is allowed.
+    """
+    # sigmoid(x) >= 0.5 is x >= 0
+    allowed = torch.einsum('btqc,bcn->btqn', mask_embeds, shrunk.flatten(2)) >= 0
+    return allowed | ~allowed.any(-1, keepdim=True)
+
+
+def mask_logits(mask_embeds: Tensor, mask_features: Tensor) -> Tensor:
+    """Mask logits of all queries.
+
+    Args:
+        mask_embeds: Of shape (B, T, Q, C).
+        mask_features: Of shape (B, C, h, w).
+
+    Returns:
+        Of shape (B, T, Q, h, w).
+    """
+    return torch.einsum('btqc,bchw->btqhw', mask_embeds, mask_features)

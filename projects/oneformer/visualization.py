@@ -1,0 +1,199 @@
+"""Draw ground truth and the answers of the tasks side by side.
+
+Every answer is first brought to one form, a map of numbered regions with a label each, which one
+function paints. All images are RGB, uint8, of shape (H, W, 3).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import mmcv
+import numpy as np
+from mmdet.evaluation.functional import INSTANCE_OFFSET
+from mmdet.registry import VISUALIZERS
+from mmdet.structures import DetDataSample
+from mmdet.visualization import DetLocalVisualizer
+from mmengine.dist import master_only
+
+_GAP = 6  # pixels between panels
+
+
+@dataclass
+class Regions:
+    """Regions of an image.
+
+    Attributes:
+        title: Of the panel.
+        region_map: Of shape (H, W): 0 is void, k is region k.
+        labels: Of the regions, in their order.
+        captions: Text for each region, may be empty.
+    """
+
+    title: str
+    region_map: np.ndarray
+    labels: Sequence[int]
+    captions: Sequence[str]
+
+
+def ground_truth_regions(sample: DetDataSample, classes: Sequence[str]) -> Regions:
+    """Segments of the annotation; crowds are marked."""
+    segments = sample.segments_info
+    captions = [
+        classes[segment['label']] + (' (crowd)' if segment['iscrowd'] else '')
+        for segment in segments
+    ]
+    region_map = sample.gt_panoptic_seg.sem_seg[0].cpu().numpy()
+    return Regions('ground truth', region_map, [s['label'] for s in segments], captions)
+
+
+def panoptic_regions(sample: DetDataSample, classes: Sequence[str], score_thr: float) -> Regions:
+    """Segments of the panoptic answer."""
+    codes, region_map = np.unique(
+        sample.pred_panoptic_seg.sem_seg[0].cpu().numpy(), return_inverse=True
+    )
+    labels = codes % INSTANCE_OFFSET
+    real = labels < len(classes)
+    number = np.where(real, real.cumsum(), 0)
+    labels = labels[real].tolist()
+    region_map = number[region_map.reshape(sample.pred_panoptic_seg.shape)]
+    return Regions('panoptic', region_map, labels, [classes[label] for label in labels])
+
+
+def instance_regions(sample: DetDataSample, classes: Sequence[str], score_thr: float) -> Regions:
+    """Instances above ``score_thr``; where they overlap the best is on top."""
+    instances = sample.pred_instances
+    kept = instances.scores > score_thr
+    instances = instances[kept][instances.scores[kept].argsort()]
+    masks = instances.masks.cpu().numpy()
+    region_map = np.zeros(masks.shape[1:], np.int32)
+    for number, mask in enumerate(masks, start=1):
+        region_map[mask] = number
+    labels, scores = instances.labels.tolist(), instances.scores.tolist()
+    captions = [f'{classes[label]} {score:.2f}' for label, score in zip(labels, scores)]
+    return Regions('instance', region_map, labels, captions)
+
+
+def semantic_regions(sample: DetDataSample, classes: Sequence[str], score_thr: float) -> Regions:
+    """One region per class."""
+    region_map = sample.pred_sem_seg.sem_seg[0].cpu().numpy() + 1
+    return Regions('semantic', region_map, range(len(classes)), classes)
+
+
+_ANSWERS = dict(
+    pred_panoptic_seg=panoptic_regions,
+    pred_instances=instance_regions,
+    pred_sem_seg=semantic_regions,
+)
+
+
+def class_colors(num_classes: int, palette: Sequence | None) -> np.ndarray:
+    """Colours of the classes: the data set's, or evenly spread hues; uint8, (K, 3)."""
+    if palette is not None and len(palette) == num_classes:
+        return np.array(palette, np.uint8)
+    hues = np.arange(num_classes) * 180 * 0.618 % 180
+    hsv = np.stack([hues, np.full(num_classes, 170), np.full(num_classes, 230)], 1)
+    return cv2.cvtColor(hsv[None].astype(np.uint8), cv2.COLOR_HSV2RGB)[0]
+
+
+def paint(image: np.ndarray, regions: Regions, colors: np.ndarray, alpha: float) -> np.ndarray:
+    """Blend regions into a copy of the image, outline and name them.
+
+    Regions of one label differ a little in colour. Void stays as it is.
+
+    Args:
+        image: The photo.
+        regions: Of the same size.
+        colors: Of the classes, (K, 3).
+        alpha: Opacity in [0, 1].
+    """
+    lookup = np.zeros((len(regions.labels) + 1, 3))
+    for number, label in enumerate(regions.labels, start=1):
+        jitter = np.random.default_rng(number).integers(-24, 25, 3)
+        lookup[number] = (colors[label].astype(int) + jitter).clip(0, 255)
+    painted = image * (1 - alpha) + lookup[regions.region_map] * alpha
+    painted = np.where(regions.region_map[..., None] > 0, painted, image).astype(np.uint8)
+    numbers = regions.region_map.astype(np.float32)
+    kernel = np.ones((3, 3), np.uint8)
+    painted[cv2.dilate(numbers, kernel) != cv2.erode(numbers, kernel)] = 255
+    scale = max(0.3, min(image.shape[:2]) / 800)
+    for number, caption in enumerate(regions.captions, start=1):
+        inside = (regions.region_map == number).astype(np.uint8)
+        if not inside.any():
+            continue
+        # the point farthest from the border
+        _, _, _, (x, y) = cv2.minMaxLoc(cv2.distanceTransform(np.pad(inside, 1), cv2.DIST_L2, 3))
+        _write(painted, caption, (x - 1, y - 1), scale, centred=True)
+    return painted
+
+
+def _write(image, text: str, position: tuple[int, int], scale: float, centred=False) -> None:
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    (width, height), _ = cv2.getTextSize(text, font, scale, 1)
+    x, y = position
+    if centred:
+        x, y = x - width // 2, y + height // 2
+    x = int(np.clip(x, 0, max(image.shape[1] - width, 0)))
+    y = int(np.clip(y, height, image.shape[0] - 1))
+    for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(image, text, (x, y), font, scale, color, thickness, cv2.LINE_AA)
+
+
+@VISUALIZERS.register_module()
+class OneFormerVisualizer(DetLocalVisualizer):
+    """Draws a row of panels: the photo, the ground truth, and each answer that a sample has.
+
+    Arguments are those of ``DetLocalVisualizer``.
+    """
+
+    def __init__(self, name: str = 'visualizer', alpha: float = 0.55, **kwargs) -> None:
+        super().__init__(name, alpha=alpha, **kwargs)
+
+    @master_only
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray,
+        data_sample: DetDataSample | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        pred_score_thr: float = 0.3,
+        step: int = 0,
+    ) -> None:
+        """Draw a sample, as ``DetVisualizationHook`` asks for it.
+
+        Args:
+            name: Of the picture for the backends.
+            image: The photo at the size of the answers.
+            data_sample: With ``gt_panoptic_seg`` and ``segments_info``, and predictions.
+            draw_gt: Whether to draw the ground truth, if the sample has it.
+            draw_pred: Whether to draw predictions.
+            show: Open a window.
+            wait_time: Seconds to show it.
+            out_file: Write the picture here in place of giving it to the backends.
+            pred_score_thr: Instances below are not drawn.
+            step: Of the backends.
+        """
+        classes = self.dataset_meta['classes']
+        colors = class_colors(len(classes), self.dataset_meta.get('palette'))
+        regions = []
+        if draw_gt and 'gt_panoptic_seg' in data_sample:
+            regions.append(ground_truth_regions(data_sample, classes))
+        if draw_pred:
+            for field, to_regions in _ANSWERS.items():
+                if field in data_sample:
+                    regions.append(to_regions(data_sample.cpu(), classes, pred_score_thr))
+        panels = [image] + [paint(image, region, colors, self.alpha) for region in regions]
+        for panel, title in zip(panels[1:], regions):
+            _write(panel, title.title, (4, 0), max(0.4, min(image.shape[:2]) / 640))
+        gap = np.full((image.shape[0], _GAP, 3), 255, np.uint8)
+        row = np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
+        if show:
+            self.show(row, win_name=name, wait_time=wait_time)
+        if out_file is not None:
+            mmcv.imwrite(np.ascontiguousarray(row[..., ::-1]), out_file)
+        else:
+            self.add_image(name, row, step)
