@@ -41,7 +41,7 @@ def fractal_noise(rng, shape, cells, octaves=4):
 
 def mix(first, second, weight):
     """Blends two colours, or images h w 3, by a weight map h w (0: the first)."""
-    return first + (np.asarray(second, np.float32) - first) * weight[..., None]
+    return first + (np.asarray(second, np.float32) - first) * np.float32(weight)[..., None]
 
 
 def vary(rng, *colours, amount=0.06):
@@ -93,7 +93,7 @@ def paint_ball(rng, v, u):
     angle = np.arctan2(v - pole_v, u - pole_u)
     panels = rng.permutation(palette)[((angle / np.pi + 1) * 4).astype(int) % 4]
     cap = np.hypot(v - pole_v, u - pole_u) < .16
-    return mix(panels, palette[3], cap.astype(np.float32))
+    return mix(panels, palette[3], cap)
 
 
 def paint_crate(rng, v, u):
@@ -104,21 +104,21 @@ def paint_crate(rng, v, u):
     grain = fractal_noise(rng, v.shape, (14, 3), 3)
     wood = mix(dark, light, .45 * rng.random(8, np.float32)[board] + .55 * grain)
     gap = cv2.morphologyEx(board.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((2, 2))) > 0
-    return mix(wood, .4 * dark, .8 * gap.astype(np.float32))
+    return mix(wood, .4 * dark, .8 * gap)
 
 
 def paint_starfish(rng, v, u):
     skin, edge, wart = vary(rng, (.90, .42, .12), (.62, .16, .22), (.98, .82, .58))
     radius = np.hypot(v, u)
     warts = fractal_noise(rng, v.shape, (11, 11), 1) > .66
-    return mix(mix(skin, edge, np.clip(radius, 0, 1)), wart, .8 * warts.astype(np.float32))
+    return mix(mix(skin, edge, np.clip(radius, 0, 1)), wart, .8 * warts)
 
 
 def paint_life_ring(rng, v, u):
     cover, band = vary(rng, (.93, .93, .90), (.88, .15, .08))
     banded = abs((np.arctan2(v, u) / (np.pi / 2)) % 1 - .5) < rng.uniform(.16, .24)
     dirt = .25 * fractal_noise(rng, v.shape, (5, 5))
-    return mix(mix(cover, band, banded.astype(np.float32)), (.35, .30, .25), dirt)
+    return mix(mix(cover, band, banded), (.35, .30, .25), dirt)
 
 
 def paint_rock(rng, v, u):
@@ -155,7 +155,7 @@ def rock_outline(rng, v, u):
     return np.hypot(v, u) - .7 - bumps
 
 
-# Name -> supercategory, colour, painter; things also outline and width of the round rim (1: a sphere).
+# Name -> supercategory, colour, painter; things also outline and width of the round rim.
 THINGS = {
     'ball': ('toy', [220, 20, 60], paint_ball, ball_outline, 1),
     'crate': ('container', [165, 110, 50], paint_crate, crate_outline, .06),
@@ -170,8 +170,8 @@ STUFF = {
 }
 ROCK = (paint_rock, rock_outline, .5)
 CATEGORIES = [
-    dict(id=number, name=name, supercategory=supercategory, isthing=int(name in THINGS), color=color)
-    for number, (name, (supercategory, color, *_)) in enumerate({**THINGS, **STUFF}.items(), 1)]
+    dict(id=number, name=name, supercategory=group, isthing=int(name in THINGS), color=color)
+    for number, (name, (group, color, *_)) in enumerate({**THINGS, **STUFF}.items(), 1)]
 CATEGORY_IDS = {category['name']: category['id'] for category in CATEGORIES}
 
 
@@ -214,14 +214,14 @@ def draw_thing(rng, kind, shape, center, side, light):
 
 def draw_crowd(rng, kind, shape, size, light):
     """A `Layer` with 9 to 16 touching objects of one kind on a jittered lattice."""
-    side = rng.uniform(.11, .14) * size
+    side = rng.uniform(.13, .16) * size
+    step = .62 * side
     rows, cols = rng.integers(3, 5, 2)
-    top, left = rng.uniform(0, np.subtract(shape, (rows * .8 * side, cols * .8 * side)))
+    top, left = rng.uniform(0, np.subtract(shape, (rows * step, cols * step)))
     colour, opacity = np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32)
     for row, col in np.ndindex(rows, cols):
-        jitter = rng.uniform(.4, .6, 2)
-        center = (top + (row + jitter[0]) * .8 * side, left + (col + jitter[1]) * .8 * side)
-        member = draw_thing(rng, kind, shape, center, side, light)
+        y, x = (row, col) + rng.uniform(.25, .75, 2)
+        member = draw_thing(rng, kind, shape, (top + step * y, left + step * x), side, light)
         colour = mix(colour, member.colour, member.opacity)
         opacity = np.maximum(opacity, member.opacity)
     return Layer(colour, opacity, opacity.sum(), iscrowd=1)

@@ -1,0 +1,87 @@
+"""Prompts, tokens and the text encoder."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from oneformer.datasets.metainfo import resolve_metainfo
+from oneformer.models.text_mapper import padding_text, text_list, token_ids
+from oneformer.tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, TASKS
+
+DATA = Path(__file__).parent / 'data'
+
+
+@pytest.fixture
+def mapper():
+    torch.manual_seed(0)
+    mapper = MODELS.build(
+        dict(type='TextMapper', num_texts=9, num_context=3, embed_dims=64, num_layers=2)
+    )
+    mapper.init_weights()
+    return mapper
+
+
+def test_task_tokens_are_those_of_the_tokenizer():
+    for task in TASKS:
+        ids = token_ids(f'The task is {task}')
+        assert TASK_TOKEN_IDS[task] == ids + (0,) * (CONTEXT_LENGTH - len(ids))
+
+
+def test_prompt_tokens_equal_the_originals():
+    tokens = json.loads((DATA / 'official_tokens.json').read_text())
+    assert len(tokens) > 300
+    for text, ids in tokens.items():
+        assert list(token_ids(text)) == ids, text
+
+
+@pytest.mark.parametrize('benchmark', ['ade20k', 'coco'])
+def test_classes_and_things_are_in_the_order_of_the_original(benchmark):
+    official = json.loads((DATA / 'official_classes.json').read_text())[benchmark]
+    metainfo = resolve_metainfo(benchmark)
+    assert metainfo['classes'] == tuple(row['name'] for row in official)
+    assert set(metainfo['thing_classes']) == {row['name'] for row in official if row['isthing']}
+    assert len(metainfo['palette']) == len(official)
+
+
+def test_a_text_list_is_padded_with_its_task_and_cut_to_its_length():
+    assert text_list(['x', 'y'], 'semantic', 4) == ['x', 'y'] + ['a semantic photo'] * 2
+    assert text_list(['x', 'y', 'z'], 'panoptic', 2) == ['x', 'y']
+    assert padding_text('instance') == 'an instance photo'
+    assert padding_text('panoptic') == 'a panoptic photo'
+
+
+def test_distinct_and_trimmed_prompts_change_no_feature_and_no_gradient(mapper):
+    texts = [['a photo with a cat'] * 2 + ['a photo with a chest of drawers, chest'], []]
+    tasks = ['panoptic', 'semantic']
+    lists = [text_list(t, task, 9) for t, task in zip(texts, tasks)]
+    ids = torch.zeros(2, 9, CONTEXT_LENGTH, dtype=torch.long)
+    for i, row in enumerate(lists):
+        for j, text in enumerate(row):
+            ids[i, j, : len(token_ids(text))] = torch.tensor(token_ids(text))
+    # every prompt for itself, at full length, as in the original
+    plain = mapper.encode(ids.flatten(0, 1)).unflatten(0, (2, 9))
+    queries = mapper(texts, tasks)
+    assert queries.shape == (2, 12, 64)
+    torch.testing.assert_close(queries[:, :9], plain, atol=1e-5, rtol=0)
+    torch.testing.assert_close(queries[0, 9:], mapper.prompt_ctx.weight)
+
+    weights = torch.randn(plain.shape, generator=torch.Generator().manual_seed(0))
+    parameters = [p for p in mapper.parameters() if p is not mapper.prompt_ctx.weight]
+    expected = torch.autograd.grad((plain * weights).sum(), parameters)
+    gradients = torch.autograd.grad((queries[:, :9] * weights).sum(), parameters)
+    for gradient, reference in zip(gradients, expected):
+        torch.testing.assert_close(gradient, reference, atol=1e-4, rtol=1e-4)
+
+
+def test_texts_of_one_image_do_not_depend_on_the_others(mapper):
+    cat = ['a photo with a cat']
+    alone = mapper([cat], ['instance'])
+    together = mapper([['a photo with a dog'] * 3, cat], ['semantic', 'instance'])
+    torch.testing.assert_close(together[1:], alone, atol=1e-6, rtol=0)
+
+
+def test_an_unknown_task_word_is_named(mapper):
+    with pytest.raises(ValueError, match="unknown task 'detection'"):
+        mapper([[]], ['detection'])
