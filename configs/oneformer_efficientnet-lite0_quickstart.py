@@ -1,7 +1,7 @@
 # `make demo`: generated photographs of 160 px, minutes on two CPU cores.
 _base_ = [
-    '_base_/default_runtime.py',
     '_base_/models/oneformer_efficientnet-lite0_small.py',
+    '_base_/schedule_small.py',
 ]
 data_root = 'data/quickstart/'
 metainfo = dict(
@@ -57,19 +57,8 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 max_iters = 800
-optim_wrapper = dict(
-    type='OptimWrapper',
-    constructor='OneFormerOptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=8e-4, weight_decay=0.05),
-    paramwise_cfg=dict(backbone_lr_mult=0.3),
-    clip_grad=dict(max_norm=1.0),
-)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='PolyLR', power=0.9, eta_min=0, by_epoch=False, begin=50, end=max_iters),
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters + 1)
-default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=max_iters, save_best=None)
-)
-randomness = dict(seed=0)

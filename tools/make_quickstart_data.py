@@ -142,7 +142,7 @@ def starfish_outline(rng, v, u):
     notch = rng.uniform(.42, .5) * np.exp(1j * np.pi / 5)
     normal = 1j * (.9 - notch) / abs(.9 - notch)
     point = np.hypot(v, u) * np.exp(1j * fold) - .9
-    return -(point * np.conj(-normal)).real - .06
+    return (point * np.conj(normal)).real - .06
 
 
 def life_ring_outline(rng, v, u):
@@ -170,7 +170,8 @@ STUFF = {
 }
 ROCK = (paint_rock, rock_outline, .5)
 CATEGORIES = [
-    dict(id=number, name=name, supercategory=group, isthing=int(name in THINGS), color=color)
+    {'id': number, 'name': name, 'supercategory': group, 'isthing': int(name in THINGS),
+     'color': color}
     for number, (name, (group, color, *_)) in enumerate({**THINGS, **STUFF}.items(), 1)]
 CATEGORY_IDS = {category['name']: category['id'] for category in CATEGORIES}
 
@@ -330,9 +331,9 @@ def draw_scene(rng, size):
     segment_ids = (1 + rng.choice(2**24 - 1, len(parts), replace=False)).tolist()
     for segment_id, (number, iscrowd, part) in zip(segment_ids, parts):
         ids[part] = segment_id
-        segments_info.append(dict(
-            id=segment_id, category_id=number, area=int(part.sum()),
-            bbox=list(cv2.boundingRect(np.uint8(part))), iscrowd=iscrowd))
+        segments_info.append({
+            'id': segment_id, 'category_id': number, 'area': int(part.sum()),
+            'bbox': list(cv2.boundingRect(np.uint8(part))), 'iscrowd': iscrowd})
     return photograph(rng, image), ids, segments_info
 
 
@@ -351,8 +352,8 @@ def write_scene(folder, split, number, seed, size):
     (folder / split / f'{name}.jpg').write_bytes(jpeg)
     (folder / f'panoptic_{split}' / f'{name}.png').write_bytes(encode('.png', rgb_ids))
     height, width = ids.shape
-    return (dict(id=number, file_name=f'{name}.jpg', width=width, height=height),
-            dict(image_id=number, file_name=f'{name}.png', segments_info=segments_info))
+    return ({'id': number, 'file_name': f'{name}.jpg', 'width': width, 'height': height},
+            {'image_id': number, 'file_name': f'{name}.png', 'segments_info': segments_info})
 
 
 def write_split(folder, split, count, info, workers):
@@ -364,7 +365,8 @@ def write_split(folder, split, count, info, workers):
             lambda number: write_scene(folder, split, number, info['seed'], info['size']),
             range(1, count + 1)))
     images, annotations = zip(*entries)
-    panoptic = dict(info=info, images=images, annotations=annotations, categories=CATEGORIES)
+    panoptic = {'info': info, 'images': images, 'annotations': annotations,
+                'categories': CATEGORIES}
     (folder / f'panoptic_{split}.json').write_text(json.dumps(panoptic))
     return panoptic
 
@@ -396,8 +398,8 @@ def generate(out_dir, train=480, val=80, size=160, seed=0, workers=2):
     if min(train, val) < 1 or size < 32:
         raise ValueError('train and val have to be at least 1, size at least 32')
     out_dir = Path(out_dir).resolve()
-    info = dict(description='OneFormer quick start: drawn scenes', version=VERSION,
-                train=train, val=val, size=size, seed=seed)
+    info = {'description': 'OneFormer quick start: drawn scenes', 'version': VERSION,
+            'train': train, 'val': val, 'size': size, 'seed': seed}
     if holds(out_dir, info):
         print(f'{out_dir} already holds this set: {train} train and {val} val images')
         return

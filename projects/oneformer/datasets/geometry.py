@@ -80,7 +80,7 @@ class LargeScaleJitter(BaseTransform):
         resize_sample(results, (max(round(height * scale), 1), max(round(width * scale), 1)))
         offset = np.random.uniform()
         top, left = (round(max(side - self.size, 0) * offset) for side in results['img_shape'])
-        for key, value in (('img', 128), ('gt_seg_map', 0)):
+        for key, value in (('img', (128, 128, 128)), ('gt_seg_map', 0)):
             crop = results[key][top : top + self.size, left : left + self.size]
             results[key] = mmcv.impad(crop, shape=(self.size, self.size), pad_val=value)
         results['img_shape'] = (self.size, self.size)

@@ -94,6 +94,8 @@ class PanopticDataset(BaseDetDataset):
             )
         label_of = match_categories(content['categories'], self.metainfo, self.ann_file)
         images = {image['id']: image for image in content['images']}
+        if not content['annotations']:
+            raise ValueError(f'{self.ann_file} annotates no photo')
         return [
             self._parse(annotation, images, label_of) for annotation in content['annotations']
         ]
@@ -139,6 +141,11 @@ class PanopticDataset(BaseDetDataset):
             for data in self.data_list
             if any(s['isthing'] and not s['iscrowd'] for s in data['segments_info'])
         ]
+        if not kept:
+            raise ValueError(
+                f'{self.ann_file}: no photo has a thing, so filter_cfg.without_things would leave '
+                'none; remove it or correct metainfo.thing_classes'
+            )
         print_log(
             f'{self.ann_file}: {len(self.data_list) - len(kept)} of {len(self.data_list)} photos '
             'have no thing and are left out (filter_cfg.without_things)',

@@ -1,0 +1,41 @@
+# Every target installs what it lacks into .venv; each works alone in a fresh clone.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+.PHONY: setup demo test lint doctor clean
+
+setup: .venv/.runtime
+demo: .venv/.runtime .venv/.demo
+	$(BIN)/python tools/quickstart.py
+test: .venv/.runtime .venv/.tests
+	$(BIN)/python -m pytest tests -q
+lint: .venv/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+doctor: .venv/.runtime
+	$(BIN)/python tools/doctor.py
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo 'Python 3.10, 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.11 ...'; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.runtime: requirements/runtime.txt requirements/mminstall.txt setup.py | .venv/bin/python
+	$(BIN)/python -m pip install -q -r requirements/runtime.txt -r requirements/mminstall.txt
+	$(BIN)/python -m pip install -q --no-deps -e .
+	@touch $@
+
+.venv/.demo: requirements/optional.txt | .venv/.runtime
+	$(BIN)/python -m pip install -q -r requirements/optional.txt
+	@touch $@
+
+.venv/.tests: requirements/tests.txt | .venv/.runtime
+	$(BIN)/python -m pip install -q -r requirements/tests.txt
+	@touch $@
+
+.venv/.lint: requirements/lint.txt | .venv/bin/python
+	$(BIN)/python -m pip install -q -r requirements/lint.txt
+	@touch $@
+
+clean:
+	rm -rf .venv data/quickstart work_dirs/quickstart

@@ -1,0 +1,74 @@
+# Nuclei in real microscopy photographs (Data Science Bowl 2018, CC0) with panoptic annotation.
+_base_ = [
+    '_base_/models/oneformer_efficientnet-lite0_small.py',
+    '_base_/schedule_small.py',
+]
+data_root = '../shared/data/dsb2018_panoptic/'
+metainfo = dict(
+    classes=(
+        'nucleus-fluorescence',
+        'nucleus-stained',
+        'background-fluorescence',
+        'background-histology',
+    ),
+    thing_classes=('nucleus-fluorescence', 'nucleus-stained'),
+    palette=[(80, 160, 255), (160, 60, 200), (20, 20, 20), (230, 170, 200)],
+)
+# up to 151 nuclei per photograph
+model = dict(
+    metainfo=metainfo,
+    panoptic_head=dict(num_queries=150),
+    test_cfg=dict(object_mask_thr=0.5, max_per_image=150),
+)
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadPanopticMap'),
+    dict(type='ResizeShortEdge', short_edges=[256, 320, 384], max_size=768),
+    dict(type='RandomCrop', crop_size=(256, 256), allow_negative_crop=True),
+    dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
+    dict(type='Pad', size=(256, 256), pad_val=dict(img=(128, 128, 128), seg=0)),
+    dict(type='SampleTask'),
+    dict(type='PackPanopticInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeShortEdge', short_edges=[320], max_size=640),
+    dict(type='LoadPanopticMap'),
+    dict(type='PackPanopticInputs'),
+]
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=0,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        type='PanopticDataset',
+        metainfo=metainfo,
+        data_root=data_root,
+        ann_file='panoptic_train.json',
+        data_prefix=dict(img='train/', seg='panoptic_train/'),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='PanopticDataset',
+        metainfo=metainfo,
+        data_root=data_root,
+        ann_file='panoptic_val.json',
+        data_prefix=dict(img='val/', seg='panoptic_val/'),
+        pipeline=test_pipeline,
+        test_mode=True,
+    ),
+)
+test_dataloader = val_dataloader
+
+max_iters = 1500
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='PolyLR', power=0.9, eta_min=0, by_epoch=False, begin=50, end=max_iters),
+]
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters + 1)

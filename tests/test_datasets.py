@@ -1,0 +1,197 @@
+"""Loading panoptic annotation: labels by name, ids to segments, and clear errors."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import DATASETS, TRANSFORMS
+from mmengine.config import Config
+from oneformer.datasets.geometry import resize_map
+from oneformer.datasets.loading import segment_indices
+from oneformer.datasets.panoptic import match_categories
+from oneformer.datasets.metainfo import resolve_metainfo
+
+METAINFO = dict(classes=('sky', 'cat'), thing_classes=('cat',))
+
+
+def write_set(folder, segments_info, id_map, categories=None, size=None):
+    """One photo with a panoptic PNG and its JSON."""
+    height, width = size or id_map.shape
+    (folder / 'img').mkdir(parents=True)
+    (folder / 'seg').mkdir()
+    cv2.imwrite(str(folder / 'img/a.jpg'), np.full((height, width, 3), 90, np.uint8))
+    rgb = np.stack([id_map % 256, id_map // 256 % 256, id_map // 65536], -1).astype(np.uint8)
+    cv2.imwrite(str(folder / 'seg/a.png'), rgb[..., ::-1])
+    content = dict(
+        images=[dict(id=7, file_name='a.jpg', height=height, width=width)],
+        annotations=[dict(image_id=7, file_name='a.png', segments_info=segments_info)],
+        categories=categories
+        or [dict(id=30, name='cat', isthing=1), dict(id=9, name='sky', isthing=0)],
+    )
+    (folder / 'a.json').write_text(json.dumps(content))
+
+
+def build(folder, **kwargs):
+    config = dict(
+        type='PanopticDataset',
+        metainfo=METAINFO,
+        data_root=str(folder),
+        ann_file='a.json',
+        data_prefix=dict(img='img', seg='seg'),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadPanopticMap'),
+            dict(type='PackPanopticInputs'),
+        ],
+    )
+    return DATASETS.build({**config, **kwargs})
+
+
+ID_MAP = np.array([[5, 5, 0], [70000, 70000, 300]])
+SEGMENTS = [
+    dict(id=5, category_id=30, iscrowd=0),
+    dict(id=300, category_id=30, iscrowd=1),
+    dict(id=70000, category_id=9),
+]
+
+
+def test_a_sample_carries_segments_by_position_and_labels_by_name(tmp_path):
+    write_set(tmp_path, SEGMENTS, ID_MAP)
+    sample = build(tmp_path)[0]['data_samples']
+    assert sample.gt_panoptic_seg.sem_seg.tolist() == [[[1, 1, 0], [3, 3, 2]]]
+    assert sample.segments_info == [
+        dict(id=5, label=1, category='cat', isthing=True, iscrowd=False),
+        dict(id=300, label=1, category='cat', isthing=True, iscrowd=True),
+        dict(id=70000, label=0, category='sky', isthing=False, iscrowd=False),
+    ]
+
+
+def test_the_order_of_the_json_categories_does_not_matter():
+    metainfo = resolve_metainfo('ade20k')
+    categories = [
+        dict(id=100 + i, name=name, isthing=int(name in metainfo['thing_classes']))
+        for i, name in enumerate(metainfo['classes'])
+    ]
+    np.random.default_rng(0).shuffle(categories)
+    labels = match_categories(categories, metainfo, 'x.json')
+    assert labels == {100 + i: i for i in range(150)}
+    # names as mmdet's converter writes them
+    renamed = [dict(id=1, name='airplane'), dict(id=2, name='window')]
+    assert match_categories(renamed, metainfo, 'x.json') == {1: 90, 2: 8}
+
+
+def test_wrong_categories_are_named(tmp_path):
+    write_set(tmp_path, [], ID_MAP * 0, categories=[dict(id=1, name='dog', isthing=1)])
+    with pytest.raises(ValueError, match=r"a.json has categories .*\['dog'\]"):
+        build(tmp_path)
+    with pytest.raises(ValueError, match=r"disagree whether these are things: \['sky'\]"):
+        match_categories([dict(id=1, name='sky', isthing=1)], METAINFO, 'a.json')
+    with pytest.raises(ValueError, match="unknown benchmark 'ade'"):
+        resolve_metainfo('ade')
+    with pytest.raises(ValueError, match=r'no class: .*dog'):
+        resolve_metainfo(dict(classes=('sky',), thing_classes=('dog',)))
+
+
+def test_faulty_files_are_named(tmp_path):
+    write_set(tmp_path / 'ids', SEGMENTS[1:], ID_MAP)
+    with pytest.raises(ValueError, match=r'a\.png has 2 pixels of segment id 5'):
+        build(tmp_path / 'ids')[0]
+    write_set(tmp_path / 'size', SEGMENTS, ID_MAP, size=(4, 3))
+    with pytest.raises(ValueError, match=r'a\.png has .*\(2, 3\), but photo .*a\.jpg has \(4, 3\)'):
+        build(tmp_path / 'size')[0]
+    write_set(tmp_path / 'missing', SEGMENTS, ID_MAP)
+    (tmp_path / 'missing/seg/a.png').unlink()
+    with pytest.raises(FileNotFoundError, match=r'seg/a\.png of photo .*a\.jpg does not exist'):
+        build(tmp_path / 'missing')[0]
+    write_set(tmp_path / 'broken', SEGMENTS, ID_MAP)
+    (tmp_path / 'broken/seg/a.png').write_bytes(b'no picture')
+    with pytest.raises(ValueError, match=r'seg/a\.png cannot be decoded'):
+        build(tmp_path / 'broken')[0]
+
+
+def test_one_bad_map_does_not_spoil_the_table_for_the_next():
+    png = np.zeros((1, 2, 3), np.uint8)
+    png[0, :, 2] = (4, 5)  # red is the lowest byte
+    assert segment_indices(png, [4]).tolist() == [[1, -1]]
+    assert segment_indices(png, [9, 5]).tolist() == [[-1, 2]]
+
+
+def test_maps_are_resized_at_pixel_centres_as_pillow_does():
+    from PIL import Image
+
+    seg_map = np.arange(7 * 9, dtype=np.uint8).reshape(7, 9)
+    for size in ((14, 18), (3, 4), (10, 5), (7, 9)):
+        expected = Image.fromarray(seg_map).resize(size[::-1], Image.NEAREST)
+        np.testing.assert_array_equal(resize_map(seg_map, size), np.asarray(expected))
+
+
+def test_resizing_keeps_the_long_edge_below_its_limit():
+    resize = TRANSFORMS.build(dict(type='ResizeShortEdge', short_edges=[64], max_size=100))
+    results = resize(dict(img=np.zeros((40, 50, 3), np.uint8), gt_seg_map=np.zeros((40, 50), 'i2')))
+    assert results['img'].shape[:2] == results['gt_seg_map'].shape == (64, 80)
+    results = resize(dict(img=np.zeros((40, 90, 3), np.uint8)))
+    assert results['img'].shape[:2] == results['img_shape'] == (44, 100)
+
+
+def test_large_scale_jitter_moves_photo_and_map_together():
+    np.random.seed(0)
+    jitter = TRANSFORMS.build(dict(type='LargeScaleJitter', size=64))
+    ramp = np.tile(np.arange(1, 91, dtype=np.int16), (50, 1))  # value = column + 1
+    photo = np.repeat(ramp[..., None], 3, -1).astype(np.uint8)
+    padded = 0
+    for _ in range(20):
+        results = jitter(dict(img=photo, gt_seg_map=ramp))
+        assert results['img'].shape == (64, 64, 3) and results['gt_seg_map'].shape == (64, 64)
+        inside = results['gt_seg_map'] > 0
+        assert (results['img'][~inside] == 128).all()
+        padded += (~inside).any()
+        difference = results['img'][..., 0][inside].astype(int) - results['gt_seg_map'][inside]
+        assert abs(difference).max() < 12
+    assert 0 < padded < 20
+
+
+def test_photos_without_things_are_left_out_only_on_request(tmp_path):
+    write_set(tmp_path, SEGMENTS[:1], np.where(ID_MAP == 5, 5, 0))
+    content = json.loads((tmp_path / 'a.json').read_text())
+    (only_crowd,) = content['annotations']
+    only_crowd = {**only_crowd, 'image_id': 8, 'segments_info': [SEGMENTS[1]]}
+    content['images'].append({**content['images'][0], 'id': 8})
+    content['annotations'].append(only_crowd)
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    assert len(build(tmp_path)) == 2
+    kept = build(tmp_path, filter_cfg=dict(without_things=True))
+    assert [kept.get_data_info(i)['img_id'] for i in range(len(kept))] == [7]
+    content['annotations'] = [only_crowd]
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='no photo has a thing'):
+        build(tmp_path, filter_cfg=dict(without_things=True))
+
+
+def test_official_coco_annotation_loads_by_config_alone(config_dir, shared_dir):
+    cfg = Config.fromfile(config_dir / 'oneformer_r50_coco.py')
+    tiny = dict(
+        data_root=str(shared_dir / 'data/coco_panoptic_tiny'),
+        ann_file='panoptic_tiny.json',
+        data_prefix=dict(img='images/', seg='panoptic/'),
+    )
+    annotation = json.loads((shared_dir / 'data/coco_panoptic_tiny/panoptic_tiny.json').read_text())
+    areas = {
+        (a['image_id'], s['id']): s['area']
+        for a in annotation['annotations']
+        for s in a['segments_info']
+    }
+    dataset = DATASETS.build({**cfg.val_dataloader.dataset, **tiny})
+    assert len(dataset) == 4
+    for sample in dataset:
+        sample = sample['data_samples']
+        counts = torch.bincount(sample.gt_panoptic_seg.sem_seg.flatten().int())[1:]
+        expected = [areas[sample.img_id, segment['id']] for segment in sample.segments_info]
+        assert counts.tolist() == expected
+    train = DATASETS.build({**cfg.train_dataloader.dataset, **tiny})
+    for sample in train:
+        assert sample['inputs'].shape == (3, 1024, 1024)
+        labels = sample['data_samples'].gt_instances.labels
+        assert sample['data_samples'].gt_panoptic_seg.sem_seg.max() == len(labels)
+        assert len(sample['data_samples'].texts) == len(labels)

@@ -1,0 +1,153 @@
+"""The generator of the quick start's data set: files that agree, and scenes that hold surprises."""
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[1] / 'tools' / 'make_quickstart_data.py'
+SPEC = importlib.util.spec_from_file_location('make_quickstart_data', SCRIPT)
+quickstart = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(quickstart)
+
+SMALL = {'train': 6, 'val': 4, 'size': 96}
+IS_THING = {category['id']: category['isthing'] for category in quickstart.CATEGORIES}
+
+
+def files_of(folder):
+    return {path.relative_to(folder): path.read_bytes()
+            for path in folder.rglob('*') if path.is_file()}
+
+
+@pytest.fixture(scope='module')
+def small_set(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('quickstart') / 'set'
+    quickstart.generate(folder, **SMALL, workers=2)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def scenes():
+    """150 scenes of size 64: (image, ids, segments_info)."""
+    return [quickstart.draw_scene(np.random.default_rng(index), 64) for index in range(150)]
+
+
+@pytest.mark.parametrize('split, count', [('train', 6), ('val', 4)])
+def test_json_describes_exactly_the_segments_of_each_png(small_set, split, count):
+    panoptic = json.loads((small_set / f'panoptic_{split}.json').read_text())
+    assert len(panoptic['images']) == len(panoptic['annotations']) == count
+    images = {image['id']: image for image in panoptic['images']}
+    for annotation in panoptic['annotations']:
+        image = images.pop(annotation['image_id'])
+        photo = cv2.imread(str(small_set / split / image['file_name']))
+        png = cv2.imread(str(small_set / f'panoptic_{split}' / annotation['file_name']))
+        assert photo.shape == png.shape == (image['height'], image['width'], 3)
+        ids = png[..., ::-1] @ np.array([1, 256, 65536])
+        assert max(segment['id'] for segment in annotation['segments_info']) > 65535
+        listed = [segment['id'] for segment in annotation['segments_info']]
+        assert sorted(listed) == sorted(set(ids.flat) - {0})
+        for segment in annotation['segments_info']:
+            y, x = np.nonzero(ids == segment['id'])
+            assert segment['area'] == len(y)
+            left, top = x.min(), y.min()
+            assert segment['bbox'] == [left, top, x.max() - left + 1, y.max() - top + 1]
+            assert segment['category_id'] in IS_THING
+
+
+def test_number_of_workers_leaves_every_byte_and_seed_does_not(small_set, tmp_path):
+    quickstart.generate(tmp_path / 'one', **SMALL, workers=1)
+    quickstart.generate(tmp_path / 'other', **SMALL, seed=1)
+    files, other = files_of(small_set), files_of(tmp_path / 'other')
+    assert len(files) == 2 * (6 + 4) + 2
+    assert files_of(tmp_path / 'one') == files
+    assert len({*files.values(), *other.values()}) == 2 * len(files)
+
+
+def test_scenes_cover_crowds_void_no_things_and_all_shapes(scenes):
+    crowds = [any(segment['iscrowd'] for segment in segments) for _, _, segments in scenes]
+    things = [sum(IS_THING[segment['category_id']] > segment['iscrowd'] for segment in segments)
+              for _, _, segments in scenes]
+    assert .04 < np.mean(crowds) < .2
+    assert .01 < np.mean(np.equal(things, 0)) < .12
+    assert max(things) == 5
+    assert .01 < np.mean([(ids == 0).mean() for _, ids, _ in scenes]) < .03
+    assert {image.shape[:2] for image, _, _ in scenes} == {(64, 64), (51, 80), (80, 64)}
+    assert {segment['category_id'] for _, _, segments in scenes for segment in segments} == \
+        set(IS_THING)
+
+
+def test_objects_below_the_smallest_area_are_not_drawn_and_stuff_below_it_is_void(monkeypatch):
+    monkeypatch.setattr(quickstart, 'MIN_AREA', .15)
+    for seed in range(40):
+        _, _, segments = quickstart.draw_scene(np.random.default_rng(seed), 64)
+        assert all(segment['area'] >= .15 * 64**2 for segment in segments)
+        layers = quickstart.draw_layers(np.random.default_rng(seed), (64, 64), 64, (.6, 0, .8))
+        assert all((layer.opacity > .5).sum() >= .15 * 64**2 for layer in layers)
+
+
+def test_every_drawn_object_shows_at_least_a_third_of_itself_and_some_are_partly_hidden():
+    shares = []
+    for seed in range(60):
+        covered = np.zeros((96, 96), bool)
+        rng = np.random.default_rng(seed)
+        for layer in reversed(quickstart.draw_layers(rng, covered.shape, 96, (.6, 0, .8))):
+            mask = layer.opacity > .5
+            shares.append((mask & ~covered).sum() / layer.area)
+            covered |= mask
+    assert .35 <= min(shares) < .6
+
+
+def test_masks_lie_on_the_drawn_objects(monkeypatch):
+    """Magenta things are found again by their hue, in the pixels of their masks."""
+    def paint_magenta(rng, v, u):
+        return np.full((*v.shape, 3), (.8, 0, .8), np.float32)
+    for name, (group, color, _, *outline) in quickstart.THINGS.items():
+        monkeypatch.setitem(quickstart.THINGS, name, (group, color, paint_magenta, *outline))
+    shared = either = 0
+    for seed in range(10):
+        image, ids, segments = quickstart.draw_scene(np.random.default_rng(seed), 160)
+        things = [segment['id'] for segment in segments if IS_THING[segment['category_id']]]
+        masks = np.isin(ids, things)
+        red, green, blue = np.moveaxis(image.astype(int), -1, 0)
+        magenta = np.minimum(red, blue) - green > 40
+        shared += (masks & magenta).sum()
+        either += (masks | magenta).sum()
+    assert shared > .95 * either > 0
+
+
+def test_same_set_is_reused_and_any_other_content_is_refused(small_set):
+    def written_at():
+        return {path: path.stat().st_mtime_ns for path in small_set.rglob('*')}
+    before = written_at()
+    quickstart.generate(small_set, **SMALL)
+    with pytest.raises(FileExistsError):
+        quickstart.generate(small_set, **SMALL, seed=1)
+    assert written_at() == before
+
+
+def test_foreign_folder_is_refused_by_name_and_left_untouched(tmp_path, monkeypatch):
+    foreign = tmp_path / 'photos'
+    foreign.mkdir()
+    (foreign / 'holiday.jpg').write_bytes(b'precious')
+    monkeypatch.setattr(sys, 'argv', [str(SCRIPT), str(foreign), '--train', '1', '--val', '1'])
+    with pytest.raises(SystemExit) as stop:
+        quickstart.main()
+    assert str(foreign) in stop.value.code and 'delete it or choose another' in stop.value.code
+    assert files_of(tmp_path) == {Path('photos/holiday.jpg'): b'precious'}
+
+
+def test_failure_half_way_leaves_nothing_behind(tmp_path, monkeypatch):
+    draw_scene, drawn = quickstart.draw_scene, []
+
+    def fail_at_third_scene(rng, size):
+        drawn.append(size)
+        if len(drawn) == 3:
+            raise OSError('disk full')
+        return draw_scene(rng, size)
+    monkeypatch.setattr(quickstart, 'draw_scene', fail_at_third_scene)
+    with pytest.raises(OSError, match='disk full'):
+        quickstart.generate(tmp_path / 'set', **SMALL, workers=1)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Evaluate in several processes: tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [arguments of test.py]
+# nccl with GPUs, gloo without. Several nodes: set NNODES, NODE_RANK, MASTER_ADDR and PORT on each.
+set -euo pipefail
+exec "$(dirname "$0")/_torchrun.sh" test.py "$3" "$1" "$2" "${@:4}"
