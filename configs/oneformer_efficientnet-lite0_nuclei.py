@@ -26,7 +26,9 @@ train_pipeline = [
     dict(type='LoadPanopticMap'),
     dict(type='ResizeShortEdge', short_edges=[256, 320, 384], max_size=768),
     dict(type='RandomCrop', crop_size=(256, 256), allow_negative_crop=True),
-    dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
+    dict(
+        type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']
+    ),
     dict(type='Pad', size=(256, 256), pad_val=dict(img=(128, 128, 128), seg=0)),
     dict(type='SampleTask'),
     dict(type='PackPanopticInputs'),

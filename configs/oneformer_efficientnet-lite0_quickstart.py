@@ -56,7 +56,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-max_iters = 800
+max_iters = 600
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='PolyLR', power=0.9, eta_min=0, by_epoch=False, begin=50, end=max_iters),

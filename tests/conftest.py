@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from mmengine.registry import init_default_scope
 
 import oneformer  # noqa: F401  before mmdet
-from mmengine.registry import init_default_scope
+from oneformer.visualization import OneFormerVisualizer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,3 +37,40 @@ def shared_dir():
     if not path.is_dir():
         pytest.skip(f'no shared folder at {path}: set ONEFORMER_SHARED')
     return path
+
+
+@pytest.fixture(scope='session')
+def load_tool():
+    """Import a file of tools/, which is no package."""
+    import importlib.util
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, ROOT / 'tools' / f'{name}.py')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope='session')
+def tiny_set(tmp_path_factory, load_tool):
+    """Sixteen training and five validation photographs of the quick start, 96 px."""
+    folder = tmp_path_factory.mktemp('data') / 'tiny'
+    load_tool('make_quickstart_data').generate(str(folder), train=16, val=5, size=96)
+    return folder
+
+
+@pytest.fixture
+def run_tool(load_tool, monkeypatch, tmp_path, capsys):
+    """Run a tool in this process, in an empty folder; returns what it printed."""
+
+    def run(name, *arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr('sys.argv', [f'{name}.py', *map(str, arguments)])
+        capsys.readouterr()
+        OneFormerVisualizer._instance_dict.clear()  # or it goes on writing to the last run's folder
+        load_tool(name).main()
+        return capsys.readouterr().out
+
+    return run

@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from oneformer.models.criterion import Targets, mask_costs, point_losses
 from scipy.optimize import linear_sum_assignment
+
+from oneformer.models.criterion import Targets, mask_costs, point_losses
 
 L, B, Q, C, K = 3, 3, 6, 8, 4
 POINTS, INPUT = 40, (32, 48)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.config import Config
+
 from oneformer.datasets.geometry import resize_map
 from oneformer.datasets.loading import segment_indices
-from oneformer.datasets.panoptic import match_categories
 from oneformer.datasets.metainfo import resolve_metainfo
+from oneformer.datasets.panoptic import match_categories
 
 METAINFO = dict(classes=('sky', 'cat'), thing_classes=('cat',))
 

@@ -1,17 +1,19 @@
 """The three metrics against plain loops and pycocotools: drawings, random maps, photographs."""
+
 import json
 
 import numpy as np
-import oneformer  # noqa: F401  registers the metrics
 import pytest
 import torch
 from mmdet.registry import METRICS
 from mmengine.evaluator import Evaluator
-from oneformer.evaluation.panoptic_quality import INSTANCE_OFFSET, panoptic_counts
 from PIL import Image
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+import oneformer  # noqa: F401  registers the metrics
+from oneformer.evaluation.panoptic_quality import INSTANCE_OFFSET, panoptic_counts
 
 CLASSES = ('cat', 'sky', 'dog', 'grass', 'bird')  # things and stuff interleaved on purpose
 META = dict(classes=CLASSES, thing_classes=('cat', 'dog', 'bird'))
@@ -20,8 +22,9 @@ CAT, SKY, DOG, GRASS, BIRD = range(5)
 
 def segment(label, crowd=False, meta=META):
     name = meta['classes'][label]
-    return dict(id=7, label=label, iscrowd=crowd, category=name,
-                isthing=name in meta['thing_classes'])
+    return dict(
+        id=7, label=label, iscrowd=crowd, category=name, isthing=name in meta['thing_classes']
+    )
 
 
 def draw(*rows):
@@ -46,13 +49,19 @@ def make_sample(gt_map, segments, predicted=(), img_id=1, meta=META):
     things = [p for p in predicted if meta['classes'][p[0]] in meta['thing_classes']]
     masks = np.stack([mask for _, mask, _ in things]) if things else np.zeros((0, *gt_map.shape))
     return dict(
-        img_id=img_id, img_path=f'{img_id}.jpg', ori_shape=gt_map.shape, segments_info=segments,
+        img_id=img_id,
+        img_path=f'{img_id}.jpg',
+        ori_shape=gt_map.shape,
+        segments_info=segments,
         gt_panoptic_seg=dict(sem_seg=torch.tensor(gt_map)[None]),
         pred_panoptic_seg=dict(sem_seg=torch.tensor(panoptic)[None]),
         pred_sem_seg=dict(sem_seg=torch.tensor(semantic)[None]),
-        pred_instances=dict(labels=torch.tensor([p[0] for p in things], dtype=torch.int64),
-                            scores=torch.tensor([p[2] for p in things], dtype=torch.float32),
-                            masks=torch.tensor(masks, dtype=torch.bool)))
+        pred_instances=dict(
+            labels=torch.tensor([p[0] for p in things], dtype=torch.int64),
+            scores=torch.tensor([p[2] for p in things], dtype=torch.float32),
+            masks=torch.tensor(masks, dtype=torch.bool),
+        ),
+    )
 
 
 def perturb(gt_map, segments, rng, num_classes):
@@ -60,8 +69,9 @@ def perturb(gt_map, segments, rng, num_classes):
     predicted = []
     for k in rng.permutation(len(segments)):
         label, mask = segments[k]['label'], gt_map == k + 1
-        fate = rng.choice(['keep', 'move', 'drop', 'relabel', 'split', 'merge'],
-                          p=[0.2, 0.4, 0.1, 0.1, 0.1, 0.1])
+        fate = rng.choice(
+            ['keep', 'move', 'drop', 'relabel', 'split', 'merge'], p=[0.2, 0.4, 0.1, 0.1, 0.1, 0.1]
+        )
         if not mask.any() or fate == 'drop':
             continue
         if fate == 'move':
@@ -80,8 +90,10 @@ def perturb(gt_map, segments, rng, num_classes):
 
 def random_scene(rng, meta=META):
     """A small map of blobs with void, crowd and now and then a listed segment without pixels."""
-    segments = [segment(int(rng.integers(len(CLASSES))), bool(rng.random() < 0.25), meta)
-                for _ in range(rng.integers(0, 9))]
+    segments = [
+        segment(int(rng.integers(len(CLASSES))), bool(rng.random() < 0.25), meta)
+        for _ in range(rng.integers(0, 9))
+    ]
     blobs = rng.integers(0, len(segments) + 1, size=(4, 5))
     gt_map = np.kron(blobs, np.ones((6, 6), dtype=int))
     return gt_map, segments, perturb(gt_map, segments, rng, len(CLASSES))
@@ -94,8 +106,10 @@ def photographs(shared_dir):
         pytest.skip(f'{root} is not there')
     annotation = json.loads((root / 'panoptic_tiny.json').read_text())
     categories = annotation['categories']
-    meta = dict(classes=tuple(c['name'] for c in categories),
-                thing_classes=tuple(c['name'] for c in categories if c['isthing']))
+    meta = dict(
+        classes=tuple(c['name'] for c in categories),
+        thing_classes=tuple(c['name'] for c in categories if c['isthing']),
+    )
     label_of = {c['id']: label for label, c in enumerate(categories)}
     rng = np.random.default_rng(0)
     samples = []
@@ -128,8 +142,11 @@ def evaluate(metric_type, samples, meta=META, **kwargs):
 def slow_panoptic_counts(gt_map, segments, pred_map, num_classes):
     """panopticapi's rules, one boolean mask per segment."""
     counts = np.zeros((num_classes, 4))
-    predicted = {v: pred_map == v for v in set(pred_map.ravel().tolist())
-                 if v % INSTANCE_OFFSET != num_classes}
+    predicted = {
+        v: pred_map == v
+        for v in set(pred_map.ravel().tolist())
+        if v % INSTANCE_OFFSET != num_classes
+    }
     void = gt_map == 0
     found, used = set(), set()
     for k, info in enumerate(segments, 1):
@@ -169,7 +186,8 @@ def test_panoptic_counts_equal_a_plain_loop_on_random_maps():
         pred_map = panoptic_answer(predicted, gt_map.shape, len(CLASSES))
         counts = panoptic_counts(gt_map, segments, pred_map, len(CLASSES))
         np.testing.assert_allclose(
-            counts, slow_panoptic_counts(gt_map, segments, pred_map, len(CLASSES)), rtol=1e-12)
+            counts, slow_panoptic_counts(gt_map, segments, pred_map, len(CLASSES)), rtol=1e-12
+        )
         total += counts[:, :3].sum(0)
     assert (total > 100).all()  # matches, false alarms and misses all occurred
 
@@ -177,9 +195,15 @@ def test_panoptic_counts_equal_a_plain_loop_on_random_maps():
 def test_panoptic_quality_of_photographs_equals_a_plain_loop(shared_dir):
     meta, samples = photographs(shared_dir)
     num_classes = len(meta['classes'])
-    counts = sum(slow_panoptic_counts(
-        s['gt_panoptic_seg']['sem_seg'][0].numpy(), s['segments_info'],
-        s['pred_panoptic_seg']['sem_seg'][0].numpy(), num_classes) for s in samples)
+    counts = sum(
+        slow_panoptic_counts(
+            s['gt_panoptic_seg']['sem_seg'][0].numpy(),
+            s['segments_info'],
+            s['pred_panoptic_seg']['sem_seg'][0].numpy(),
+            num_classes,
+        )
+        for s in samples
+    )
     rows = {'': [], '_th': [], '_st': []}
     for name, (tp, fp, fn, iou) in zip(meta['classes'], counts):
         if tp + fp + fn:
@@ -187,8 +211,11 @@ def test_panoptic_quality_of_photographs_equals_a_plain_loop(shared_dir):
             row = 100 * iou / effort, 100 * iou / tp if tp else 0, 100 * tp / effort
             rows[''].append(row)
             rows['_th' if name in meta['thing_classes'] else '_st'].append(row)
-    expected = {f'{key}{suffix}': np.mean(values, axis=0)[i]
-                for suffix, values in rows.items() for i, key in enumerate(('PQ', 'SQ', 'RQ'))}
+    expected = {
+        f'{key}{suffix}': np.mean(values, axis=0)[i]
+        for suffix, values in rows.items()
+        for i, key in enumerate(('PQ', 'SQ', 'RQ'))
+    }
     scores = evaluate('PanopticQuality', samples, meta)
     assert scores == pytest.approx(expected)
     assert 5 < scores['PQ'] < 95
@@ -258,15 +285,22 @@ def test_a_split_in_which_no_class_occurs_has_no_panoptic_quality():
 
 def test_classwise_logs_one_row_per_class_that_occurs(monkeypatch):
     logged = []
-    monkeypatch.setattr('oneformer.evaluation.panoptic_quality.print_log',
-                        lambda message, logger: logged.append(message))
+    monkeypatch.setattr(
+        'oneformer.evaluation.panoptic_quality.print_log',
+        lambda message, logger: logged.append(message),
+    )
     gt_map = draw('1122')
     sample = make_sample(gt_map, [segment(CAT), segment(SKY)], [(CAT, gt_map == 1, 0.9)])
     evaluate('PanopticQuality', [sample], classwise=True)
-    rows = [[cell.strip() for cell in line.strip('|').split('|')]
-            for line in logged[0].splitlines() if line.startswith('|')]
-    assert rows[1:] == [['cat', '100.00', '100.00', '100.00', '1', '0', '0'],
-                        ['sky', '0.00', '0.00', '0.00', '0', '0', '1']]
+    rows = [
+        [cell.strip() for cell in line.strip('|').split('|')]
+        for line in logged[0].splitlines()
+        if line.startswith('|')
+    ]
+    assert rows[1:] == [
+        ['cat', '100.00', '100.00', '100.00', '1', '0', '0'],
+        ['sky', '0.00', '0.00', '0.00', '0', '0', '1'],
+    ]
 
 
 # ------------------------------------------------------------------------------------ instance AP
@@ -274,6 +308,7 @@ def test_classwise_logs_one_row_per_class_that_occurs(monkeypatch):
 
 def pycocotools_scores(samples, meta, folder):
     """COCOeval.summarize on instance files, written as one would by hand."""
+
     def rle(mask):
         code = mask_utils.encode(np.asfortranarray(mask.astype(np.uint8)))
         return dict(size=code['size'], counts=code['counts'].decode())
@@ -285,18 +320,32 @@ def pycocotools_scores(samples, meta, folder):
         gt_map = sample['gt_panoptic_seg']['sem_seg'][0].numpy()
         for k, info in enumerate(sample['segments_info'], 1):
             if info['isthing']:
-                annotations.append(dict(
-                    id=len(annotations) + 1, image_id=sample['img_id'],
-                    category_id=info['label'] + 1, iscrowd=int(info['iscrowd']),
-                    area=int((gt_map == k).sum()), segmentation=rle(gt_map == k)))
+                annotations.append(
+                    dict(
+                        id=len(annotations) + 1,
+                        image_id=sample['img_id'],
+                        category_id=info['label'] + 1,
+                        iscrowd=int(info['iscrowd']),
+                        area=int((gt_map == k).sum()),
+                        segmentation=rle(gt_map == k),
+                    )
+                )
         instances = sample['pred_instances']
         for label, score, mask in zip(*(instances[k] for k in ('labels', 'scores', 'masks'))):
-            detections.append(dict(image_id=sample['img_id'], category_id=int(label) + 1,
-                                   score=float(score), segmentation=rle(mask.numpy())))
-    categories = [dict(id=meta['classes'].index(name) + 1, name=name)
-                  for name in meta['thing_classes']]
+            detections.append(
+                dict(
+                    image_id=sample['img_id'],
+                    category_id=int(label) + 1,
+                    score=float(score),
+                    segmentation=rle(mask.numpy()),
+                )
+            )
+    categories = [
+        dict(id=meta['classes'].index(name) + 1, name=name) for name in meta['thing_classes']
+    ]
     (folder / 'gt.json').write_text(
-        json.dumps(dict(images=images, annotations=annotations, categories=categories)))
+        json.dumps(dict(images=images, annotations=annotations, categories=categories))
+    )
     (folder / 'answers.json').write_text(json.dumps(detections))
     truth = COCO(str(folder / 'gt.json'))
     evaluation = COCOeval(truth, truth.loadRes(str(folder / 'answers.json')), 'segm')
@@ -382,8 +431,12 @@ def slow_semantic_scores(samples, num_classes):
             ious.append(confusion[k, k] / (labelled + predicted - confusion[k, k]))
             accuracies.append(confusion[k, k] / labelled)
             weights.append(labelled / confusion.sum())
-    return dict(mIoU=100 * np.sum(ious) / occurring, fwIoU=100 * np.dot(ious, weights),
-                mACC=100 * np.mean(accuracies), pACC=100 * np.trace(confusion) / confusion.sum())
+    return dict(
+        mIoU=100 * np.sum(ious) / occurring,
+        fwIoU=100 * np.dot(ious, weights),
+        mACC=100 * np.mean(accuracies),
+        pACC=100 * np.trace(confusion) / confusion.sum(),
+    )
 
 
 def test_semantic_iou_equals_a_plain_confusion_matrix_on_random_maps():
@@ -436,16 +489,20 @@ def test_padded_samples_of_a_distributed_run_are_dropped():
     for name, task in zip(METRIC_TYPES, ('panoptic', 'instance', 'semantic')):
         expected = evaluate(name, samples[:4])
         assert {f'{task}/{k}': v for k, v in expected.items()} == pytest.approx(
-            {k: v for k, v in scores.items() if k.startswith(task)}, nan_ok=True)
+            {k: v for k, v in scores.items() if k.startswith(task)}, nan_ok=True
+        )
 
 
-@pytest.mark.parametrize('metric_type, field', [
-    *((name, 'gt_panoptic_seg') for name in METRIC_TYPES),
-    *((name, 'segments_info') for name in METRIC_TYPES),
-    ('PanopticQuality', 'pred_panoptic_seg'),
-    ('InstanceAP', 'pred_instances'),
-    ('SemanticIoU', 'pred_sem_seg'),
-])
+@pytest.mark.parametrize(
+    'metric_type, field',
+    [
+        *((name, 'gt_panoptic_seg') for name in METRIC_TYPES),
+        *((name, 'segments_info') for name in METRIC_TYPES),
+        ('PanopticQuality', 'pred_panoptic_seg'),
+        ('InstanceAP', 'pred_instances'),
+        ('SemanticIoU', 'pred_sem_seg'),
+    ],
+)
 def test_a_missing_field_is_named_with_its_image_and_remedy(metric_type, field):
     sample = make_sample(draw('11'), [segment(CAT)], img_id=42)
     del sample[field]
@@ -453,12 +510,15 @@ def test_a_missing_field_is_named_with_its_image_and_remedy(metric_type, field):
         evaluate(metric_type, [sample])
 
 
-@pytest.mark.parametrize('metric_type, field, key', [
-    *((name, 'gt_panoptic_seg', 'sem_seg') for name in METRIC_TYPES),
-    ('PanopticQuality', 'pred_panoptic_seg', 'sem_seg'),
-    ('InstanceAP', 'pred_instances', 'masks'),
-    ('SemanticIoU', 'pred_sem_seg', 'sem_seg'),
-])
+@pytest.mark.parametrize(
+    'metric_type, field, key',
+    [
+        *((name, 'gt_panoptic_seg', 'sem_seg') for name in METRIC_TYPES),
+        ('PanopticQuality', 'pred_panoptic_seg', 'sem_seg'),
+        ('InstanceAP', 'pred_instances', 'masks'),
+        ('SemanticIoU', 'pred_sem_seg', 'sem_seg'),
+    ],
+)
 def test_a_map_of_another_size_is_an_error(metric_type, field, key):
     sample = make_sample(draw('11'), [segment(CAT)], [(CAT, draw('11') == 1, 0.9)])
     sample[field][key] = sample[field][key].repeat(1, 2, 1)
@@ -466,13 +526,21 @@ def test_a_map_of_another_size_is_an_error(metric_type, field, key):
         evaluate(metric_type, [sample])
 
 
-@pytest.mark.parametrize('metric_type, field, value, message', [
-    ('PanopticQuality', 'pred_panoptic_seg', len(CLASSES) + 1, 'label 6, but there are 5 classes'),
-    ('PanopticQuality', 'pred_panoptic_seg', -1, 'pred_panoptic_seg has negative values'),
-    ('SemanticIoU', 'pred_sem_seg', len(CLASSES), 'labels are 0 to 4'),
-    ('SemanticIoU', 'pred_sem_seg', -1, 'labels are 0 to 4'),
-    *((name, 'gt_panoptic_seg', 2, 'segments_info lists 1 segments') for name in METRIC_TYPES),
-])
+@pytest.mark.parametrize(
+    'metric_type, field, value, message',
+    [
+        (
+            'PanopticQuality',
+            'pred_panoptic_seg',
+            len(CLASSES) + 1,
+            'label 6, but there are 5 classes',
+        ),
+        ('PanopticQuality', 'pred_panoptic_seg', -1, 'pred_panoptic_seg has negative values'),
+        ('SemanticIoU', 'pred_sem_seg', len(CLASSES), 'labels are 0 to 4'),
+        ('SemanticIoU', 'pred_sem_seg', -1, 'labels are 0 to 4'),
+        *((name, 'gt_panoptic_seg', 2, 'segments_info lists 1 segments') for name in METRIC_TYPES),
+    ],
+)
 def test_a_value_out_of_range_is_an_error(metric_type, field, value, message):
     sample = make_sample(draw('11'), [segment(CAT)])
     sample[field]['sem_seg'][0, 0, 0] = value

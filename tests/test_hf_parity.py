@@ -4,6 +4,7 @@ import pytest
 import torch
 from hf_peer import DERIVED_OF_OURS, peer_and_ours, renamed_weights
 from mmdet.structures import DetDataSample
+
 from oneformer.models.text_mapper import text_list, token_ids
 from oneformer.tasks import TASK_TOKEN_IDS, TASKS
 
@@ -13,9 +14,7 @@ pytest.importorskip('transformers', reason='the peer is installed by requirement
 @pytest.fixture(scope='module')
 def models(config_dir):
     peer, ours = peer_and_ours(config_dir)
-    missing, unexpected = ours.load_state_dict(
-        renamed_weights(peer.state_dict()), strict=False
-    )
+    missing, unexpected = ours.load_state_dict(renamed_weights(peer.state_dict()), strict=False)
     # every tensor of either side is accounted for
     assert not unexpected
     assert all(DERIVED_OF_OURS.fullmatch(key) for key in missing)
@@ -100,9 +99,7 @@ def test_text_queries_equal_the_peers_without_the_causal_mask(models, monkeypatc
     mapper = ours.text_mapper
     with torch.no_grad():
         expected = peer.model.text_mapper(ids)
-        causal = mapper(
-            [['a photo with a cat'] * 2, []], ['panoptic', 'instance']
-        )
+        causal = mapper([['a photo with a cat'] * 2, []], ['panoptic', 'instance'])
         # Hugging Face builds a causal mask and never applies it
         monkeypatch.setattr(mapper.text_encoder, 'causal', False)
         features = mapper.encode(ids.flatten(0, 1)).unflatten(0, (2, 16))

@@ -1,4 +1,5 @@
 """The generator of the quick start's data set: files that agree, and scenes that hold surprises."""
+
 import importlib.util
 import json
 import sys
@@ -18,8 +19,9 @@ IS_THING = {category['id']: category['isthing'] for category in quickstart.CATEG
 
 
 def files_of(folder):
-    return {path.relative_to(folder): path.read_bytes()
-            for path in folder.rglob('*') if path.is_file()}
+    return {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob('*') if path.is_file()
+    }
 
 
 @pytest.fixture(scope='module')
@@ -68,24 +70,27 @@ def test_number_of_workers_leaves_every_byte_and_seed_does_not(small_set, tmp_pa
 
 def test_scenes_cover_crowds_void_no_things_and_all_shapes(scenes):
     crowds = [any(segment['iscrowd'] for segment in segments) for _, _, segments in scenes]
-    things = [sum(IS_THING[segment['category_id']] > segment['iscrowd'] for segment in segments)
-              for _, _, segments in scenes]
-    assert .04 < np.mean(crowds) < .2
-    assert .01 < np.mean(np.equal(things, 0)) < .12
+    things = [
+        sum(IS_THING[segment['category_id']] > segment['iscrowd'] for segment in segments)
+        for _, _, segments in scenes
+    ]
+    assert 0.04 < np.mean(crowds) < 0.2
+    assert 0.01 < np.mean(np.equal(things, 0)) < 0.12
     assert max(things) == 5
-    assert .01 < np.mean([(ids == 0).mean() for _, ids, _ in scenes]) < .03
+    assert 0.01 < np.mean([(ids == 0).mean() for _, ids, _ in scenes]) < 0.03
     assert {image.shape[:2] for image, _, _ in scenes} == {(64, 64), (51, 80), (80, 64)}
-    assert {segment['category_id'] for _, _, segments in scenes for segment in segments} == \
-        set(IS_THING)
+    assert {segment['category_id'] for _, _, segments in scenes for segment in segments} == set(
+        IS_THING
+    )
 
 
 def test_objects_below_the_smallest_area_are_not_drawn_and_stuff_below_it_is_void(monkeypatch):
-    monkeypatch.setattr(quickstart, 'MIN_AREA', .15)
+    monkeypatch.setattr(quickstart, 'MIN_AREA', 0.15)
     for seed in range(40):
         _, _, segments = quickstart.draw_scene(np.random.default_rng(seed), 64)
-        assert all(segment['area'] >= .15 * 64**2 for segment in segments)
-        layers = quickstart.draw_layers(np.random.default_rng(seed), (64, 64), 64, (.6, 0, .8))
-        assert all((layer.opacity > .5).sum() >= .15 * 64**2 for layer in layers)
+        assert all(segment['area'] >= 0.15 * 64**2 for segment in segments)
+        layers = quickstart.draw_layers(np.random.default_rng(seed), (64, 64), 64, (0.6, 0, 0.8))
+        assert all((layer.opacity > 0.5).sum() >= 0.15 * 64**2 for layer in layers)
 
 
 def test_every_drawn_object_shows_at_least_a_third_of_itself_and_some_are_partly_hidden():
@@ -93,17 +98,19 @@ def test_every_drawn_object_shows_at_least_a_third_of_itself_and_some_are_partly
     for seed in range(60):
         covered = np.zeros((96, 96), bool)
         rng = np.random.default_rng(seed)
-        for layer in reversed(quickstart.draw_layers(rng, covered.shape, 96, (.6, 0, .8))):
-            mask = layer.opacity > .5
+        for layer in reversed(quickstart.draw_layers(rng, covered.shape, 96, (0.6, 0, 0.8))):
+            mask = layer.opacity > 0.5
             shares.append((mask & ~covered).sum() / layer.area)
             covered |= mask
-    assert .35 <= min(shares) < .6
+    assert 0.35 <= min(shares) < 0.6
 
 
 def test_masks_lie_on_the_drawn_objects(monkeypatch):
     """Magenta things are found again by their hue, in the pixels of their masks."""
+
     def paint_magenta(rng, v, u):
-        return np.full((*v.shape, 3), (.8, 0, .8), np.float32)
+        return np.full((*v.shape, 3), (0.8, 0, 0.8), np.float32)
+
     for name, (group, color, _, *outline) in quickstart.THINGS.items():
         monkeypatch.setitem(quickstart.THINGS, name, (group, color, paint_magenta, *outline))
     shared = either = 0
@@ -115,12 +122,13 @@ def test_masks_lie_on_the_drawn_objects(monkeypatch):
         magenta = np.minimum(red, blue) - green > 40
         shared += (masks & magenta).sum()
         either += (masks | magenta).sum()
-    assert shared > .95 * either > 0
+    assert shared > 0.95 * either > 0
 
 
 def test_same_set_is_reused_and_any_other_content_is_refused(small_set):
     def written_at():
         return {path: path.stat().st_mtime_ns for path in small_set.rglob('*')}
+
     before = written_at()
     quickstart.generate(small_set, **SMALL)
     with pytest.raises(FileExistsError):
@@ -147,6 +155,7 @@ def test_failure_half_way_leaves_nothing_behind(tmp_path, monkeypatch):
         if len(drawn) == 3:
             raise OSError('disk full')
         return draw_scene(rng, size)
+
     monkeypatch.setattr(quickstart, 'draw_scene', fail_at_third_scene)
     with pytest.raises(OSError, match='disk full'):
         quickstart.generate(tmp_path / 'set', **SMALL, workers=1)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.config import Config
+
 from oneformer.datasets.metainfo import BENCHMARKS
 
 

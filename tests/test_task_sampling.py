@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from mmdet.registry import TRANSFORMS
+
 from oneformer.datasets import SampleTask, derive_targets, target_texts
 
 CLASSES = ('sky', 'cat', 'grass')

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet.registry import MODELS
+
 from oneformer.datasets.metainfo import resolve_metainfo
 from oneformer.models.text_mapper import padding_text, text_list, token_ids
 from oneformer.tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, TASKS

@@ -8,8 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-import oneformer  # noqa: E402
 import torch  # noqa: E402
+
+import oneformer  # noqa: E402
 from oneformer.compat import compiled_ops_available  # noqa: E402
 from oneformer.models.deformable_attention import choose_path  # noqa: E402
 

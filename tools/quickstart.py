@@ -9,12 +9,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / 'projects'), str(ROOT / 'tools')]
 
-import oneformer  # noqa: E402, F401  first: it makes mmdet importable everywhere
 import torch  # noqa: E402
 from make_quickstart_data import generate  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
+
 from oneformer.engine.evaluation import HEADLINE, inference_config  # noqa: E402
 from oneformer.safe_io import write_json  # noqa: E402
 

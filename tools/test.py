@@ -6,8 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-import oneformer  # noqa: E402, F401  first: it makes mmdet importable everywhere
 from mmengine.dist import is_main_process  # noqa: E402
+
 from oneformer.engine.cli import add_run_arguments, load_config  # noqa: E402
 from oneformer.engine.evaluation import (  # noqa: E402
     evaluate,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-import oneformer  # noqa: E402, F401  first: it makes mmdet importable everywhere
 from mmengine.runner import Runner  # noqa: E402
+
 from oneformer.engine.cli import (  # noqa: E402
     add_run_arguments,
     load_config,

@@ -8,8 +8,6 @@ optim_wrapper = dict(
     # The original sets a gradient clip of 0.01 that never takes effect, so there is none here.
     clip_grad=None,
 )
-param_scheduler = dict(
-    type='PolyLR', power=0.9, eta_min=0, begin=0, end=max_iters, by_epoch=False
-)
+param_scheduler = dict(type='PolyLR', power=0.9, eta_min=0, begin=0, end=max_iters, by_epoch=False)
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=5000)
 auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -9,7 +9,12 @@ optim_wrapper = dict(
     clip_grad=None,
 )
 param_scheduler = dict(
-    type='MultiStepLR', gamma=0.1, milestones=[327778, 355092], begin=0, end=max_iters, by_epoch=False
+    type='MultiStepLR',
+    gamma=0.1,
+    milestones=[327778, 355092],
+    begin=0,
+    end=max_iters,
+    by_epoch=False,
 )
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=5000)
 auto_scale_lr = dict(enable=False, base_batch_size=16)

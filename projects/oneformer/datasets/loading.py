@@ -37,9 +37,9 @@ def segment_indices(png: np.ndarray, ids: list[int]) -> np.ndarray:
 class LoadPanopticMap(BaseTransform):
     """Load the annotation of a ``PanopticDataset`` sample.
 
-    Required keys: ``seg_map_path``, ``segments_info``, ``ori_shape``. Added: ``gt_seg_map`` of shape
-    (H, W), int16: 0 is void, k is ``segments_info[k - 1]``. Transforms that know ``gt_seg_map`` move
-    it with the photo; pad it with 0.
+    Required keys: ``seg_map_path``, ``segments_info``, ``ori_shape``. Added: ``gt_seg_map`` of
+    shape (H, W), int16: 0 is void, k is ``segments_info[k - 1]``. Transforms that know
+    ``gt_seg_map`` move it with the photo; pad it with 0.
 
     Args:
         backend_args: Of mmengine's file client.
@@ -76,12 +76,12 @@ class LoadPanopticMap(BaseTransform):
         segment_map = segment_indices(png, ids)
         unknown = segment_map < 0
         if unknown.any():
-            first = png[unknown][0]
-            pixels = int((png == first).all(-1).sum())
+            color = png[unknown][0]
+            blue, green, red = color.tolist()
             raise ValueError(
-                f'panoptic PNG {path} has {pixels} pixels of segment id '
-                f'{first[2] + 256 * int(first[1]) + 65536 * int(first[0])}, which its segments_info '
-                'does not list: add the segment to the JSON, or paint it with 0 (void)'
+                f'panoptic PNG {path} has {int((png == color).all(-1).sum())} pixels of segment '
+                f'id {red + 256 * green + 65536 * blue}, which its segments_info does not list: '
+                'add the segment to the JSON, or paint it with 0 (void)'
             )
         results['gt_seg_map'] = segment_map
         results.setdefault('seg_fields', []).append('gt_seg_map')
@@ -89,5 +89,3 @@ class LoadPanopticMap(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}()'
-
-

@@ -81,8 +81,8 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
         A dict with at least ``classes`` and ``thing_classes``, both tuples of names.
 
     Raises:
-        ValueError: For an unknown benchmark, a missing key, a class listed twice, or a thing that is
-            no class.
+        ValueError: For an unknown benchmark, a missing key, a class listed twice, or a thing that
+            is no class.
     """
     if isinstance(metainfo, str):
         if metainfo not in BENCHMARKS:
@@ -93,7 +93,9 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
         metainfo = BENCHMARKS[metainfo]
     missing = {'classes', 'thing_classes'} - set(metainfo)
     if missing:
-        raise ValueError(f'metainfo lacks {sorted(missing)}: it must name all classes and the things')
+        raise ValueError(
+            f'metainfo lacks {sorted(missing)}: it must name all classes and the things'
+        )
     classes, things = tuple(metainfo['classes']), tuple(metainfo['thing_classes'])
     repeated = sorted({name for name in classes if classes.count(name) > 1})
     if repeated:

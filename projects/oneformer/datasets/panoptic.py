@@ -58,8 +58,8 @@ class PanopticDataset(BaseDetDataset):
     """A data set in COCO panoptic format.
 
     Labels are positions in ``metainfo.classes``, and whether a class is a thing follows from
-    ``metainfo.thing_classes``; the order of the JSON's categories does not matter. Photos without any
-    segment are kept.
+    ``metainfo.thing_classes``; the order of the JSON's categories does not matter. Photos without
+    any segment are kept.
 
     Args:
         ann_file: The JSON.
@@ -96,9 +96,7 @@ class PanopticDataset(BaseDetDataset):
         images = {image['id']: image for image in content['images']}
         if not content['annotations']:
             raise ValueError(f'{self.ann_file} annotates no photo')
-        return [
-            self._parse(annotation, images, label_of) for annotation in content['annotations']
-        ]
+        return [self._parse(annotation, images, label_of) for annotation in content['annotations']]
 
     def _parse(self, annotation: Mapping, images: Mapping, label_of: Mapping) -> dict:
         img_id = annotation['image_id']
@@ -109,8 +107,8 @@ class PanopticDataset(BaseDetDataset):
         for segment in annotation['segments_info']:
             if segment['category_id'] not in label_of:
                 raise ValueError(
-                    f'{self.ann_file}: segment {segment["id"]} of image id {img_id} has category id '
-                    f'{segment["category_id"]}, which the JSON does not list'
+                    f'{self.ann_file}: segment {segment["id"]} of image id {img_id} has category '
+                    f'id {segment["category_id"]}, which the JSON does not list'
                 )
             label = label_of[segment['category_id']]
             segments.append(

@@ -19,11 +19,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         '--cfg-options',
         nargs='+',
         action=DictAction,
-        help='overrides, e.g. model.test_cfg.iou_thr=0.7 train_dataloader.dataset.pipeline.3.prob=0',
+        help='overrides, e.g. model.test_cfg.iou_thr=0.7 train_dataloader.batch_size=1',
     )
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
-    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 

@@ -1,4 +1,5 @@
 """COCO mask AP, with the thing segments of the panoptic map as ground truth."""
+
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
@@ -10,7 +11,7 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from .panoptic_quality import REMEDIES, is_thing, naming_image, read_field, read_ground_truth
+from .data_sample import REMEDIES, is_thing, naming_image, read_field, read_ground_truth
 
 
 def encode(mask: np.ndarray) -> dict:
@@ -30,9 +31,11 @@ def thing_annotations(gt_map: np.ndarray, segments: list, things: np.ndarray) ->
         things: boolean array (K,).
     """
     gt_map = np.asfortranarray(gt_map)
-    return [dict(category_id=segment['label'], iscrowd=int(segment['iscrowd']),
-                 **encode(gt_map == k))
-            for k, segment in enumerate(segments, 1) if things[segment['label']]]
+    return [
+        dict(category_id=segment['label'], iscrowd=int(segment['iscrowd']), **encode(gt_map == k))
+        for k, segment in enumerate(segments, 1)
+        if things[segment['label']]
+    ]
 
 
 def mean_precisions(images: list, things: np.ndarray, max_dets: int) -> dict:
@@ -46,8 +49,9 @@ def mean_precisions(images: list, things: np.ndarray, max_dets: int) -> dict:
         max_dets: detections per image and class that count, the best first.
     """
     categories = [dict(id=int(label)) for label in np.flatnonzero(things)]
-    sizes = [dict(id=i, height=image['height'], width=image['width'])
-             for i, image in enumerate(images)]
+    sizes = [
+        dict(id=i, height=image['height'], width=image['width']) for i, image in enumerate(images)
+    ]
 
     def in_memory(kind):
         coco = COCO()
@@ -72,9 +76,14 @@ def mean_precisions(images: list, things: np.ndarray, max_dets: int) -> dict:
 
     thresholds = evaluation.params.iouThrs.round(2).tolist()
     every, small, medium, large = (precision[..., area] for area in range(4))
-    return dict(AP=mean(every), AP50=mean(every[thresholds.index(0.5)]),
-                AP75=mean(every[thresholds.index(0.75)]),
-                AP_s=mean(small), AP_m=mean(medium), AP_l=mean(large))
+    return dict(
+        AP=mean(every),
+        AP50=mean(every[thresholds.index(0.5)]),
+        AP75=mean(every[thresholds.index(0.75)]),
+        AP_s=mean(small),
+        AP_m=mean(medium),
+        AP_l=mean(large),
+    )
 
 
 @METRICS.register_module()
@@ -87,6 +96,7 @@ class InstanceAP(BaseMetric):
         max_dets: detections per image and class that count. The official evaluation keeps
             COCO's 100, although the model answers with more.
     """
+
     task = default_prefix = 'instance'
 
     def __init__(self, max_dets: int = 100, **kwargs):
@@ -100,29 +110,43 @@ class InstanceAP(BaseMetric):
             with naming_image(data_sample):
                 gt_map, segments = read_ground_truth(data_sample)
                 height, width = gt_map.shape
-                self.results.append(dict(
-                    height=height, width=width,
-                    annotations=thing_annotations(gt_map, segments, things),
-                    detections=self.read_detections(data_sample, things, gt_map.shape)))
+                self.results.append(
+                    dict(
+                        height=height,
+                        width=width,
+                        annotations=thing_annotations(gt_map, segments, things),
+                        detections=self.read_detections(data_sample, things, gt_map.shape),
+                    )
+                )
 
     @staticmethod
     def read_detections(data_sample: dict, things: np.ndarray, size: tuple) -> list:
         """`pred_instances` as COCO results; an empty mask stays, pycocotools takes it for wrong."""
-        labels, scores, masks = (read_field(data_sample, 'pred_instances', key)
-                                 for key in ('labels', 'scores', 'masks'))
+        labels, scores, masks = (
+            read_field(data_sample, 'pred_instances', key) for key in ('labels', 'scores', 'masks')
+        )
         if masks.shape != (len(labels), *size) or len(scores) != len(labels):
             raise ValueError(
                 f'pred_instances has masks {tuple(masks.shape)} and {len(scores)} scores for '
-                f'{len(labels)} labels of an image {size}: {REMEDIES["pred_instances"]}')
+                f'{len(labels)} labels of an image {size}: {REMEDIES["pred_instances"]}'
+            )
         labels, scores = labels.tolist(), scores.tolist()
         not_things = np.setdiff1d(labels, np.flatnonzero(things)).astype(int)
         if not_things.size:
-            raise ValueError(f'pred_instances.labels has {not_things.tolist()}, which are not in '
-                             'thing_classes: keep only things in the instance answer')
+            raise ValueError(
+                f'pred_instances.labels has {not_things.tolist()}, which are not in '
+                'thing_classes: keep only things in the instance answer'
+            )
         # torch transposes to Fortran order twice as fast as numpy; one by one, to bound the memory
-        return [dict(category_id=label, score=score, iscrowd=0,
-                     **encode(mask.T.contiguous().cpu().numpy().T))
-                for label, score, mask in zip(labels, scores, masks)]
+        return [
+            dict(
+                category_id=label,
+                score=score,
+                iscrowd=0,
+                **encode(mask.T.contiguous().cpu().numpy().T),
+            )
+            for label, score, mask in zip(labels, scores, masks)
+        ]
 
     def compute_metrics(self, results: list) -> dict:
         return mean_precisions(results, is_thing(self.dataset_meta), self.max_dets)

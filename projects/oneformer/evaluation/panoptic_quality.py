@@ -2,8 +2,8 @@
 
 Legend: H, W original image size, S listed segments, P predicted segments, K classes.
 """
+
 from collections.abc import Sequence
-from contextlib import contextmanager
 
 import numpy as np
 from mmdet.evaluation.functional import INSTANCE_OFFSET
@@ -12,62 +12,12 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
-REMEDIES = {
-    'gt_panoptic_seg': 'load the panoptic map in the test pipeline, after Resize',
-    'segments_info': 'use a panoptic dataset and pack segments_info in the test pipeline',
-    'pred_panoptic_seg': "add 'panoptic' to test_cfg.tasks and predict at the original size",
-    'pred_instances': "add 'instance' to test_cfg.tasks and predict at the original size",
-    'pred_sem_seg': "add 'semantic' to test_cfg.tasks and predict at the original size",
-}
+from .data_sample import is_thing, naming_image, read_ground_truth, read_map
 
 
-@contextmanager
-def naming_image(data_sample: dict):
-    """Put the image in front of the message of any ValueError raised inside."""
-    try:
-        yield
-    except ValueError as error:
-        image = f"image {data_sample.get('img_id')} ({data_sample.get('img_path')})"
-        raise ValueError(f'{image}: {error}') from error
-
-
-def read_field(data_sample: dict, *path: str):
-    """The value at `path` of nested dicts; ValueError with the remedy if it is missing."""
-    value = data_sample
-    for key in path:
-        if value is None or key not in value:
-            raise ValueError(f"no field {'.'.join(path)}: {REMEDIES[path[0]]}")
-        value = value[key]
-    return value
-
-
-def read_map(data_sample: dict, field: str) -> np.ndarray:
-    """`data_sample[field]['sem_seg']` as an array (H, W); ValueError unless of original size."""
-    label_map = read_field(data_sample, field, 'sem_seg').cpu().numpy()
-    expected = (1, *data_sample['ori_shape'][:2])
-    if label_map.shape != expected:
-        raise ValueError(f'{field}.sem_seg has shape {label_map.shape}, the original image '
-                         f'{expected}: {REMEDIES[field]}')
-    return label_map[0]
-
-
-def read_ground_truth(data_sample: dict) -> tuple[np.ndarray, list]:
-    """Map (H, W), 0 = void and k = segment k - 1, and the list of these S segments."""
-    segments = read_field(data_sample, 'segments_info')
-    gt_map = read_map(data_sample, 'gt_panoptic_seg')
-    if gt_map.max() > len(segments):
-        raise ValueError(f'gt_panoptic_seg.sem_seg has value {gt_map.max()}, but segments_info '
-                         f'lists {len(segments)} segments: {REMEDIES["segments_info"]}')
-    return gt_map, segments
-
-
-def is_thing(dataset_meta: dict) -> np.ndarray:
-    """Boolean array (K,): the classes whose names are in the metainfo's `thing_classes`."""
-    return np.isin(dataset_meta['classes'], dataset_meta['thing_classes'])
-
-
-def panoptic_counts(gt_map: np.ndarray, segments: list, pred_map: np.ndarray,
-                    num_classes: int) -> np.ndarray:
+def panoptic_counts(
+    gt_map: np.ndarray, segments: list, pred_map: np.ndarray, num_classes: int
+) -> np.ndarray:
     """True positives, false positives, false negatives and sum of matched IoUs, per class.
 
     The rules of panopticapi: segments of one class match at IoU > 0.5, where the void part of the
@@ -95,8 +45,10 @@ def panoptic_counts(gt_map: np.ndarray, segments: list, pred_map: np.ndarray,
     encoded = np.flatnonzero(np.bincount(pred_map))  # a table: ten times faster than np.unique
     pred_labels = encoded % INSTANCE_OFFSET  # P
     if pred_labels.max() > num_classes:
-        raise ValueError(f'pred_panoptic_seg has label {pred_labels.max()}, '
-                         f'but there are {num_classes} classes (this number is void)')
+        raise ValueError(
+            f'pred_panoptic_seg has label {pred_labels.max()}, '
+            f'but there are {num_classes} classes (this number is void)'
+        )
     column = np.zeros(encoded[-1] + 1, dtype=np.int64)
     column[encoded] = np.arange(len(encoded))
     pairs = gt_map.ravel().astype(np.int64) * len(encoded) + column[pred_map]
@@ -118,12 +70,15 @@ def panoptic_counts(gt_map: np.ndarray, segments: list, pred_map: np.ndarray,
     wrong = (pred_labels < num_classes) & ~match.any(0) & (2 * forgiven <= pred_area)
 
     matched_labels = gt_labels[np.nonzero(match)[0]]
-    return np.stack([
-        np.bincount(matched_labels, minlength=num_classes),
-        np.bincount(pred_labels[wrong], minlength=num_classes),
-        np.bincount(gt_labels[missed], minlength=num_classes),
-        np.bincount(matched_labels, weights=iou[match], minlength=num_classes),
-    ], axis=1).astype(np.float64)  # K 4
+    return np.stack(
+        [
+            np.bincount(matched_labels, minlength=num_classes),
+            np.bincount(pred_labels[wrong], minlength=num_classes),
+            np.bincount(gt_labels[missed], minlength=num_classes),
+            np.bincount(matched_labels, weights=iou[match], minlength=num_classes),
+        ],
+        axis=1,
+    ).astype(np.float64)  # K 4
 
 
 def class_quality(counts: np.ndarray) -> np.ndarray:
@@ -144,6 +99,7 @@ class PanopticQuality(BaseMetric):
     Args:
         classwise: also log a table with one row per class that occurs.
     """
+
     task = default_prefix = 'panoptic'
 
     def __init__(self, classwise: bool = False, **kwargs):
@@ -167,11 +123,18 @@ class PanopticQuality(BaseMetric):
         metrics = {}
         for suffix, split in (('', occurs), ('_th', occurs & things), ('_st', occurs & ~things)):
             means = quality[split].mean(0) if split.any() else [np.nan] * 3
-            metrics.update({f'{name}{suffix}': float(mean)
-                            for name, mean in zip(('PQ', 'SQ', 'RQ'), means)})
+            metrics.update(
+                {f'{name}{suffix}': float(mean) for name, mean in zip(('PQ', 'SQ', 'RQ'), means)}
+            )
         if self.classwise:
-            rows = [[self.dataset_meta['classes'][k], *(f'{q:.2f}' for q in quality[k]),
-                     *counts[k, :3].astype(int)] for k in np.flatnonzero(occurs)]
+            rows = [
+                [
+                    self.dataset_meta['classes'][k],
+                    *(f'{q:.2f}' for q in quality[k]),
+                    *counts[k, :3].astype(int),
+                ]
+                for k in np.flatnonzero(occurs)
+            ]
             table = AsciiTable([['class', 'PQ', 'SQ', 'RQ', 'TP', 'FP', 'FN'], *rows])
             print_log(f'Panoptic quality per class:\n{table.table}', logger='current')
         return metrics

@@ -2,17 +2,19 @@
 
 Legend: H, W original image size, S listed segments, K classes.
 """
+
 from collections.abc import Sequence
 
 import numpy as np
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
-from .panoptic_quality import naming_image, read_ground_truth, read_map
+from .data_sample import naming_image, read_ground_truth, read_map
 
 
-def semantic_areas(gt_map: np.ndarray, segments: list, pred_map: np.ndarray,
-                   num_classes: int) -> np.ndarray:
+def semantic_areas(
+    gt_map: np.ndarray, segments: list, pred_map: np.ndarray, num_classes: int
+) -> np.ndarray:
     """Pixels of intersection, prediction and ground truth per class, int64 (3, K).
 
     Void pixels of the ground truth are left out altogether; crowd segments count with their
@@ -23,8 +25,10 @@ def semantic_areas(gt_map: np.ndarray, segments: list, pred_map: np.ndarray,
         pred_map: (H, W), labels in [0, K); ValueError otherwise, as there is no void to predict.
     """
     if pred_map.min() < 0 or pred_map.max() >= num_classes:
-        raise ValueError(f'pred_sem_seg.sem_seg has values {pred_map.min()} to {pred_map.max()}, '
-                         f'labels are 0 to {num_classes - 1}')
+        raise ValueError(
+            f'pred_sem_seg.sem_seg has values {pred_map.min()} to {pred_map.max()}, '
+            f'labels are 0 to {num_classes - 1}'
+        )
     pairs = gt_map.ravel().astype(np.int64) * num_classes + pred_map.ravel()
     overlap = np.bincount(pairs, minlength=(len(segments) + 1) * num_classes)
     overlap = overlap.reshape(-1, num_classes)[1:]  # S K
@@ -51,7 +55,8 @@ def semantic_scores(areas: np.ndarray) -> dict:
         mIoU=iou.sum() / np.count_nonzero(predicted + labelled),
         fwIoU=(iou * labelled).sum() / labelled.sum(),
         mACC=accuracy.sum() / np.count_nonzero(labelled),
-        pACC=intersection.sum() / labelled.sum())
+        pACC=intersection.sum() / labelled.sum(),
+    )
     return {name: float(100 * score) for name, score in scores.items()}
 
 
@@ -62,6 +67,7 @@ class SemanticIoU(BaseMetric):
     Datasets that ship a semantic annotation of their own (ADE20K, Mapillary Vistas) may differ
     from the panoptic map in some pixels, and so may published numbers.
     """
+
     task = default_prefix = 'semantic'
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:

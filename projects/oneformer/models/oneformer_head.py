@@ -24,7 +24,7 @@ class EncodedImage:
 
     Attributes:
         mask_features: Of shape (B, C, h, w), float32.
-        shrunk: ``mask_features`` at the sizes of strides 32, 16, 8; attention masks come from these.
+        shrunk: ``mask_features`` at the sizes of strides 32, 16, 8, for attention masks.
         memories: For each decoder layer the projected keys and values of its level.
     """
 
@@ -149,9 +149,7 @@ class OneFormerHead(BaseModule):
             mask_embeds.append(self.mask_embed(normed))
 
         predict_heads(queries)
-        for i, (layer, memory) in enumerate(
-            zip(self.transformer_decoder.layers, encoded.memories)
-        ):
+        for i, (layer, memory) in enumerate(zip(self.transformer_decoder.layers, encoded.memories)):
             allowed = attention_mask(mask_embeds[-1], encoded.shrunk[i % len(encoded.shrunk)])
             queries = layer(queries, query_pos, memory, allowed)
             predict_heads(queries)

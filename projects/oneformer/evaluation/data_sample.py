@@ -1,0 +1,65 @@
+"""Read ground truth and answers out of a data sample, or say what is missing and what to do.
+
+Legend: H, W original image size, S listed segments, K classes.
+"""
+
+from contextlib import contextmanager
+
+import numpy as np
+
+REMEDIES = {
+    'gt_panoptic_seg': 'load the panoptic map in the test pipeline, after Resize',
+    'segments_info': 'use a panoptic dataset and pack segments_info in the test pipeline',
+    'pred_panoptic_seg': "add 'panoptic' to test_cfg.tasks and predict at the original size",
+    'pred_instances': "add 'instance' to test_cfg.tasks and predict at the original size",
+    'pred_sem_seg': "add 'semantic' to test_cfg.tasks and predict at the original size",
+}
+
+
+@contextmanager
+def naming_image(data_sample: dict):
+    """Put the image in front of the message of any ValueError raised inside."""
+    try:
+        yield
+    except ValueError as error:
+        image = f'image {data_sample.get("img_id")} ({data_sample.get("img_path")})'
+        raise ValueError(f'{image}: {error}') from error
+
+
+def read_field(data_sample: dict, *path: str):
+    """The value at `path` of nested dicts; ValueError with the remedy if it is missing."""
+    value = data_sample
+    for key in path:
+        if value is None or key not in value:
+            raise ValueError(f'no field {".".join(path)}: {REMEDIES[path[0]]}')
+        value = value[key]
+    return value
+
+
+def read_map(data_sample: dict, field: str) -> np.ndarray:
+    """`data_sample[field]['sem_seg']` as an array (H, W); ValueError unless of original size."""
+    label_map = read_field(data_sample, field, 'sem_seg').cpu().numpy()
+    expected = (1, *data_sample['ori_shape'][:2])
+    if label_map.shape != expected:
+        raise ValueError(
+            f'{field}.sem_seg has shape {label_map.shape}, the original image '
+            f'{expected}: {REMEDIES[field]}'
+        )
+    return label_map[0]
+
+
+def read_ground_truth(data_sample: dict) -> tuple[np.ndarray, list]:
+    """Map (H, W), 0 = void and k = segment k - 1, and the list of these S segments."""
+    segments = read_field(data_sample, 'segments_info')
+    gt_map = read_map(data_sample, 'gt_panoptic_seg')
+    if gt_map.max() > len(segments):
+        raise ValueError(
+            f'gt_panoptic_seg.sem_seg has value {gt_map.max()}, but segments_info '
+            f'lists {len(segments)} segments: {REMEDIES["segments_info"]}'
+        )
+    return gt_map, segments
+
+
+def is_thing(dataset_meta: dict) -> np.ndarray:
+    """Boolean array (K,): the classes whose names are in the metainfo's `thing_classes`."""
+    return np.isin(dataset_meta['classes'], dataset_meta['thing_classes'])

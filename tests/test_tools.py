@@ -1,0 +1,236 @@
+"""The tools, end to end and by config alone: train, evaluate, draw."""
+
+import json
+import os
+import subprocess
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+QUICKSTART = 'oneformer_efficientnet-lite0_quickstart.py'
+
+
+def small(folder, iterations=2):
+    """Overrides that make the quick start tiny; without a download or ImageNet weights."""
+    return [
+        '--cfg-options',
+        *[
+            f'{loader}.dataset.data_root={folder}/'
+            for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader')
+        ],
+        'model.backbone.pretrained=False',
+        'train_dataloader.batch_size=2',
+        f'train_cfg.max_iters={iterations}',
+    ]
+
+
+@pytest.fixture
+def trained(run_tool, config_dir, tiny_set, tmp_path):
+    """A checkpoint of two iterations."""
+    run_tool('train', config_dir / QUICKSTART, '--work-dir', tmp_path / 'run', *small(tiny_set))
+    return tmp_path / 'run/iter_2.pth'
+
+
+def test_a_trained_model_is_scored_on_all_tasks_in_one_pass(
+    trained, run_tool, config_dir, tiny_set, tmp_path
+):
+    out = tmp_path / 'metrics.json'
+    printed = run_tool(
+        'test', config_dir / QUICKSTART, trained, '--out-json', out, *small(tiny_set)
+    )
+    metrics = json.loads(out.read_text())
+    for name in ('panoptic/PQ', 'panoptic/PQ_th', 'instance/AP', 'instance/AP50', 'semantic/mIoU'):
+        assert 0 <= metrics[name] <= 100
+        assert f'{name}: {metrics[name]:.2f}' in printed
+
+
+def test_only_the_wanted_tasks_are_answered(trained, run_tool, config_dir, tiny_set, tmp_path):
+    out = tmp_path / 'metrics.json'
+    run_tool(
+        'test', config_dir / QUICKSTART, trained,
+        '--tasks', 'semantic', '--out-json', out, *small(tiny_set),
+    )  # fmt: skip
+    assert {name.split('/')[0] for name in json.loads(out.read_text())} == {'semantic'}
+
+
+def test_the_token_matrix_scores_every_task_under_every_token(
+    trained, run_tool, config_dir, tiny_set
+):
+    printed = run_tool('test', config_dir / QUICKSTART, trained, '--token-matrix', *small(tiny_set))
+    table = printed[printed.index('| task token') :].strip().splitlines()
+    assert table[0] == '| task token | PQ | AP | mIoU |'
+    assert [row.split()[1] for row in table[2:]] == ['panoptic', 'instance', 'semantic']
+
+
+def test_inference_neither_needs_nor_loads_the_text_branch(
+    trained, run_tool, config_dir, tiny_set, tmp_path
+):
+    checkpoint = torch.load(trained, weights_only=False)
+    text_branch = [
+        key
+        for key in checkpoint['state_dict']
+        if key.startswith(('text_mapper.', 'contrastive_loss.'))
+    ]
+    assert text_branch
+    for key in text_branch:
+        del checkpoint['state_dict'][key]
+    stripped = tmp_path / 'stripped.pth'
+    torch.save(checkpoint, stripped)
+    scores = []
+    for weights in (trained, stripped):
+        out = tmp_path / 'metrics.json'
+        run_tool('test', config_dir / QUICKSTART, weights, '--out-json', out, *small(tiny_set))
+        scores.append(out.read_text())
+        assert 'panoptic/PQ' in scores[-1]
+    assert scores[0] == scores[1]
+
+
+def test_training_continues_where_it_stopped(trained, run_tool, config_dir, tiny_set, tmp_path):
+    run_tool(
+        'train', config_dir / QUICKSTART, '--work-dir', tmp_path / 'run', '--resume',
+        *small(tiny_set, iterations=3),
+    )  # fmt: skip
+    assert (tmp_path / 'run/last_checkpoint').read_text().strip().endswith('iter_3.pth')
+    first, last = (torch.load(tmp_path / f'run/iter_{i}.pth', weights_only=False) for i in (2, 3))
+    assert last['optimizer']['state'][0]['step'] == first['optimizer']['state'][0]['step'] + 1
+
+
+def test_pictures_show_ground_truth_and_answers(trained, run_tool, config_dir, tiny_set, tmp_path):
+    run_tool(
+        'test', config_dir / QUICKSTART, trained,
+        '--work-dir', tmp_path / 'out', '--show-dir', 'drawn', *small(tiny_set),
+    )  # fmt: skip
+    pictures = sorted((tmp_path / 'out').glob('*/drawn/*'))
+    photos = sorted((tiny_set / 'val').glob('*.jpg'))
+    assert len(pictures) == len(photos) == 5
+    for photo, picture in zip(
+        map(cv2.imread, map(str, photos)), map(cv2.imread, map(str, pictures))
+    ):
+        height, width = photo.shape[:2]
+        # photo, ground truth, three answers and four gaps; the untrained panoptic answer is empty
+        assert picture.shape == (height, 5 * width + 4 * 6, 3)
+        panels = [picture[:, i * (width + 6) :][:, :width].astype(int) for i in range(5)]
+        assert np.abs(panels[0] - photo).mean() < 6  # written as JPEG again
+        assert np.abs(panels[1] - photo).mean() > 10  # painted
+
+
+def test_two_processes_train_and_test_without_a_gpu(root_dir, config_dir, tiny_set, tmp_path):
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+
+    def run(script, *arguments):
+        result = subprocess.run(
+            [root_dir / 'tools' / script, config_dir / QUICKSTART, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            text=True,
+            capture_output=True,
+        )
+        assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+        return result.stdout
+
+    run('dist_train.sh', '2', '--work-dir', 'run', *small(tiny_set))
+    run(
+        'dist_test.sh', 'run/iter_2.pth', '2', '--work-dir', 'run', '--out-json', 'two.json',
+        *small(tiny_set),
+    )  # fmt: skip
+    metrics = json.loads((tmp_path / 'two.json').read_text())
+    assert 0 <= metrics['panoptic/PQ'] <= 100
+
+
+def write_miniature_ade20k(folder):
+    """Three photos a split in ADE20K's layout: crowd, void, and one without any thing."""
+    from oneformer.datasets.metainfo import BENCHMARKS
+
+    rng = np.random.default_rng(0)
+    metainfo = BENCHMARKS['ade20k']
+    categories = [
+        dict(id=i, name=name, isthing=int(name in metainfo['thing_classes']))
+        for i, name in enumerate(metainfo['classes'])
+    ]
+    for split, images in (('train', 'training'), ('val', 'validation')):
+        (folder / 'images' / images).mkdir(parents=True)
+        (folder / f'ade20k_panoptic_{split}').mkdir()
+        content = dict(images=[], annotations=[], categories=categories)
+        for number in range(3):
+            name = f'ADE_{split}_{number:08d}'
+            ids = np.zeros((90, 120 + 10 * number), int)
+            ids[:50], ids[55:] = 70 + 256 * 9, 4000  # sky, floor; void between
+            segments = [
+                dict(id=70 + 256 * 9, category_id=2, iscrowd=0),
+                dict(id=4000, category_id=3, iscrowd=0),
+            ]
+            if number:
+                ids[20:70, 20:50], ids[30:60, 60:90] = 99000, 99001
+                segments += [
+                    dict(id=99000, category_id=12, iscrowd=0),
+                    dict(id=99001, category_id=12, iscrowd=int(number == 2)),
+                ]
+            rgb = np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)
+            photo = rng.integers(0, 255, (*ids.shape, 3), np.uint8)
+            cv2.imwrite(str(folder / 'images' / images / f'{name}.jpg'), photo)
+            cv2.imwrite(str(folder / f'ade20k_panoptic_{split}' / f'{name}.png'), rgb[..., ::-1])
+            size = dict(height=ids.shape[0], width=ids.shape[1])
+            content['images'].append(dict(id=name, file_name=f'{name}.jpg', **size))
+            content['annotations'].append(
+                dict(image_id=name, file_name=f'{name}.png', segments_info=segments)
+            )
+        (folder / f'ade20k_panoptic_{split}.json').write_text(json.dumps(content))
+
+
+def test_swin_l_trains_and_is_scored_on_ade20ks_layout(run_tool, config_dir, tmp_path):
+    root = tmp_path / 'data/ADEChallengeData2016'
+    write_miniature_ade20k(root)
+    crop = [f'train_dataloader.dataset.pipeline.{i}' for i in (3, 6)]
+    run_tool(
+        'train', config_dir / 'oneformer_swin-l_ade20k.py',
+        '--cfg-options', 'model.backbone.init_cfg=None', 'train_cfg.max_iters=2',
+        f'{crop[0]}.crop_size=(256,256)', f'{crop[1]}.size=(256,256)',
+        'train_dataloader.batch_size=1', 'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False', 'default_hooks.checkpoint.save_last=False',
+        'val_dataloader.num_workers=0', 'val_dataloader.persistent_workers=False',
+        'default_hooks.checkpoint.save_best=None', 'default_hooks.logger.interval=1',
+        'val_dataloader.dataset.pipeline.1.short_edges=[256]',
+    )  # fmt: skip
+    (log,) = (tmp_path / 'work_dirs/oneformer_swin-l_ade20k').glob('*/vis_data/scalars.json')
+    first, second, scores = map(json.loads, log.read_text().splitlines())
+    assert np.isfinite([first['loss'], second['loss']]).all()
+    assert len([key for key in first if key.endswith('loss_dice')]) == 10
+    # the evaluation that follows the last iteration scores all three tasks
+    assert {'panoptic/PQ', 'instance/AP', 'semantic/mIoU'} <= scores.keys()
+
+
+def test_nuclei_in_real_photographs(run_tool, config_dir, shared_dir, tmp_path):
+    config = config_dir / 'oneformer_efficientnet-lite0_nuclei.py'
+    root = f'{shared_dir}/data/dsb2018_panoptic/'
+    options = [
+        '--cfg-options',
+        *[
+            f'{loader}.dataset.data_root={root}'
+            for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader')
+        ],
+        'train_cfg.max_iters=30',
+        'train_cfg.val_interval=100',
+        'val_dataloader.dataset.indices=1',
+        'test_dataloader.dataset.indices=10',
+        'default_hooks.logger.interval=5',
+    ]
+    run_tool('train', config, '--work-dir', tmp_path / 'run', *options)
+    (log,) = (tmp_path / 'run').glob('*/vis_data/scalars.json')
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    losses = [row['loss'] for row in rows if 'loss' in row]
+    assert len(losses) == 6 and losses[-1] < 0.8 * losses[0]
+    out = tmp_path / 'metrics.json'
+    run_tool('test', config, tmp_path / 'run/iter_30.pth', '--out-json', out, *options)
+    metrics = json.loads(out.read_text())
+    assert metrics['semantic/mIoU'] > 0
+
+
+def test_doctor_names_the_attention_in_use(run_tool):
+    from oneformer.compat import compiled_ops_available
+
+    printed = run_tool('doctor')
+    assert f'torch                  {torch.__version__.split("+")[0]}' in printed
+    assert 'deformable attention   plain torch: ' in printed or torch.cuda.is_available()
+    assert ('onedl-mmcv==' in printed) != compiled_ops_available()
