@@ -14,17 +14,18 @@ metainfo = dict(
     thing_classes=('nucleus-fluorescence', 'nucleus-stained'),
     palette=[(80, 160, 255), (160, 60, 200), (20, 20, 20), (230, 170, 200)],
 )
-# up to 151 nuclei per photograph
+# up to 151 nuclei per photograph, most of them small: many queries, and many points to find them by
 model = dict(
     metainfo=metainfo,
     panoptic_head=dict(num_queries=150),
+    criterion=dict(num_points=4096),
     test_cfg=dict(object_mask_thr=0.5, max_per_image=150),
 )
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='LoadPanopticMap'),
-    dict(type='ResizeShortEdge', short_edges=[256, 320, 384], max_size=768),
+    dict(type='ResizeShortEdge', short_edges=[320, 384, 448], max_size=896),
     dict(type='RandomCrop', crop_size=(256, 256), allow_negative_crop=True),
     dict(
         type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']
@@ -34,8 +35,8 @@ train_pipeline = [
     dict(type='PackPanopticInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='ResizeShortEdge', short_edges=[320], max_size=640),
+    dict(type='LoadPhoto'),
+    dict(type='ResizeShortEdge', short_edges=[384], max_size=768),
     dict(type='LoadPanopticMap'),
     dict(type='PackPanopticInputs'),
 ]

@@ -12,7 +12,7 @@ model = dict(metainfo=metainfo)
 work_dir = 'work_dirs/quickstart'
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='LoadPanopticMap'),
     dict(type='ResizeShortEdge', short_edges=[144, 160, 176, 192], max_size=320),
     dict(type='RandomCrop', crop_size=(160, 160), allow_negative_crop=True),
@@ -22,7 +22,7 @@ train_pipeline = [
     dict(type='PackPanopticInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge', short_edges=[160], max_size=320),
     dict(type='LoadPanopticMap'),
     dict(type='PackPanopticInputs'),

@@ -153,10 +153,10 @@ def randomise(model, seed=0):
     return model
 
 
-def peer_and_ours(config_dir, hidden=64, seed=0):
+def peer_and_ours(config_dir, hidden=64, seed=0, dropout=0.0):
     """A small Swin OneFormer of Hugging Face with random weights, and ours with the same.
 
-    Dropout and drop path are 0 on both sides.
+    Drop path is 0 on both sides.
 
     Returns:
         The two models, in evaluation mode.
@@ -189,16 +189,16 @@ def peer_and_ours(config_dir, hidden=64, seed=0):
             text_encoder_n_ctx=4,
             num_labels=7,
             is_training=True,
-            dropout=0.0,
+            dropout=dropout,
             train_num_points=128,
         )
     )
     peer = randomise(peer, seed).eval()
-    ours = MODELS.build(small_swin_config(config_dir, hidden)).eval()
+    ours = MODELS.build(small_swin_config(config_dir, hidden, dropout)).eval()
     return peer, ours
 
 
-def small_swin_config(config_dir, hidden=64):
+def small_swin_config(config_dir, hidden=64, dropout=0.0):
     """Our config of the same shape."""
     model = Config(dict(model=Config.fromfile(config_dir / 'oneformer_swin-l_ade20k.py').model))
     changes = dict(
@@ -219,13 +219,15 @@ def small_swin_config(config_dir, hidden=64):
                     encoder=dict(
                         num_layers=2,
                         layer_cfg=dict(
-                            self_attn_cfg=dict(embed_dims=hidden, dropout=0.0),
-                            ffn_cfg=dict(embed_dims=hidden, feedforward_channels=128, ffn_drop=0.0),
+                            self_attn_cfg=dict(embed_dims=hidden, dropout=dropout),
+                            ffn_cfg=dict(
+                                embed_dims=hidden, feedforward_channels=128, ffn_drop=dropout
+                            ),
                         ),
                     ),
                     positional_encoding=dict(num_feats=hidden // 2),
                 ),
-                task_queries=dict(feedforward_channels=128, dropout=0.0),
+                task_queries=dict(feedforward_channels=128, dropout=dropout),
                 transformer_decoder=dict(feedforward_channels=128),
             ),
             criterion=dict(num_points=128),

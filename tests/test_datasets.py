@@ -42,7 +42,7 @@ def build(folder, **kwargs):
         ann_file='a.json',
         data_prefix=dict(img='img', seg='seg'),
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            dict(type='LoadPhoto'),
             dict(type='LoadPanopticMap'),
             dict(type='PackPanopticInputs'),
         ],
@@ -104,12 +104,35 @@ def test_faulty_files_are_named(tmp_path):
         build(tmp_path / 'size')[0]
     write_set(tmp_path / 'missing', SEGMENTS, ID_MAP)
     (tmp_path / 'missing/seg/a.png').unlink()
-    with pytest.raises(FileNotFoundError, match=r'seg/a\.png of photo .*a\.jpg does not exist'):
+    with pytest.raises(
+        FileNotFoundError, match=r'panoptic PNG of photo .*a\.jpg, .*seg/a\.png does not'
+    ):
         build(tmp_path / 'missing')[0]
     write_set(tmp_path / 'broken', SEGMENTS, ID_MAP)
     (tmp_path / 'broken/seg/a.png').write_bytes(b'no picture')
-    with pytest.raises(ValueError, match=r'seg/a\.png cannot be decoded'):
+    with pytest.raises(ValueError, match=r'seg/a\.png is damaged'):
         build(tmp_path / 'broken')[0]
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png'])
+def test_a_truncated_photo_is_named_and_trailing_bytes_are_not_a_fault(tmp_path, suffix):
+    load = TRANSFORMS.build(dict(type='LoadPhoto'))
+    path = tmp_path / f'a.{suffix}'
+    photo = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    cv2.imwrite(str(path), photo)
+    data = path.read_bytes()
+    whole = load(dict(img_path=str(path)))['img']
+    path.write_bytes(data + b'\0\0')
+    np.testing.assert_array_equal(load(dict(img_path=str(path)))['img'], whole)
+    for part in (data[: len(data) // 2], data[:-2], b''):
+        path.write_bytes(part)
+        with pytest.raises(
+            ValueError, match=rf'photo .*a\.{suffix} (is damaged|cannot be dec).*: replace'
+        ):
+            load(dict(img_path=str(path)))
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=rf'photo .*a\.{suffix} does not exist'):
+        load(dict(img_path=str(path)))
 
 
 def test_one_bad_map_does_not_spoil_the_table_for_the_next():

@@ -9,6 +9,7 @@ import torch
 from hf_peer import peer_and_ours, renamed_weights
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
+
 from oneformer.models.text_mapper import text_list, token_ids
 from oneformer.tasks import TASK_TOKEN_IDS
 

@@ -29,9 +29,7 @@ def parse_args() -> argparse.Namespace:
         help='score every task under every task token and print the table',
     )
     parser.add_argument('--out-json', help='write the metrics, in percent, to this file')
-    parser.add_argument(
-        '--show-dir', help='draw ground truth and answers into this folder below the work folder'
-    )
+    parser.add_argument('--show-dir', help='draw ground truth and answers into this folder')
     return parser.parse_args()
 
 
@@ -39,7 +37,9 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     if args.show_dir:
-        cfg.default_hooks.visualization.update(draw=True, test_out_dir=args.show_dir)
+        # absolute, since the hook would put it below itself again with every photo
+        folder = str(Path(args.show_dir).resolve())
+        cfg.default_hooks.visualization.update(draw=True, test_out_dir=folder)
     if args.token_matrix:
         metrics = evaluate_token_matrix(cfg, args.checkpoint)
     else:

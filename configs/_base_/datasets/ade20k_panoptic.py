@@ -5,7 +5,7 @@ crop = 512
 short_edges = [int(x * 0.1 * crop) for x in range(5, 21)]
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='LoadPanopticMap'),
     dict(type='ResizeShortEdge', short_edges=short_edges, max_size=4 * crop),
     dict(type='RandomCrop', crop_size=(crop, crop), allow_negative_crop=True),
@@ -16,7 +16,7 @@ train_pipeline = [
     dict(type='PackPanopticInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge', short_edges=[crop], max_size=4 * crop),
     dict(type='LoadPanopticMap'),  # after resizing: the answer is compared at the photo's size
     dict(type='PackPanopticInputs'),

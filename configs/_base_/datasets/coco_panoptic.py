@@ -2,7 +2,7 @@ data_root = 'data/coco/'
 metainfo = 'coco'
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='LoadPanopticMap'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='LargeScaleJitter', size=1024, scale_range=(0.1, 2.0)),
@@ -10,7 +10,7 @@ train_pipeline = [
     dict(type='PackPanopticInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge', short_edges=[800], max_size=1333),
     dict(type='LoadPanopticMap'),  # after resizing: the answer is compared at the photo's size
     dict(type='PackPanopticInputs'),

@@ -1,5 +1,5 @@
 from .geometry import LargeScaleJitter, ResizeShortEdge
-from .loading import LoadPanopticMap
+from .loading import LoadPanopticMap, LoadPhoto
 from .packing import PackPanopticInputs
 from .panoptic import PanopticDataset
 from .task_sampling import SampleTask, derive_targets, target_texts
@@ -7,6 +7,7 @@ from .task_sampling import SampleTask, derive_targets, target_texts
 __all__ = [
     'LargeScaleJitter',
     'LoadPanopticMap',
+    'LoadPhoto',
     'PackPanopticInputs',
     'PanopticDataset',
     'ResizeShortEdge',

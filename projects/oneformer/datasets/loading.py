@@ -1,13 +1,78 @@
-"""Load a panoptic PNG as one small integer map."""
+"""Load a photo, and its panoptic PNG as one small integer map; damaged files are named."""
+
+import io
 
 import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmengine.fileio import get
+from PIL import Image
+
+_END_MARKERS = (b'\xff\xd9', b'IEND\xaeB`\x82')  # of JPEG and PNG
 
 _NUM_IDS = 1 << 24
 _index_of_id = None  # one table per process, cleaned after each use
+
+
+def load_image(path: str, what: str, backend_args: dict | None = None) -> np.ndarray:
+    """Read and decode an image, in full.
+
+    OpenCV fills the missing rest of a truncated file with grey and says nothing, so a file that
+    does not end as its format should is decoded by Pillow first, which is strict.
+
+    Args:
+        path: Of the file.
+        what: What it is, for messages.
+        backend_args: Of mmengine's file client.
+
+    Returns:
+        BGR, uint8, of shape (H, W, 3), turned upright by its EXIF orientation.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If it is empty, truncated, or no image.
+    """
+    try:
+        data = get(path, backend_args=backend_args)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f'{what} {path} does not exist: check data_root and data_prefix of the data set'
+        ) from error
+    try:
+        if not data.endswith(_END_MARKERS):
+            Image.open(io.BytesIO(data)).load()
+        image = mmcv.imfrombytes(data, flag='color', backend='cv2')
+    except Exception as error:  # decoders raise whatever they like
+        raise ValueError(f'{what} {path} is damaged ({error}): replace the file') from error
+    if image is None:
+        raise ValueError(f'{what} {path} cannot be decoded: replace the file')
+    return image
+
+
+@TRANSFORMS.register_module()
+class LoadPhoto(BaseTransform):
+    """Load the photo of a sample.
+
+    Required key: ``img_path``. Added: ``img`` (BGR, uint8), ``img_shape`` and ``ori_shape``, both
+    (height, width).
+
+    Args:
+        backend_args: Of mmengine's file client.
+    """
+
+    def __init__(self, backend_args: dict | None = None) -> None:
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Add the photo; see ``load_image`` for what it raises."""
+        path = results['img_path']
+        results['img'] = load_image(path, 'photo', self.backend_args)
+        results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
 
 
 def segment_indices(png: np.ndarray, ids: list[int]) -> np.ndarray:
@@ -53,20 +118,11 @@ class LoadPanopticMap(BaseTransform):
 
         Raises:
             FileNotFoundError: If the PNG is missing.
-            ValueError: If it cannot be decoded, differs in size from the photo, or holds an id that
-                the JSON does not list.
+            ValueError: If it is damaged, differs in size from the photo, or holds an id that the
+                JSON does not list.
         """
         path, photo = results['seg_map_path'], results['img_path']
-        try:
-            data = get(path, backend_args=self.backend_args)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f'panoptic PNG {path} of photo {photo} does not exist: check data_root and '
-                "data_prefix['seg']"
-            ) from error
-        png = mmcv.imfrombytes(data, flag='color', backend='cv2') if data else None
-        if png is None:
-            raise ValueError(f'panoptic PNG {path} cannot be decoded: replace the file')
+        png = load_image(path, f'panoptic PNG of photo {photo},', self.backend_args)
         if png.shape[:2] != tuple(results['ori_shape']):
             raise ValueError(
                 f'panoptic PNG {path} has (height, width) {png.shape[:2]}, but photo {photo} has '

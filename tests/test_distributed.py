@@ -1,0 +1,233 @@
+"""Several processes compute what one computes on the same global batch (gloo, on a CPU)."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+# What makes a run comparable across numbers of processes: points and tasks belong to the image, and
+# the losses are averaged over the processes before they are written down.
+COMPARABLE = '''
+import json, pathlib, zlib
+import numpy as np, torch
+from mmcv.transforms import BaseTransform
+from mmdet.registry import HOOKS, MODELS, TRANSFORMS
+from mmengine.dist import all_reduce, is_main_process
+from mmengine.hooks import Hook
+from oneformer.datasets import SampleTask
+from oneformer.models import SetCriterion
+
+
+def keyed_points(num_sets, num_points, device, key):
+    generator = torch.Generator().manual_seed(zlib.crc32(repr(key).encode()))
+    return torch.rand(num_sets, num_points, 2, generator=generator)
+
+
+@MODELS.register_module()
+class KeyedCriterion(SetCriterion):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.sample_points = keyed_points
+
+
+@TRANSFORMS.register_module()
+class TaskOfImage(BaseTransform):
+    """Odd images have targets, even ones lose all of theirs if `empty`."""
+
+    def __init__(self, empty):
+        self.empty = empty
+
+    def transform(self, results):
+        task = ['panoptic', 'instance', 'semantic'][results['img_id'] % 3]
+        if self.empty and results['img_id'] % 2 == 0:
+            results['gt_seg_map'] = results['gt_seg_map'] * 0
+        return SampleTask({task: 1})(results)
+
+
+@HOOKS.register_module()
+class WriteLosses(Hook):
+    def before_train(self, runner):
+        self.rows = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        row = {}
+        for name, value in outputs.items():
+            if 'loss' in name:
+                value = torch.as_tensor(value, dtype=torch.float64).reshape(1).clone()
+                all_reduce(value, op='mean')
+                row[name] = float(value)
+        self.rows.append(row)
+        if is_main_process():
+            pathlib.Path(runner.work_dir, 'losses.json').write_text(json.dumps(self.rows))
+'''
+
+CONFIG = """
+_base_ = {base!r}
+custom_imports = dict(imports=['oneformer', 'comparable'], allow_failed_imports=False)
+data_root = {data_root!r}
+model = dict(backbone=dict(pretrained=False), criterion=dict(type='KeyedCriterion'))
+pipeline = [
+    dict(type='LoadPhoto'),
+    dict(type='LoadPanopticMap'),
+    dict(type='Pad', size=(128, 128), pad_val=dict(img=(128, 128, 128), seg=0)),
+    dict(type='TaskOfImage', empty={empty}),
+    dict(type='PackPanopticInputs'),
+]
+train_dataloader = dict(
+    batch_size={batch_size},
+    sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=False),
+    dataset=dict(data_root=data_root, pipeline=pipeline),
+)
+val_dataloader = dict(dataset=dict(data_root=data_root))
+test_dataloader = val_dataloader
+train_cfg = dict(max_iters=3, val_interval=100)
+param_scheduler = []
+optim_wrapper = dict(clip_grad=None)
+custom_hooks = [dict(type='WriteLosses')]
+load_from = {load_from!r}
+"""
+
+
+@pytest.fixture(scope='module')
+def start(tmp_path_factory, config_dir, tiny_set):
+    """A folder with the helper module, and weights that all runs start from."""
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+
+    folder = tmp_path_factory.mktemp('distributed')
+    (folder / 'comparable.py').write_text(COMPARABLE)
+    config = Config.fromfile(config_dir / 'oneformer_efficientnet-lite0_quickstart.py').model
+    config.backbone.pretrained = False
+    torch.manual_seed(0)
+    model = MODELS.build(config)
+    model.init_weights()
+    with torch.no_grad():  # sure scores, so that the evaluation has something to count
+        model.panoptic_head.cls_embed.weight.mul_(8)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'start.pth')
+    return folder
+
+
+@pytest.fixture
+def launch(start, root_dir, config_dir, tiny_set):
+    """Run a tool in some processes; with one process, without a launcher."""
+
+    def run(name, processes, tool='train', empty=False, arguments=()):
+        config = start / f'{name}.py'
+        config.write_text(
+            CONFIG.format(
+                base=str(config_dir / 'oneformer_efficientnet-lite0_quickstart.py'),
+                data_root=f'{tiny_set}/',
+                empty=empty,
+                batch_size=4 // processes,
+                load_from=str(start / 'start.pth'),
+            )
+        )
+        if processes == 1:
+            command = [sys.executable, root_dir / f'tools/{tool}.py', config, *arguments]
+        else:  # the number of processes follows the config, or the checkpoint
+            place = 1 if tool == 'test' else 0
+            arguments = [*arguments[:place], processes, *arguments[place:]]
+            command = [root_dir / f'tools/dist_{tool}.sh', config, *arguments]
+        result = subprocess.run(
+            [str(part) for part in (*command, '--work-dir', start / name)],
+            cwd=start,
+            env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(start)},
+            text=True,
+            capture_output=True,
+        )
+        assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+        return start / name
+
+    return run
+
+
+@pytest.mark.parametrize('empty', [False, True], ids=['all have targets', 'one has none'])
+def test_training_in_two_processes_equals_one(launch, start, empty):
+    one = launch(f'one{empty:d}', 1, empty=empty)
+    two = launch(f'two{empty:d}', 2, empty=empty)
+    losses = [json.loads((folder / 'losses.json').read_text()) for folder in (one, two)]
+    assert len(losses[0]) == len(losses[1]) == 3
+    for single, split in zip(*losses):
+        assert single.keys() == split.keys() and single['loss_contrastive'] > 0.1
+        for name, value in single.items():
+            assert split[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
+    before, *after = (
+        torch.load(path, weights_only=False)['state_dict']
+        for path in (start / 'start.pth', one / 'iter_3.pth', two / 'iter_3.pth')
+    )
+    moved = 0
+    for name, weights in before.items():
+        if not weights.is_floating_point():
+            continue
+        single, split = (weights_after[name].double() for weights_after in after)
+        assert float((split - single).norm()) <= 1e-5 * float(single.norm()) + 1e-9, name
+        moved += not torch.equal(single, weights.double())
+    assert moved > 100
+
+
+def test_evaluating_an_odd_number_of_photos_in_two_processes_equals_one(launch, start):
+    scores = []
+    for processes in (1, 2):
+        out = start / f'scores{processes}.json'
+        arguments = (start / 'start.pth', '--out-json', out)
+        launch(f'test{processes}', processes, tool='test', arguments=arguments)
+        scores.append(json.loads(out.read_text()))
+    assert scores[0] == scores[1]
+    assert scores[0]['semantic/mIoU'] > 0
+
+
+NORMALISERS = """
+import torch, torch.distributed as dist
+import oneformer
+from mmengine.registry import init_default_scope
+from mmdet.registry import MODELS
+from oneformer.models.criterion import Targets
+
+dist.init_process_group('gloo')
+rank = dist.get_rank()
+init_default_scope('mmdet')
+generator = torch.Generator().manual_seed(rank)
+shapes = ((1, 1, 5, 4), (1, 1, 5, 8), (1, 8, 8, 8))
+outputs = [torch.randn(shape, generator=generator) for shape in shapes]
+sizes = (3, 0)  # targets of the two processes
+N = sizes[rank]
+targets = [Targets(torch.zeros(N, dtype=torch.long), torch.ones(N, 32, 32) > 0, 0)]
+criterion = MODELS.build(dict(type='SetCriterion', num_classes=3, num_points=20))
+losses = criterion(*outputs, targets)
+
+# the class loss of both processes, over the weights of both
+query_of = criterion.match(*outputs, targets)
+sums, weights = criterion._class_sums(outputs[0], targets, query_of)
+dist.all_reduce(weights)
+torch.testing.assert_close(losses['loss_cls'], 2 * 2 * sums[0] / weights[0])
+assert (losses['loss_mask'] == 0) == (rank == 1)
+
+# Hugging Face counts the targets of its own process, unless accelerate was set up
+from transformers.models.oneformer.modeling_oneformer import OneFormerLoss
+theirs = OneFormerLoss(3, None, dict(), 0.1, 20, 3.0, 0.75, 0.07)
+own = theirs.get_num_masks([target.labels for target in targets], device='cpu')
+assert float(own) == max(N, 1), own
+"""
+
+
+def test_normalisers_are_those_of_the_global_batch(start, tmp_path):
+    pytest.importorskip('transformers', reason='the peer is installed by requirements/tests.txt')
+    script = tmp_path / 'normalisers.py'
+    script.write_text(NORMALISERS)
+    result = subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'torch.distributed.run',
+            '--standalone',
+            '--nproc_per_node=2',
+            script,
+        ],
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        text=True,
+        capture_output=True,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
