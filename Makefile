@@ -3,13 +3,15 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test lint doctor clean
+.PHONY: setup demo test test-long lint doctor clean
 
 setup: .venv/.runtime
 demo: .venv/.runtime .venv/.demo
 	$(BIN)/python tools/quickstart.py
 test: .venv/.runtime .venv/.tests
-	$(BIN)/python -m pytest tests -q
+	$(BIN)/python -m pytest tests -q -m 'not long'
+test-long: .venv/.runtime .venv/.tests
+	$(BIN)/python -m pytest tests -q -s -m long
 lint: .venv/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -18,9 +20,10 @@ doctor: .venv/.runtime
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo 'Python 3.10, 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.11 ...'; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; echo 'no virtual environment: install python3-venv'; exit 1; }
 
 .venv/.runtime: requirements/runtime.txt requirements/mminstall.txt setup.py | .venv/bin/python
+	@echo 'installing torch and the OpenMMLab packages into .venv (about 8 GB, some minutes)'
 	$(BIN)/python -m pip install -q -r requirements/runtime.txt -r requirements/mminstall.txt
 	$(BIN)/python -m pip install -q --no-deps -e .
 	@touch $@

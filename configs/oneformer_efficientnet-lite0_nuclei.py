@@ -1,9 +1,12 @@
 # Nuclei in real microscopy photographs (Data Science Bowl 2018, CC0) with panoptic annotation.
 _base_ = [
+    '_base_/default_runtime.py',
     '_base_/models/oneformer_efficientnet-lite0_small.py',
+    '_base_/datasets/small_panoptic.py',
     '_base_/schedule_small.py',
 ]
-data_root = '../shared/data/dsb2018_panoptic/'
+# where the shared folder is: ONEFORMER_SHARED, or beside this repository
+data_root = '{{$ONEFORMER_SHARED:../shared}}/data/dsb2018_panoptic/'
 metainfo = dict(
     classes=(
         'nucleus-fluorescence',
@@ -40,38 +43,22 @@ test_pipeline = [
     dict(type='LoadPanopticMap'),
     dict(type='PackPanopticInputs'),
 ]
-train_dataloader = dict(
-    batch_size=4,
-    num_workers=0,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type='PanopticDataset',
-        metainfo=metainfo,
-        data_root=data_root,
-        ann_file='panoptic_train.json',
-        data_prefix=dict(img='train/', seg='panoptic_train/'),
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='PanopticDataset',
-        metainfo=metainfo,
-        data_root=data_root,
-        ann_file='panoptic_val.json',
-        data_prefix=dict(img='val/', seg='panoptic_val/'),
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
-)
+dataset = dict(metainfo=metainfo, data_root=data_root)
+train_dataloader = dict(batch_size=4, dataset=dict(**dataset, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(**dataset, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-max_iters = 1500
+max_iters = 1600
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='PolyLR', power=0.9, eta_min=0, by_epoch=False, begin=50, end=max_iters),
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters + 1)
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=400, save_best=None))
+auto_scale_lr = dict(base_batch_size=4)
+test_evaluator = [
+    dict(type='PanopticQuality'),
+    dict(type='InstanceAP', max_dets=150),
+    dict(type='SemanticIoU'),
+]
+val_evaluator = test_evaluator

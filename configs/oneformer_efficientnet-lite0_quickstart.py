@@ -1,14 +1,27 @@
 # `make demo`: generated photographs of 160 px, minutes on two CPU cores.
 _base_ = [
+    '_base_/default_runtime.py',
     '_base_/models/oneformer_efficientnet-lite0_small.py',
+    '_base_/datasets/small_panoptic.py',
     '_base_/schedule_small.py',
 ]
 data_root = 'data/quickstart/'
 metainfo = dict(
     classes=('ball', 'crate', 'starfish', 'life ring', 'sky', 'grass', 'water', 'brick wall'),
     thing_classes=('ball', 'crate', 'starfish', 'life ring'),
+    palette=[
+        (220, 20, 60),
+        (165, 110, 50),
+        (255, 140, 0),
+        (255, 0, 200),
+        (70, 130, 180),
+        (90, 200, 60),
+        (0, 170, 170),
+        (150, 70, 70),
+    ],
 )
-model = dict(metainfo=metainfo)
+# the stem and the stages up to stride 4 stay as ImageNet left them, which saves a third of the time
+model = dict(metainfo=metainfo, backbone=dict(frozen_stages=3))
 work_dir = 'work_dirs/quickstart'
 
 train_pipeline = [
@@ -27,33 +40,9 @@ test_pipeline = [
     dict(type='LoadPanopticMap'),
     dict(type='PackPanopticInputs'),
 ]
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type='PanopticDataset',
-        metainfo=metainfo,
-        data_root=data_root,
-        ann_file='panoptic_train.json',
-        data_prefix=dict(img='train/', seg='panoptic_train/'),
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='PanopticDataset',
-        metainfo=metainfo,
-        data_root=data_root,
-        ann_file='panoptic_val.json',
-        data_prefix=dict(img='val/', seg='panoptic_val/'),
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
-)
+dataset = dict(metainfo=metainfo, data_root=data_root)
+train_dataloader = dict(dataset=dict(**dataset, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(**dataset, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 max_iters = 600
@@ -62,3 +51,4 @@ param_scheduler = [
     dict(type='PolyLR', power=0.9, eta_min=0, by_epoch=False, begin=50, end=max_iters),
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters + 1)
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=400, save_best=None))

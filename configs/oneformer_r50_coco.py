@@ -5,3 +5,4 @@ _base_ = [
     '_base_/schedule_step_50e_coco.py',
 ]
 model = dict(metainfo=_base_.metainfo)
+optim_wrapper = dict(type='AmpOptimWrapper')

@@ -25,14 +25,4 @@ model = dict(
     test_cfg=dict(object_mask_thr=0.5, max_per_image=250),
 )
 
-crop = 640
-train_pipeline = _base_.train_pipeline
-train_pipeline[2].update(short_edges=[int(x * 0.1 * crop) for x in range(5, 21)], max_size=4 * crop)
-train_pipeline[3].update(crop_size=(crop, crop))
-train_pipeline[6].update(size=(crop, crop))
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(short_edges=[crop], max_size=4 * crop)
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader
 optim_wrapper = dict(type='AmpOptimWrapper')

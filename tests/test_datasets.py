@@ -11,8 +11,8 @@ from mmengine.config import Config
 
 from oneformer.datasets.geometry import resize_map
 from oneformer.datasets.loading import segment_indices
-from oneformer.datasets.metainfo import resolve_metainfo
 from oneformer.datasets.panoptic import match_categories
+from oneformer.metainfo import resolve_metainfo
 
 METAINFO = dict(classes=('sky', 'cat'), thing_classes=('cat',))
 
@@ -219,3 +219,10 @@ def test_official_coco_annotation_loads_by_config_alone(config_dir, shared_dir):
         labels = sample['data_samples'].gt_instances.labels
         assert sample['data_samples'].gt_panoptic_seg.sem_seg.max() == len(labels)
         assert len(sample['data_samples'].texts) == len(labels)
+
+
+@pytest.mark.parametrize('ids', [(0, 5), (5, 5), (-3, 5), (1 << 24, 5)])
+def test_impossible_segment_ids_are_named(tmp_path, ids):
+    write_set(tmp_path, [dict(id=i, category_id=30) for i in ids], ID_MAP)
+    with pytest.raises(ValueError, match=r'image id 7 has segment ids \['):
+        build(tmp_path)

@@ -85,7 +85,9 @@ val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
 train_cfg = dict(max_iters=3, val_interval=100)
 param_scheduler = []
-optim_wrapper = dict(clip_grad=None)
+# steps in proportion to the gradient: AdamW makes a full step even of a gradient that is zero but
+# for rounding, such as that of a bias added to all keys of an attention
+optim_wrapper = dict(_delete_=True, type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-3))
 custom_hooks = [dict(type='WriteLosses')]
 load_from = {load_from!r}
 """
@@ -134,7 +136,13 @@ def launch(start, root_dir, config_dir, tiny_set):
         result = subprocess.run(
             [str(part) for part in (*command, '--work-dir', start / name)],
             cwd=start,
-            env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(start)},
+            env={
+                **os.environ,
+                'OMP_NUM_THREADS': '1',
+                'CUDA_VISIBLE_DEVICES': '',
+                'PYTHONPATH': str(start),
+                'ONEFORMER_PYTHON': sys.executable,
+            },
             text=True,
             capture_output=True,
         )
@@ -160,12 +168,14 @@ def test_training_in_two_processes_equals_one(launch, start, empty):
     )
     moved = 0
     for name, weights in before.items():
-        if not weights.is_floating_point():
-            continue
-        single, split = (weights_after[name].double() for weights_after in after)
-        assert float((split - single).norm()) <= 1e-5 * float(single.norm()) + 1e-9, name
-        moved += not torch.equal(single, weights.double())
-    assert moved > 100
+        if weights.is_floating_point():
+            weights = weights.double()
+            single, split = (state[name].double() - weights for state in after)
+            # 1e-5 of the update, beyond what float32 can hold of the weights
+            allowed = 1e-5 * single.norm() + 3e-7 * weights.norm()
+            assert (split - single).norm() <= allowed, name
+            moved += bool(single.norm() > 1e-3 * weights.norm())
+    assert moved > 20
 
 
 def test_evaluating_an_odd_number_of_photos_in_two_processes_equals_one(launch, start):

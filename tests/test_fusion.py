@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from oneformer.datasets.metainfo import BENCHMARKS
+from oneformer.metainfo import BENCHMARKS
 from oneformer.models import fusion
 
 

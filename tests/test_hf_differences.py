@@ -14,8 +14,8 @@ from hf_peer import peer_and_ours, renamed_weights
 from mmdet.structures import DetDataSample
 
 from oneformer.models import fusion
-from oneformer.models.text_mapper import text_list
 from oneformer.tasks import TASK_TOKEN_IDS
+from oneformer.texts import text_list
 
 transformers = pytest.importorskip(
     'transformers', reason='the peer is installed by requirements/tests.txt'
@@ -60,13 +60,17 @@ def test_the_padding_text_of_panoptic_has_the_article_of_the_original(processor)
     assert text_list([], 'panoptic', 1) == ['a panoptic photo']
 
 
-def test_texts_of_one_image_do_not_leak_into_the_next(processor):
+def test_texts_of_one_image_do_not_leak_into_the_next(processor, models):
     maps = [torch.full((4, 4), 6).numpy(), torch.full((4, 4), 5).numpy()]
     first, second = encode(processor, maps, 'panoptic')
     assert 'a photo with a cat' in first
     assert 'a photo with a cat' in second  # although there is only sky
-    ours = text_list(['a photo with a sky'], 'panoptic', 4)
-    assert ours == ['a photo with a sky'] + ['a panoptic photo'] * 3
+    mapper = models[1].text_mapper
+    sky = ['a photo with a sky']
+    with torch.no_grad():
+        together = mapper([['a photo with a cat'], sky], ['panoptic'] * 2)
+        alone = mapper([sky], ['panoptic'])
+    torch.testing.assert_close(together[1:], alone, atol=1e-5, rtol=0)
 
 
 @pytest.fixture(scope='module')

@@ -2,11 +2,14 @@
 
 import pytest
 import torch
-from hf_peer import DERIVED_OF_OURS, peer_and_ours, renamed_weights
+from hf_peer import DERIVED_OF_OURS, peer_and_ours, randomise, renamed_weights
+from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmengine.config import Config
 
-from oneformer.models.text_mapper import text_list, token_ids
+from oneformer.models.text_mapper import token_ids
 from oneformer.tasks import TASK_TOKEN_IDS, TASKS
+from oneformer.texts import text_list
 
 pytest.importorskip('transformers', reason='the peer is installed by requirements/tests.txt')
 
@@ -107,3 +110,30 @@ def test_text_queries_equal_the_peers_without_the_causal_mask(models, monkeypatc
     torch.testing.assert_close(torch.cat([features, context], 1), expected, atol=1e-4, rtol=0)
     # ours is causal, as the original
     assert (causal - expected).abs().max() > 0.01
+
+
+def test_the_full_swin_t_shape_agrees_up_to_flipped_attention_bits(config_dir):
+    from transformers import OneFormerConfig, OneFormerForUniversalSegmentation
+
+    peer = OneFormerForUniversalSegmentation(OneFormerConfig(num_labels=150, is_training=False))
+    peer = randomise(peer).eval()
+    model = Config.fromfile(config_dir / 'oneformer_swin-l_ade20k.py').model
+    model.backbone.update(
+        embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window_size=7, init_cfg=None
+    )
+    model.panoptic_head.update(in_channels=[96, 192, 384, 768], num_queries=150)
+    model.update(text_mapper=None, contrastive_loss=None)
+    ours = MODELS.build(model).eval()
+    missing, unexpected = ours.load_state_dict(renamed_weights(peer.state_dict()), strict=False)
+    assert not unexpected and all(DERIVED_OF_OURS.fullmatch(key) for key in missing)
+
+    image = torch.randn(1, 3, 512, 512, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected = peer(pixel_values=image, task_inputs=torch.tensor([TASK_TOKEN_IDS['panoptic']]))
+        outputs = ours(image, [DetDataSample(metainfo=dict(task='panoptic'))], mode='tensor')
+    scores, masks = expected.class_queries_logits, expected.masks_queries_logits
+    assert scores.std() > 0.1 and masks.std() > 0.1
+    torch.testing.assert_close(outputs['cls_scores'], scores, atol=1e-2, rtol=0)
+    torch.testing.assert_close(outputs['mask_preds'], masks, atol=1e-2, rtol=0)
+    same_sign = ((outputs['mask_preds'] > 0) == (masks > 0)).double().mean()
+    assert same_sign >= 0.9999

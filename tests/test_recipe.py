@@ -1,11 +1,13 @@
 """The Swin-L ADE20K config is the original's, number by number."""
 
+import math
+
 import pytest
 import torch
 from mmdet.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.config import Config
 
-from oneformer.datasets.metainfo import BENCHMARKS
+from oneformer.metainfo import BENCHMARKS
 
 
 @pytest.fixture(scope='module')
@@ -51,6 +53,8 @@ def test_shapes_texts_and_thresholds(cfg, model):
     assert model.test_cfg['max_per_image'] == 250
     criterion = model.criterion
     assert criterion.weights == dict(cls=2.0, mask=5.0, dice=5.0)
+    assert criterion.per_class[:150].eq(1).all() and criterion.per_class[150] == pytest.approx(0.1)
+    assert model.contrastive_loss.logit_scale.item() == pytest.approx(math.log(1 / 0.07))
     assert (criterion.num_points, criterion.num_candidates) == (12544, 37632)
     assert criterion.num_uncertain == 9408
     assert model.contrastive_loss.loss_weight == 0.5
@@ -81,7 +85,7 @@ def test_crop_sizes_and_task_probabilities(cfg):
     assert test_steps['ResizeShortEdge']['short_edges'] == [640]
     assert test_steps['ResizeShortEdge']['max_size'] == 2560
     assert cfg.train_cfg.max_iters == cfg.param_scheduler.end == 160000
-    assert cfg.optim_wrapper.clip_grad is None
+    assert 'clip_grad' not in cfg.optim_wrapper and cfg.optim_wrapper.type == 'AmpOptimWrapper'
 
 
 def test_labels_are_in_the_natural_order_of_ade20k(cfg, model):
@@ -132,3 +136,22 @@ def test_optimiser_rules_are_the_originals(cfg, model):
         if name in SURPRISES:
             assert decay == SURPRISES[name], name
     assert SURPRISES.keys() <= dict(model.named_parameters()).keys()
+
+
+def test_the_r50_coco_config_is_the_originals(config_dir):
+    cfg = Config.fromfile(config_dir / 'oneformer_r50_coco.py')
+    cfg.model.backbone.init_cfg = None
+    model = MODELS.build(cfg.model)
+    assert model.num_classes == 133 and int(model.is_thing.sum()) == 80
+    assert (model.panoptic_head.num_queries, model.text_mapper.num_texts) == (150, 134)
+    assert model.test_cfg['object_mask_thr'] == model.test_cfg['iou_thr'] == 0.8
+    assert model.test_cfg['max_per_image'] == 150
+    assert not any(p.requires_grad for n, p in model.backbone.named_parameters() if 'bn' in n)
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.param_scheduler.milestones == [327778, 355092]
+    assert cfg.train_cfg.max_iters == 368750
+    assert cfg.train_dataloader.dataset.filter_cfg == dict(without_things=True)
+    steps = {step['type']: step for step in cfg.train_dataloader.dataset.pipeline}
+    assert steps['LargeScaleJitter'] == dict(
+        type='LargeScaleJitter', size=1024, scale_range=(0.1, 2.0)
+    )

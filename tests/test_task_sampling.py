@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from mmdet.registry import TRANSFORMS
 
-from oneformer.datasets import SampleTask, derive_targets, target_texts
+from oneformer.datasets import SampleTask, derive_targets
+from oneformer.texts import target_texts
 
 CLASSES = ('sky', 'cat', 'grass')
 # 1, 2: two cats that touch; 3, 4: sky in two pieces, annotated as two segments;

@@ -7,9 +7,10 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 
-from oneformer.datasets.metainfo import resolve_metainfo
-from oneformer.models.text_mapper import padding_text, text_list, token_ids
+from oneformer.metainfo import resolve_metainfo
+from oneformer.models.text_mapper import token_ids
 from oneformer.tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, TASKS
+from oneformer.texts import padding_text, text_list
 
 DATA = Path(__file__).parent / 'data'
 

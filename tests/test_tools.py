@@ -1,8 +1,6 @@
 """The tools, end to end and by config alone: train, evaluate, draw."""
 
 import json
-import os
-import subprocess
 
 import cv2
 import numpy as np
@@ -116,32 +114,46 @@ def test_pictures_show_ground_truth_and_answers(trained, run_tool, config_dir, t
         assert np.abs(panels[1] - photo).mean() > 10  # painted
 
 
-def test_two_processes_train_and_test_without_a_gpu(root_dir, config_dir, tiny_set, tmp_path):
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+def test_a_checkpoint_of_another_model_is_refused(
+    trained, run_tool, config_dir, tiny_set, tmp_path
+):
+    checkpoint = torch.load(trained, weights_only=False)
+    weights = checkpoint['state_dict']
+    weights['panoptic_head.class_embed.bias'] = weights.pop('panoptic_head.cls_embed.bias')
+    torch.save(checkpoint, tmp_path / 'renamed.pth')
+    with pytest.raises(RuntimeError, match=r'class_embed\.bias[\s\S]*cls_embed\.bias'):
+        run_tool('test', config_dir / QUICKSTART, tmp_path / 'renamed.pth', *small(tiny_set))
 
-    def run(script, *arguments):
-        result = subprocess.run(
-            [root_dir / 'tools' / script, config_dir / QUICKSTART, *arguments],
-            cwd=tmp_path,
-            env=environment,
-            text=True,
-            capture_output=True,
-        )
-        assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-        return result.stdout
 
-    run('dist_train.sh', '2', '--work-dir', 'run', *small(tiny_set))
-    run(
-        'dist_test.sh', 'run/iter_2.pth', '2', '--work-dir', 'run', '--out-json', 'two.json',
-        *small(tiny_set),
-    )  # fmt: skip
-    metrics = json.loads((tmp_path / 'two.json').read_text())
-    assert 0 <= metrics['panoptic/PQ'] <= 100
+def test_evaluation_leaves_the_config_as_it_was(config_dir):
+    from mmengine.config import Config
+
+    from oneformer.engine.evaluation import inference_config
+
+    cfg = Config.fromfile(config_dir / QUICKSTART)
+    before = cfg.pretty_text
+    changed = inference_config(cfg, ['semantic'], token='panoptic')
+    assert cfg.pretty_text == before
+    assert changed.model.text_mapper is None
+    assert [metric.type for metric in changed.test_evaluator] == ['SemanticIoU']
+
+
+def test_the_quick_start_ends_with_metrics_and_pictures(run_tool, tmp_path):
+    printed = run_tool('quickstart', '--max-iters', 2)
+    folder = tmp_path / 'work_dirs/quickstart'
+    metrics = json.loads((folder / 'metrics.json').read_text())
+    assert {'panoptic/PQ', 'instance/AP', 'semantic/mIoU'} <= metrics.keys()
+    pictures = [cv2.imread(str(path)) for path in sorted((folder / 'pictures').iterdir())]
+    assert len(pictures) == 6 and all((picture.shape[1] - 24) % 5 == 0 for picture in pictures)
+    lines = printed.strip().splitlines()
+    assert lines[-1].startswith(f'PQ {metrics["panoptic/PQ"]:.1f}, AP ')
+    assert 'pictures in work_dirs/quickstart/pictures' in lines[-1]
+    assert any(line.strip().startswith('2/2  loss ') for line in lines)
 
 
 def write_miniature_ade20k(folder):
     """Three photos a split in ADE20K's layout: crowd, void, and one without any thing."""
-    from oneformer.datasets.metainfo import BENCHMARKS
+    from oneformer.metainfo import BENCHMARKS
 
     rng = np.random.default_rng(0)
     metainfo = BENCHMARKS['ade20k']

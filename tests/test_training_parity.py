@@ -10,8 +10,9 @@ from hf_peer import peer_and_ours, renamed_weights
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 
-from oneformer.models.text_mapper import text_list, token_ids
+from oneformer.models.text_mapper import token_ids
 from oneformer.tasks import TASK_TOKEN_IDS
+from oneformer.texts import text_list
 
 pytest.importorskip('transformers', reason='the peer is installed by requirements/tests.txt')
 

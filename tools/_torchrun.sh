@@ -3,7 +3,7 @@
 set -euo pipefail
 tool=$1 processes=$2
 here=$(cd "$(dirname "$0")" && pwd)
-python=${PYTHON:-$([ -x "$here/../.venv/bin/python" ] && echo "$here/../.venv/bin/python" || echo python)}
+python=${ONEFORMER_PYTHON:-$([ -x "$here/../.venv/bin/python" ] && echo "$here/../.venv/bin/python" || echo python)}
 if [ "${NNODES:-1}" = 1 ]; then  # any free port, so that two jobs on a machine do not meet
   port=${PORT:-$("$python" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')}
 else

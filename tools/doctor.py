@@ -8,12 +8,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-import torch  # noqa: E402
-
-import oneformer  # noqa: E402
-from oneformer.compat import compiled_ops_available  # noqa: E402
-from oneformer.models.deformable_attention import choose_path  # noqa: E402
-
 PACKAGES = (
     'torch',
     'torchvision',
@@ -30,7 +24,7 @@ PACKAGES = (
 
 def package_versions() -> dict[str, str]:
     """Versions of what the project stands on."""
-    versions = {'python': platform.python_version(), 'oneformer': oneformer.__version__}
+    versions = {'python': platform.python_version()}
     for name in PACKAGES:
         try:
             versions[name] = version(name)
@@ -39,54 +33,60 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def amp_advice() -> str:
+def amp_advice(torch) -> str:
     """Whether mixed precision can be used on this machine."""
     if not torch.cuda.is_available():
         return 'no: there is no GPU, so --amp trains in float32'
     kinds = 'bfloat16 and float16' if torch.cuda.is_bf16_supported() else 'float16'
-    return (
-        f'yes, {kinds}: the task token, the pixel decoder, matching and all losses stay in float32'
-    )
+    return f'yes, {kinds}: task token, pixel decoder, matching and losses stay in float32'
 
 
 def build_commands(mmcv_version: str) -> list[str]:
     """Commands that compile mmcv's operators for the installed torch."""
     pip = [sys.executable, '-m', 'pip', 'install']
+    # --no-cache-dir, or pip takes the pure-Python wheel that it built before
+    rebuild = ['--no-build-isolation', '--no-cache-dir', '--force-reinstall', '--no-deps']
     return [
         shlex.join([*pip, 'setuptools>=80', 'wheel', 'ninja']),
-        # --no-cache-dir, or pip takes the pure-Python wheel that it built before
-        'MMCV_WITH_OPS=1 '
-        + shlex.join(
-            [
-                *pip,
-                '--no-build-isolation',
-                '--no-cache-dir',
-                '--force-reinstall',
-                '--no-deps',
-                f'onedl-mmcv=={mmcv_version}',
-            ]
-        ),
+        'MMCV_WITH_OPS=1 ' + shlex.join([*pip, *rebuild, f'onedl-mmcv=={mmcv_version}']),
     ]
 
 
-def main() -> None:
+def report(name: str, value: str) -> None:
+    print(f'{name:22} {value}')
+
+
+def main() -> int:
+    """Print the report; 1 if the package cannot be imported."""
     versions = package_versions()
     for name, value in versions.items():
-        print(f'{name:22} {value}')
+        report(name, value)
+    try:  # what follows is what a broken installation breaks
+        import torch
+
+        import oneformer
+        from oneformer.compat import compiled_ops_available
+        from oneformer.models.deformable_attention import choose_path
+    except Exception as error:
+        report('oneformer', f'cannot be imported: {type(error).__name__}: {error}')
+        print('\nInstall what requirements/runtime.txt and requirements/mminstall.txt name')
+        return 1
+    report('oneformer', oneformer.__version__)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     name = torch.cuda.get_device_name() if device == 'cuda' else platform.processor() or 'CPU'
-    print(f'{"device":22} {device} ({name}), {torch.get_num_threads()} threads')
+    report('device', f'{device} ({name}), {torch.get_num_threads()} threads')
     compiled = compiled_ops_available()
-    print(f'{"mmcv._ext":22} {"compiled" if compiled else "missing, a stand-in is loaded"}')
+    report('mmcv._ext', 'compiled' if compiled else 'missing, a stand-in is loaded')
     path, reason = choose_path(device)
     implementation = {'cuda': "mmcv's CUDA operator", 'torch': 'plain torch'}[path]
-    print(f'{"deformable attention":22} {implementation}: {reason}')
-    print(f'{"AMP":22} {amp_advice()}')
+    report('deformable attention', f'{implementation}: {reason}')
+    report('AMP', amp_advice(torch))
     if not compiled:
         print('\nA CPU needs no compiled operators. For a GPU, with a CUDA toolkit and a compiler:')
         for command in build_commands(versions['onedl-mmcv']):
             print(f'  {command}')
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

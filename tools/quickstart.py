@@ -1,9 +1,12 @@
 """``make demo``: generate photographs, train a small OneFormer, evaluate it, draw its answers."""
 
 import argparse
+import contextlib
 import logging
+import os
 import sys
 import time
+import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,6 +21,7 @@ from mmengine.runner import Runner  # noqa: E402
 from oneformer.engine.evaluation import HEADLINE, inference_config  # noqa: E402
 from oneformer.safe_io import write_json  # noqa: E402
 
+CONFIG = ROOT / 'configs/oneformer_efficientnet-lite0_quickstart.py'
 NUM_PICTURES = 6
 
 
@@ -37,7 +41,7 @@ class ProgressLine(Hook):
         if done % self.interval and done != runner.max_iters:
             return
         values = {
-            name: float(outputs[name])
+            name: outputs[name].item()
             for name in ('loss', 'loss_cls', 'loss_mask', 'loss_dice', 'loss_contrastive')
         }
         pace = (time.monotonic() - self.start) / done
@@ -49,11 +53,17 @@ class ProgressLine(Hook):
         )
 
 
-def quiet(runner: Runner) -> Runner:
-    """Keep the terminal for progress; the log file still gets everything."""
-    for handler in runner.logger.handlers:
+def quiet_runner(cfg: Config) -> Runner:
+    """Build a runner that logs to its file, and to the terminal only warnings."""
+    # mmengine's handler keeps the stream it finds, and prints the whole config at once
+    with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(nowhere):
+        runner = Runner.from_cfg(cfg)
+    for handler in list(runner.logger.handlers):
         if type(handler) is logging.StreamHandler:
-            handler.setLevel(logging.WARNING)
+            runner.logger.removeHandler(handler)
+    warnings_and_errors = logging.StreamHandler()
+    warnings_and_errors.setLevel(logging.WARNING)
+    runner.logger.addHandler(warnings_and_errors)
     return runner
 
 
@@ -75,32 +85,31 @@ def draw_answers(runner: Runner, folder: Path) -> None:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--config', default=str(ROOT / 'configs/oneformer_efficientnet-lite0_quickstart.py')
-    )
     parser.add_argument('--max-iters', type=int, help='train for fewer iterations')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
+    warnings.filterwarnings('ignore', message='torch.meshgrid')
     start = time.monotonic()
-    cfg = Config.fromfile(args.config)
+    cfg = Config.fromfile(CONFIG)
     work_dir = Path(cfg.work_dir)
     generate(cfg.data_root)
     if args.max_iters:
         cfg.train_cfg.update(max_iters=args.max_iters, val_interval=args.max_iters + 1)
     # evaluation follows once, without the text branch
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
-    runner = quiet(Runner.from_cfg(cfg))
+    runner = quiet_runner(cfg)
     runner.register_hook(ProgressLine())
     print(f'training {cfg.train_cfg.max_iters} iterations, log in {runner.log_dir}', flush=True)
     runner.train()
 
     checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
-    test_cfg = inference_config(Config.fromfile(args.config), checkpoint)
+    test_cfg = inference_config(Config.fromfile(CONFIG))
     test_cfg.experiment_name = 'quickstart_evaluation'
-    runner = quiet(Runner.from_cfg(test_cfg))
+    runner = quiet_runner(test_cfg)
+    runner.load_checkpoint(checkpoint, strict=True)
     print('evaluating all three tasks in one pass', flush=True)
     metrics = runner.test()
     write_json(work_dir / 'metrics.json', metrics)

@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate a OneFormer on all tasks in one pass')
     add_run_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--tasks', nargs='+', choices=TASKS, default=TASKS)
+    parser.add_argument('--tasks', nargs='+', choices=TASKS, help='what to answer (all)')
     parser.add_argument(
         '--token-matrix',
         action='store_true',
@@ -30,7 +30,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--out-json', help='write the metrics, in percent, to this file')
     parser.add_argument('--show-dir', help='draw ground truth and answers into this folder')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.token_matrix and (args.tasks or args.show_dir):
+        parser.error(
+            '--token-matrix scores all tasks and draws nothing: drop --tasks and --show-dir'
+        )
+    return args
 
 
 def main() -> None:
@@ -43,7 +48,7 @@ def main() -> None:
     if args.token_matrix:
         metrics = evaluate_token_matrix(cfg, args.checkpoint)
     else:
-        metrics = evaluate(cfg, args.checkpoint, args.tasks)
+        metrics = evaluate(cfg, args.checkpoint, args.tasks or TASKS)
     if not is_main_process():
         return
     if args.token_matrix:

@@ -1,12 +1,9 @@
 # For small models on a CPU. Configs add max_iters, param_scheduler and train_cfg.
-_base_ = 'default_runtime.py'
-
+_base_ = 'optimizer.py'
 optim_wrapper = dict(
-    type='OptimWrapper',
-    constructor='OneFormerOptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=8e-4, weight_decay=0.05),
+    optimizer=dict(lr=8e-4),
     paramwise_cfg=dict(backbone_lr_mult=0.3),
     clip_grad=dict(max_norm=1.0),
 )
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=400, save_best=None))
+auto_scale_lr = dict(base_batch_size=8)
 randomness = dict(seed=0)

@@ -36,15 +36,24 @@ class Regions:
     captions: Sequence[str]
 
 
-def ground_truth_regions(sample: DetDataSample, classes: Sequence[str]) -> Regions:
-    """Segments of the annotation; crowds are marked."""
+def ground_truth_regions(sample: DetDataSample, classes: Sequence[str], task: str) -> Regions:
+    """What the annotation says of a task; crowds are shown, and marked.
+
+    Args:
+        sample: With ``gt_panoptic_seg`` and ``segments_info``.
+        classes: Names of the classes.
+        task: A task word: all segments, those of things, or one region per class.
+    """
     segments = sample.segments_info
-    captions = [
-        classes[segment['label']] + (' (crowd)' if segment['iscrowd'] else '')
-        for segment in segments
-    ]
-    region_map = sample.gt_panoptic_seg.sem_seg[0].cpu().numpy()
-    return Regions('ground truth', region_map, [s['label'] for s in segments], captions)
+    segment_map = sample.gt_panoptic_seg.sem_seg[0].cpu().numpy()
+    if task == 'semantic':
+        label_of = np.array([0] + [segment['label'] + 1 for segment in segments])
+        return Regions('ground truth', label_of[segment_map], range(len(classes)), classes)
+    if task == 'instance':
+        is_thing = np.array([False] + [segment['isthing'] for segment in segments])
+        segment_map = np.where(is_thing[segment_map], segment_map, 0)
+    captions = [s['category'] + (' (crowd)' if s['iscrowd'] else '') for s in segments]
+    return Regions('ground truth', segment_map, [s['label'] for s in segments], captions)
 
 
 def panoptic_regions(sample: DetDataSample, classes: Sequence[str], score_thr: float) -> Regions:
@@ -81,9 +90,9 @@ def semantic_regions(sample: DetDataSample, classes: Sequence[str], score_thr: f
 
 
 _ANSWERS = dict(
-    pred_panoptic_seg=panoptic_regions,
-    pred_instances=instance_regions,
-    pred_sem_seg=semantic_regions,
+    panoptic=('pred_panoptic_seg', panoptic_regions),
+    instance=('pred_instances', instance_regions),
+    semantic=('pred_sem_seg', semantic_regions),
 )
 
 
@@ -143,6 +152,8 @@ def _write(image, text: str, position: tuple[int, int], scale: float, centred=Fa
 class OneFormerVisualizer(DetLocalVisualizer):
     """Draws a row of panels: the photo, the ground truth, and each answer that a sample has.
 
+    The ground truth is that of the task, if only one was answered, and else the panoptic one.
+
     Arguments are those of ``DetLocalVisualizer``.
     """
 
@@ -154,7 +165,7 @@ class OneFormerVisualizer(DetLocalVisualizer):
         self,
         name: str,
         image: np.ndarray,
-        data_sample: DetDataSample | None = None,
+        data_sample: DetDataSample,
         draw_gt: bool = True,
         draw_pred: bool = True,
         show: bool = False,
@@ -180,12 +191,14 @@ class OneFormerVisualizer(DetLocalVisualizer):
         classes = self.dataset_meta['classes']
         colors = class_colors(len(classes), self.dataset_meta.get('palette'))
         regions = []
+        answered = [task for task, (field, _) in _ANSWERS.items() if field in data_sample]
         if draw_gt and 'gt_panoptic_seg' in data_sample:
-            regions.append(ground_truth_regions(data_sample, classes))
+            task = answered[0] if len(answered) == 1 else 'panoptic'
+            regions.append(ground_truth_regions(data_sample, classes, task))
         if draw_pred:
-            for field, to_regions in _ANSWERS.items():
-                if field in data_sample:
-                    regions.append(to_regions(data_sample.cpu(), classes, pred_score_thr))
+            for task in answered:
+                to_regions = _ANSWERS[task][1]
+                regions.append(to_regions(data_sample.cpu(), classes, pred_score_thr))
         panels = [image] + [paint(image, region, colors, self.alpha) for region in regions]
         for panel, title in zip(panels[1:], regions):
             _write(panel, title.title, (4, 0), max(0.4, min(image.shape[:2]) / 640))

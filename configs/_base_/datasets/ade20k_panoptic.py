@@ -1,6 +1,6 @@
 data_root = 'data/ADEChallengeData2016/'
 metainfo = 'ade20k'
-crop = 512
+crop = 640
 # 0.5 to 2 times the crop in steps of 0.1
 short_edges = [int(x * 0.1 * crop) for x in range(5, 21)]
 

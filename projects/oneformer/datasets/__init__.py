@@ -2,7 +2,7 @@ from .geometry import LargeScaleJitter, ResizeShortEdge
 from .loading import LoadPanopticMap, LoadPhoto
 from .packing import PackPanopticInputs
 from .panoptic import PanopticDataset
-from .task_sampling import SampleTask, derive_targets, target_texts
+from .task_sampling import SampleTask, derive_targets
 
 __all__ = [
     'LargeScaleJitter',
@@ -13,5 +13,4 @@ __all__ = [
     'ResizeShortEdge',
     'SampleTask',
     'derive_targets',
-    'target_texts',
 ]

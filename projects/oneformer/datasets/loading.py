@@ -11,11 +11,11 @@ from PIL import Image
 
 _END_MARKERS = (b'\xff\xd9', b'IEND\xaeB`\x82')  # of JPEG and PNG
 
-_NUM_IDS = 1 << 24
+NUM_IDS = 1 << 24  # of three bytes
 _index_of_id = None  # one table per process, cleaned after each use
 
 
-def load_image(path: str, what: str, backend_args: dict | None = None) -> np.ndarray:
+def load_image(path: str, what: str) -> np.ndarray:
     """Read and decode an image, in full.
 
     OpenCV fills the missing rest of a truncated file with grey and says nothing, so a file that
@@ -24,7 +24,6 @@ def load_image(path: str, what: str, backend_args: dict | None = None) -> np.nda
     Args:
         path: Of the file.
         what: What it is, for messages.
-        backend_args: Of mmengine's file client.
 
     Returns:
         BGR, uint8, of shape (H, W, 3), turned upright by its EXIF orientation.
@@ -34,7 +33,7 @@ def load_image(path: str, what: str, backend_args: dict | None = None) -> np.nda
         ValueError: If it is empty, truncated, or no image.
     """
     try:
-        data = get(path, backend_args=backend_args)
+        data = get(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f'{what} {path} does not exist: check data_root and data_prefix of the data set'
@@ -56,18 +55,12 @@ class LoadPhoto(BaseTransform):
 
     Required key: ``img_path``. Added: ``img`` (BGR, uint8), ``img_shape`` and ``ori_shape``, both
     (height, width).
-
-    Args:
-        backend_args: Of mmengine's file client.
     """
-
-    def __init__(self, backend_args: dict | None = None) -> None:
-        self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
         """Add the photo; see ``load_image`` for what it raises."""
         path = results['img_path']
-        results['img'] = load_image(path, 'photo', self.backend_args)
+        results['img'] = load_image(path, 'photo')
         results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
         return results
 
@@ -88,7 +81,7 @@ def segment_indices(png: np.ndarray, ids: list[int]) -> np.ndarray:
     """
     global _index_of_id
     if _index_of_id is None:
-        _index_of_id = np.full(_NUM_IDS, -1, np.int16)
+        _index_of_id = np.full(NUM_IDS, -1, np.int16)
         _index_of_id[0] = 0
     id_map = png[..., 2] | png[..., 1].astype(np.int32) << 8 | png[..., 0].astype(np.int32) << 16
     _index_of_id[ids] = np.arange(1, len(ids) + 1)
@@ -105,13 +98,7 @@ class LoadPanopticMap(BaseTransform):
     Required keys: ``seg_map_path``, ``segments_info``, ``ori_shape``. Added: ``gt_seg_map`` of
     shape (H, W), int16: 0 is void, k is ``segments_info[k - 1]``. Transforms that know
     ``gt_seg_map`` move it with the photo; pad it with 0.
-
-    Args:
-        backend_args: Of mmengine's file client.
     """
-
-    def __init__(self, backend_args: dict | None = None) -> None:
-        self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
         """Add the map.
@@ -122,7 +109,7 @@ class LoadPanopticMap(BaseTransform):
                 JSON does not list.
         """
         path, photo = results['seg_map_path'], results['img_path']
-        png = load_image(path, f'panoptic PNG of photo {photo},', self.backend_args)
+        png = load_image(path, f'panoptic PNG of photo {photo},')
         if png.shape[:2] != tuple(results['ori_shape']):
             raise ValueError(
                 f'panoptic PNG {path} has (height, width) {png.shape[:2]}, but photo {photo} has '
@@ -140,7 +127,6 @@ class LoadPanopticMap(BaseTransform):
                 'add the segment to the JSON, or paint it with 0 (void)'
             )
         results['gt_seg_map'] = segment_map
-        results.setdefault('seg_fields', []).append('gt_seg_map')
         return results
 
     def __repr__(self) -> str:

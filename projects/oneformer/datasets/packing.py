@@ -1,13 +1,24 @@
 """Pack a sample for the model and the metrics."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
+
+META_KEYS = (
+    'img_id',
+    'img_path',
+    'ori_shape',
+    'img_shape',
+    'scale_factor',
+    'flip',
+    'flip_direction',
+    'task',
+    'texts',
+    'segments_info',
+)
 
 
 @TRANSFORMS.register_module()
@@ -17,33 +28,11 @@ class PackPanopticInputs(BaseTransform):
     After ``SampleTask`` the sample holds the targets of one task: ``gt_instances.labels`` (N,) and
     ``gt_panoptic_seg.sem_seg`` (1, H, W), in which k is target k - 1. Without ``SampleTask``, for
     evaluation, k in that map is ``segments_info[k - 1]`` of the metainfo. 0 is void in both.
-
-    Args:
-        meta_keys: What to keep in the metainfo, if present.
     """
-
-    def __init__(
-        self,
-        meta_keys: Sequence[str] = (
-            'img_id',
-            'img_path',
-            'ori_shape',
-            'img_shape',
-            'scale_factor',
-            'flip',
-            'flip_direction',
-            'task',
-            'texts',
-            'segments_info',
-        ),
-    ) -> None:
-        self.meta_keys = meta_keys
 
     def transform(self, results: dict) -> dict:
         """Pack."""
-        sample = DetDataSample(
-            metainfo={key: results[key] for key in self.meta_keys if key in results}
-        )
+        sample = DetDataSample(metainfo={key: results[key] for key in META_KEYS if key in results})
         if 'gt_labels' in results:
             sample.gt_instances = InstanceData(labels=torch.from_numpy(results['gt_labels']))
         if 'gt_seg_map' in results:
@@ -51,6 +40,3 @@ class PackPanopticInputs(BaseTransform):
             sample.gt_panoptic_seg = PixelData(sem_seg=seg_map[None])
         image = np.ascontiguousarray(results['img'].transpose(2, 0, 1))
         return dict(inputs=torch.from_numpy(image), data_samples=sample)
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(meta_keys={self.meta_keys})'

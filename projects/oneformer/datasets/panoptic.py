@@ -8,7 +8,8 @@ from mmdet.registry import DATASETS
 from mmengine.fileio import load
 from mmengine.logging import print_log
 
-from .metainfo import resolve_metainfo
+from ..metainfo import resolve_metainfo
+from .loading import NUM_IDS
 
 
 def match_categories(
@@ -43,8 +44,7 @@ def match_categories(
     confused = [
         c['name']
         for c in categories
-        if bool(c.get('isthing', True)) != (metainfo['classes'][labels[c['id']]] in things)
-        and 'isthing' in c
+        if 'isthing' in c and bool(c['isthing']) != (metainfo['classes'][labels[c['id']]] in things)
     ]
     if confused:
         raise ValueError(
@@ -103,6 +103,13 @@ class PanopticDataset(BaseDetDataset):
         if img_id not in images:
             raise ValueError(f'{self.ann_file} annotates image id {img_id}, which it does not list')
         image, classes = images[img_id], self.metainfo['classes']
+        ids = [segment['id'] for segment in annotation['segments_info']]
+        wrong = [i for i in ids if not 0 < i < NUM_IDS or ids.count(i) > 1]
+        if wrong:
+            raise ValueError(
+                f'{self.ann_file}: image id {img_id} has segment ids {sorted(set(wrong))}, which '
+                f'are listed twice or not between 1 and {NUM_IDS - 1} (0 is void)'
+            )
         segments = []
         for segment in annotation['segments_info']:
             if segment['category_id'] not in label_of:

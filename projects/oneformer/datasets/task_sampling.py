@@ -11,6 +11,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
 from ..tasks import TASKS, check_task
+from ..texts import target_texts
 
 # which key makes two segments one target, None drops the segment
 _TARGET_OF = dict(
@@ -52,11 +53,6 @@ def derive_targets(
             labels.append(segment['label'])
         lookup[index] = targets[target]
     return np.array(labels, np.int64), lookup[segment_map]
-
-
-def target_texts(labels: Sequence[int], classes: Sequence[str]) -> list[str]:
-    """Prompts of the targets in the order of classes, one per target: "a photo with a {class}"."""
-    return [f'a photo with a {classes[label]}' for label in sorted(labels)]
 
 
 @TRANSFORMS.register_module()

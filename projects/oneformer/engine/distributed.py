@@ -8,8 +8,10 @@ import torch.distributed as dist
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS
 
+_TIMEOUT = datetime.timedelta(minutes=30)  # of waiting for a lost process
 
-def init_cpu_processes(launcher: str, timeout: int = 1800) -> None:
+
+def init_cpu_processes(launcher: str) -> None:
     """Join the other processes by gloo if there is no GPU; mmengine's Runner then keeps that.
 
     Does nothing with ``launcher='none'`` or with a GPU, where the Runner joins by nccl.
@@ -17,7 +19,6 @@ def init_cpu_processes(launcher: str, timeout: int = 1800) -> None:
     Args:
         launcher: As of ``tools/train.py``. ``pytorch`` and ``slurm`` set the same variables, the
             latter under its own names.
-        timeout: Seconds after which waiting for a lost process fails.
     """
     if launcher == 'none' or torch.cuda.is_available() or dist.is_initialized():
         return
@@ -30,7 +31,7 @@ def init_cpu_processes(launcher: str, timeout: int = 1800) -> None:
             os.environ[ours] = os.environ[theirs]
         os.environ.setdefault('MASTER_ADDR', os.environ['SLURM_LAUNCH_NODE_IPADDR'])
         os.environ.setdefault('MASTER_PORT', '29500')
-    dist.init_process_group('gloo', timeout=datetime.timedelta(seconds=timeout))
+    dist.init_process_group('gloo', timeout=_TIMEOUT)
 
 
 @MODEL_WRAPPERS.register_module()

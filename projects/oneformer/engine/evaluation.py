@@ -1,5 +1,6 @@
 """Evaluate a checkpoint on all tasks in one pass, or on every task under every token."""
 
+import copy
 from collections.abc import Sequence
 
 from mmdet.registry import METRICS
@@ -11,26 +12,22 @@ from ..tasks import TASKS, check_task
 HEADLINE = dict(panoptic='panoptic/PQ', instance='instance/AP', semantic='semantic/mIoU')
 
 
-def inference_config(
-    cfg: Config, checkpoint: str, tasks: Sequence[str] = TASKS, token: str | None = None
-) -> Config:
+def inference_config(cfg: Config, tasks: Sequence[str] = TASKS, token: str | None = None) -> Config:
     """Copy a config for evaluation: no text branch, and only the metrics of ``tasks``.
 
     Args:
         cfg: Config of training.
-        checkpoint: File to load, with or without the text branch.
         tasks: Answers to compute and score.
         token: A task word to condition all answers, in place of each answer's own.
     """
-    cfg = cfg.copy()
-    cfg.load_from, cfg.resume = checkpoint, False
+    cfg = copy.deepcopy(cfg)
+    cfg.load_from, cfg.resume = None, False
     cfg.model.update(criterion=None, text_mapper=None, contrastive_loss=None)
     cfg.model.setdefault('test_cfg', {}).update(
         tasks=tuple(check_task(task) for task in tasks), token=token
     )
-    cfg.test_evaluator = [
-        metric for metric in cfg.test_evaluator if METRICS.get(metric['type']).task in tasks
-    ]
+    metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    cfg.test_evaluator = [m for m in metrics if METRICS.get(m['type']).task in tasks]
     # a model for inference has nothing to optimise
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
         cfg[key] = None
@@ -42,12 +39,22 @@ def inference_config(
 def evaluate(
     cfg: Config, checkpoint: str, tasks: Sequence[str] = TASKS, token: str | None = None
 ) -> dict[str, float]:
-    """Score a checkpoint; arguments are those of ``inference_config``.
+    """Score a checkpoint.
+
+    Args:
+        cfg: Config of training.
+        checkpoint: File to load, with or without the text branch.
+        tasks: Answers to compute and score.
+        token: See ``inference_config``.
 
     Returns:
         Metrics in percent, such as ``panoptic/PQ``, ``instance/AP``, ``semantic/mIoU``.
+
+    Raises:
+        RuntimeError: If the checkpoint is of another model; the message lists the keys.
     """
-    runner = Runner.from_cfg(inference_config(cfg, checkpoint, tasks, token))
+    runner = Runner.from_cfg(inference_config(cfg, tasks, token))
+    runner.load_checkpoint(checkpoint, map_location='cpu', strict=True)
     return runner.test()
 
 

@@ -41,9 +41,12 @@ class DeformableAttention(MultiScaleDeformableAttention):
         reference_points: Tensor,
         spatial_shapes: Tensor,
         level_start_index: Tensor,
-        **ignored,
+        **unused,
     ) -> Tensor:
         """Attend from every token to sampled points of all levels.
+
+        mmdet's encoder also passes the tokens as keys and values, and a padding mask that is empty:
+        as in the original, padding is not masked.
 
         Args:
             query: Tokens of shape (B, N, C), which are the values too.

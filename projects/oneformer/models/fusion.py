@@ -65,12 +65,12 @@ def confident_queries(cls_scores: Tensor, score_thr: float) -> tuple[Tensor, Ten
 
 
 def panoptic_map(
-    labels: Tensor, scores: Tensor, masks: Tensor, is_thing: Tensor, overlap_thr: float
+    labels: Tensor, scores: Tensor, masks: Tensor, is_thing: Tensor, iou_thr: float
 ) -> tuple[Tensor, list[dict]]:
     """Merge confident queries into one non-overlapping map.
 
     A pixel goes to the query with the highest score times mask probability, and stays void where
-    that query's mask is below 0.5. A query whose share of its own mask is below ``overlap_thr`` is
+    that query's mask is below 0.5. A query whose share of its own mask is below ``iou_thr`` is
     dropped, and its pixels stay void. Stuff segments of a class are one segment.
 
     Args:
@@ -78,7 +78,8 @@ def panoptic_map(
         scores: Of shape (Q,).
         masks: Logits of shape (Q, H, W).
         is_thing: Bool of shape (K,).
-        overlap_thr: In [0, 1].
+        iou_thr: Least share of its own mask that a query must win, in [0, 1]; mmdet's name for the
+            original's overlap threshold.
 
     Returns:
         Segment ids of shape (H, W), int64, 0 for void; and for each id from 1 a dict with ``id``,
@@ -93,7 +94,7 @@ def panoptic_map(
     won = winner.flatten().bincount(minlength=Q)
     visible = winner[own].bincount(minlength=Q)
     covered = (probabilities >= 0.5).flatten(1).sum(1)
-    kept = (visible > 0) & (won.double() / covered.clamp(min=1) >= overlap_thr)
+    kept = (visible > 0) & (won.double() / covered.clamp(min=1) >= iou_thr)
 
     segment_of = torch.zeros(Q, dtype=torch.long)
     segments, stuff_segment = [], {}

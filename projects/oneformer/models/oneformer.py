@@ -18,8 +18,8 @@ from mmdet.structures import DetDataSample, SampleList
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
-from ..datasets.metainfo import resolve_metainfo
-from ..tasks import TASKS, check_task
+from ..metainfo import resolve_metainfo
+from ..tasks import check_task
 from . import fusion
 from .criterion import Targets
 from .oneformer_head import mask_logits
@@ -31,6 +31,9 @@ def batch_targets(data_samples: SampleList) -> list[Targets]:
     Args:
         data_samples: With ``gt_instances.labels`` (N,) and ``gt_panoptic_seg.sem_seg`` (1, h, w),
             in which value k is target k - 1 and 0 is none.
+
+    Returns:
+        One per sample, with masks of its ``batch_input_shape``.
     """
     targets = []
     for sample in data_samples:
@@ -54,16 +57,18 @@ class OneFormer(BaseDetector):
         backbone: Config of a backbone with maps of strides 4, 8, 16, 32.
         panoptic_head: Config of ``OneFormerHead``; ``num_classes`` is filled in.
         metainfo: Class names and thing classes, as a dict or as the name of a benchmark, see
-            ``datasets.metainfo``. Number of classes and thing set come from here alone.
+            ``oneformer.metainfo``. Number of classes and thing set come from here alone.
         criterion: Config of ``SetCriterion``; needed for training.
         text_mapper: Config of ``TextMapper``, or None to build a model for inference only.
         contrastive_loss: Config of ``QueryTextContrastiveLoss``; needed with ``text_mapper``.
-        neck: Config of an optional neck.
-        test_cfg: ``tasks`` (the answers wanted, all by default), ``object_mask_thr`` and
-            ``iou_thr`` of the panoptic answer, ``max_per_image`` instances, and optionally
-            ``token``: a task word that conditions *every* answer in place of the answer's own.
+        test_cfg: ``tasks`` (the answers wanted), ``object_mask_thr`` and ``iou_thr`` of the
+            panoptic answer, ``max_per_image`` instances, and optionally ``token``: a task word that
+            conditions *every* answer in place of the answer's own.
         data_preprocessor: Config of the preprocessor.
-        init_cfg: Initialisation.
+
+    Raises:
+        ValueError: For classes that do not fit together, and for keys of ``test_cfg`` that are
+            missing or unknown.
     """
 
     def __init__(
@@ -71,31 +76,32 @@ class OneFormer(BaseDetector):
         backbone: dict,
         panoptic_head: dict,
         metainfo: dict | str,
+        test_cfg: dict,
         criterion: dict | None = None,
         text_mapper: dict | None = None,
         contrastive_loss: dict | None = None,
-        neck: dict | None = None,
-        test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        super().__init__(data_preprocessor=data_preprocessor)
         metainfo = resolve_metainfo(metainfo)
         self.num_classes = len(metainfo['classes'])
         is_thing = [name in metainfo['thing_classes'] for name in metainfo['classes']]
         self.register_buffer('is_thing', torch.tensor(is_thing), persistent=False)
-        self.test_cfg = dict(
-            tasks=TASKS, object_mask_thr=0.8, iou_thr=0.8, max_per_image=100, token=None
-        )
-        self.test_cfg.update(test_cfg or {})
+        self.test_cfg = dict(test_cfg)
+        expected = {'tasks', 'object_mask_thr', 'iou_thr', 'max_per_image'}
+        if set(self.test_cfg) - {'token'} != expected:
+            raise ValueError(
+                f'model.test_cfg has the keys {sorted(self.test_cfg)}, but takes '
+                f'{sorted(expected)} and optionally token'
+            )
         self.backbone = MODELS.build(backbone)
-        if neck is not None:
-            self.neck = MODELS.build(neck)
         self.panoptic_head = MODELS.build(dict(panoptic_head, num_classes=self.num_classes))
         self.criterion = self.text_mapper = self.contrastive_loss = None
         if criterion is not None:
             self.criterion = MODELS.build(dict(criterion, num_classes=self.num_classes))
         if text_mapper is not None:
+            if contrastive_loss is None:
+                raise ValueError('model.text_mapper needs model.contrastive_loss')
             num_texts = self.panoptic_head.num_queries - text_mapper['num_context']
             self.text_mapper = MODELS.build(dict(text_mapper, num_texts=num_texts))
             self.contrastive_loss = MODELS.build(contrastive_loss)
@@ -110,8 +116,7 @@ class OneFormer(BaseDetector):
 
     def extract_feat(self, batch_inputs: Tensor) -> Sequence[Tensor]:
         """Backbone maps of strides 4, 8, 16, 32 of normalised images (B, 3, H, W)."""
-        feats = self.backbone(batch_inputs)
-        return self.neck(feats) if self.with_neck else feats
+        return self.backbone(batch_inputs)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
         """Losses of a batch in which each image has one task.
@@ -177,9 +182,8 @@ class OneFormer(BaseDetector):
             ``pred_instances`` (``labels``, ``scores``, ``masks``, ``bboxes``),
             ``pred_sem_seg`` (``sem_seg`` (1, h, w) holds labels).
         """
-        token_of = {
-            task: self.test_cfg['token'] or task for task in map(check_task, self.test_cfg['tasks'])
-        }
+        token = self.test_cfg.get('token')
+        token_of = {task: token or task for task in map(check_task, self.test_cfg['tasks'])}
         words = list(dict.fromkeys(token_of.values()))
         encoded = self.panoptic_head.encode(self.extract_feat(batch_inputs))
         decoded = self.panoptic_head.decode(encoded, [words] * len(batch_inputs))

@@ -52,16 +52,16 @@ class Decoded:
 
 @MODELS.register_module()
 class OneFormerHead(BaseModule):
-    """Pixel decoder, task queries and nine masked-attention layers.
+    """Pixel decoder, task queries and masked-attention layers (nine in the original).
 
     Parameters that Mask2Former has too bear the names of mmdet's ``Mask2FormerHead``.
 
     Args:
         in_channels: Channels of the backbone's maps of strides 4, 8, 16, 32.
         num_classes: K.
+        pixel_decoder: Config of the pixel decoder.
         num_queries: Q, the task token included; 150 or 250 in the original.
         feat_channels: C.
-        pixel_decoder: Config of the pixel decoder.
         task_queries: Arguments of ``TaskQueries``.
         transformer_decoder: Arguments of ``Decoder``.
     """
@@ -70,14 +70,13 @@ class OneFormerHead(BaseModule):
         self,
         in_channels: Sequence[int],
         num_classes: int,
+        pixel_decoder: dict,
         num_queries: int = 150,
         feat_channels: int = 256,
-        pixel_decoder: dict | None = None,
         task_queries: dict | None = None,
         transformer_decoder: dict | None = None,
-        init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__()
         self.num_queries = num_queries
         self.pixel_decoder = MODELS.build(
             dict(

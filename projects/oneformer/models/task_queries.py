@@ -1,4 +1,4 @@
-"""Sec. 3.2, "Task conditioned joint training": a task word becomes the initial object queries.
+"""Sec. 3.2, query representations: a task word becomes the initial object queries.
 
 Shapes: B images, T tasks per image, Q queries, C channels, h x w the 1/4-resolution grid.
 """

@@ -12,28 +12,11 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..tasks import CONTEXT_LENGTH, check_task
+from ..tasks import CONTEXT_LENGTH
+from ..texts import text_list
 from .transformer import MLP, Attention
 
 VOCABULARY_SIZE = 49408
-
-
-def padding_text(task: str) -> str:
-    """The prompt of a query that no object claims: "a semantic photo", "an instance photo", ..."""
-    article = 'an' if check_task(task) == 'instance' else 'a'
-    return f'{article} {task} photo'
-
-
-def text_list(texts: Sequence[str], task: str, num_texts: int) -> list[str]:
-    """Pad an image's prompts to ``num_texts``; as in the original, what exceeds it is dropped.
-
-    Args:
-        texts: One prompt per target in the order of classes, see ``datasets.target_texts``.
-        task: The image's task word.
-        num_texts: N.
-    """
-    kept = list(texts[:num_texts])
-    return kept + [padding_text(task)] * (num_texts - len(kept))
 
 
 @lru_cache(maxsize=4096)
@@ -119,7 +102,7 @@ class TextMapper(BaseModule):
     """Prompts of a batch to text queries.
 
     Args:
-        num_texts: N, must be the number of object queries minus ``num_context``.
+        num_texts: N; the model fills in the number of object queries minus ``num_context``.
         num_context: Learned queries appended to those of the prompts, 16 in the original.
         embed_dims: C.
         num_layers: Of the text encoder.
@@ -127,13 +110,12 @@ class TextMapper(BaseModule):
 
     def __init__(
         self,
-        num_texts: int = 134,
+        num_texts: int,
         num_context: int = 16,
         embed_dims: int = 256,
         num_layers: int = 6,
-        init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__()
         self.num_texts = num_texts
         self.text_encoder = TextEncoder(embed_dims, num_layers)
         self.text_projector = MLP(embed_dims, embed_dims, embed_dims)

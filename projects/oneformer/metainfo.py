@@ -81,8 +81,8 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
         A dict with at least ``classes`` and ``thing_classes``, both tuples of names.
 
     Raises:
-        ValueError: For an unknown benchmark, a missing key, a class listed twice, or a thing that
-            is no class.
+        ValueError: For an unknown benchmark, a missing key, a class listed twice, or a thing or
+            alias that is no class.
     """
     if isinstance(metainfo, str):
         if metainfo not in BENCHMARKS:
@@ -103,4 +103,7 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
     strangers = [name for name in things if name not in classes]
     if strangers:
         raise ValueError(f'metainfo.thing_classes has names that are no class: {strangers}')
+    unknown = [name for name in metainfo.get('aliases', {}).values() if name not in classes]
+    if unknown:
+        raise ValueError(f'metainfo.aliases leads to names that are no class: {unknown}')
     return {**metainfo, 'classes': classes, 'thing_classes': things}

@@ -1,0 +1,69 @@
+"""Without compiled operators: what stands in for them, and which attention runs instead."""
+
+import sys
+
+import pytest
+import torch
+
+from oneformer import compat
+from oneformer.models import deformable_attention
+from oneformer.models.deformable_attention import DeformableAttention, choose_path
+
+
+def test_the_stand_in_has_every_operator_and_none_can_be_called():
+    stand_in = compat._MissingOps('mmcv._ext')
+    assert stand_in.is_stand_in
+    with pytest.raises(RuntimeError, match=r'mmcv\._ext\.nms cannot run; python tools/doctor\.py'):
+        stand_in.nms()
+    with pytest.raises(AttributeError):
+        stand_in.__path__  # noqa: B018
+
+
+def test_a_real_extension_is_told_from_the_stand_in_and_left_alone(monkeypatch):
+    real = type(sys)('mmcv._ext')
+    monkeypatch.setitem(sys.modules, 'mmcv._ext', real)
+    assert compat.compiled_ops_available()
+    compat.provide_missing_ops()
+    assert sys.modules['mmcv._ext'] is real
+    monkeypatch.setitem(sys.modules, 'mmcv._ext', compat._MissingOps('mmcv._ext'))
+    assert not compat.compiled_ops_available()
+
+
+def test_the_cuda_operator_runs_only_where_it_can(monkeypatch):
+    monkeypatch.setattr(deformable_attention, 'compiled_ops_available', lambda: True)
+    assert choose_path('cuda')[0] == 'cuda'
+    assert choose_path('cpu')[0] == 'torch'
+    monkeypatch.setattr(deformable_attention, 'compiled_ops_available', lambda: False)
+    path, reason = choose_path('cuda')
+    assert path == 'torch' and '_ext is missing' in reason
+
+
+def test_both_paths_get_the_same_arguments(monkeypatch):
+    torch.manual_seed(0)
+    attention = DeformableAttention(
+        embed_dims=16, num_heads=2, num_levels=2, num_points=3, dropout=0.0, batch_first=True
+    ).eval()
+    shapes = torch.tensor([[3, 4], [6, 8]])
+    tokens = int(shapes.prod(1).sum())
+    inputs = dict(
+        query=torch.randn(2, tokens, 16),
+        query_pos=torch.randn(2, tokens, 16),
+        reference_points=torch.rand(2, tokens, 2, 2),
+        spatial_shapes=shapes,
+        level_start_index=torch.tensor([0, 12]),
+    )
+    expected = attention(**inputs)
+
+    class Operator:
+        """Takes what mmcv's operator takes and computes it in torch."""
+
+        @staticmethod
+        def apply(value, shapes, start, locations, weights, step):
+            assert start.tolist() == [0, 12] and step == 64
+            return deformable_attention.multi_scale_deformable_attn_pytorch(
+                value, shapes, locations, weights
+            )
+
+    monkeypatch.setattr(deformable_attention, 'MultiScaleDeformableAttnFunction', Operator)
+    monkeypatch.setattr(deformable_attention, 'choose_path', lambda device: ('cuda', ''))
+    assert torch.equal(attention(**inputs), expected)
