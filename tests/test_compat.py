@@ -31,8 +31,12 @@ def test_a_real_extension_is_told_from_the_stand_in_and_left_alone(monkeypatch):
 
 def test_the_cuda_operator_runs_only_where_it_can(monkeypatch):
     monkeypatch.setattr(deformable_attention, 'compiled_ops_available', lambda: True)
-    assert choose_path('cuda')[0] == 'cuda'
-    assert choose_path('cpu')[0] == 'torch'
+    for version, path in (('12.8', 'cuda'), ('not available', 'torch')):
+        monkeypatch.setattr(
+            deformable_attention, 'get_compiling_cuda_version', lambda version=version: version
+        )
+        assert choose_path('cuda')[0] == path
+        assert choose_path('cpu')[0] == 'torch'
     monkeypatch.setattr(deformable_attention, 'compiled_ops_available', lambda: False)
     path, reason = choose_path('cuda')
     assert path == 'torch' and '_ext is missing' in reason

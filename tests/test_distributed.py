@@ -166,16 +166,21 @@ def test_training_in_two_processes_equals_one(launch, start, empty):
         torch.load(path, weights_only=False)['state_dict']
         for path in (start / 'start.pth', one / 'iter_3.pth', two / 'iter_3.pth')
     )
-    moved = 0
-    for name, weights in before.items():
-        if weights.is_floating_point():
-            weights = weights.double()
-            single, split = (state[name].double() - weights for state in after)
-            # 1e-5 of the update, beyond what float32 can hold of the weights
-            allowed = 1e-5 * single.norm() + 3e-7 * weights.norm()
-            assert (split - single).norm() <= allowed, name
-            moved += bool(single.norm() > 1e-3 * weights.norm())
-    assert moved > 20
+    updates = {
+        name: [state[name].double() - weights.double() for state in after]
+        for name, weights in before.items()
+        if weights.is_floating_point()
+    }
+    largest = max(single.norm() for single, _ in updates.values())
+    compared = 0
+    for name, (single, split) in updates.items():
+        if single.norm() < 1e-6 * largest:  # zero but for rounding
+            continue
+        # 1e-5 of the update, beyond what float32 can hold of the weights
+        allowed = 1e-5 * single.norm() + 3e-7 * before[name].double().norm()
+        assert (split - single).norm() <= allowed, name
+        compared += 1
+    assert compared > 0.5 * len(updates)
 
 
 def test_evaluating_an_odd_number_of_photos_in_two_processes_equals_one(launch, start):
@@ -206,6 +211,11 @@ sizes = (3, 0)  # targets of the two processes
 N = sizes[rank]
 targets = [Targets(torch.zeros(N, dtype=torch.long), torch.ones(N, 32, 32) > 0, 0)]
 criterion = MODELS.build(dict(type='SetCriterion', num_classes=3, num_points=20))
+def fixed_points(num_sets, num_points, device, key):
+    return torch.rand(num_sets, num_points, 2, generator=torch.Generator().manual_seed(0))
+
+
+criterion.sample_points = fixed_points
 losses = criterion(*outputs, targets)
 
 # the class loss of both processes, over the weights of both

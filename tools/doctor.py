@@ -48,7 +48,8 @@ def build_commands(mmcv_version: str) -> list[str]:
     rebuild = ['--no-build-isolation', '--no-cache-dir', '--force-reinstall', '--no-deps']
     return [
         shlex.join([*pip, 'setuptools>=80', 'wheel', 'ninja']),
-        'MMCV_WITH_OPS=1 ' + shlex.join([*pip, *rebuild, f'onedl-mmcv=={mmcv_version}']),
+        'MMCV_WITH_OPS=1 FORCE_CUDA=1 '
+        + shlex.join([*pip, *rebuild, f'onedl-mmcv=={mmcv_version}']),
     ]
 
 
@@ -75,13 +76,12 @@ def main() -> int:
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     name = torch.cuda.get_device_name() if device == 'cuda' else platform.processor() or 'CPU'
     report('device', f'{device} ({name}), {torch.get_num_threads()} threads')
-    compiled = compiled_ops_available()
-    report('mmcv._ext', 'compiled' if compiled else 'missing, a stand-in is loaded')
+    report('mmcv._ext', 'compiled' if compiled_ops_available() else 'missing, a stand-in is loaded')
     path, reason = choose_path(device)
     implementation = {'cuda': "mmcv's CUDA operator", 'torch': 'plain torch'}[path]
     report('deformable attention', f'{implementation}: {reason}')
     report('AMP', amp_advice(torch))
-    if not compiled:
+    if choose_path('cuda')[0] != 'cuda':
         print('\nA CPU needs no compiled operators. For a GPU, with a CUDA toolkit and a compiler:')
         for command in build_commands(versions['onedl-mmcv']):
             print(f'  {command}')

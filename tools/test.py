@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate a OneFormer on all tasks in one pass')
     add_run_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--tasks', nargs='+', choices=TASKS, help='what to answer (all)')
+    parser.add_argument('--tasks', nargs='+', choices=TASKS, help='what to answer')
     parser.add_argument(
         '--token-matrix',
         action='store_true',
@@ -48,7 +48,7 @@ def main() -> None:
     if args.token_matrix:
         metrics = evaluate_token_matrix(cfg, args.checkpoint)
     else:
-        metrics = evaluate(cfg, args.checkpoint, args.tasks or TASKS)
+        metrics = evaluate(cfg, args.checkpoint, args.tasks)
     if not is_main_process():
         return
     if args.token_matrix:

@@ -27,6 +27,8 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
 )
+# each process draws its own points, dropout and augmentation, as in the original
+randomness = dict(diff_rank_seed=True)
 model_wrapper_cfg = dict(type='OneFormerDistributedDataParallel', broadcast_buffers=False)
 load_from = None
 resume = False

@@ -6,4 +6,3 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=1.0),
 )
 auto_scale_lr = dict(base_batch_size=8)
-randomness = dict(seed=0)

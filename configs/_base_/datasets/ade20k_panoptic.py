@@ -9,7 +9,7 @@ train_pipeline = [
     dict(type='LoadPanopticMap'),
     dict(type='ResizeShortEdge', short_edges=short_edges, max_size=4 * crop),
     dict(type='RandomCrop', crop_size=(crop, crop), allow_negative_crop=True),
-    dict(type='mmseg.PhotoMetricDistortion'),
+    dict(type='mmseg.PhotoMetricDistortion'),  # the original's, with hue -18..17 for -18..18
     dict(type='RandomFlip', prob=0.5),
     dict(type='Pad', size=(crop, crop), pad_val=dict(img=(128, 128, 128), seg=0)),
     dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),

@@ -101,13 +101,15 @@ class LoadPanopticMap(BaseTransform):
     """
 
     def transform(self, results: dict) -> dict:
-        """Add the map.
+        """Add the map, if the sample names one.
 
         Raises:
             FileNotFoundError: If the PNG is missing.
             ValueError: If it is damaged, differs in size from the photo, or holds an id that the
                 JSON does not list.
         """
+        if 'seg_map_path' not in results:  # a photo of inference has no annotation
+            return results
         path, photo = results['seg_map_path'], results['img_path']
         png = load_image(path, f'panoptic PNG of photo {photo},')
         if png.shape[:2] != tuple(results['ori_shape']):

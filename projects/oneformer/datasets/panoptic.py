@@ -67,8 +67,9 @@ class PanopticDataset(BaseDetDataset):
             ``aliases``; or the name of a benchmark, see ``metainfo.BENCHMARKS``.
         data_root: Prefix of all paths.
         data_prefix: Folders ``img`` and ``seg``.
-        filter_cfg: ``dict(without_things=True)`` drops photos without a thing that is no crowd, as
-            the original does in training on COCO; how many is logged.
+        filter_cfg: ``dict(without_things=True)`` drops photos without a thing that is no crowd. The
+            original does so in training on COCO, but asks COCO's instance annotation, which is not
+            needed here. How many are dropped is logged.
         **kwargs: Of mmdet's ``BaseDetDataset``.
     """
 

@@ -12,22 +12,32 @@ from ..tasks import TASKS, check_task
 HEADLINE = dict(panoptic='panoptic/PQ', instance='instance/AP', semantic='semantic/mIoU')
 
 
-def inference_config(cfg: Config, tasks: Sequence[str] = TASKS, token: str | None = None) -> Config:
-    """Copy a config for evaluation: no text branch, and only the metrics of ``tasks``.
+def inference_config(
+    cfg: Config, tasks: Sequence[str] | None = None, token: str | None = None
+) -> Config:
+    """Copy a config for evaluation: no text branch, and only the metrics of the tasks.
 
     Args:
         cfg: Config of training.
-        tasks: Answers to compute and score.
-        token: A task word to condition all answers, in place of each answer's own.
+        tasks: Answers to compute and score, those of ``cfg.model.test_cfg`` by default.
+        token: A task word to condition all answers, that of ``cfg.model.test_cfg`` by default, and
+            if there is none, each answer's own.
     """
     cfg = copy.deepcopy(cfg)
     cfg.load_from, cfg.resume = None, False
     cfg.model.update(criterion=None, text_mapper=None, contrastive_loss=None)
-    cfg.model.setdefault('test_cfg', {}).update(
-        tasks=tuple(check_task(task) for task in tasks), token=token
-    )
+    test_cfg = cfg.model.test_cfg
+    if tasks is not None:
+        test_cfg.tasks = tuple(check_task(task) for task in tasks)
+    if token is not None:
+        test_cfg.token = check_task(token)
     metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-    cfg.test_evaluator = [m for m in metrics if METRICS.get(m['type']).task in tasks]
+    # metrics of others, such as DumpResults, are for every task
+    cfg.test_evaluator = [
+        metric
+        for metric in metrics
+        if getattr(METRICS.get(metric['type']), 'task', None) in (None, *test_cfg.tasks)
+    ]
     # a model for inference has nothing to optimise
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
         cfg[key] = None
@@ -37,14 +47,17 @@ def inference_config(cfg: Config, tasks: Sequence[str] = TASKS, token: str | Non
 
 
 def evaluate(
-    cfg: Config, checkpoint: str, tasks: Sequence[str] = TASKS, token: str | None = None
+    cfg: Config,
+    checkpoint: str,
+    tasks: Sequence[str] | None = None,
+    token: str | None = None,
 ) -> dict[str, float]:
     """Score a checkpoint.
 
     Args:
         cfg: Config of training.
         checkpoint: File to load, with or without the text branch.
-        tasks: Answers to compute and score.
+        tasks: See ``inference_config``.
         token: See ``inference_config``.
 
     Returns:
@@ -64,7 +77,7 @@ def evaluate_token_matrix(cfg: Config, checkpoint: str) -> dict[str, dict[str, f
     Returns:
         For each token the metrics of ``evaluate``.
     """
-    return {token: evaluate(cfg, checkpoint, token=token) for token in TASKS}
+    return {token: evaluate(cfg, checkpoint, TASKS, token) for token in TASKS}
 
 
 def matrix_table(matrix: dict[str, dict[str, float]]) -> str:

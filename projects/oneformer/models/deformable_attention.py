@@ -4,6 +4,7 @@ Shapes: B images, N tokens of all levels, M heads, L levels, P points, C channel
 """
 
 import torch
+from mmcv.ops import get_compiling_cuda_version
 from mmcv.ops.multi_scale_deform_attn import (
     MultiScaleDeformableAttention,
     MultiScaleDeformableAttnFunction,
@@ -24,7 +25,9 @@ def choose_path(device: torch.device | str) -> tuple[str, str]:
         return 'torch', 'the operator of mmcv is for CUDA; on other devices plain torch runs'
     if not compiled_ops_available():
         return 'torch', 'mmcv was installed without compiled operators (mmcv._ext is missing)'
-    return 'cuda', 'mmcv._ext is compiled'
+    if get_compiling_cuda_version() == 'not available':
+        return 'torch', 'mmcv._ext was compiled without CUDA'
+    return 'cuda', 'mmcv._ext is compiled with CUDA'
 
 
 class DeformableAttention(MultiScaleDeformableAttention):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from mmdet.models.layers import MSDeformAttnPixelDecoder
 from mmdet.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from .deformable_attention import DeformableAttention
 
@@ -22,6 +22,14 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
         super().__init__(*args, **kwargs)
         for layer in self.encoder.layers:
             layer.self_attn = DeformableAttention(**layer.self_attn_cfg)
+
+    def init_weights(self) -> None:
+        """Initialise as the original: mmdet draws the feed-forward matrices from a normal."""
+        super().init_weights()
+        for layer in self.encoder.layers:
+            for parameter in layer.ffn.parameters():
+                if parameter.dim() > 1:
+                    nn.init.xavier_uniform_(parameter)
 
     def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Refine backbone features.

@@ -147,7 +147,8 @@ class TextMapper(BaseModule):
         ids = nn.utils.rnn.pad_sequence(
             [torch.tensor(token_ids(text)) for text in index], batch_first=True
         )  # D S
-        features = self.encode(ids.to(device))  # D C
+        # in float32, since the gradients of hundreds of equal prompts add up here
+        features = self.encode(ids.to(device)).float()  # D C
         gather = torch.tensor([[index[text] for text in texts] for texts in lists], device=device)
         context = self.prompt_ctx.weight.expand(len(lists), -1, -1)
-        return torch.cat([features[gather], context.to(features.dtype)], dim=1)  # B Q C
+        return torch.cat([features[gather], context], dim=1)  # B Q C
