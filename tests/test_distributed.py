@@ -8,11 +8,18 @@ import sys
 import pytest
 import torch
 
-# What makes a run comparable across numbers of processes: points and tasks belong to the image, and
-# the losses are averaged over the processes before they are written down.
+# What makes a run comparable across numbers of processes: points and tasks belong to the image, the
+# losses are averaged over the processes before they are written down, and everything is computed in
+# float64: in float32 the size of a batch changes the rounding, and a bit of an attention mask that
+# flips changes a loss by 1e-4.
 COMPARABLE = '''
 import json, pathlib, zlib
-import numpy as np, torch
+import torch
+
+torch.set_default_dtype(torch.float64)
+torch.Tensor.float = torch.Tensor.double
+torch.float32 = torch.float64
+
 from mmcv.transforms import BaseTransform
 from mmdet.registry import HOOKS, MODELS, TRANSFORMS
 from mmengine.dist import all_reduce, is_main_process
@@ -102,7 +109,6 @@ def start(tmp_path_factory, config_dir, tiny_set):
     folder = tmp_path_factory.mktemp('distributed')
     (folder / 'comparable.py').write_text(COMPARABLE)
     config = Config.fromfile(config_dir / 'oneformer_efficientnet-lite0_quickstart.py').model
-    config.backbone.pretrained = False
     torch.manual_seed(0)
     model = MODELS.build(config)
     model.init_weights()
@@ -176,9 +182,7 @@ def test_training_in_two_processes_equals_one(launch, start, empty):
     for name, (single, split) in updates.items():
         if single.norm() < 1e-6 * largest:  # zero but for rounding
             continue
-        # 1e-5 of the update, beyond what float32 can hold of the weights
-        allowed = 1e-5 * single.norm() + 3e-7 * before[name].double().norm()
-        assert (split - single).norm() <= allowed, name
+        assert (split - single).norm() <= 1e-5 * single.norm(), name
         compared += 1
     assert compared > 0.5 * len(updates)
 
