@@ -133,8 +133,8 @@ def test_losses_and_gradients_of_a_step(models, dtype, monkeypatch):
     losses, total = our_losses(ours, dtype, monkeypatch)
     assert losses.keys() == expected.keys() and len(losses) == 31
     for name, value in expected.items():
-        assert float(value) > 0.01, f'{name} of the peer is degenerate'
-        assert float(losses[name]) == pytest.approx(float(value), rel=1e-4), name
+        assert value.item() > 0.01, f'{name} of the peer is degenerate'
+        assert losses[name].item() == pytest.approx(value.item(), rel=1e-4), name
     expected_total.backward()
     total.backward()
 

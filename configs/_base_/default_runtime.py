@@ -28,7 +28,7 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl'),
 )
 # each process draws its own points, dropout and augmentation, as in the original
-randomness = dict(diff_rank_seed=True)
+randomness = dict(seed=None, diff_rank_seed=True)
 model_wrapper_cfg = dict(type='OneFormerDistributedDataParallel', broadcast_buffers=False)
 load_from = None
 resume = False
