@@ -17,29 +17,32 @@ metainfo = dict(
     thing_classes=('nucleus-fluorescence', 'nucleus-stained'),
     palette=[(80, 160, 255), (160, 60, 200), (20, 20, 20), (230, 170, 200)],
 )
-# up to 151 nuclei per photograph, most of them small: many queries, and many points to find them by
+# 24 nuclei a photograph in the median, 82 at the 95th percentile, most of them 15 pixels wide. Start
+# from the weights of `make demo` (README.md), which can already tell objects apart.
 model = dict(
     metainfo=metainfo,
-    panoptic_head=dict(num_queries=150),
-    criterion=dict(num_points=4096),
+    backbone=dict(frozen_stages=3),
+    panoptic_head=dict(num_queries=100),
+    criterion=dict(num_points=3072),
     test_cfg=dict(object_mask_thr=0.5, max_per_image=150),
 )
 
+# Whole photographs, since queries learn where in the picture to look.
 train_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='LoadPanopticMap'),
-    dict(type='ResizeShortEdge', short_edges=[320, 384, 448], max_size=896),
+    dict(type='ResizeShortEdge', short_edges=[256], max_size=512),
     dict(type='RandomCrop', crop_size=(256, 256), allow_negative_crop=True),
     dict(
         type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']
     ),
-    dict(type='Pad', size=(256, 256), pad_val=dict(img=(128, 128, 128), seg=0)),
-    dict(type='SampleTask'),
+    # mostly the tasks that tell nuclei apart
+    dict(type='SampleTask', probs=dict(panoptic=0.45, instance=0.45, semantic=0.1)),
     dict(type='PackPanopticInputs'),
 ]
 test_pipeline = [
     dict(type='LoadPhoto'),
-    dict(type='ResizeShortEdge', short_edges=[384], max_size=768),
+    dict(type='ResizeShortEdge', short_edges=[256], max_size=512),
     dict(type='LoadPanopticMap'),
     dict(type='PackPanopticInputs'),
 ]
@@ -48,7 +51,7 @@ train_dataloader = dict(batch_size=4, dataset=dict(**dataset, pipeline=train_pip
 val_dataloader = dict(dataset=dict(**dataset, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-max_iters = 1600
+max_iters = 900
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='PolyLR', power=0.9, eta_min=0, by_epoch=False, begin=50, end=max_iters),
