@@ -17,8 +17,8 @@ metainfo = dict(
     thing_classes=('nucleus-fluorescence', 'nucleus-stained'),
     palette=[(80, 160, 255), (160, 60, 200), (20, 20, 20), (230, 170, 200)],
 )
-# 24 nuclei a photograph in the median, 82 at the 95th percentile, most of them 15 pixels wide. Start
-# from the weights of `make demo` (README.md), which can already tell objects apart.
+# 24 nuclei a photograph in the median, 82 at the 95th percentile, most of them 15 pixels wide.
+# Start from the weights of `make demo` (README.md), which can already tell objects apart.
 model = dict(
     metainfo=metainfo,
     backbone=dict(frozen_stages=3),
