@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 from mmengine.dist import is_main_process  # noqa: E402
 
 from oneformer.engine.cli import add_run_arguments, load_config  # noqa: E402
+from oneformer.engine.distributed import leave_processes  # noqa: E402
 from oneformer.engine.evaluation import (  # noqa: E402
     evaluate,
     evaluate_token_matrix,
@@ -49,7 +50,9 @@ def main() -> None:
         metrics = evaluate_token_matrix(cfg, args.checkpoint)
     else:
         metrics = evaluate(cfg, args.checkpoint, args.tasks)
-    if not is_main_process():
+    main_process = is_main_process()
+    leave_processes()
+    if not main_process:
         return
     if args.token_matrix:
         print(matrix_table(metrics))

@@ -13,6 +13,7 @@ from oneformer.engine.cli import (  # noqa: E402
     load_config,
     use_float32_without_gpu,
 )
+from oneformer.engine.distributed import leave_processes  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,6 +48,7 @@ def main() -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
     use_float32_without_gpu(cfg)
     Runner.from_cfg(cfg).train()
+    leave_processes()
 
 
 if __name__ == '__main__':

@@ -34,6 +34,13 @@ def init_cpu_processes(launcher: str) -> None:
     dist.init_process_group('gloo', timeout=_TIMEOUT)
 
 
+def leave_processes() -> None:
+    """Part from the other processes together; gloo aborts one whose peer is gone too early."""
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 @MODEL_WRAPPERS.register_module()
 class OneFormerDistributedDataParallel(MMDistributedDataParallel):
     """mmengine's wrapper, also for modules on a CPU."""
