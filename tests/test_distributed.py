@@ -10,8 +10,8 @@ import torch
 
 # What makes a run comparable across numbers of processes: points and tasks belong to the image, the
 # losses are averaged over the processes before they are written down, and everything is computed in
-# float64: in float32 the size of a batch changes the rounding, after which losses of one output were
-# seen to differ by 1e-4, as a discrete choice would (a bit of an attention mask, a sampled point).
+# float64: in float32 the size of a batch changes the rounding, after which losses of one output
+# were seen to differ by 1e-4, as a discrete choice would (an attention mask's bit, a point).
 COMPARABLE = '''
 import json, pathlib, zlib
 import torch

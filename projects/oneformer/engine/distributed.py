@@ -35,7 +35,7 @@ def init_cpu_processes(launcher: str) -> None:
 
 
 def leave_processes() -> None:
-    """Part from the other processes together, so that none exits while another still talks to it."""
+    """Part from the other processes together: none exits while another still talks to it."""
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
