@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from mmdet.datasets import CocoPanopticDataset
 from mmdet.datasets.ade20k import ADE20KPanopticDataset
+from mmseg.datasets import CityscapesDataset, MapillaryDataset_v1
 
 # fmt: off
 _ADE20K_CLASSES = (
@@ -53,6 +54,20 @@ _ADE20K_STUFF = {
     'tent', 'cradle', 'tank, storage tank', 'lake', 'blanket, cover', 'pier', 'crt screen',
     'shower',
 }
+
+_CITYSCAPES_THINGS = (
+    'person', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle',
+)
+
+_MAPILLARY_THINGS = (
+    'Bird', 'Ground Animal', 'Crosswalk - Plain', 'Person', 'Bicyclist', 'Motorcyclist',
+    'Other Rider', 'Lane Marking - Crosswalk', 'Banner', 'Bench', 'Bike Rack', 'Billboard',
+    'Catch Basin', 'CCTV Camera', 'Fire Hydrant', 'Junction Box', 'Mailbox', 'Manhole',
+    'Phone Booth', 'Street Light', 'Pole', 'Traffic Sign Frame', 'Utility Pole',
+    'Traffic Light', 'Traffic Sign (Back)', 'Traffic Sign (Front)', 'Trash Can', 'Bicycle',
+    'Boat', 'Bus', 'Car', 'Caravan', 'Motorcycle', 'Other Vehicle', 'Trailer', 'Truck',
+    'Wheeled Slow',
+)
 # fmt: on
 
 BENCHMARKS = dict(
@@ -61,12 +76,33 @@ BENCHMARKS = dict(
         thing_classes=tuple(name for name in _ADE20K_CLASSES if name not in _ADE20K_STUFF),
         # mmdet lists its classes things first, but these colours in the order above
         palette=ADE20KPanopticDataset.METAINFO['palette'],
-        aliases=dict(airplane='plane'),  # the name that mmdet's converter writes
+        # "airplane" is what mmdet's converter writes; the instance annotation of ADE20K has its own
+        # names for eight classes
+        aliases={
+            'airplane': 'plane',
+            'windowpane': 'window ',
+            'bathtub': 'tub',
+            'railing': 'rail',
+            'streetlight': 'street lamp',
+            'television receiver': 'tv',
+            'apparel': 'clothes',
+            'ashcan': 'trash can',
+        },
+    ),
+    cityscapes=dict(
+        classes=CityscapesDataset.METAINFO['classes'],
+        thing_classes=_CITYSCAPES_THINGS,
+        palette=CityscapesDataset.METAINFO['palette'],
     ),
     coco=dict(
         classes=CocoPanopticDataset.METAINFO['classes'],
         thing_classes=CocoPanopticDataset.METAINFO['thing_classes'],
         palette=CocoPanopticDataset.METAINFO['palette'],
+    ),
+    mapillary=dict(  # Vistas v1.2; its 66th class, "Unlabeled", is void
+        classes=MapillaryDataset_v1.METAINFO['classes'][:65],
+        thing_classes=_MAPILLARY_THINGS,
+        palette=MapillaryDataset_v1.METAINFO['palette'][:65],
     ),
 )
 
@@ -75,7 +111,7 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
     """Look up a benchmark by name, or check a data set's own classes.
 
     Args:
-        metainfo: ``'ade20k'``, ``'coco'``, or a mapping with ``classes`` and ``thing_classes``.
+        metainfo: A name in ``BENCHMARKS``, or a mapping with ``classes`` and ``thing_classes``.
 
     Returns:
         A dict with at least ``classes`` and ``thing_classes``, both tuples of names.
