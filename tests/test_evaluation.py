@@ -136,9 +136,6 @@ def evaluate(metric_type, samples, meta=META, **kwargs):
     return {key.split('/')[1]: value for key, value in scores.items()}
 
 
-# ------------------------------------------------------------------------------- panoptic quality
-
-
 def slow_panoptic_counts(gt_map, segments, pred_map, num_classes):
     """panopticapi's rules, one boolean mask per segment."""
     counts = np.zeros((num_classes, 4))
@@ -286,7 +283,7 @@ def test_a_split_in_which_no_class_occurs_has_no_panoptic_quality():
 def test_classwise_logs_one_row_per_class_that_occurs(monkeypatch):
     logged = []
     monkeypatch.setattr(
-        'oneformer.evaluation.panoptic_quality.print_log',
+        'oneformer.evaluation.classwise.print_log',
         lambda message, logger: logged.append(message),
     )
     gt_map = draw('1122')
@@ -301,9 +298,6 @@ def test_classwise_logs_one_row_per_class_that_occurs(monkeypatch):
         ['cat', '100.00', '100.00', '100.00', '1', '0', '0'],
         ['sky', '0.00', '0.00', '0.00', '0', '0', '1'],
     ]
-
-
-# ------------------------------------------------------------------------------------ instance AP
 
 
 def pycocotools_scores(samples, meta, folder):
@@ -411,9 +405,6 @@ def test_an_instance_with_a_stuff_label_is_an_error():
         evaluate('InstanceAP', [sample])
 
 
-# ----------------------------------------------------------------------------------- semantic IoU
-
-
 def slow_semantic_scores(samples, num_classes):
     """detectron2 v0.6's numbers from a confusion matrix, one class pair at a time."""
     confusion = np.zeros((num_classes, num_classes))  # ground truth, prediction
@@ -472,8 +463,6 @@ def test_an_image_without_labelled_pixels_has_no_semantic_scores():
     scores = evaluate('SemanticIoU', [make_sample(draw('..'), [segment(CAT)])])
     assert np.isnan(list(scores.values())).all()
 
-
-# ------------------------------------------------------------------------------------- all metrics
 
 METRIC_TYPES = ('PanopticQuality', 'InstanceAP', 'SemanticIoU')
 
