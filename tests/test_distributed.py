@@ -78,7 +78,7 @@ data_root = {data_root!r}
 model = dict(backbone=dict(pretrained=False), criterion=dict(type='KeyedCriterion'))
 pipeline = [
     dict(type='LoadPhoto'),
-    dict(type='LoadPanopticMap'),
+    dict(type='LoadSegmentMap'),
     dict(type='Pad', size=(128, 128), pad_val=dict(img=(128, 128, 128), seg=0)),
     dict(type='TaskOfImage', empty={empty}),
     dict(type='PackPanopticInputs'),

@@ -6,7 +6,7 @@ short_edges = [int(x * 0.1 * crop) for x in range(5, 21)]
 
 train_pipeline = [
     dict(type='LoadPhoto'),
-    dict(type='LoadPanopticMap'),
+    dict(type='LoadSegmentMap'),
     dict(type='ResizeShortEdge', short_edges=short_edges, max_size=4 * crop),
     dict(type='RandomCrop', crop_size=(crop, crop), allow_negative_crop=True),
     dict(type='mmseg.PhotoMetricDistortion'),  # the original's, with hue -18..17 for -18..18
@@ -18,7 +18,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge', short_edges=[crop], max_size=4 * crop),
-    dict(type='LoadPanopticMap'),  # after resizing: the answer is compared at the photo's size
+    dict(type='LoadSegmentMap'),  # after resizing: the answer is compared at the photo's size
     dict(type='PackPanopticInputs'),
 ]
 

@@ -3,7 +3,7 @@ metainfo = 'coco'
 
 train_pipeline = [
     dict(type='LoadPhoto'),
-    dict(type='LoadPanopticMap'),
+    dict(type='LoadSegmentMap'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='LargeScaleJitter', size=1024, scale_range=(0.1, 2.0)),
     dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
@@ -12,7 +12,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge', short_edges=[800], max_size=1333),
-    dict(type='LoadPanopticMap'),  # after resizing: the answer is compared at the photo's size
+    dict(type='LoadSegmentMap'),  # after resizing: the answer is compared at the photo's size
     dict(type='PackPanopticInputs'),
 ]
 
