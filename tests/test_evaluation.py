@@ -405,8 +405,9 @@ def test_an_instance_with_a_stuff_label_is_an_error():
         evaluate('InstanceAP', [sample])
 
 
-def slow_semantic_scores(samples, num_classes):
+def slow_semantic_scores(samples, meta):
     """detectron2 v0.6's numbers from a confusion matrix, one class pair at a time."""
+    num_classes = len(meta['classes'])
     confusion = np.zeros((num_classes, num_classes))  # ground truth, prediction
     for sample in samples:
         gt_map = sample['gt_panoptic_seg']['sem_seg'][0].numpy()
@@ -414,17 +415,25 @@ def slow_semantic_scores(samples, num_classes):
         for k, info in enumerate(sample['segments_info'], 1):
             for label in set(pred_map[gt_map == k].tolist()):
                 confusion[info['label'], label] += np.sum((gt_map == k) & (pred_map == label))
-    ious, accuracies, weights, occurring = [], [], [], 0
+    accuracies, weighted = [], 0
+    iou_sum, occurring = dict(all=0, th=0, st=0), dict(all=0, th=0, st=0)
     for k in range(num_classes):
+        split = 'th' if meta['classes'][k] in meta['thing_classes'] else 'st'
         labelled, predicted = confusion[k].sum(), confusion[:, k].sum()
-        occurring += labelled + predicted > 0
+        for name in ('all', split):
+            occurring[name] += labelled + predicted > 0
         if labelled:
-            ious.append(confusion[k, k] / (labelled + predicted - confusion[k, k]))
+            iou = confusion[k, k] / (labelled + predicted - confusion[k, k])
+            for name in ('all', split):
+                iou_sum[name] += iou
             accuracies.append(confusion[k, k] / labelled)
-            weights.append(labelled / confusion.sum())
+            weighted += iou * labelled / confusion.sum()
+    means = {n: 100 * iou_sum[n] / occurring[n] if occurring[n] else np.nan for n in iou_sum}
     return dict(
-        mIoU=100 * np.sum(ious) / occurring,
-        fwIoU=100 * np.dot(ious, weights),
+        mIoU=means['all'],
+        mIoU_th=means['th'],
+        mIoU_st=means['st'],
+        fwIoU=100 * weighted,
         mACC=100 * np.mean(accuracies),
         pACC=100 * np.trace(confusion) / confusion.sum(),
     )
@@ -435,13 +444,13 @@ def test_semantic_iou_equals_a_plain_confusion_matrix_on_random_maps():
     samples = [make_sample(*random_scene(rng)) for _ in range(60)]
     for group in (samples, *([s] for s in samples if s['gt_panoptic_seg']['sem_seg'].any())):
         scores = evaluate('SemanticIoU', group)
-        assert scores == pytest.approx(slow_semantic_scores(group, len(CLASSES)))
+        assert scores == pytest.approx(slow_semantic_scores(group, META), nan_ok=True)
 
 
 def test_semantic_iou_of_photographs_equals_a_plain_confusion_matrix(shared_dir):
     meta, samples = photographs(shared_dir)
     scores = evaluate('SemanticIoU', samples, meta)
-    assert scores == pytest.approx(slow_semantic_scores(samples, len(meta['classes'])))
+    assert scores == pytest.approx(slow_semantic_scores(samples, meta))
     assert 5 < scores['mIoU'] < 95
 
 
@@ -449,14 +458,16 @@ def test_semantic_iou_counts_crowd_with_its_class_and_ignores_void():
     gt_map, segments = draw('1122..'), [segment(CAT, crowd=True), segment(SKY)]
     sample = make_sample(gt_map, segments, [(CAT, gt_map == 1, 0.9), (SKY, gt_map != 1, 0.9)])
     scores = evaluate('SemanticIoU', [sample])
-    assert scores == dict(mIoU=100, fwIoU=100, mACC=100, pACC=100)
+    assert set(scores.values()) == {100} and len(scores) == 6
 
 
 def test_a_class_that_is_only_predicted_lowers_miou_but_not_macc():
     gt_map, segments = draw('1111'), [segment(SKY)]
     sample = make_sample(gt_map, segments, [(SKY, draw('1110') == 1, 0.9)])
     sample['pred_sem_seg']['sem_seg'][0, 0, 3] = GRASS
-    assert evaluate('SemanticIoU', [sample]) == dict(mIoU=37.5, fwIoU=75, mACC=75, pACC=75)
+    scores = evaluate('SemanticIoU', [sample])
+    assert np.isnan(scores.pop('mIoU_th'))
+    assert scores == dict(mIoU=37.5, mIoU_st=37.5, fwIoU=75, mACC=75, pACC=75)
 
 
 def test_an_image_without_labelled_pixels_has_no_semantic_scores():

@@ -1,4 +1,4 @@
-"""COCO mask AP against the things of the data set's labels, or against an official instance file."""
+"""COCO mask AP against the things of the data set's labels, or an official instance file."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -14,15 +14,9 @@ from pycocotools.cocoeval import COCOeval
 
 from ..datasets.panoptic import match_categories
 from .classwise import ClasswiseMetric, mean
-from .data_sample import REMEDIES, is_thing, naming_image, read_field, read_ground_truth
+from .data_sample import encode, is_thing, naming_image, read_detections, read_ground_truth
 
 COLUMNS = ('AP', 'AP50', 'AP75', 'AP_s', 'AP_m', 'AP_l')
-
-
-def encode(mask: np.ndarray) -> dict:
-    """A mask (H, W), best in Fortran order, as run-length code and area in pixels for COCO."""
-    rle = mask_utils.encode(np.asfortranarray(mask))
-    return dict(segmentation=rle, area=int(mask_utils.area(rle)))
 
 
 def encode_annotation(annotation: Mapping, height: int, width: int) -> dict:
@@ -117,12 +111,10 @@ def read_instance_file(
     missing = {'images', 'annotations', 'categories'} - set(content)
     if missing:
         raise ValueError(f'{ann_file} is not in COCO instance format: it lacks {sorted(missing)}')
-    first_names = {name.split(',')[0]: name for name in dataset_meta['classes'] if ',' in name}
-    aliases = {
-        **{first: name for first, name in first_names.items()},
-        **{name: name for name in dataset_meta['classes']},
-        **dataset_meta.get('aliases', {}),
-    }
+    classes = dataset_meta['classes']
+    first_names = {name.split(',')[0]: name for name in classes if ',' in name}
+    aliases = {first: name for first, name in first_names.items() if first not in classes}
+    aliases.update(dataset_meta.get('aliases', {}))
     label_of = match_categories(
         content['categories'], {**dataset_meta, 'aliases': aliases}, ann_file
     )
@@ -242,7 +234,7 @@ class InstanceAP(ClasswiseMetric):
                         height=height,
                         width=width,
                         annotations=annotations,
-                        detections=self.read_detections(data_sample, things, (height, width)),
+                        detections=read_detections(data_sample, things),
                     )
                 )
 
@@ -271,35 +263,6 @@ class InstanceAP(ClasswiseMetric):
                 **encode_annotation(annotation, *size),
             )
             for annotation in image['annotations']
-        ]
-
-    @staticmethod
-    def read_detections(data_sample: dict, things: np.ndarray, size: tuple) -> list:
-        """`pred_instances` as COCO results; an empty mask stays, pycocotools takes it for wrong."""
-        labels, scores, masks = (
-            read_field(data_sample, 'pred_instances', key) for key in ('labels', 'scores', 'masks')
-        )
-        if masks.shape != (len(labels), *size) or len(scores) != len(labels):
-            raise ValueError(
-                f'pred_instances has masks {tuple(masks.shape)} and {len(scores)} scores for '
-                f'{len(labels)} labels of an image {size}: {REMEDIES["pred_instances"]}'
-            )
-        labels, scores = labels.tolist(), scores.tolist()
-        not_things = np.setdiff1d(labels, np.flatnonzero(things)).astype(int)
-        if not_things.size:
-            raise ValueError(
-                f'pred_instances.labels has {not_things.tolist()}, which are not in '
-                'thing_classes: keep only things in the instance answer'
-            )
-        # torch transposes to Fortran order twice as fast as numpy; one by one, to bound the memory
-        return [
-            dict(
-                category_id=label,
-                score=score,
-                iscrowd=0,
-                **encode(mask.T.contiguous().cpu().numpy().T),
-            )
-            for label, score, mask in zip(labels, scores, masks)
         ]
 
     def compute_metrics(self, results: list) -> dict:
