@@ -1,3 +1,4 @@
+_base_ = 'panoptic_loaders.py'
 data_root = 'data/ADEChallengeData2016/'
 metainfo = 'ade20k'
 crop = 640
@@ -22,33 +23,21 @@ test_pipeline = [
     dict(type='PackPanopticInputs'),
 ]
 
+dataset = dict(metainfo=metainfo, data_root=data_root)
 train_dataloader = dict(
-    batch_size=2,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='PanopticDataset',
-        metainfo=metainfo,
-        data_root=data_root,
+        **dataset,
         ann_file='ade20k_panoptic_train.json',
         data_prefix=dict(img='images/training/', seg='ade20k_panoptic_train/'),
         pipeline=train_pipeline,
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='PanopticDataset',
-        metainfo=metainfo,
-        data_root=data_root,
+        **dataset,
         ann_file='ade20k_panoptic_val.json',
         data_prefix=dict(img='images/validation/', seg='ade20k_panoptic_val/'),
         pipeline=test_pipeline,
-        test_mode=True,
     ),
 )
 test_dataloader = val_dataloader

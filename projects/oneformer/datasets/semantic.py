@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from mmdet.registry import DATASETS
+from mmengine.fileio import list_from_file
 
 from .base import SegmentDataset, labels_by_name
 
@@ -42,6 +43,8 @@ class SemanticDataset(SegmentDataset):
             annotated.
         label_classes: What the values mean: names in the order of the values, or a dict from value
             to name; None is void. All classes of ``metainfo`` in their order by default.
+        ann_file: A text file with a name per line, without suffix; by default all photos below the
+            folder are taken.
         data_root: Prefix of all paths.
         data_prefix: Folders ``img`` and ``seg``; a photo and its PNG have the same path below them.
         img_suffix: End of the photos' names.
@@ -49,7 +52,7 @@ class SemanticDataset(SegmentDataset):
         ignore_index: Value of void.
         reduce_zero_label: Value 0 is void and value k means class k - 1, as in ADE20K's files.
         dataset: Config of a data set of mmsegmentation, for instance
-            ``dict(type='mmseg.PascalVOCDataset', ...)``, in place of the six arguments above.
+            ``dict(type='mmseg.PascalVOCDataset', ...)``, in place of the seven arguments above.
         ignore: See ``SegmentDataset``.
         **kwargs: Of mmdet's ``BaseDetDataset``.
     """
@@ -133,7 +136,19 @@ class SemanticDataset(SegmentDataset):
         )
 
     def _find_pairs(self) -> list[dict]:
-        """Paths of photos and PNGs, in the order of their names."""
+        """Paths of photos and PNGs, in the order of ``ann_file`` or else of their names."""
+        stems = list_from_file(self.ann_file) if self.ann_file else self._common_stems()
+        return [
+            dict(
+                img_path=osp.join(self.data_prefix['img'], stem + self.img_suffix),
+                seg_map_path=osp.join(self.data_prefix['seg'], stem + self.seg_map_suffix),
+            )
+            for stem in map(str.strip, stems)
+            if stem
+        ]
+
+    def _common_stems(self) -> list[str]:
+        """Paths below the folders without suffix; ValueError unless both have the same."""
         stems = {}
         for key, suffix in (('img', self.img_suffix), ('seg', self.seg_map_suffix)):
             folder = self.data_prefix[key]
@@ -162,13 +177,7 @@ class SemanticDataset(SegmentDataset):
                 )
         if not stems['img']:
             raise ValueError(f'{self.data_prefix["img"]} has no file *{self.img_suffix}')
-        return [
-            dict(
-                img_path=osp.join(self.data_prefix['img'], stem + self.img_suffix),
-                seg_map_path=osp.join(self.data_prefix['seg'], stem + self.seg_map_suffix),
-            )
-            for stem in sorted(stems['img'])
-        ]
+        return sorted(stems['img'])
 
     def _values_of_source(self) -> dict[int, str | None]:
         """What the values mean to the data set of mmsegmentation."""
