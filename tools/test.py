@@ -51,13 +51,10 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--show-dir', help='draw ground truth and answers into this folder')
     args = parser.parse_args()
-    if args.token_matrix and (
-        args.tasks or args.show_dir or args.out_dir or args.tta or args.per_class
-    ):
-        parser.error(
-            '--token-matrix scores all tasks under all tokens and does nothing else: drop --tasks, '
-            '--tta, --per-class, --out-dir and --show-dir'
-        )
+    others = ('tasks', 'official', 'tta', 'per_class', 'out_dir', 'format_only', 'show_dir')
+    given = [f'--{name.replace("_", "-")}' for name in others if getattr(args, name)]
+    if args.token_matrix and given:
+        parser.error(f'--token-matrix scores all tasks and does nothing else: drop {given}')
     if args.tta and args.tasks not in (None, ['semantic']):
         parser.error('--tta is for the semantic task: drop --tasks')
     if args.format_only and not args.out_dir:
@@ -75,7 +72,7 @@ def main() -> None:
         folder = str(Path(args.show_dir).resolve())
         cfg.default_hooks.visualization.update(draw=True, test_out_dir=folder)
     if args.token_matrix:
-        metrics = evaluate_token_matrix(cfg, args.checkpoint, official=args.official)
+        metrics = evaluate_token_matrix(cfg, args.checkpoint)
     else:
         metrics = evaluate(
             cfg,

@@ -43,11 +43,5 @@ official_evaluator = [
     dict(type='InstanceAP', first_id=0),
     dict(type='SemanticIoU'),
 ]
-# tools/test.py --out-dir
-format_evaluator = [
-    dict(type='PanopticFiles'),
-    dict(type='InstanceFiles'),
-    dict(type='SemanticFiles'),
-]
 # tools/test.py --tta
 tta = dict(short_edges=list(range(400, 1201, 100)), max_size=4000, flip=True)

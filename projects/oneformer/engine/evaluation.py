@@ -123,20 +123,13 @@ def evaluate(cfg: Config, checkpoint: str, *args, **kwargs) -> dict:
     return {**metrics, 'per_class': per_class} if per_class else metrics
 
 
-def evaluate_token_matrix(
-    cfg: Config, checkpoint: str, official: bool = False
-) -> dict[str, dict[str, float]]:
+def evaluate_token_matrix(cfg: Config, checkpoint: str) -> dict[str, dict[str, float]]:
     """Score every task under every task token.
-
-    Args:
-        cfg: Config of training.
-        checkpoint: File to load.
-        official: See ``inference_config``.
 
     Returns:
         For each token the metrics of ``evaluate``.
     """
-    return {token: evaluate(cfg, checkpoint, TASKS, token, official=official) for token in TASKS}
+    return {token: evaluate(cfg, checkpoint, TASKS, token) for token in TASKS}
 
 
 def matrix_table(matrix: dict[str, dict[str, float]]) -> str:
