@@ -118,7 +118,7 @@ def read_panoptic_results(root, folder):
     maps = {}
     for result in dataset:
         codes = [len(dataset.metainfo['classes'])] + [
-            segment['label'] + INSTANCE_OFFSET * k * segment['isthing']
+            segment['label'] + INSTANCE_OFFSET * k
             for k, segment in enumerate(result['segments_info'], 1)
         ]
         areas = np.bincount(result['gt_seg_map'].ravel(), minlength=len(codes))
