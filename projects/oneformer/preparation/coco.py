@@ -139,9 +139,13 @@ class COCO(ResumablePreparation):
             return {}
         try:
             with ZipFile(archive) as packed:
-                members = map(PurePosixPath, packed.namelist())
+                paths = map(PurePosixPath, packed.namelist())
                 return {
-                    path.name: str(path) for path in members if path.parent.name == archive.stem
+                    path.name: str(path)
+                    for path in paths
+                    if str(path.parent) == archive.stem
+                    and path.suffix == '.png'
+                    and path.name[0] != '.'
                 }
         except BadZipFile as error:
             inventory.problems.append(f'{archive} is damaged ({error}): download it again')

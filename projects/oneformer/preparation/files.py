@@ -85,9 +85,10 @@ class Inventory:
             what: What ``names`` are and where, in the plural.
             other: The same of ``others``.
         """
+        names, others = set(names), set(others)
         for mine, owner, theirs, missing in (
-            (set(names), what, set(others), other),
-            (set(others), other, set(names), what),
+            (names, what, others, other),
+            (others, other, names, what),
         ):
             alone = mine - theirs
             # an empty side was noted when it was looked for
