@@ -21,6 +21,11 @@ _SITE = 'of the MIT Scene Parsing Benchmark, sceneparsing.csail.mit.edu'
 _FOLDERS = {'train': 'training', 'val': 'validation'}
 
 
+def _present(values: np.ndarray) -> list[int]:
+    """The values of a map, without 0."""
+    return (1 + np.flatnonzero(np.bincount(values.ravel())[1:])).tolist()
+
+
 def panoptic_segments(semantic: np.ndarray, instances: np.ndarray) -> tuple[np.ndarray, list[dict]]:
     """Join the two maps of a photo: instances over stuff.
 
@@ -43,19 +48,19 @@ def panoptic_segments(semantic: np.ndarray, instances: np.ndarray) -> tuple[np.n
     """
     if semantic.max() > len(CLASSES):
         raise ValueError(f'the semantic map has label {semantic.max()}, the last is {len(CLASSES)}')
-    png = np.zeros(instances.shape, np.uint8)
+    id_map = np.zeros(semantic.shape, np.uint16)
     segments = []
 
     def paint(mask, label, number):
-        png[mask] = label + 1, number, 0
         segment_id = label + 1 + 256 * number
+        id_map[mask] = segment_id
         segments.append(dict(id=segment_id, category_id=label, iscrowd=0, **measure(mask)))
 
-    for value in np.unique(semantic).tolist():
-        if value and value - 1 not in THINGS:
+    for value in _present(semantic):
+        if value - 1 not in THINGS:
             paint(semantic == value, value - 1, 0)
     numbers = instances[..., 1]
-    for number in np.unique(numbers[numbers > 0]).tolist():
+    for number in _present(numbers):
         mask = numbers == number
         classes = np.unique(instances[mask, 0]).tolist()
         if len(classes) > 1 or not 1 <= classes[0] <= len(THINGS):
@@ -63,7 +68,7 @@ def panoptic_segments(semantic: np.ndarray, instances: np.ndarray) -> tuple[np.n
                 f'instance {number} has the classes {classes}, expected one from 1 to {len(THINGS)}'
             )
         paint(mask, THINGS[classes[0] - 1], number)
-    return png, segments
+    return np.stack([id_map & 255, id_map >> 8, 0 * id_map], -1).astype(np.uint8), segments
 
 
 class ADE20K(ResumablePreparation):
@@ -115,7 +120,7 @@ class ADE20K(ResumablePreparation):
         except ValueError as error:
             raise ValueError(f'{files["semantic"]} and {files["instances"]}: {error}') from error
         write_png(sample.outputs[0], png, scratch)
-        things = [segment for segment in segments if segment['id'] > 255]
+        numbers = np.asfortranarray(instances[..., 1])  # as the masks are encoded
         return dict(
             image=dict(id=sample.image_id, file_name=files['photo'].name)
             | dict(height=height, width=width),
@@ -128,9 +133,10 @@ class ADE20K(ResumablePreparation):
                 dict(
                     segment,
                     image_id=sample.image_id,
-                    segmentation=encode(instances[..., 1] == segment['id'] // 256),
+                    segmentation=encode(numbers == segment['id'] // 256),
                 )
-                for segment in things
+                for segment in segments
+                if segment['category_id'] in THINGS
             ],
         )
 
