@@ -14,3 +14,10 @@ val_dataloader = dict(
     dataset=dict(type='PanopticDataset', test_mode=True),
 )
 test_dataloader = val_dataloader
+
+# tools/test.py --out-dir
+format_evaluator = [
+    dict(type='PanopticFiles'),
+    dict(type='InstanceFiles'),
+    dict(type='SemanticFiles'),
+]

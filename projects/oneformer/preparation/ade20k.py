@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..metainfo import BENCHMARKS
+from ..safe_io import write_png
 from .base import Parts, ResumablePreparation, Sample
-from .files import Inventory, check_image, check_shape, read_png, write_png, write_records
+from .files import Inventory, check_image, check_shape, read_png, write_records
 from .masks import encode, measure
 
 CLASSES = BENCHMARKS['ade20k']['classes']

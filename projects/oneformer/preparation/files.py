@@ -151,12 +151,6 @@ def check_shape(
         )
 
 
-def write_png(path: Path, array: np.ndarray, scratch: Path) -> None:
-    """Write a PNG (H, W, 3), uint8, by way of the folder ``scratch``."""
-    with replacing(path, scratch) as temporary:
-        Image.fromarray(array).save(temporary, format='PNG')
-
-
 def write_records(path: Path, scratch: Path, content: Mapping[str, Iterable[Mapping]]) -> None:
     """Write a JSON of lists, one record a line, by way of the folder ``scratch``.
 
