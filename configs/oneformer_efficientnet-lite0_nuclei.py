@@ -30,7 +30,7 @@ model = dict(
 # Whole photographs, since queries learn where in the picture to look.
 train_pipeline = [
     dict(type='LoadPhoto'),
-    dict(type='LoadPanopticMap'),
+    dict(type='LoadSegmentMap'),
     dict(type='ResizeShortEdge', short_edges=[256], max_size=512),
     dict(type='RandomCrop', crop_size=(256, 256), allow_negative_crop=True),
     dict(
@@ -43,7 +43,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge', short_edges=[256], max_size=512),
-    dict(type='LoadPanopticMap'),
+    dict(type='LoadSegmentMap'),
     dict(type='PackPanopticInputs'),
 ]
 dataset = dict(metainfo=metainfo, data_root=data_root)

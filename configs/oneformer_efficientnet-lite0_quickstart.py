@@ -26,7 +26,7 @@ work_dir = 'work_dirs/quickstart'
 
 train_pipeline = [
     dict(type='LoadPhoto'),
-    dict(type='LoadPanopticMap'),
+    dict(type='LoadSegmentMap'),
     dict(type='ResizeShortEdge', short_edges=[144, 160, 176, 192], max_size=320),
     dict(type='RandomCrop', crop_size=(160, 160), allow_negative_crop=True),
     dict(type='RandomFlip', prob=0.5),
@@ -37,7 +37,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge', short_edges=[160], max_size=320),
-    dict(type='LoadPanopticMap'),
+    dict(type='LoadSegmentMap'),
     dict(type='PackPanopticInputs'),
 ]
 dataset = dict(metainfo=metainfo, data_root=data_root)

@@ -43,7 +43,7 @@ def build(folder, **kwargs):
         data_prefix=dict(img='img', seg='seg'),
         pipeline=[
             dict(type='LoadPhoto'),
-            dict(type='LoadPanopticMap'),
+            dict(type='LoadSegmentMap'),
             dict(type='PackPanopticInputs'),
         ],
     )

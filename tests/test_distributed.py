@@ -78,7 +78,7 @@ data_root = {data_root!r}
 model = dict(backbone=dict(pretrained=False), criterion=dict(type='KeyedCriterion'))
 pipeline = [
     dict(type='LoadPhoto'),
-    dict(type='LoadPanopticMap'),
+    dict(type='LoadSegmentMap'),
     dict(type='Pad', size=(128, 128), pad_val=dict(img=(128, 128, 128), seg=0)),
     dict(type='TaskOfImage', empty={empty}),
     dict(type='PackPanopticInputs'),
@@ -224,7 +224,7 @@ losses = criterion(*outputs, targets)
 
 # the class loss of both processes, over the weights of both
 query_of = criterion.match(*outputs, targets)
-sums, weights = criterion._class_sums(outputs[0], targets, query_of)
+sums, weights = criterion._class_sums(outputs[0], targets, query_of, [None])
 dist.all_reduce(weights)
 torch.testing.assert_close(losses['loss_cls'], 2 * 2 * sums[0] / weights[0])
 assert (losses['loss_mask'] == 0) == (rank == 1)

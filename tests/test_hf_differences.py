@@ -15,7 +15,7 @@ from mmdet.structures import DetDataSample
 
 from oneformer.models import fusion
 from oneformer.tasks import TASK_TOKEN_IDS
-from oneformer.texts import text_list
+from oneformer.texts import Prompts, text_list
 
 transformers = pytest.importorskip(
     'transformers', reason='the peer is installed by requirements/tests.txt'
@@ -57,7 +57,7 @@ def encode(processor, maps, task):
 def test_the_padding_text_of_panoptic_has_the_article_of_the_original(processor):
     (texts,) = encode(processor, [torch.full((4, 4), 5).numpy()], 'panoptic')
     assert texts[-1] == 'an panoptic photo'
-    assert text_list([], 'panoptic', 1) == ['a panoptic photo']
+    assert text_list([], Prompts().filler_of('panoptic'), 1) == ['a panoptic photo']
 
 
 def test_texts_of_one_image_do_not_leak_into_the_next(processor, models):

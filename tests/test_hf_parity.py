@@ -95,14 +95,14 @@ def padded_ids(texts):
 def test_text_queries_equal_the_peers_without_the_causal_mask(models, monkeypatch):
     peer, ours = models
     lists = [
-        text_list(['a photo with a cat', 'a photo with a cat'], 'panoptic', 16),
-        text_list([], 'instance', 16),
+        text_list(['a photo with a cat'] * 2, 'a panoptic photo', 16),
+        text_list([], 'an instance photo', 16),
     ]
     ids = torch.stack([padded_ids(texts) for texts in lists])  # B N 77
     mapper = ours.text_mapper
     with torch.no_grad():
         expected = peer.model.text_mapper(ids)
-        causal = mapper([['a photo with a cat'] * 2, []], ['panoptic', 'instance'])
+        causal = mapper([['a photo with a cat'] * 2, []], ['a panoptic photo', 'an instance photo'])
         # Hugging Face builds a causal mask and never applies it
         monkeypatch.setattr(mapper.text_encoder, 'causal', False)
         features = mapper.encode(ids.flatten(0, 1)).unflatten(0, (2, 16))

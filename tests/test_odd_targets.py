@@ -8,7 +8,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import InstanceData, PixelData
 
-from oneformer.texts import target_texts
+from oneformer.texts import Prompts
 
 
 @pytest.fixture(scope='module')
@@ -33,7 +33,8 @@ def sample(task, target_map, labels, img_id):
             img_id=img_id,
             img_path=f'{img_id}.jpg',
             task=task,
-            texts=target_texts(labels, classes),
+            texts=Prompts().targets(labels, classes),
+            filler=Prompts().filler_of(task),
             batch_input_shape=target_map.shape,
         ),
         gt_instances=InstanceData(labels=torch.tensor(labels, dtype=torch.long)),

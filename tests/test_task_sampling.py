@@ -5,7 +5,8 @@ import pytest
 from mmdet.registry import TRANSFORMS
 
 from oneformer.datasets import SampleTask, derive_targets
-from oneformer.texts import target_texts
+from oneformer.tasks import TASKS
+from oneformer.texts import Prompts
 
 CLASSES = ('sky', 'cat', 'grass')
 # 1, 2: two cats that touch; 3, 4: sky in two pieces, annotated as two segments;
@@ -39,7 +40,7 @@ def assert_targets(task, labels, segments_of_target, texts):
         np.testing.assert_array_equal(mask, np.isin(MAP, segments))
     # crowd and void belong to no target
     assert not target_map[np.isin(MAP, [0, 5])].any()
-    assert target_texts(found, CLASSES) == texts
+    assert Prompts().targets(found, CLASSES) == texts
 
 
 def test_panoptic_targets_are_the_segments_without_crowd():
@@ -67,11 +68,18 @@ def test_nothing_to_find_gives_empty_targets():
         labels, target_map = derive_targets(segment_map, SEGMENTS, task)
         assert labels.shape == (0,) and labels.dtype == np.int64
         assert not target_map.any()
-        assert target_texts(labels, CLASSES) == []
+        assert Prompts().targets(labels, CLASSES) == []
 
 
 def sample_results():
-    return dict(gt_seg_map=MAP, segments_info=SEGMENTS, classes=CLASSES)
+    return dict(
+        gt_seg_map=MAP,
+        segments_info=SEGMENTS,
+        classes=CLASSES,
+        tasks=TASKS,
+        task_weights=None,
+        ignore=(),
+    )
 
 
 def test_tasks_are_drawn_uniformly_by_default_and_by_weight_otherwise():
@@ -82,6 +90,28 @@ def test_tasks_are_drawn_uniformly_by_default_and_by_weight_otherwise():
         assert 900 < drawn.count(task) < 1100
     mapillary = SampleTask(probs=dict(semantic=0.5, instance=0, panoptic=0.5))
     assert {mapillary(sample_results())['task'] for _ in range(200)} == {'semantic', 'panoptic'}
+
+
+def test_only_tasks_that_the_labels_can_teach_are_drawn():
+    draw = SampleTask()
+    assert {draw(dict(sample_results(), tasks=('instance',)))['task'] for _ in range(20)} == {
+        'instance'
+    }
+    # the weights of a joint data set come first
+    weighted = dict(sample_results(), task_weights=dict(semantic=1.0))
+    assert {draw(weighted.copy())['task'] for _ in range(20)} == {'semantic'}
+    with pytest.raises(ValueError, match=r"some of \['semantic'\].*they are {'instance': 1}"):
+        SampleTask(probs=dict(instance=1))(dict(sample_results(), tasks=('semantic',)))
+
+
+@pytest.mark.parametrize('ignore', [(), ('void',), ('crowd',), ('void', 'crowd')])
+def test_unlabelled_pixels_are_background_or_unknown(ignore):
+    _, target_map = derive_targets(MAP, SEGMENTS, 'instance', ignore)
+    values = dict(void=-1 if 'void' in ignore else 0, crowd=-1 if 'crowd' in ignore else 0)
+    assert (target_map[MAP == 0] == values['void']).all()
+    assert (target_map[MAP == 5] == values['crowd']).all()
+    # stuff is known not to be a thing
+    assert (target_map[np.isin(MAP, [3, 4])] == 0).all()
 
 
 def test_the_sample_carries_labels_map_and_texts_of_the_drawn_task():

@@ -3,14 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
 
-from oneformer.metainfo import resolve_metainfo
+from oneformer.metainfo import BENCHMARKS, resolve_metainfo
 from oneformer.models.text_mapper import token_ids
 from oneformer.tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, TASKS
-from oneformer.texts import padding_text, text_list
+from oneformer.texts import Prompts, text_list
 
 DATA = Path(__file__).parent / 'data'
 
@@ -38,9 +39,10 @@ def test_prompt_tokens_equal_the_originals():
         assert list(token_ids(text)) == ids, text
 
 
-@pytest.mark.parametrize('benchmark', ['ade20k', 'coco'])
+@pytest.mark.parametrize('benchmark', BENCHMARKS)
 def test_classes_and_things_are_in_the_order_of_the_original(benchmark):
-    official = json.loads((DATA / 'official_classes.json').read_text())[benchmark]
+    official = json.loads((DATA / 'official_classes.json').read_text())
+    official = official[dict(mapillary='mapillary_vistas').get(benchmark, benchmark)]
     metainfo = resolve_metainfo(benchmark)
     assert metainfo['classes'] == tuple(row['name'] for row in official)
     assert set(metainfo['thing_classes']) == {row['name'] for row in official if row['isthing']}
@@ -48,23 +50,23 @@ def test_classes_and_things_are_in_the_order_of_the_original(benchmark):
 
 
 def test_a_text_list_is_padded_with_its_task_and_cut_to_its_length():
-    assert text_list(['x', 'y'], 'semantic', 4) == ['x', 'y'] + ['a semantic photo'] * 2
-    assert text_list(['x', 'y', 'z'], 'panoptic', 2) == ['x', 'y']
-    assert padding_text('instance') == 'an instance photo'
-    assert padding_text('panoptic') == 'a panoptic photo'
+    assert text_list(['x', 'y'], 'a semantic photo', 4) == ['x', 'y'] + ['a semantic photo'] * 2
+    assert text_list(['x', 'y', 'z'], '', 2) == ['x', 'y']
+    assert Prompts().filler_of('instance') == 'an instance photo'
+    assert Prompts().filler_of('panoptic') == 'a panoptic photo'
 
 
 def test_distinct_and_trimmed_prompts_change_no_feature_and_no_gradient(mapper):
     texts = [['a photo with a cat'] * 2 + ['a photo with a chest of drawers, chest'], []]
-    tasks = ['panoptic', 'semantic']
-    lists = [text_list(t, task, 9) for t, task in zip(texts, tasks)]
+    fillers = ['a panoptic photo', 'a semantic photo']
+    lists = [text_list(*pair, 9) for pair in zip(texts, fillers)]
     ids = torch.zeros(2, 9, CONTEXT_LENGTH, dtype=torch.long)
     for i, row in enumerate(lists):
         for j, text in enumerate(row):
             ids[i, j, : len(token_ids(text))] = torch.tensor(token_ids(text))
     # every prompt for itself, at full length, as in the original
     plain = mapper.encode(ids.flatten(0, 1)).unflatten(0, (2, 9))
-    queries = mapper(texts, tasks)
+    queries = mapper(texts, fillers)
     assert queries.shape == (2, 12, 64)
     torch.testing.assert_close(queries[:, :9], plain, atol=1e-5, rtol=0)
     torch.testing.assert_close(queries[0, 9:], mapper.prompt_ctx.weight)
@@ -79,11 +81,41 @@ def test_distinct_and_trimmed_prompts_change_no_feature_and_no_gradient(mapper):
 
 def test_texts_of_one_image_do_not_depend_on_the_others(mapper):
     cat = ['a photo with a cat']
-    alone = mapper([cat], ['instance'])
-    together = mapper([['a photo with a dog'] * 3, cat], ['semantic', 'instance'])
+    alone = mapper([cat], ['an instance photo'])
+    together = mapper([['a photo with a dog'] * 3, cat], ['a semantic photo', 'an instance photo'])
     torch.testing.assert_close(together[1:], alone, atol=1e-6, rtol=0)
 
 
-def test_an_unknown_task_word_is_named(mapper):
+def test_an_unknown_task_word_is_named():
     with pytest.raises(ValueError, match="unknown task 'detection'"):
-        mapper([[]], ['detection'])
+        Prompts().filler_of('detection')
+
+
+def test_prompts_can_be_worded_otherwise():
+    np.random.seed(0)
+    prompts = Prompts(
+        template='{article} {name} seen from above',
+        filler='nothing to see in this {task} picture',
+        synonyms=dict(car=['car', 'automobile']),
+    )
+    classes = ('sky', 'car')
+    texts = set(prompts.targets([1] * 20 + [0], classes))
+    assert texts == {
+        'a sky seen from above',
+        'a car seen from above',
+        'an automobile seen from above',
+    }
+    assert prompts.filler_of('panoptic') == 'nothing to see in this panoptic picture'
+    # the original's article is "a", also where it is wrong
+    assert Prompts().targets([0], ('airplane',)) == ['a photo with a airplane']
+
+
+def test_wrong_prompts_are_named():
+    with pytest.raises(ValueError, match=r'prompts.template must contain \{name\}'):
+        Prompts(template='a photo')
+    with pytest.raises(ValueError, match=r'prompts.filler must contain \{task\}'):
+        Prompts(filler='a {colour} {task} photo')
+    with pytest.raises(ValueError, match="synonyms of 'car' must be a list"):
+        Prompts(synonyms=dict(car='automobile'))
+    with pytest.raises(ValueError, match=r"what is no class: \['cart'\]"):
+        Prompts(synonyms=dict(cart=['car'])).targets([], ('car',))

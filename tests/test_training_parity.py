@@ -12,7 +12,7 @@ from mmengine.structures import InstanceData, PixelData
 
 from oneformer.models.text_mapper import token_ids
 from oneformer.tasks import TASK_TOKEN_IDS
-from oneformer.texts import text_list
+from oneformer.texts import Prompts, text_list
 
 pytest.importorskip('transformers', reason='the peer is installed by requirements/tests.txt')
 
@@ -69,7 +69,7 @@ def batch(dtype):
 def padded_ids():
     ids = torch.zeros(2, 16, 77, dtype=torch.long)
     for i, (texts, task) in enumerate(zip(TEXTS, TASKS)):
-        for j, text in enumerate(text_list(texts, task, 16)):
+        for j, text in enumerate(text_list(texts, Prompts().filler_of(task), 16)):
             ids[i, j, : len(token_ids(text))] = torch.tensor(token_ids(text))
     return ids
 
@@ -106,7 +106,13 @@ def our_losses(ours, dtype, monkeypatch):
     samples = []
     for i in range(2):
         sample = DetDataSample(
-            metainfo=dict(task=TASKS[i], texts=TEXTS[i], img_id=i, batch_input_shape=(96, 160))
+            metainfo=dict(
+                task=TASKS[i],
+                texts=TEXTS[i],
+                filler=Prompts().filler_of(TASKS[i]),
+                img_id=i,
+                batch_input_shape=(96, 160),
+            )
         )
         sample.gt_instances = InstanceData(labels=labels[i])
         sample.gt_panoptic_seg = PixelData(sem_seg=maps[i][None])

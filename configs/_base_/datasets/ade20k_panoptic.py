@@ -1,3 +1,4 @@
+_base_ = 'panoptic_loaders.py'
 data_root = 'data/ADEChallengeData2016/'
 metainfo = 'ade20k'
 crop = 640
@@ -6,7 +7,7 @@ short_edges = [int(x * 0.1 * crop) for x in range(5, 21)]
 
 train_pipeline = [
     dict(type='LoadPhoto'),
-    dict(type='LoadPanopticMap'),
+    dict(type='LoadSegmentMap'),
     dict(type='ResizeShortEdge', short_edges=short_edges, max_size=4 * crop),
     dict(type='RandomCrop', crop_size=(crop, crop), allow_negative_crop=True),
     dict(type='mmseg.PhotoMetricDistortion'),  # the original's, with hue -18..17 for -18..18
@@ -18,37 +19,25 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge', short_edges=[crop], max_size=4 * crop),
-    dict(type='LoadPanopticMap'),  # after resizing: the answer is compared at the photo's size
+    dict(type='LoadSegmentMap'),  # after resizing: the answer is compared at the photo's size
     dict(type='PackPanopticInputs'),
 ]
 
+dataset = dict(metainfo=metainfo, data_root=data_root)
 train_dataloader = dict(
-    batch_size=2,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='PanopticDataset',
-        metainfo=metainfo,
-        data_root=data_root,
+        **dataset,
         ann_file='ade20k_panoptic_train.json',
         data_prefix=dict(img='images/training/', seg='ade20k_panoptic_train/'),
         pipeline=train_pipeline,
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='PanopticDataset',
-        metainfo=metainfo,
-        data_root=data_root,
+        **dataset,
         ann_file='ade20k_panoptic_val.json',
         data_prefix=dict(img='images/validation/', seg='ade20k_panoptic_val/'),
         pipeline=test_pipeline,
-        test_mode=True,
     ),
 )
 test_dataloader = val_dataloader

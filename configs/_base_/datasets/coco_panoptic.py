@@ -1,9 +1,10 @@
+_base_ = 'panoptic_loaders.py'
 data_root = 'data/coco/'
 metainfo = 'coco'
 
 train_pipeline = [
     dict(type='LoadPhoto'),
-    dict(type='LoadPanopticMap'),
+    dict(type='LoadSegmentMap'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='LargeScaleJitter', size=1024, scale_range=(0.1, 2.0)),
     dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
@@ -12,19 +13,14 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge', short_edges=[800], max_size=1333),
-    dict(type='LoadPanopticMap'),  # after resizing: the answer is compared at the photo's size
+    dict(type='LoadSegmentMap'),  # after resizing: the answer is compared at the photo's size
     dict(type='PackPanopticInputs'),
 ]
 
+dataset = dict(metainfo=metainfo, data_root=data_root)
 train_dataloader = dict(
-    batch_size=2,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='PanopticDataset',
-        metainfo=metainfo,
-        data_root=data_root,
+        **dataset,
         ann_file='annotations/panoptic_train2017.json',
         data_prefix=dict(img='train2017/', seg='annotations/panoptic_train2017/'),
         filter_cfg=dict(without_things=True),
@@ -32,18 +28,11 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='PanopticDataset',
-        metainfo=metainfo,
-        data_root=data_root,
+        **dataset,
         ann_file='annotations/panoptic_val2017.json',
         data_prefix=dict(img='val2017/', seg='annotations/panoptic_val2017/'),
         pipeline=test_pipeline,
-        test_mode=True,
     ),
 )
 test_dataloader = val_dataloader

@@ -1,16 +1,24 @@
 from .geometry import LargeScaleJitter, ResizeShortEdge
-from .loading import LoadPanopticMap, LoadPhoto
+from .instance import InstanceDataset
+from .joint import JointDataset, JointSampler
+from .loading import LoadPhoto, LoadSegmentMap
 from .packing import PackPanopticInputs
-from .panoptic import PanopticDataset
+from .panoptic import CityscapesPanopticDataset, PanopticDataset
+from .semantic import SemanticDataset
 from .task_sampling import SampleTask, derive_targets
 
 __all__ = [
+    'CityscapesPanopticDataset',
+    'InstanceDataset',
+    'JointDataset',
+    'JointSampler',
     'LargeScaleJitter',
-    'LoadPanopticMap',
     'LoadPhoto',
+    'LoadSegmentMap',
     'PackPanopticInputs',
     'PanopticDataset',
     'ResizeShortEdge',
     'SampleTask',
+    'SemanticDataset',
     'derive_targets',
 ]

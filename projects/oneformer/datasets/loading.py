@@ -1,6 +1,7 @@
-"""Load a photo, and its panoptic PNG as one small integer map; damaged files are named."""
+"""Load a photo, and its labels of any kind as one small integer map; damaged files are named."""
 
 import io
+from collections.abc import Mapping
 
 import cv2
 import mmcv
@@ -9,11 +10,22 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmengine.fileio import get
 from PIL import Image
+from pycocotools import mask as mask_utils
 
 _END_MARKERS = (b'\xff\xd9', b'IEND\xaeB`\x82')  # of JPEG and PNG
 
 NUM_IDS = 1 << 24  # of three bytes
 _index_of_id = None  # one table per process, cleaned after each use
+
+
+def read_file(path: str, what: str) -> bytes:
+    """Read a file; ``what`` it is says the FileNotFoundError if it is missing."""
+    try:
+        return get(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f'{what} {path} does not exist: check data_root and data_prefix of the data set'
+        ) from error
 
 
 def load_image(path: str, what: str) -> np.ndarray:
@@ -33,12 +45,7 @@ def load_image(path: str, what: str) -> np.ndarray:
         FileNotFoundError: If the file is missing.
         ValueError: If it is empty, truncated, or no image.
     """
-    try:
-        data = get(path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f'{what} {path} does not exist: check data_root and data_prefix of the data set'
-        ) from error
+    data = read_file(path, what)
     try:
         if not data.endswith(_END_MARKERS):
             Image.open(io.BytesIO(data)).load()
@@ -93,44 +100,162 @@ def segment_indices(png: np.ndarray, ids: list[int]) -> np.ndarray:
         _index_of_id[ids] = -1
 
 
-@TRANSFORMS.register_module()
-class LoadPanopticMap(BaseTransform):
-    """Load the annotation of a ``PanopticDataset`` sample.
+def check_size(size: tuple[int, int], what: str, results: Mapping) -> None:
+    """Raise ValueError unless labels have the (height, width) of the photo."""
+    if tuple(size) != tuple(results['ori_shape']):
+        raise ValueError(
+            f'{what} has (height, width) {tuple(size)}, but photo {results["img_path"]} has '
+            f'{tuple(results["ori_shape"])}: they do not belong together'
+        )
 
-    Required keys: ``seg_map_path``, ``segments_info``, ``ori_shape``. Added: ``gt_seg_map`` of
-    shape (H, W), int16: 0 is void, k is ``segments_info[k - 1]``. Transforms that know
-    ``gt_seg_map`` move it with the photo; pad it with 0.
+
+def read_panoptic_png(results: Mapping) -> np.ndarray:
+    """Segment map of a ``PanopticDataset`` sample, see ``LoadSegmentMap``.
+
+    Raises:
+        ValueError: If the PNG is damaged, differs in size from the photo, or holds an id that the
+            JSON does not list.
+    """
+    path = results['seg_map_path']
+    png = load_image(path, f'panoptic PNG of photo {results["img_path"]},')
+    check_size(png.shape[:2], f'panoptic PNG {path}', results)
+    ids = [segment['id'] for segment in results['segments_info']]
+    segment_map = segment_indices(png, ids)
+    unknown = segment_map < 0
+    if unknown.any():
+        color = png[unknown][0]
+        blue, green, red = color.tolist()
+        raise ValueError(
+            f'panoptic PNG {path} has {int((png == color).all(-1).sum())} pixels of segment '
+            f'id {red + 256 * green + 65536 * blue}, which its segments_info does not list: '
+            'add the segment to the JSON, or paint it with 0 (void)'
+        )
+    return segment_map
+
+
+def decode_segmentation(segmentation: list | Mapping, height: int, width: int) -> np.ndarray:
+    """Decode polygons or a run-length code of COCO.
+
+    Args:
+        segmentation: A list of polygons [x1, y1, x2, y2, ...] in pixels, or a dict with ``counts``
+            (compressed or a list) and ``size``.
+        height: Of the photo, in pixels.
+        width: Of the photo, in pixels.
+
+    Returns:
+        Bool mask of shape (height, width), in Fortran order.
+
+    Raises:
+        ValueError: For a code of another size, and for what is no segmentation.
+    """
+    try:
+        if isinstance(segmentation, Mapping):
+            code = segmentation
+            if tuple(code['size']) != (height, width):
+                raise ValueError(f'its run-length code is of (height, width) {code["size"]}')
+            if isinstance(code['counts'], list):
+                if sum(code['counts']) != height * width:
+                    raise ValueError(f'its run-length code has {sum(code["counts"])} pixels')
+                code = mask_utils.frPyObjects(code, height, width)
+        else:
+            if not all(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in segmentation):
+                raise ValueError('a polygon needs at least three points (x, y)')
+            code = mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
+        return mask_utils.decode(code).view(bool)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f'its segmentation cannot be decoded ({error})') from error
+
+
+def paint_instances(results: Mapping) -> np.ndarray:
+    """Segment map of an ``InstanceDataset`` sample, see ``LoadSegmentMap``.
+
+    Where masks overlap the smaller one is on top, and crowds lie below.
+
+    Raises:
+        ValueError: If the JSON gives another size than the photo has, or a segmentation is wrong.
+    """
+    height, width = results['ori_shape']
+    name = f'annotation of image id {results["img_id"]}'
+    check_size((results['height'], results['width']), name, results)
+    masks = []
+    for segment in results['segments_info']:
+        try:
+            masks.append(decode_segmentation(segment['segmentation'], height, width))
+        except ValueError as error:
+            raise ValueError(
+                f'annotation {segment["id"]} of photo {results["img_path"]}: {error}; correct the '
+                'JSON'
+            ) from error
+    areas = [np.count_nonzero(mask) for mask in masks]
+    crowd = [segment['iscrowd'] for segment in results['segments_info']]
+    segment_map = np.zeros((height, width), np.int16, order='F')  # as pycocotools has its masks
+    for k in sorted(range(len(masks)), key=lambda k: (not crowd[k], -areas[k])):
+        segment_map[masks[k]] = k + 1
+    return np.ascontiguousarray(segment_map)
+
+
+def load_label_png(path: str, what: str) -> np.ndarray:
+    """Read the numbers of a label PNG, which may have a palette.
+
+    Returns:
+        Of shape (H, W), an integer type.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If it is damaged, or a colour picture.
+    """
+    data = read_file(path, what)
+    try:
+        values = np.array(Image.open(io.BytesIO(data)))
+    except Exception as error:  # decoders raise whatever they like
+        raise ValueError(f'{what} {path} is damaged ({error}): replace the file') from error
+    if values.ndim != 2:
+        raise ValueError(
+            f'{what} {path} is a colour picture of shape {values.shape}: a label PNG holds one '
+            'number per pixel, grey or with a palette'
+        )
+    return values.astype(np.uint8) if values.dtype == bool else values
+
+
+def read_label_png(results: Mapping) -> np.ndarray:
+    """Segment map of a ``SemanticDataset`` sample, see ``LoadSegmentMap``.
+
+    Raises:
+        ValueError: If the PNG is damaged, differs in size from the photo, or holds a value that is
+            no class.
+    """
+    path = results['seg_map_path']
+    values = load_label_png(path, f'label PNG of photo {results["img_path"]},')
+    check_size(values.shape, f'label PNG {path}', results)
+    segment_map = results['segment_of_value'][values]
+    unknown = segment_map < 0
+    if unknown.any():
+        value = values[unknown][0]
+        meant = np.flatnonzero(results['segment_of_value'] >= 0).tolist()
+        raise ValueError(
+            f'label PNG {path} has {int((values == value).sum())} pixels of value {value}, which '
+            f'means no class (the {len(meant)} values from {meant[0]} to {meant[-1]} do): check '
+            'label_classes, ignore_index and reduce_zero_label of the data set'
+        )
+    return segment_map
+
+
+_READERS = dict(panoptic=read_panoptic_png, instance=paint_instances, semantic=read_label_png)
+
+
+@TRANSFORMS.register_module()
+class LoadSegmentMap(BaseTransform):
+    """Load the labels of a sample, of whatever kind its data set has.
+
+    Required keys: ``labels_kind``, ``segments_info``, ``ori_shape``, and those of its kind. Added:
+    ``gt_seg_map`` of shape (H, W), int16: 0 is void, k is ``segments_info[k - 1]``. Transforms that
+    know ``gt_seg_map`` move it with the photo; pad it with 0.
     """
 
     def transform(self, results: dict) -> dict:
-        """Add the map, if the sample names one.
-
-        Raises:
-            FileNotFoundError: If the PNG is missing.
-            ValueError: If it is damaged, differs in size from the photo, or holds an id that the
-                JSON does not list.
-        """
-        if 'seg_map_path' not in results:  # a photo of inference has no annotation
-            return results
-        path, photo = results['seg_map_path'], results['img_path']
-        png = load_image(path, f'panoptic PNG of photo {photo},')
-        if png.shape[:2] != tuple(results['ori_shape']):
-            raise ValueError(
-                f'panoptic PNG {path} has (height, width) {png.shape[:2]}, but photo {photo} has '
-                f'{tuple(results["ori_shape"])}: the two files do not belong together'
-            )
-        ids = [segment['id'] for segment in results['segments_info']]
-        segment_map = segment_indices(png, ids)
-        unknown = segment_map < 0
-        if unknown.any():
-            color = png[unknown][0]
-            blue, green, red = color.tolist()
-            raise ValueError(
-                f'panoptic PNG {path} has {int((png == color).all(-1).sum())} pixels of segment '
-                f'id {red + 256 * green + 65536 * blue}, which its segments_info does not list: '
-                'add the segment to the JSON, or paint it with 0 (void)'
-            )
-        results['gt_seg_map'] = segment_map
+        """Add the map, if the sample has labels; the readers above say what they raise."""
+        if 'segments_info' in results:  # a photo of inference or of a test set has none
+            results['gt_seg_map'] = _READERS[results['labels_kind']](results)
         return results
 
     def __repr__(self) -> str:

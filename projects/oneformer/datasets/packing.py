@@ -17,6 +17,9 @@ META_KEYS = (
     'flip_direction',
     'task',
     'texts',
+    'filler',
+    'known_labels',
+    'ignore',
     'segments_info',
 )
 
@@ -26,8 +29,9 @@ class PackPanopticInputs(BaseTransform):
     """Turn a sample into ``inputs`` and a ``DetDataSample``.
 
     After ``SampleTask`` the sample holds the targets of one task: ``gt_instances.labels`` (N,) and
-    ``gt_panoptic_seg.sem_seg`` (1, H, W), in which k is target k - 1. Without ``SampleTask``, for
-    evaluation, k in that map is ``segments_info[k - 1]`` of the metainfo. 0 is void in both.
+    ``gt_panoptic_seg.sem_seg`` (1, H, W), in which k is target k - 1, 0 is background and -1 is
+    unknown. Without ``SampleTask``, for evaluation, k in that map is ``segments_info[k - 1]`` of
+    the metainfo, and 0 is void.
     """
 
     def transform(self, results: dict) -> dict:

@@ -3,12 +3,11 @@
 import os.path as osp
 from collections.abc import Mapping, Sequence
 
-from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 from mmengine.fileio import load
 from mmengine.logging import print_log
 
-from ..metainfo import resolve_metainfo
+from .base import SegmentDataset, labels_by_name
 from .loading import NUM_IDS
 
 
@@ -30,16 +29,8 @@ def match_categories(
         ValueError: For names that are no class, and for a thing that the JSON calls stuff or the
             reverse.
     """
-    label_of = {name.strip(): label for label, name in enumerate(metainfo['classes'])}
-    for alias, name in metainfo.get('aliases', {}).items():
-        label_of[alias] = label_of[name.strip()]
-    unknown = [c['name'] for c in categories if c['name'].strip() not in label_of]
-    if unknown:
-        raise ValueError(
-            f'{ann_file} has categories that are not among the {len(metainfo["classes"])} classes '
-            f'of the data set: {unknown}. Add them to metainfo.classes, or to metainfo.aliases'
-        )
-    labels = {c['id']: label_of[c['name'].strip()] for c in categories}
+    label_of = labels_by_name([c['name'] for c in categories], metainfo, ann_file)
+    labels = {c['id']: label_of[c['name']] for c in categories}
     things = metainfo['thing_classes']
     confused = [
         c['name']
@@ -54,56 +45,76 @@ def match_categories(
 
 
 @DATASETS.register_module()
-class PanopticDataset(BaseDetDataset):
-    """A data set in COCO panoptic format.
+class PanopticDataset(SegmentDataset):
+    """A data set in COCO panoptic format; its labels teach all tasks.
 
     Labels are positions in ``metainfo.classes``, and whether a class is a thing follows from
-    ``metainfo.thing_classes``; the order of the JSON's categories does not matter. Photos without
-    any segment are kept.
+    ``metainfo.thing_classes``; the order of the JSON's categories does not matter. Classes that the
+    JSON does not list are taken as not annotated. Photos without any segment are kept.
 
     Args:
-        ann_file: The JSON.
-        metainfo: A dict with ``classes`` and ``thing_classes`` (names), optionally ``palette`` and
-            ``aliases``; or the name of a benchmark, see ``metainfo.BENCHMARKS``.
+        ann_file: The JSON. With ``test_mode`` it may lack annotations (a test set).
+        metainfo: See ``SegmentDataset``.
         data_root: Prefix of all paths.
         data_prefix: Folders ``img`` and ``seg``.
+        ignore: See ``SegmentDataset``. None by default, as in the original, which takes void and
+            crowd for background; where people left holes, say ``('void', 'crowd')``.
         filter_cfg: ``dict(without_things=True)`` drops photos without a thing that is no crowd. The
             original does so in training on COCO, but asks COCO's instance annotation, which is not
             needed here. How many are dropped is logged.
         **kwargs: Of mmdet's ``BaseDetDataset``.
     """
 
-    def __init__(self, *args, metainfo: Mapping | str, **kwargs) -> None:
-        super().__init__(*args, metainfo=resolve_metainfo(metainfo), **kwargs)
+    labels_kind = 'panoptic'
 
     def load_data_list(self) -> list[dict]:
         """Read the JSON.
 
         Returns:
             For each annotated photo ``img_id``, ``img_path``, ``seg_map_path``, ``height``,
-            ``width``, ``classes`` and ``segments_info``: dicts with ``id`` (in the PNG), ``label``,
-            ``category`` (its name), ``isthing``, ``iscrowd``.
+            ``width`` and ``segments_info``: dicts with ``id`` (in the PNG), ``label``, ``category``
+            (its name), ``isthing``, ``iscrowd``, and ``area`` if the JSON has it.
 
         Raises:
             ValueError: If the JSON is not in COCO panoptic format or names what it does not have.
         """
         content = load(self.ann_file)
+        if self.test_mode:
+            content.setdefault('annotations', None)
         missing = {'images', 'annotations', 'categories'} - set(content)
         if missing:
             raise ValueError(
                 f'{self.ann_file} is not in COCO panoptic format: it lacks {sorted(missing)}'
             )
         label_of = match_categories(content['categories'], self.metainfo, self.ann_file)
+        self.note_annotated(label_of.values(), self.ann_file)
+        category_of = {label: category for category, label in label_of.items()}
+        self._metainfo['category_ids'] = tuple(
+            category_of.get(label) for label in range(len(self._metainfo['classes']))
+        )
         images = {image['id']: image for image in content['images']}
+        if content['annotations'] is None:
+            return [self._photo(image) for image in images.values()]
         if not content['annotations']:
             raise ValueError(f'{self.ann_file} annotates no photo')
         return [self._parse(annotation, images, label_of) for annotation in content['annotations']]
+
+    def photo_name(self, image: Mapping) -> str:
+        """Path of a photo below its folder, of an entry in ``images``."""
+        return image['file_name']
+
+    def _photo(self, image: Mapping) -> dict:
+        return dict(
+            img_id=image['id'],
+            img_path=osp.join(self.data_prefix['img'], self.photo_name(image)),
+            height=image['height'],
+            width=image['width'],
+        )
 
     def _parse(self, annotation: Mapping, images: Mapping, label_of: Mapping) -> dict:
         img_id = annotation['image_id']
         if img_id not in images:
             raise ValueError(f'{self.ann_file} annotates image id {img_id}, which it does not list')
-        image, classes = images[img_id], self.metainfo['classes']
         ids = [segment['id'] for segment in annotation['segments_info']]
         wrong = [i for i in ids if not 0 < i < NUM_IDS or ids.count(i) > 1]
         if wrong:
@@ -123,18 +134,16 @@ class PanopticDataset(BaseDetDataset):
                 dict(
                     id=segment['id'],
                     label=label,
-                    category=classes[label],
-                    isthing=classes[label] in self.metainfo['thing_classes'],
+                    category=self._metainfo['classes'][label],
+                    isthing=self.is_thing[label],
                     iscrowd=bool(segment.get('iscrowd', False)),
                 )
             )
+            if 'area' in segment:
+                segments[-1]['area'] = segment['area']
         return dict(
-            img_id=img_id,
-            img_path=osp.join(self.data_prefix['img'], image['file_name']),
+            self._photo(images[img_id]),
             seg_map_path=osp.join(self.data_prefix['seg'], annotation['file_name']),
-            height=image['height'],
-            width=image['width'],
-            classes=classes,
             segments_info=segments,
         )
 
@@ -158,3 +167,17 @@ class PanopticDataset(BaseDetDataset):
             logger='current',
         )
         return kept
+
+
+@DATASETS.register_module()
+class CityscapesPanopticDataset(PanopticDataset):
+    """Cityscapes with the panoptic files of cityscapesscripts' ``createPanopticImgs``.
+
+    The JSON misspells its photos' names, and they lie in city folders; so they are built from the
+    image id: ``aachen_000000_000019`` is ``aachen/aachen_000000_000019_leftImg8bit.png``.
+    """
+
+    def photo_name(self, image: Mapping) -> str:
+        """City folder and file name of a photo."""
+        city = image['id'].split('_')[0]
+        return f'{city}/{image["id"]}_leftImg8bit.png'

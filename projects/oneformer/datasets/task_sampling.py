@@ -1,17 +1,18 @@
 """Sec. 3.1, task sampling: one task per image and iteration, its targets, its texts.
 
 A task is a relabelling of panoptic segments: panoptic keeps them, instance drops stuff, semantic
-merges them by class. Crowd segments and void belong to no target of any task.
+merges them by class. Crowd segments and void belong to no target of any task; they are background,
+as in the original, or where the data set says so unknown.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
 from ..tasks import TASKS, check_task
-from ..texts import target_texts
+from ..texts import Prompts
 
 # which key makes two segments one target, None drops the segment
 _TARGET_OF = dict(
@@ -22,7 +23,10 @@ _TARGET_OF = dict(
 
 
 def derive_targets(
-    segment_map: np.ndarray, segments: Sequence[Mapping], task: str
+    segment_map: np.ndarray,
+    segments: Sequence[Mapping],
+    task: str,
+    ignore: Collection[str] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Relabel a map of segments as the targets of a task.
 
@@ -31,11 +35,12 @@ def derive_targets(
         segments: Dicts with ``label``, ``isthing`` and ``iscrowd``. Those without a pixel in the
             map (lost in a crop, say) make no target.
         task: A task word.
+        ignore: Which pixels are unknown, and not background: ``'void'``, ``'crowd'``.
 
     Returns:
         Labels of the N targets in the order of first occurrence in ``segments``, int64 (N,), and
-        the target map of shape (H, W) and the dtype of ``segment_map``: 0 is none, k is target
-        k - 1.
+        the target map of shape (H, W) and the dtype of ``segment_map``: k is target k - 1, 0 is
+        background, -1 is unknown.
 
     Raises:
         ValueError: For a word that is not a task.
@@ -43,10 +48,14 @@ def derive_targets(
     target_of = _TARGET_OF[check_task(task)]
     present = np.bincount(segment_map.ravel(), minlength=len(segments) + 1) > 0
     lookup = np.zeros(len(segments) + 1, segment_map.dtype)
+    lookup[0] = -1 if 'void' in ignore else 0
     targets, labels = {}, []
     for index, segment in enumerate(segments, start=1):
         target = target_of(index, segment)
-        if target is None or segment['iscrowd'] or not present[index]:
+        if segment['iscrowd']:
+            lookup[index] = -1 if 'crowd' in ignore else 0
+            continue
+        if target is None or not present[index]:
             continue
         if target not in targets:
             targets[target] = len(targets) + 1
@@ -59,35 +68,53 @@ def derive_targets(
 class SampleTask(BaseTransform):
     """Draw the task of a training image and derive its targets and texts.
 
-    It follows the geometric transforms, which only ever see one map of segments.
+    It follows the geometric transforms, which only ever see one map of segments. Only tasks that
+    the labels of the data set can teach are drawn.
 
-    Required keys: ``gt_seg_map``, ``segments_info``, ``classes``. Added: ``task``, ``texts``,
-    ``gt_labels``; ``gt_seg_map`` becomes the target map.
+    Required keys: ``gt_seg_map``, ``segments_info``, ``classes``, ``tasks``, ``task_weights``,
+    ``ignore``. Added: ``task``, ``texts``, ``filler`` (see ``texts.Prompts``), ``gt_labels``;
+    ``gt_seg_map`` becomes the target map, and ``segments_info``, which it no longer fits, goes.
 
     Args:
-        probs: Weight of each task word; words left out are never drawn. Uniform by default.
+        probs: Weight of each task word; words left out are never drawn. Uniform by default. The
+            weights of a ``JointDataset`` come before these.
+        prompts: Arguments of ``texts.Prompts``; those of the original by default.
 
     Raises:
         ValueError: For a word that is not a task, or weights that are negative or all zero.
     """
 
-    def __init__(self, probs: Mapping[str, float] | None = None) -> None:
-        probs = dict(probs) if probs else dict.fromkeys(TASKS, 1.0)
-        self.tasks = [check_task(task) for task in probs]
-        weights = np.array(list(probs.values()), np.float64)
-        if (weights < 0).any() or weights.sum() == 0:
-            raise ValueError(f'task weights must be positive numbers, not {probs}')
-        self.probs = weights / weights.sum()
+    def __init__(
+        self, probs: Mapping[str, float] | None = None, prompts: Mapping | None = None
+    ) -> None:
+        self.probs = dict(probs) if probs else dict.fromkeys(TASKS, 1.0)
+        self.prompts = Prompts(**(prompts or {}))
+        self._shares(self.probs, TASKS)
+
+    def _shares(self, weights: Mapping[str, float], tasks: Collection[str]) -> tuple:
+        """The words among ``tasks`` that have a weight, and their probabilities."""
+        words = [task for task in map(check_task, weights) if task in tasks]
+        values = np.array([weights[task] for task in words], np.float64)
+        if (values < 0).any() or values.sum() == 0:
+            raise ValueError(
+                f'task weights must be positive numbers for some of {list(tasks)}, the tasks that '
+                f'the labels can teach; they are {dict(weights)}'
+            )
+        return words, values / values.sum()
 
     def transform(self, results: dict) -> dict:
         """Add the task and what it asks for."""
-        task = str(np.random.choice(self.tasks, p=self.probs))
-        labels, target_map = derive_targets(results['gt_seg_map'], results['segments_info'], task)
+        words, shares = self._shares(results['task_weights'] or self.probs, results['tasks'])
+        task = str(np.random.choice(words, p=shares))
+        labels, target_map = derive_targets(
+            results['gt_seg_map'], results.pop('segments_info'), task, results['ignore']
+        )
         results['task'] = task
         results['gt_labels'] = labels
         results['gt_seg_map'] = target_map
-        results['texts'] = target_texts(labels, results['classes'])
+        results['texts'] = self.prompts.targets(labels, results['classes'])
+        results['filler'] = self.prompts.filler_of(task)
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(probs={dict(zip(self.tasks, self.probs.round(4)))})'
+        return f'{type(self).__name__}(probs={self.probs})'

@@ -4,6 +4,10 @@ Only the logits that a loss reads are computed: matching samples the mask *featu
 and full-resolution masks exist for matched queries alone. The product over channels and bilinear
 sampling commute, so the values are those of sampled masks.
 
+Where labels are partial, what they leave open is not held against the model: classes that they do
+not annotate leave the softmax, unknown pixels leave the masks, and a query that lies on pixels
+which may show such a class is not taught to be "no object".
+
 Shapes: L decoder outputs, B images, Q queries, C channels, K classes, N targets of an image,
 P points, h x w the 1/4-resolution grid, H x W the padded input.
 """
@@ -30,43 +34,100 @@ class Targets:
         labels: Classes of shape (N,), N may be zero.
         masks: Bool of shape (N, H, W).
         img_id: Identifies the image to ``SetCriterion.sample_points``.
+        known: Bool of shape (K,), the classes that the labels annotate; None for all.
+        ignored: Bool of shape (H, W), pixels that count in no mask; None for none.
+        open: Bool of shape (H, W), pixels that may show what the labels do not annotate, among them
+            the ignored ones; None for none.
     """
 
     labels: Tensor
     masks: Tensor
     img_id: int | str
+    known: Tensor | None = None
+    ignored: Tensor | None = None
+    open: Tensor | None = None
 
 
-def mask_costs(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def counted_points(ignored: Tensor | None, points: Tensor) -> Tensor | None:
+    """Which points count: those whose bilinear sample touches no ignored pixel.
+
+    Args:
+        ignored: Bool of shape (H, W), or None.
+        points: Of shape (M, P, 2).
+
+    Returns:
+        0 or 1 of shape (M, P), float32; None if all count.
+    """
+    if ignored is None:
+        return None
+    share = point_sample(ignored[None, None].float(), points.view(1, -1, 2))
+    return (share.view(points.shape[:-1]) == 0).float()
+
+
+def known_scores(cls_scores: Tensor, targets: Sequence[Targets]) -> Tensor:
+    """Put logits of classes that an image's labels do not annotate to -inf, which stops gradients.
+
+    Args:
+        cls_scores: Of shape (L, B, Q, K + 1).
+        targets: Of the B images.
+    """
+    if all(target.known is None for target in targets):
+        return cls_scores
+    known = torch.ones_like(cls_scores[0, :, 0], dtype=torch.bool)  # B K+1
+    for row, target in zip(known, targets):
+        if target.known is not None:
+            row[:-1] = target.known
+    return cls_scores.masked_fill(~known[:, None], -torch.inf)
+
+
+def mask_costs(
+    logits: Tensor, targets: Tensor, counted: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Pairwise costs of masks known at points.
 
     Args:
         logits: Of shape (..., Q, P).
         targets: In [0, 1], of shape (..., N, P).
+        counted: 0 or 1 of shape (..., P); all points by default.
 
     Returns:
         Binary cross entropy (mean over points) and dice cost (smoothed by 1), both (..., Q, N).
     """
+    softplus, probabilities, num_points = F.softplus(logits), logits.sigmoid(), logits.shape[-1]
+    if counted is not None:
+        softplus, probabilities = (
+            softplus * counted[..., None, :],
+            probabilities * counted[..., None, :],
+        )
+        targets = targets * counted[..., None, :]
+        num_points = counted.sum(-1).clamp(min=1)[..., None, None]
     # BCE(x, t) = softplus(x) - x t, so that one product over the points is enough
-    cross_entropy = F.softplus(logits).sum(-1, keepdim=True) - logits @ targets.mT
-    probabilities = logits.sigmoid()
+    cross_entropy = softplus.sum(-1, keepdim=True) - logits @ targets.mT
     overlap = probabilities @ targets.mT
     total = probabilities.sum(-1)[..., :, None] + targets.sum(-1)[..., None, :]
-    return cross_entropy / logits.shape[-1], 1 - (2 * overlap + 1) / (total + 1)
+    return cross_entropy / num_points, 1 - (2 * overlap + 1) / (total + 1)
 
 
-def point_losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def point_losses(
+    logits: Tensor, targets: Tensor, counted: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Losses of matched masks known at points.
 
     Args:
         logits: Of shape (..., P).
         targets: In [0, 1], of the same shape.
+        counted: 0 or 1 of the same shape; all points by default.
 
     Returns:
         Binary cross entropy (mean over points) and dice loss (smoothed by 1), both of shape (...).
     """
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction='none').mean(-1)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction='none')
     probabilities = logits.sigmoid()
+    if counted is None:
+        cross_entropy = cross_entropy.mean(-1)
+    else:
+        cross_entropy = (cross_entropy * counted).sum(-1) / counted.sum(-1).clamp(min=1)
+        probabilities, targets = probabilities * counted, targets * counted
     overlap = (probabilities * targets).sum(-1)
     total = probabilities.sum(-1) + targets.sum(-1)
     return cross_entropy, 1 - (2 * overlap + 1) / (total + 1)
@@ -166,14 +227,21 @@ class SetCriterion(nn.Module):
         with torch.autocast(cls_scores.device.type, enabled=False):
             cls_scores, mask_embeds = cls_scores.float(), mask_embeds.float()
             mask_features = mask_features.float()
+            cls_scores = known_scores(cls_scores, targets)
             queries = self.match(cls_scores, mask_embeds, mask_features, targets)
-            class_sums, weight_sums = self._class_sums(cls_scores, targets, queries)
+            undecided = [
+                self._lies_open(mask_embeds[:, b], mask_features[b : b + 1], target)
+                for b, target in enumerate(targets)
+            ]
+            class_sums, weight_sums = self._class_sums(cls_scores, targets, queries, undecided)
             mask_sums, dice_sums = self._mask_sums(mask_embeds, mask_features, targets, queries)
             num_masks = sum(len(target.labels) for target in targets)
             totals = torch.cat([weight_sums, weight_sums.new_tensor([num_masks])])
             all_reduce(totals)
             # gradients are averaged over processes, so each adds its share times their number
-            totals = torch.cat([totals[:-1], totals[-1:].clamp(min=1)]) / get_world_size()
+            # weights are zero only if no query of the batch has a class to learn
+            totals = torch.cat([totals[:-1].clamp(min=1e-6), totals[-1:].clamp(min=1)])
+            totals = totals / get_world_size()
             losses = dict(
                 cls=self.weights['cls'] * class_sums / totals[:-1],
                 mask=self.weights['mask'] * mask_sums / totals[-1],
@@ -213,7 +281,8 @@ class SetCriterion(nn.Module):
             features = point_sample(mask_features[b : b + 1], points).unflatten(-1, (L, P))[0]
             logits = torch.einsum('lqc,clp->lqp', mask_embeds[:, b], features)
             masks = point_sample(target.masks[None].float(), points).unflatten(-1, (L, P))[0]
-            mask_cost, dice_cost = mask_costs(logits, masks.transpose(0, 1))
+            counted = counted_points(target.ignored, points.view(L, P, 2))
+            mask_cost, dice_cost = mask_costs(logits, masks.transpose(0, 1), counted)
             class_cost = -cls_scores[:, b].softmax(-1)[..., target.labels]  # L Q N
             costs.append(
                 self.weights['cls'] * class_cost
@@ -222,21 +291,55 @@ class SetCriterion(nn.Module):
             )
         return assign(costs)
 
+    @torch.no_grad()
+    def _lies_open(
+        self, mask_embeds: Tensor, mask_features: Tensor, target: Targets
+    ) -> Tensor | None:
+        """Which queries of an image lie by more than half on open pixels.
+
+        Args:
+            mask_embeds: Of shape (L, Q, C).
+            mask_features: Of shape (1, C, h, w).
+            target: Of the image.
+
+        Returns:
+            Bool of shape (L, Q); None if the image has no open pixels.
+        """
+        if target.open is None:
+            return None
+        points = self.sample_points(1, self.num_points, mask_embeds.device, ('open', target.img_id))
+        features = point_sample(mask_features, points)[0]  # C P
+        covered = torch.einsum('lqc,cp->lqp', mask_embeds, features) > 0
+        open_points = point_sample(target.open[None, None].float(), points)[0, 0] > 0.5  # P
+        return 2 * (covered & open_points).sum(-1) > covered.sum(-1)
+
     def _class_sums(
-        self, cls_scores: Tensor, targets: Sequence[Targets], queries: Sequence[Tensor]
+        self,
+        cls_scores: Tensor,
+        targets: Sequence[Targets],
+        queries: Sequence[Tensor],
+        undecided: Sequence[Tensor | None],
     ) -> tuple[Tensor, Tensor]:
-        """Weighted cross entropy summed over images and queries, and the sum of weights, (L,)."""
+        """Weighted cross entropy summed over images and queries, and the sum of weights, (L,).
+
+        Undecided queries without a target count in neither.
+        """
         L, B, Q, K1 = cls_scores.shape
         # one column more than queries takes the targets that no query got
         wanted = torch.full((L, B, Q + 1), K1 - 1, device=cls_scores.device)
+        counted = torch.ones(L, B, Q + 1, device=cls_scores.device)
         for b, (target, query_of) in enumerate(zip(targets, queries)):
             slot = query_of.remainder(Q + 1)  # -1 becomes Q
             wanted[:, b].scatter_(1, slot, target.labels.expand(L, -1))
-        wanted = wanted[..., :Q]
+            if undecided[b] is not None:
+                counted[:, b, :Q] = (~undecided[b]).float()
+                counted[:, b].scatter_(1, slot, 1.0)
+        wanted, counted = wanted[..., :Q], counted[..., :Q].flatten(1)
         losses = F.cross_entropy(
             cls_scores.flatten(0, 2), wanted.flatten(), self.per_class, reduction='none'
         )
-        return losses.view(L, -1).sum(1), self.per_class[wanted].flatten(1).sum(1)
+        weights = self.per_class[wanted].flatten(1) * counted
+        return (losses.view(L, -1) * counted).sum(1), weights.sum(1)
 
     def _mask_sums(
         self,
@@ -257,32 +360,40 @@ class SetCriterion(nn.Module):
             index = query_of.clamp(min=0)[..., None].expand(-1, -1, mask_embeds.shape[-1])
             embeds = mask_embeds[:, b].gather(1, index)  # L N C
             logits = torch.einsum('lnc,chw->lnhw', embeds, mask_features[b]).flatten(0, 1)
-            points = self._loss_points(logits[:, None].detach(), target.img_id)  # LN P 2
+            points = self._loss_points(logits[:, None].detach(), target)  # LN P 2
             at_points = point_sample(logits[:, None], points).view(L, N, -1)
             # all outputs sample one copy of the masks
             per_target = points.view(L, N, -1, 2).transpose(0, 1).flatten(1, 2)  # N LP 2
             wanted = point_sample(target.masks[:, None].float(), per_target)
             wanted = wanted.view(N, L, -1).transpose(0, 1)  # L N P
-            cross_entropy, dice = point_losses(at_points, wanted)
+            counted = counted_points(target.ignored, points)
+            if counted is not None:
+                counted = counted.view(L, N, -1)
+            cross_entropy, dice = point_losses(at_points, wanted, counted)
             mask_sums = mask_sums + (cross_entropy * matched).sum(1)
             dice_sums = dice_sums + (dice * matched).sum(1)
         return mask_sums, dice_sums
 
     @torch.no_grad()
-    def _loss_points(self, logits: Tensor, img_id: int | str) -> Tensor:
+    def _loss_points(self, logits: Tensor, target: Targets) -> Tensor:
         """Points of the losses: of many candidates the most uncertain, and some at random.
 
         Args:
             logits: Of shape (M, 1, h, w).
-            img_id: The image's.
+            target: Of the image; its ignored pixels are as certain as can be.
 
         Returns:
             Of shape (M, P, 2).
         """
         M, device = len(logits), logits.device
-        candidates = self.sample_points(M, self.num_candidates, device, ('candidates', img_id))
+        candidates = self.sample_points(
+            M, self.num_candidates, device, ('candidates', target.img_id)
+        )
         uncertainty = -point_sample(logits, candidates)[:, 0].abs()
+        counted = counted_points(target.ignored, candidates)
+        if counted is not None:
+            uncertainty.masked_fill_(counted == 0, -torch.inf)
         top = uncertainty.topk(self.num_uncertain, dim=1).indices[..., None].expand(-1, -1, 2)
         num_random = self.num_points - self.num_uncertain
-        random = self.sample_points(M, num_random, device, ('random', img_id))
+        random = self.sample_points(M, num_random, device, ('random', target.img_id))
         return torch.cat([candidates.gather(1, top), random], dim=1)

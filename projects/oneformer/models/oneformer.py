@@ -25,12 +25,14 @@ from .criterion import Targets
 from .oneformer_head import mask_logits
 
 
-def batch_targets(data_samples: SampleList) -> list[Targets]:
+def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Targets]:
     """Expand each sample's target map to masks of the padded input size.
 
     Args:
-        data_samples: With ``gt_instances.labels`` (N,) and ``gt_panoptic_seg.sem_seg`` (1, h, w),
-            in which value k is target k - 1 and 0 is none.
+        data_samples: With ``gt_instances.labels`` (N,), ``gt_panoptic_seg.sem_seg`` (1, h, w), in
+            which k is target k - 1, 0 is background and -1 is unknown, and in their metainfo
+            ``task`` and, where labels are partial, ``known_labels`` and ``ignore``.
+        is_thing: For each of the K classes.
 
     Returns:
         One per sample, with masks of its ``batch_input_shape``.
@@ -45,7 +47,17 @@ def batch_targets(data_samples: SampleList) -> list[Targets]:
         )
         index = torch.arange(1, len(labels) + 1, device=labels.device)
         masks = target_map == index[:, None, None]  # N H W
-        targets.append(Targets(labels, masks, sample.get('img_id')))
+        known = None
+        ignored = open_pixels = target_map < 0 if sample.get('ignore') else None
+        if sample.get('known_labels') is not None:
+            known = torch.zeros(len(is_thing), dtype=torch.bool)
+            known[list(sample.known_labels)] = True
+            asked = torch.tensor(is_thing) | (sample.task != 'instance')
+            if (asked & ~known).any():
+                open_pixels = target_map <= 0
+            known = known.to(labels.device, non_blocking=True)
+        img_id = sample.get('img_id')
+        targets.append(Targets(labels, masks, img_id, known, ignored, open_pixels))
     return targets
 
 
@@ -85,8 +97,8 @@ class OneFormer(BaseDetector):
         super().__init__(data_preprocessor=data_preprocessor)
         metainfo = resolve_metainfo(metainfo)
         self.num_classes = len(metainfo['classes'])
-        is_thing = [name in metainfo['thing_classes'] for name in metainfo['classes']]
-        self.register_buffer('is_thing', torch.tensor(is_thing), persistent=False)
+        self.thing_flags = [name in metainfo['thing_classes'] for name in metainfo['classes']]
+        self.register_buffer('is_thing', torch.tensor(self.thing_flags), persistent=False)
         self.test_cfg = dict(test_cfg)
         expected = {'tasks', 'object_mask_thr', 'iou_thr', 'max_per_image'}
         if set(self.test_cfg) - {'token'} != expected:
@@ -123,8 +135,8 @@ class OneFormer(BaseDetector):
 
         Args:
             batch_inputs: Normalised images of shape (B, 3, H, W).
-            batch_data_samples: With the targets (see ``batch_targets``), and ``task`` and ``texts``
-                in their metainfo, as ``SampleTask`` makes them.
+            batch_data_samples: With the targets (see ``batch_targets``), and ``task``, ``texts``
+                and ``filler`` in their metainfo, as ``SampleTask`` makes them.
 
         Returns:
             Those of ``SetCriterion`` and, if the model has a text branch, ``loss_contrastive``.
@@ -136,10 +148,13 @@ class OneFormer(BaseDetector):
             decoded.cls_scores[:, :, 0],
             decoded.mask_embeds[:, :, 0],
             encoded.mask_features,
-            batch_targets(batch_data_samples),
+            batch_targets(batch_data_samples, self.thing_flags),
         )
         if self.text_mapper is not None:
-            text_queries = self.text_mapper([sample.texts for sample in batch_data_samples], tasks)
+            text_queries = self.text_mapper(
+                [sample.texts for sample in batch_data_samples],
+                [sample.filler for sample in batch_data_samples],
+            )
             losses['loss_contrastive'] = self.contrastive_loss(
                 decoded.initial_queries[:, 0], text_queries
             )

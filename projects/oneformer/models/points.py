@@ -18,7 +18,8 @@ def uniform_points(
         num_sets: Number of independent sets.
         num_points: Points per set.
         device: Where to put them.
-        key: ``(purpose, img_id)``; the purpose is 'match', 'candidates' or 'random'.
+        key: ``(purpose, img_id)``; the purpose is 'match', 'open', 'candidates' or
+            'random'.
 
     Returns:
         (x, y) in [0, 1), of shape (num_sets, num_points, 2).

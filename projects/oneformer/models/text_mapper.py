@@ -125,23 +125,20 @@ class TextMapper(BaseModule):
         """Encode and project token ids (D, S) to text features (D, C)."""
         return self.text_projector(self.text_encoder(ids))
 
-    def forward(self, texts: Sequence[Sequence[str]], tasks: Sequence[str]) -> Tensor:
+    def forward(self, texts: Sequence[Sequence[str]], fillers: Sequence[str]) -> Tensor:
         """Map each image's prompts to text queries.
 
-        Most prompts of a batch are the padding text, so only distinct ones are encoded, and only
+        Most prompts of a batch are fillers, so only distinct ones are encoded, and only
         up to the longest of them; gradients of equal prompts add up to the same.
 
         Args:
             texts: For each image one prompt per target, in the order of classes.
-            tasks: For each image its task word.
+            fillers: For each image the prompt of queries without a target.
 
         Returns:
             Of shape (B, N + context, C), the learned context last.
-
-        Raises:
-            ValueError: For a word that is not a task.
         """
-        lists = [text_list(*pair, self.num_texts) for pair in zip(texts, tasks)]
+        lists = [text_list(*pair, self.num_texts) for pair in zip(texts, fillers)]
         index = {text: i for i, text in enumerate(dict.fromkeys(sum(lists, [])))}
         device = self.prompt_ctx.weight.device
         ids = nn.utils.rnn.pad_sequence(

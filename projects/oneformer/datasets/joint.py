@@ -1,0 +1,84 @@
+"""Several data sets, of different kinds of labels and classes, in one training run."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from mmdet.registry import DATA_SAMPLERS, DATASETS
+from mmengine.dataset import ConcatDataset, InfiniteSampler
+
+from ..tasks import check_task
+
+
+@DATASETS.register_module()
+class JointDataset(ConcatDataset):
+    """Data sets that share the classes of one model, for training.
+
+    Each set has a pipeline of its own and annotates what it annotates; their ``metainfo`` must name
+    the same classes and things. ``JointSampler`` draws from it.
+
+    Args:
+        datasets: Configs of the sets.
+        weights: For each set a dict from task word to the weight of this (set, task) pair. A
+            set is drawn by the sum of its weights, then one of its photos in turn, then the task.
+            By default each photo counts once and its tasks share it evenly.
+
+    Raises:
+        ValueError: For sets of different classes, weights of another number than sets, tasks that
+            a set's labels cannot teach, and weights that are negative or all zero.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[Mapping],
+        weights: Sequence[Mapping[str, float]] | None = None,
+    ) -> None:
+        # mmengine would look types up in its own registry
+        datasets = [DATASETS.build(dataset) for dataset in datasets]
+        super().__init__(datasets, ignore_keys=['palette', 'aliases', 'category_ids'])
+        if weights is None:
+            weights = [
+                dict.fromkeys(dataset.tasks, len(dataset) / len(dataset.tasks))
+                for dataset in self.datasets
+            ]
+        if len(weights) != len(self.datasets):
+            raise ValueError(
+                f'JointDataset has {len(self.datasets)} data sets, but {len(weights)} weights'
+            )
+        for number, (dataset, weight) in enumerate(zip(self.datasets, weights)):
+            cannot = [task for task in map(check_task, weight) if task not in dataset.tasks]
+            if cannot:
+                raise ValueError(
+                    f'JointDataset: weights[{number}] names {cannot}, but the labels of a '
+                    f'{type(dataset).__name__} teach only {list(dataset.tasks)}'
+                )
+            dataset.task_weights = dict(weight)
+        self.set_weights = torch.tensor([float(sum(w.values())) for w in weights])
+        if min(min(w.values(), default=0) for w in weights) < 0 or self.set_weights.sum() == 0:
+            raise ValueError(f'JointDataset: weights must be positive numbers, not {weights}')
+
+
+@DATA_SAMPLERS.register_module()
+class JointSampler(InfiniteSampler):
+    """Draw a data set by its weight, then its next photo in an order that is shuffled each time.
+
+    So every photo of a set is seen equally often, whatever the weights. All processes share one
+    stream, of which each takes its part.
+
+    Args:
+        dataset: A ``JointDataset``.
+        seed: Of the stream; drawn, and shared by all processes, if None.
+    """
+
+    def __init__(self, dataset: JointDataset, seed: int | None = None) -> None:
+        super().__init__(dataset, shuffle=True, seed=seed)
+
+    def _infinite_indices(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed)
+        sizes = [len(dataset) for dataset in self.dataset.datasets]
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        waiting = [[] for _ in sizes]
+        while True:
+            i = torch.multinomial(self.dataset.set_weights, 1, generator=generator).item()
+            if not waiting[i]:
+                waiting[i] = torch.randperm(sizes[i], generator=generator).tolist()
+            yield starts[i] + waiting[i].pop()

@@ -1,0 +1,193 @@
+"""Data sets of label PNGs: photos, and for each a picture whose values are numbers of classes."""
+
+import os
+import os.path as osp
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from mmdet.registry import DATASETS
+from mmengine.fileio import list_from_file
+
+from .base import SegmentDataset, labels_by_name
+
+_NUM_VALUES = 1 << 16  # of a PNG
+
+
+def png_values(
+    names: Sequence[str | None] | Mapping[int, str | None],
+    ignore_index: int,
+    reduce_zero_label: bool,
+) -> dict[int, str | None]:
+    """What each value of a label PNG means.
+
+    Args:
+        names: Classes in the order of their values from 0, or by value; None for void.
+        ignore_index: The value of void.
+        reduce_zero_label: Value 0 is void as well, and the sequence starts with value 1.
+
+    Returns:
+        Value to name; None is void.
+    """
+    if not isinstance(names, Mapping):
+        names = dict(enumerate(names, start=int(reduce_zero_label)))
+    void = {ignore_index: None, **({0: None} if reduce_zero_label else {})}
+    return {**names, **void}
+
+
+@DATASETS.register_module()
+class SemanticDataset(SegmentDataset):
+    """A data set of label PNGs, or any data set of mmsegmentation; it teaches the semantic task.
+
+    Args:
+        metainfo: See ``SegmentDataset``. Classes that no value of the PNGs means are taken as not
+            annotated.
+        label_classes: What the values mean: names in the order of the values, or a dict from value
+            to name; None is void. All classes of ``metainfo`` in their order by default.
+        ann_file: A text file with a name per line, without suffix; by default all photos below the
+            folder are taken.
+        data_root: Prefix of all paths.
+        data_prefix: Folders ``img`` and ``seg``; a photo and its PNG have the same path below them.
+        img_suffix: End of the photos' names.
+        seg_map_suffix: End of the PNGs' names.
+        ignore_index: Value of void.
+        reduce_zero_label: Value 0 is void and value k means class k - 1, as in ADE20K's files.
+        dataset: Config of a data set of mmsegmentation, for instance
+            ``dict(type='mmseg.PascalVOCDataset', ...)``, in place of the seven arguments above.
+        ignore: See ``SegmentDataset``.
+        **kwargs: Of mmdet's ``BaseDetDataset``.
+    """
+
+    labels_kind = 'semantic'
+    tasks = ('semantic',)
+
+    def __init__(
+        self,
+        *args,
+        label_classes: Sequence[str | None] | Mapping[int, str | None] | None = None,
+        img_suffix: str = '.jpg',
+        seg_map_suffix: str = '.png',
+        ignore_index: int = 255,
+        reduce_zero_label: bool = False,
+        dataset: Mapping | None = None,
+        ignore: Collection[str] = ('void',),
+        **kwargs,
+    ) -> None:
+        self.label_classes = label_classes
+        self.img_suffix = img_suffix
+        self.ignore_index = ignore_index
+        self.reduce_zero_label = reduce_zero_label
+        self.source = dataset and DATASETS.build({**dataset, 'pipeline': []})
+        super().__init__(*args, seg_map_suffix=seg_map_suffix, ignore=ignore, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """List the photos.
+
+        Returns:
+            For each photo ``img_id`` (its file name without suffix), ``img_path`` and
+            ``seg_map_path``.
+
+        Raises:
+            ValueError: For names that are no class, and for photos without a PNG or the reverse.
+        """
+        if self.source is None:
+            values = png_values(
+                self.label_classes or self._metainfo['classes'],
+                self.ignore_index,
+                self.reduce_zero_label,
+            )
+            photos, where = self._find_pairs(), self.data_prefix['seg']
+        else:
+            values = self._values_of_source()
+            photos = [self.source.get_data_info(i) for i in range(len(self.source))]
+            where = type(self.source).__name__
+        names = list(dict.fromkeys(name for name in values.values() if name is not None))
+        label_of = labels_by_name(names, self._metainfo, where)
+        self.note_annotated(label_of.values(), where)
+        labels = sorted(set(label_of.values()))
+        # all photos share one list of segments, a class each; those without pixels make no target
+        self.segments_info = [
+            dict(
+                id=number,
+                label=label,
+                category=self._metainfo['classes'][label],
+                isthing=self.is_thing[label],
+                iscrowd=False,
+            )
+            for number, label in enumerate(labels, start=1)
+        ]
+        self.segment_of_value = np.full(_NUM_VALUES, -1, np.int16)
+        for value, name in values.items():
+            self.segment_of_value[value] = 0 if name is None else labels.index(label_of[name]) + 1
+        return [
+            dict(
+                img_id=osp.splitext(osp.basename(photo['img_path']))[0],
+                img_path=photo['img_path'],
+                seg_map_path=photo['seg_map_path'],
+            )
+            for photo in photos
+        ]
+
+    def get_data_info(self, idx: int) -> dict:
+        """The sample ``idx``; ``segment_of_value`` says what the values of its PNG mean."""
+        return dict(
+            super().get_data_info(idx),
+            segments_info=self.segments_info,
+            segment_of_value=self.segment_of_value,
+        )
+
+    def _find_pairs(self) -> list[dict]:
+        """Paths of photos and PNGs, in the order of ``ann_file`` or else of their names."""
+        stems = list_from_file(self.ann_file) if self.ann_file else self._common_stems()
+        return [
+            dict(
+                img_path=osp.join(self.data_prefix['img'], stem + self.img_suffix),
+                seg_map_path=osp.join(self.data_prefix['seg'], stem + self.seg_map_suffix),
+            )
+            for stem in map(str.strip, stems)
+            if stem
+        ]
+
+    def _common_stems(self) -> list[str]:
+        """Paths below the folders without suffix; ValueError unless both have the same."""
+        stems = {}
+        for key, suffix in (('img', self.img_suffix), ('seg', self.seg_map_suffix)):
+            folder = self.data_prefix[key]
+            if not osp.isdir(folder):
+                raise ValueError(
+                    f'{folder} is not a folder: check data_root and data_prefix.{key} of the data '
+                    'set'
+                )
+            stems[key] = {
+                osp.relpath(osp.join(parent, name), folder)[: -len(suffix)]
+                for parent, _, files in os.walk(folder, followlinks=True)
+                for name in files
+                if name.endswith(suffix)
+            }
+        for key, other, suffix in (
+            ('img', 'seg', self.seg_map_suffix),
+            ('seg', 'img', self.img_suffix),
+        ):
+            alone = sorted(stems[key] - stems[other])
+            if alone:
+                raise ValueError(
+                    f'{len(alone)} of {len(stems[key])} files in {self.data_prefix[key]} have no '
+                    f'partner in {self.data_prefix[other]}, the first is {alone[0]}: there should '
+                    f'be {osp.join(self.data_prefix[other], alone[0] + suffix)}. Check img_suffix '
+                    'and seg_map_suffix of the data set'
+                )
+        if not stems['img']:
+            raise ValueError(f'{self.data_prefix["img"]} has no file *{self.img_suffix}')
+        return sorted(stems['img'])
+
+    def _values_of_source(self) -> dict[int, str | None]:
+        """What the values mean to the data set of mmsegmentation."""
+        source, classes = self.source, self.source.metainfo['classes']
+        if source.label_map is None:
+            return png_values(classes, source.ignore_index, source.reduce_zero_label)
+        names = {
+            old + int(source.reduce_zero_label): None
+            if new == source.ignore_index
+            else classes[new]
+            for old, new in source.label_map.items()
+        }
+        return png_values(names, source.ignore_index, source.reduce_zero_label)

@@ -1,0 +1,178 @@
+"""Experiments whose tables are in docs/: ``python tools/study.py partial-labels``.
+
+``partial-labels`` splits the quick start's photographs in three, a third each with panoptic, only
+instance, and only semantic labels of some of the classes, and compares training on all of them with
+training on the panoptic third alone. A run that was cut off goes on with the next training.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / 'projects'), str(ROOT / 'tools')]
+
+import numpy as np  # noqa: E402
+from make_quickstart_data import generate  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from PIL import Image  # noqa: E402
+from pycocotools import mask as mask_utils  # noqa: E402
+from quickstart import ProgressLine, quiet_runner  # noqa: E402
+
+from oneformer.engine.evaluation import HEADLINE, inference_config  # noqa: E402
+from oneformer.safe_io import write_json  # noqa: E402
+
+VARIANTS = ('alone', 'joint')
+
+
+def split_labels(folder: Path, label_classes: list[str]) -> None:
+    """Write the three thirds of a generated set beside its panoptic labels.
+
+    Photo i has labels of kind i modulo 3: ``panoptic_third.json``; ``instance_third.json`` (things,
+    run-length coded); ``semantic_third.txt`` (names) and ``semantic_train/``, label PNGs in which
+    255 is void and everything that is not among the classes.
+
+    Args:
+        folder: Of the set, as ``make_quickstart_data`` writes it.
+        label_classes: What the label PNGs know.
+    """
+    content = json.loads((folder / 'panoptic_train.json').read_text())
+    thirds = [{a['image_id'] for a in content['annotations'][i::3]} for i in range(3)]
+    category_of = {c['id']: c for c in content['categories']}
+
+    def of_third(i: int) -> dict:
+        return dict(
+            images=[image for image in content['images'] if image['id'] in thirds[i]],
+            annotations=[a for a in content['annotations'] if a['image_id'] in thirds[i]],
+            categories=content['categories'],
+        )
+
+    def id_map(annotation: dict) -> np.ndarray:
+        png = np.array(Image.open(folder / 'panoptic_train' / annotation['file_name']), np.int32)
+        return png @ np.array([1, 256, 65536], np.int32)
+
+    write_json(folder / 'panoptic_third.json', of_third(0))
+
+    instances = of_third(1)
+    records = []
+    for annotation in instances['annotations']:
+        ids = id_map(annotation)
+        for segment in annotation['segments_info']:
+            if not category_of[segment['category_id']]['isthing']:
+                continue
+            code = mask_utils.encode(np.asfortranarray(ids == segment['id'], np.uint8))
+            records.append(
+                dict(
+                    id=len(records) + 1,
+                    image_id=annotation['image_id'],
+                    category_id=segment['category_id'],
+                    iscrowd=segment['iscrowd'],
+                    area=int(mask_utils.area(code)),
+                    segmentation=dict(code, counts=code['counts'].decode()),
+                )
+            )
+    instances['annotations'] = records
+    instances['categories'] = [c for c in content['categories'] if c['isthing']]
+    write_json(folder / 'instance_third.json', instances)
+
+    semantic = of_third(2)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        pngs = Path(temporary) / 'pngs'
+        pngs.mkdir()
+        for annotation in semantic['annotations']:
+            ids = id_map(annotation)
+            labels = np.full(ids.shape, 255, np.uint8)
+            for segment in annotation['segments_info']:
+                name = category_of[segment['category_id']]['name']
+                if name in label_classes:
+                    labels[ids == segment['id']] = label_classes.index(name)
+            Image.fromarray(labels).save(pngs / annotation['file_name'])
+        shutil.rmtree(folder / 'semantic_train', ignore_errors=True)
+        pngs.rename(folder / 'semantic_train')
+    names = [Path(annotation['file_name']).stem for annotation in semantic['annotations']]
+    (folder / 'semantic_third.txt').write_text('\n'.join(names) + '\n')
+
+
+def train_and_score(config: Path, seed: int, max_iters: int | None) -> dict[str, float]:
+    """Train with a seed and score the result on the validation photographs."""
+    cfg = Config.fromfile(config)
+    cfg.work_dir = f'{cfg.work_dir}/seed{seed}'
+    cfg.randomness = dict(seed=seed)
+    if max_iters:
+        for scheduler in cfg.param_scheduler:
+            scheduler.end = min(scheduler.end, max_iters)
+            scheduler.begin = min(scheduler.begin, max_iters // 2)
+        cfg.train_cfg.update(max_iters=max_iters, val_interval=max_iters + 1)
+    test_cfg = inference_config(cfg)
+    test_cfg.experiment_name = f'{config.stem}_seed{seed}_evaluation'
+    cfg.experiment_name = f'{config.stem}_seed{seed}'
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    runner = quiet_runner(cfg)
+    runner.register_hook(ProgressLine(50))
+    runner.train()
+    checkpoint = (Path(cfg.work_dir) / 'last_checkpoint').read_text().strip()
+    runner = quiet_runner(test_cfg)
+    runner.load_checkpoint(checkpoint, strict=True)
+    return runner.test()
+
+
+def table(results: dict[str, dict]) -> str:
+    """Mean and, over the seeds, standard deviation of each variant, as Markdown."""
+    lines = ['| training | seeds | ' + ' | '.join(HEADLINE.values()) + ' |', '|' + ' --- |' * 5]
+    for variant in VARIANTS:
+        runs = [run for name, run in results.items() if name.startswith(f'{variant}/')]
+        cells = []
+        for key in HEADLINE.values():
+            values = np.array([run[key] for run in runs])
+            cells.append(f'{values.mean():.1f} ± {values.std():.1f}')
+        lines.append(f'| {variant} | {len(runs)} | ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines)
+
+
+def partial_labels(args: argparse.Namespace) -> None:
+    """Compare training on the panoptic third with training on all thirds."""
+    configs = {v: ROOT / f'configs/studies/partial-labels_{v}.py' for v in VARIANTS}
+    joint = Config.fromfile(configs['joint'])
+    folder = Path(joint.data_root)
+    generate(folder, train=args.photos)
+    split_labels(folder, list(joint.train_dataloader.dataset.datasets[2].label_classes))
+    file = Path('work_dirs/partial-labels.json')
+    settings = dict(photos=args.photos, max_iters=args.max_iters or joint.max_iters)
+    stored = json.loads(file.read_text()) if file.exists() else dict(settings=settings, runs={})
+    if stored['settings'] != settings:
+        raise SystemExit(f'{file} is of another study ({stored["settings"]}): move it away')
+    for seed in range(args.seeds):
+        for variant, config in configs.items():
+            name = f'{variant}/seed{seed}'
+            if name not in stored['runs']:
+                print(f'training {name}', flush=True)
+                stored['runs'][name] = train_and_score(config, seed, args.max_iters)
+                write_json(file, stored)
+            run = stored['runs'][name]
+            print(name, {key: round(run[key], 1) for key in HEADLINE.values()}, flush=True)
+    print(f'{table(stored["runs"])}\nall metrics in {file}')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    studies = parser.add_subparsers(dest='study', required=True)
+    study = studies.add_parser('partial-labels', help='joint training on three kinds of labels')
+    study.add_argument('--seeds', type=int, default=3, help='trainings of each kind (%(default)s)')
+    study.add_argument('--photos', type=int, default=240, help='to train on (%(default)s)')
+    study.add_argument('--max-iters', type=int, help='of each training (that of the configs)')
+    study.set_defaults(run=partial_labels)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    args.run(args)
+
+
+if __name__ == '__main__':
+    main()
