@@ -25,7 +25,9 @@ def parse_args() -> argparse.Namespace:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(command)
-        command.add_argument('--threads', type=int, default=2, help='of OpenCV and torch')
+        command.add_argument(
+            '--threads', type=timing.positive_int, default=2, help='of OpenCV and torch'
+        )
         command.add_argument('--json', type=Path, help='also write the results to this file')
     return parser.parse_args()
 

@@ -12,9 +12,10 @@ the sample, expand it to labels and one mask per target, as the criterion takes 
 """
 
 import argparse
+import io
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from functools import reduce
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,7 +43,7 @@ from oneformer.models.oneformer import batch_targets
 
 from .panopticapi_rules import standing_in
 from .scenes import NUM_STUFF, NUM_THINGS, draw_photo, draw_segments, write_set
-from .timing import ResultsDiffer, Row, Variant, alternate
+from .timing import ResultsDiffer, Row, Variant, alternate, positive_int
 
 Step = Callable[[Any], Any]
 
@@ -58,10 +59,10 @@ WORK = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--height', type=int, default=1024)
-    parser.add_argument('--width', type=int, default=2048)
-    parser.add_argument('--segments', type=int, default=60)
-    parser.add_argument('--repeats', type=int, default=7, help='rounds after the warm-up')
+    parser.add_argument('--height', type=positive_int, default=1024)
+    parser.add_argument('--width', type=positive_int, default=2048)
+    parser.add_argument('--segments', type=positive_int, default=60)
+    parser.add_argument('--repeats', type=positive_int, default=7, help='rounds after the warm-up')
 
 
 def our_expansion(packed: dict) -> tuple[torch.Tensor, torch.Tensor]:
@@ -116,15 +117,21 @@ def check_equal(ours: tuple, theirs: tuple) -> None:
         )
 
 
-def decoded(png: np.ndarray) -> ExitStack:
-    """While it is open, both loaders get the decoded PNG in place of a file's content."""
+@contextmanager
+def decoded(path: str) -> Iterator[None]:
+    """Both loaders get the panoptic PNG at ``path`` decoded, without reading the file."""
+    png = cv2.imread(path)
     red_first = np.ascontiguousarray(png[..., ::-1])
+    read = our_loading.load_image
     reader = SimpleNamespace(imfrombytes=lambda *_, **__: red_first)
-    stack = ExitStack()
-    stack.enter_context(mock.patch.object(our_loading, 'load_image', lambda *_: png))
-    stack.enter_context(mock.patch.object(mmdet_loading, 'mmcv', reader))
-    stack.enter_context(mock.patch.object(mmdet_loading, 'get', lambda *_, **__: b''))
-    return stack
+    with (
+        mock.patch.object(
+            our_loading, 'load_image', lambda p, what: png if p == path else read(p, what)
+        ),
+        mock.patch.object(mmdet_loading, 'mmcv', reader),
+        mock.patch.object(mmdet_loading, 'get', lambda *_, **__: b''),
+    ):
+        yield
 
 
 def measure(
@@ -155,14 +162,15 @@ def run(args: argparse.Namespace) -> list[Row]:
         data_set = dict(
             ann_file='panoptic.json', data_root=folder, data_prefix=dict(img='img/', seg='seg/')
         )
-        infos = dict(
-            ours=PanopticDataset(**data_set, metainfo='coco').get_data_info(0),
-            mmdet=CocoPanopticDataset(**data_set).get_data_info(0),
-        )
-        png = cv2.imread(infos['ours']['seg_map_path'])
+        with redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+            infos = dict(
+                ours=PanopticDataset(**data_set, metainfo='coco').get_data_info(0),
+                mmdet=CocoPanopticDataset(**data_set).get_data_info(0),
+            )
+        path = infos['ours']['seg_map_path']
         steps = make_steps()
         for name, timed, from_decoded in WORK:
-            with decoded(png) if from_decoded else nullcontext():
+            with decoded(path) if from_decoded else nullcontext():
                 seconds = measure(steps, infos, timed, args.repeats)
             rows.append(Row(f'data/{name}/mmdet', seconds['ours'], seconds['mmdet']))
     return rows

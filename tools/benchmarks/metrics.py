@@ -12,11 +12,11 @@ Legend: H, W image size, K classes.
 """
 
 import argparse
-import contextlib
 import io
 import logging
 import tempfile
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import cv2
@@ -32,18 +32,18 @@ from oneformer.evaluation.panoptic_quality import PanopticQuality, class_quality
 
 from .panopticapi_rules import PQStat, count_image, rgb2id, standing_in
 from .scenes import CLASSES, NUM_THINGS, draw_segments, warp, write_set
-from .timing import ResultsDiffer, Row, Variant, alternate
+from .timing import ResultsDiffer, Row, Variant, alternate, positive_int
 
 VOID_LABEL = len(CLASSES)
 TOLERANCE = 1e-9
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--height', type=int, default=480)
-    parser.add_argument('--width', type=int, default=640)
-    parser.add_argument('--segments', type=int, default=20)
-    parser.add_argument('--images', type=int, default=200)
-    parser.add_argument('--repeats', type=int, default=5, help='rounds after the warm-up')
+    parser.add_argument('--height', type=positive_int, default=480)
+    parser.add_argument('--width', type=positive_int, default=640)
+    parser.add_argument('--segments', type=positive_int, default=20)
+    parser.add_argument('--images', type=positive_int, default=200)
+    parser.add_argument('--repeats', type=positive_int, default=5, help='rounds after the warm-up')
 
 
 def predict(
@@ -112,7 +112,7 @@ class Mmdet:
         self.answers = [answer.astype(np.int32) for answer in answers]  # as mmdet's heads answer
 
     def prepare(self) -> tuple[CocoPanopticMetric, list[dict]]:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()):  # pycocotools prints its progress
             metric = CocoPanopticMetric(**self.files)
         metric.dataset_meta = CocoPanopticDataset.METAINFO
         samples = [

@@ -1,5 +1,6 @@
 """Time variants side by side, and show the ratios."""
 
+import argparse
 import gc
 import os
 import platform
@@ -45,6 +46,14 @@ class Row(NamedTuple):
         return median(self.peer) / median(self.ours)
 
 
+def positive_int(text: str) -> int:
+    """Type of arguments that count something."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'must be at least 1, not {value}')
+    return value
+
+
 def fix_threads(count: int) -> None:
     """Let OpenCV and torch use ``count`` threads; NumPy's part of the work has one anyway."""
     cv2.setNumThreads(count)
@@ -70,17 +79,21 @@ def alternate(
     names = list(variants)
     check({name: variants[name].run(variants[name].prepare()) for name in names})
     seconds = {name: [] for name in names}
-    for number in range(repeats):
-        shift = number % len(names)
-        for name in names[shift:] + names[:shift]:
-            prepared = variants[name].prepare()
-            gc.collect()
-            gc.disable()
-            start = time.perf_counter()
-            result = variants[name].run(prepared)
-            seconds[name].append(time.perf_counter() - start)
-            gc.enable()
-            del prepared, result  # now, since giving memory back takes time, too
+    gc.disable()
+    gc.freeze()  # what was imported needs not be searched before each run
+    try:
+        for number in range(repeats):
+            shift = number % len(names)
+            for name in names[shift:] + names[:shift]:
+                prepared = variants[name].prepare()
+                gc.collect()
+                start = time.perf_counter()
+                result = variants[name].run(prepared)
+                seconds[name].append(time.perf_counter() - start)
+                del prepared, result  # now, since giving memory back takes time, too
+    finally:
+        gc.unfreeze()
+        gc.enable()
     return seconds
 
 
