@@ -3,19 +3,29 @@
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 
-def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-    """Write a file beside ``path``, then rename; creates the folder."""
+@contextmanager
+def replacing(path: str | os.PathLike, scratch: str | os.PathLike | None = None) -> Iterator[Path]:
+    """Yield a path to write to; what lies there replaces ``path`` if the block is left well.
+
+    Creates the folder of ``path``.
+
+    Args:
+        scratch: Folder for the unfinished file, on the file system of ``path``. The default is the
+            folder of ``path``, where a killed process leaves a hidden file behind.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    temporary = Path(scratch or path.parent) / f'.{path.name}.{os.getpid()}.tmp'
     try:
-        temporary.write_bytes(content)
+        yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -30,18 +40,29 @@ def without_nan(content):
     return None if isinstance(content, float) and math.isnan(content) else content
 
 
+def write_bytes(
+    path: str | os.PathLike, content: bytes, scratch: str | os.PathLike | None = None
+) -> None:
+    """Write a file, see ``replacing``."""
+    with replacing(path, scratch) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(path: str | os.PathLike, content, indent: int | None = 2) -> None:
-    """Write JSON as ``write_bytes`` does. nan becomes null."""
+    """Write JSON, see ``replacing``. nan becomes null."""
     write_bytes(path, (json.dumps(without_nan(content), indent=indent) + '\n').encode())
 
 
-def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Write a PNG as ``write_bytes`` does.
+def write_png(
+    path: str | os.PathLike, image: np.ndarray, scratch: str | os.PathLike | None = None
+) -> None:
+    """Write a PNG, see ``replacing``.
 
     Args:
         path: Of the file.
         image: Of shape (H, W), uint8 or uint16, or RGB of shape (H, W, 3), uint8.
+        scratch: See ``replacing``.
     """
     if image.ndim == 3:
         image = image[..., ::-1]
-    write_bytes(path, cv2.imencode('.png', image)[1].tobytes())
+    write_bytes(path, cv2.imencode('.png', image)[1].tobytes(), scratch)
