@@ -3,7 +3,29 @@
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | os.PathLike, scratch: str | os.PathLike | None = None) -> Iterator[Path]:
+    """Yield a path to write to; what lies there replaces ``path`` if the block is left well.
+
+    Creates the folder of ``path``.
+
+    Args:
+        scratch: Folder for the unfinished file, on the file system of ``path``. The default is the
+            folder of ``path``, where a killed process leaves a hidden file behind.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(scratch or path.parent) / f'.{path.name}.{os.getpid()}.tmp'
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def without_nan(content):
@@ -17,11 +39,5 @@ def without_nan(content):
 
 def write_json(path: str | os.PathLike, content) -> None:
     """Write JSON beside ``path``, then rename; creates the folder. nan becomes null."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(without_nan(content), indent=2) + '\n')
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
