@@ -101,7 +101,7 @@ def images_by_id(images: Iterable[Mapping], ann_file: str, report: Report) -> di
                 Finding(
                     'image listed twice',
                     f'{ann_file} lists photo {file_name} as image id {id_of_file[file_name]} and '
-                    f'{number}: it is seen twice as often as others; remove one if it should not be',
+                    f'{number}: remove one, or it is seen twice as often as others',
                     ann_file,
                     number,
                     WARNING,
@@ -124,8 +124,8 @@ class SegmentDataset(BaseDetDataset):
             classes of the *model*; the labels may annotate only some of them.
         ignore: Unlabelled pixels that may be anything, so that they count in neither matching nor
             mask losses: ``'void'``, ``'crowd'``, both or none. Others are background.
-        report: Called with each ``Finding`` in the labels. By default an error is raised at once; if
-            ``report`` returns, the data set does without what is wrong, as the checker wants it.
+        report: Called with each ``Finding`` in the labels. By default the first error is raised; if
+            ``report`` returns, the data set does without what is wrong.
         **kwargs: Of mmdet's ``BaseDetDataset``.
 
     Attributes:

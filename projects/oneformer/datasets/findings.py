@@ -1,4 +1,4 @@
-"""What can be wrong with labels: data sets raise the first error, the checker collects everything."""
+"""What is wrong with labels: a data set raises the first error, the checker collects all."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
