@@ -149,7 +149,7 @@ def check_sample(dataset: SegmentDataset, index: int) -> tuple[list[Finding], di
                 'empty image',
                 f'image id {sample["img_id"]} ({sample["img_path"]}) has no labelled pixel: it '
                 'teaches that nothing is there; remove it if it was not annotated',
-                sample.get('seg_map_path', sample['ann_file']),
+                sample['img_path'],
                 sample['img_id'],
                 WARNING,
             )
@@ -262,17 +262,17 @@ def summarize(dataset: SegmentDataset, counts: Sequence[Mapping], num_queries: i
     annotated = range(len(classes)) if dataset.known_labels is None else dataset.known_labels
     per_image = [len(count['targets']) for count in counts]
     pixels = sum(count['pixels'] for count in counts)
-    warnings = []
+    notes = []
     images = Counter(label for c in counts for label in {*c['targets'], *c['crowds']})
     unused = [classes[k] for k in annotated if not images[k]]
     if counts and unused:
-        warnings.append(
+        notes.append(
             f'{len(unused)} of {len(annotated)} annotated classes have no segment: '
             f'{", ".join(unused)}'
         )
     if num_queries is not None and max(per_image, default=0) > num_queries:
         worst = int(np.argmax(per_image))
-        warnings.append(
+        notes.append(
             f'{sum(n > num_queries for n in per_image)} of {len(counts)} images have more targets '
             f'than the model has queries ({num_queries}), image id {counts[worst]["img_id"]} has '
             f'{per_image[worst]}: raise model.panoptic_head.num_queries, or some cannot be learned'
@@ -302,7 +302,7 @@ def summarize(dataset: SegmentDataset, counts: Sequence[Mapping], num_queries: i
             for k in annotated
         },
         not_annotated=[name for k, name in enumerate(classes) if k not in annotated],
-        warnings=warnings,
+        notes=notes,
     )
 
 
@@ -411,7 +411,7 @@ def summary_text(checked: Mapping[str, Checked]) -> str:
                 f'{name}: does not annotate {len(s["not_annotated"])} classes: '
                 f'{", ".join(s["not_annotated"])}'
             )
-        lines += [f'{name}: warning: {warning}' for warning in s['warnings']]
+        lines += [f'{name}: note: {note}' for note in s['notes']]
     return '\n'.join(lines)
 
 

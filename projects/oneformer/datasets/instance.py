@@ -59,8 +59,8 @@ class InstanceDataset(SegmentDataset):
             self._report(
                 'instances of stuff',
                 category,
-                f' annotates instances of {[name]}, which metainfo.thing_classes does not list: '
-                'add it there, or take it out of the JSON',
+                f' annotates instances of {[name]} (category id {category}), which '
+                'metainfo.thing_classes does not list: add it there, or take it out of the JSON',
             )
         self.note_annotated(label_of.values(), self.ann_file)
         images = images_by_id(content['images'], self.ann_file, self.report)

@@ -173,14 +173,15 @@ class SemanticDataset(SegmentDataset):
         ):
             alone = sorted(stems[key] - stems[other])
             for stem in alone:
+                file = osp.join(self.data_prefix[key], stem + suffixes[0])
                 self.report(
                     Finding(
                         kind,
                         f'{len(alone)} of {len(stems[key])} files in {self.data_prefix[key]} have '
-                        f'no partner in {self.data_prefix[other]}, one is {stem}: there should be '
+                        f'no partner in {self.data_prefix[other]}, one is {stem}: {file} needs '
                         f'{osp.join(self.data_prefix[other], stem + suffixes[1])}. Add it, or '
                         'check img_suffix and seg_map_suffix of the data set',
-                        osp.join(self.data_prefix[key], stem + suffixes[0]),
+                        file,
                         stem,
                     )
                 )
