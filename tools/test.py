@@ -29,13 +29,38 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='score every task under every task token and print the table',
     )
+    parser.add_argument(
+        '--official',
+        action='store_true',
+        help='score against the files of the benchmark (official_evaluator of the config)',
+    )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='mIoU of several scales and flips of each photo (tta of the config)',
+    )
+    parser.add_argument('--per-class', action='store_true', help='also tell the numbers per class')
     parser.add_argument('--out-json', help='write the metrics, in percent, to this file')
+    parser.add_argument(
+        '--out-dir', help='write result files to this folder (format_evaluator of the config)'
+    )
+    parser.add_argument(
+        '--format-only',
+        action='store_true',
+        help='only write result files: no scores, and no ground truth is needed',
+    )
     parser.add_argument('--show-dir', help='draw ground truth and answers into this folder')
     args = parser.parse_args()
-    if args.token_matrix and (args.tasks or args.show_dir):
-        parser.error(
-            '--token-matrix scores all tasks and draws nothing: drop --tasks and --show-dir'
-        )
+    others = ('tasks', 'official', 'tta', 'per_class', 'out_dir', 'format_only', 'show_dir')
+    given = [f'--{name.replace("_", "-")}' for name in others if getattr(args, name)]
+    if args.token_matrix and given:
+        parser.error(f'--token-matrix scores all tasks and does nothing else: drop {given}')
+    if args.tta and args.tasks not in (None, ['semantic']):
+        parser.error('--tta is for the semantic task: drop --tasks')
+    if args.format_only and not args.out_dir:
+        parser.error('--format-only needs --out-dir')
+    if args.format_only and (args.official or args.per_class or args.out_json):
+        parser.error('--format-only gives no scores: drop --official, --per-class and --out-json')
     return args
 
 
@@ -49,7 +74,16 @@ def main() -> None:
     if args.token_matrix:
         metrics = evaluate_token_matrix(cfg, args.checkpoint)
     else:
-        metrics = evaluate(cfg, args.checkpoint, args.tasks)
+        metrics = evaluate(
+            cfg,
+            args.checkpoint,
+            args.tasks,
+            score=not args.format_only,
+            official=args.official,
+            per_class=args.per_class,
+            tta=args.tta,
+            out_dir=args.out_dir,
+        )
     main_process = is_main_process()
     leave_processes()
     if not main_process:
@@ -57,7 +91,9 @@ def main() -> None:
     if args.token_matrix:
         print(matrix_table(metrics))
     else:
-        print('\n'.join(f'{name}: {value:.2f}' for name, value in metrics.items()))
+        for name, value in metrics.items():
+            if name != 'per_class':  # these tables are in the log
+                print(f'{name}: {value:.2f}')
     if args.out_json:
         write_json(args.out_json, metrics)
 

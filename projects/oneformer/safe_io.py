@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 
 @contextmanager
 def replacing(path: str | os.PathLike, scratch: str | os.PathLike | None = None) -> Iterator[Path]:
@@ -37,7 +40,29 @@ def without_nan(content):
     return None if isinstance(content, float) and math.isnan(content) else content
 
 
-def write_json(path: str | os.PathLike, content) -> None:
-    """Write JSON beside ``path``, then rename; creates the folder. nan becomes null."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(without_nan(content), indent=2) + '\n')
+def write_bytes(
+    path: str | os.PathLike, content: bytes, scratch: str | os.PathLike | None = None
+) -> None:
+    """Write a file, see ``replacing``."""
+    with replacing(path, scratch) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: str | os.PathLike, content, indent: int | None = 2) -> None:
+    """Write JSON, see ``replacing``. nan becomes null."""
+    write_bytes(path, (json.dumps(without_nan(content), indent=indent) + '\n').encode())
+
+
+def write_png(
+    path: str | os.PathLike, image: np.ndarray, scratch: str | os.PathLike | None = None
+) -> None:
+    """Write a PNG, see ``replacing``.
+
+    Args:
+        path: Of the file.
+        image: Of shape (H, W), uint8 or uint16, or RGB of shape (H, W, 3), uint8.
+        scratch: See ``replacing``.
+    """
+    if image.ndim == 3:
+        image = image[..., ::-1]
+    write_bytes(path, cv2.imencode('.png', image)[1].tobytes(), scratch)

@@ -1,3 +1,4 @@
+_base_ = 'panoptic_loaders.py'
 data_root = 'data/ADEChallengeData2016/'
 metainfo = 'ade20k'
 crop = 640
@@ -22,33 +23,44 @@ test_pipeline = [
     dict(type='PackPanopticInputs'),
 ]
 
+dataset = dict(metainfo=metainfo, data_root=data_root)
 train_dataloader = dict(
-    batch_size=2,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='PanopticDataset',
-        metainfo=metainfo,
-        data_root=data_root,
+        **dataset,
         ann_file='ade20k_panoptic_train.json',
         data_prefix=dict(img='images/training/', seg='ade20k_panoptic_train/'),
         pipeline=train_pipeline,
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='PanopticDataset',
-        metainfo=metainfo,
-        data_root=data_root,
+        **dataset,
         ann_file='ade20k_panoptic_val.json',
         data_prefix=dict(img='images/validation/', seg='ade20k_panoptic_val/'),
         pipeline=test_pipeline,
-        test_mode=True,
     ),
 )
 test_dataloader = val_dataloader
+
+# tools/test.py --official: the instance and semantic annotation differ from the panoptic one
+official_evaluator = [
+    dict(type='PanopticQuality'),
+    dict(type='InstanceAP', ann_file=data_root + 'ade20k_instance_val.json'),
+    dict(
+        type='SemanticIoU',
+        seg_prefix=data_root + 'annotations/validation/',
+        reduce_zero_label=True,
+    ),
+]
+# tools/test.py --out-dir; the benchmark's label PNGs have 0 for void
+format_evaluator = [
+    dict(type='PanopticFiles'),
+    dict(type='InstanceFiles'),
+    dict(type='SemanticFiles', reduce_zero_label=True),
+]
+# tools/test.py --tta
+tta = dict(
+    short_edges=[int(x * crop) for x in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)],
+    max_size=7 * crop,
+    flip=True,
+)

@@ -1,3 +1,4 @@
+_base_ = 'panoptic_loaders.py'
 data_root = 'data/coco/'
 metainfo = 'coco'
 
@@ -16,15 +17,10 @@ test_pipeline = [
     dict(type='PackPanopticInputs'),
 ]
 
+dataset = dict(metainfo=metainfo, data_root=data_root)
 train_dataloader = dict(
-    batch_size=2,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='PanopticDataset',
-        metainfo=metainfo,
-        data_root=data_root,
+        **dataset,
         ann_file='annotations/panoptic_train2017.json',
         data_prefix=dict(img='train2017/', seg='annotations/panoptic_train2017/'),
         filter_cfg=dict(without_things=True),
@@ -32,18 +28,20 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='PanopticDataset',
-        metainfo=metainfo,
-        data_root=data_root,
+        **dataset,
         ann_file='annotations/panoptic_val2017.json',
         data_prefix=dict(img='val2017/', seg='annotations/panoptic_val2017/'),
         pipeline=test_pipeline,
-        test_mode=True,
     ),
 )
 test_dataloader = val_dataloader
+
+# tools/test.py --official: published AP counts the first object as missed, see InstanceAP
+official_evaluator = [
+    dict(type='PanopticQuality'),
+    dict(type='InstanceAP', first_id=0),
+    dict(type='SemanticIoU'),
+]
+# tools/test.py --tta
+tta = dict(short_edges=list(range(400, 1201, 100)), max_size=4000, flip=True)

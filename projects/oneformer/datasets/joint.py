@@ -7,6 +7,7 @@ from mmdet.registry import DATA_SAMPLERS, DATASETS
 from mmengine.dataset import ConcatDataset, InfiniteSampler
 
 from ..tasks import check_task
+from .base import SegmentDataset
 
 
 @DATASETS.register_module()
@@ -17,7 +18,7 @@ class JointDataset(ConcatDataset):
     the same classes and things. ``JointSampler`` draws from it.
 
     Args:
-        datasets: Configs of the sets.
+        datasets: The sets, or their configs.
         weights: For each set a dict from task word to the weight of this (set, task) pair. A
             set is drawn by the sum of its weights, then one of its photos in turn, then the task.
             By default each photo counts once and its tasks share it evenly.
@@ -29,11 +30,19 @@ class JointDataset(ConcatDataset):
 
     def __init__(
         self,
-        datasets: Sequence[Mapping],
+        datasets: Sequence[Mapping | SegmentDataset],
         weights: Sequence[Mapping[str, float]] | None = None,
     ) -> None:
         # mmengine would look types up in its own registry
-        datasets = [DATASETS.build(dataset) for dataset in datasets]
+        datasets = [DATASETS.build(d) if isinstance(d, Mapping) else d for d in datasets]
+        for number, dataset in enumerate(datasets):
+            for key in ('classes', 'thing_classes'):
+                if dataset.metainfo[key] != datasets[0].metainfo[key]:
+                    raise ValueError(
+                        f'JointDataset: datasets[{number}] and datasets[0] differ in '
+                        f'metainfo.{key}. Give all sets the classes of the model; what a set calls '
+                        'otherwise goes to its metainfo.aliases'
+                    )
         super().__init__(datasets, ignore_keys=['palette', 'aliases', 'category_ids'])
         if weights is None:
             weights = [

@@ -7,13 +7,28 @@ from mmdet.registry import METRICS
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ..evaluation.classwise import ClasswiseMetric
 from ..tasks import TASKS, check_task
 
 HEADLINE = dict(panoptic='panoptic/PQ', instance='instance/AP', semantic='semantic/mIoU')
 
 
+def require_key(cfg: Config, key: str, example: str) -> Config:
+    """A key of the config that not every config has; KeyError with an example if it is missing."""
+    if key not in cfg:
+        raise KeyError(f'the config has no {key}, which this needs. For example: {key} = {example}')
+    return cfg[key]
+
+
 def inference_config(
-    cfg: Config, tasks: Sequence[str] | None = None, token: str | None = None
+    cfg: Config,
+    tasks: Sequence[str] | None = None,
+    token: str | None = None,
+    score: bool = True,
+    official: bool = False,
+    per_class: bool = False,
+    tta: bool = False,
+    out_dir: str | None = None,
 ) -> Config:
     """Copy a config for evaluation: no text branch, and only the metrics of the tasks.
 
@@ -22,22 +37,57 @@ def inference_config(
         tasks: Answers to compute and score, those of ``cfg.model.test_cfg`` by default.
         token: A task word to condition all answers, that of ``cfg.model.test_cfg`` by default, and
             if there is none, each answer's own.
+        score: Compare the answers with ground truth.
+        official: Score by ``cfg.official_evaluator``, that is against the files that the benchmark
+            is published with, in place of ``cfg.test_evaluator``.
+        per_class: Let the metrics also tell their numbers per class.
+        tta: Answer the semantic task, and no other, from several views of each photo, see
+            ``cfg.tta`` and ``OneFormerTTA``.
+        out_dir: Write result files into this folder by ``cfg.format_evaluator``.
+
+    Raises:
+        KeyError: If the config lacks what is asked for.
+        ValueError: If no metric or writer is left.
     """
     cfg = copy.deepcopy(cfg)
     cfg.load_from, cfg.resume = None, False
     cfg.model.update(criterion=None, text_mapper=None, contrastive_loss=None)
     test_cfg = cfg.model.test_cfg
+    if tta:
+        example = 'dict(short_edges=[320, 480, 640, 800], max_size=4480, flip=True)'
+        cfg.model.update(type='OneFormerTTA', tta=require_key(cfg, 'tta', example))
+        tasks = ['semantic']
     if tasks is not None:
         test_cfg.tasks = tuple(check_task(task) for task in tasks)
     if token is not None:
         test_cfg.token = check_task(token)
-    metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    metrics = []
+    if score and official:
+        metrics += require_key(
+            cfg, 'official_evaluator', "[dict(type='SemanticIoU', seg_prefix=...)]"
+        )
+    elif score:
+        metrics += (
+            cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+        )
+    if out_dir is not None:
+        example = "[dict(type='PanopticFiles'), dict(type='SemanticFiles')]"
+        writers = require_key(cfg, 'format_evaluator', example)
+        metrics += [dict(writer, out_dir=out_dir) for writer in writers]
     # metrics of others, such as DumpResults, are for every task
     cfg.test_evaluator = [
         metric
         for metric in metrics
         if getattr(METRICS.get(metric['type']), 'task', None) in (None, *test_cfg.tasks)
     ]
+    if not cfg.test_evaluator:
+        raise ValueError(
+            f'no metric or writer of the config is for the tasks {list(test_cfg.tasks)}'
+        )
+    if per_class:
+        for metric in cfg.test_evaluator:
+            if issubclass(METRICS.get(metric['type']), ClasswiseMetric):
+                metric.classwise = True
     # a model for inference has nothing to optimise
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
         cfg[key] = None
@@ -46,29 +96,31 @@ def inference_config(
     return cfg
 
 
-def evaluate(
-    cfg: Config,
-    checkpoint: str,
-    tasks: Sequence[str] | None = None,
-    token: str | None = None,
-) -> dict[str, float]:
-    """Score a checkpoint.
+def evaluate(cfg: Config, checkpoint: str, *args, **kwargs) -> dict:
+    """Score a checkpoint, and write result files if asked to.
 
     Args:
         cfg: Config of training.
         checkpoint: File to load, with or without the text branch.
-        tasks: See ``inference_config``.
-        token: See ``inference_config``.
+        *args: Of ``inference_config``.
+        **kwargs: Of ``inference_config``.
 
     Returns:
-        Metrics in percent, such as ``panoptic/PQ``, ``instance/AP``, ``semantic/mIoU``.
+        Metrics in percent, such as ``panoptic/PQ``, ``instance/AP``, ``semantic/mIoU``. With
+        ``per_class``, and in the main process, also ``per_class``: for the first part of these
+        names a dict of classes, each with a dict of numbers.
 
     Raises:
         RuntimeError: If the checkpoint is of another model; the message lists the keys.
     """
-    runner = Runner.from_cfg(inference_config(cfg, tasks, token))
+    runner = Runner.from_cfg(inference_config(cfg, *args, **kwargs))
     runner.load_checkpoint(checkpoint, map_location='cpu', strict=True)
-    return runner.test()
+    metrics = runner.test()
+    per_class = {}
+    for metric in runner.test_evaluator.metrics:
+        for name, numbers in getattr(metric, 'per_class', {}).items():
+            per_class.setdefault(metric.prefix, {}).setdefault(name, {}).update(numbers)
+    return {**metrics, 'per_class': per_class} if per_class else metrics
 
 
 def evaluate_token_matrix(cfg: Config, checkpoint: str) -> dict[str, dict[str, float]]:

@@ -1,7 +1,25 @@
-"""PQ, AP and mIoU of all three tasks from one pass over the panoptic annotation."""
+"""Scores of all three tasks, against a data set's labels or official files, and result files."""
 
+from .cityscapes import (
+    CityscapesInstance,
+    CityscapesInstanceFiles,
+    CityscapesSemantic,
+    CityscapesSemanticFiles,
+)
 from .instance_ap import InstanceAP
 from .panoptic_quality import PanopticQuality
+from .result_files import InstanceFiles, PanopticFiles, SemanticFiles
 from .semantic_iou import SemanticIoU
 
-__all__ = ['InstanceAP', 'PanopticQuality', 'SemanticIoU']
+__all__ = [
+    'CityscapesInstance',
+    'CityscapesInstanceFiles',
+    'CityscapesSemantic',
+    'CityscapesSemanticFiles',
+    'InstanceAP',
+    'InstanceFiles',
+    'PanopticFiles',
+    'PanopticQuality',
+    'SemanticFiles',
+    'SemanticIoU',
+]

@@ -3,9 +3,11 @@
 Legend: H, W original image size, S listed segments, K classes.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+from pycocotools import mask as mask_utils
 
 REMEDIES = {
     'gt_panoptic_seg': 'load the panoptic map in the test pipeline, after Resize',
@@ -58,6 +60,56 @@ def read_ground_truth(data_sample: dict) -> tuple[np.ndarray, list]:
             f'lists {len(segments)} segments: {REMEDIES["segments_info"]}'
         )
     return gt_map, segments
+
+
+def read_instances(data_sample: dict, things: np.ndarray) -> tuple[list, list, Iterator]:
+    """Labels, scores and masks of `pred_instances`.
+
+    Args:
+        things: boolean array (K,).
+
+    Returns:
+        Lists of N labels and scores; and masks (H, W), bool in Fortran order, one by one, which
+        bounds the memory.
+
+    Raises:
+        ValueError: if they do not fit together or to the image, or a label is not a thing.
+    """
+    labels, scores, masks = (
+        read_field(data_sample, 'pred_instances', key) for key in ('labels', 'scores', 'masks')
+    )
+    size = tuple(data_sample['ori_shape'][:2])
+    if masks.shape != (len(labels), *size) or len(scores) != len(labels):
+        raise ValueError(
+            f'pred_instances has masks {tuple(masks.shape)} and {len(scores)} scores for '
+            f'{len(labels)} labels of an image {size}: {REMEDIES["pred_instances"]}'
+        )
+    labels, scores = labels.tolist(), scores.tolist()
+    not_things = np.setdiff1d(labels, np.flatnonzero(things)).astype(int)
+    if not_things.size:
+        raise ValueError(
+            f'pred_instances.labels has {not_things.tolist()}, which are not in '
+            'thing_classes: keep only things in the instance answer'
+        )
+    # torch transposes to Fortran order twice as fast as numpy
+    return labels, scores, (mask.T.contiguous().cpu().numpy().T for mask in masks)
+
+
+def encode(mask: np.ndarray) -> dict:
+    """A mask (H, W), best in Fortran order, as run-length code and area in pixels for COCO."""
+    rle = mask_utils.encode(np.asfortranarray(mask))
+    return dict(segmentation=rle, area=int(mask_utils.area(rle)))
+
+
+def read_detections(data_sample: dict, things: np.ndarray) -> list:
+    """`pred_instances` as COCO results with labels; see `read_instances` for what it raises.
+
+    An empty mask stays, pycocotools takes it for wrong.
+    """
+    return [
+        dict(category_id=label, score=score, iscrowd=0, **encode(mask))
+        for label, score, mask in zip(*read_instances(data_sample, things))
+    ]
 
 
 def is_thing(dataset_meta: dict) -> np.ndarray:

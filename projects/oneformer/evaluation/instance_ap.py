@@ -1,30 +1,60 @@
-"""COCO mask AP, with the thing segments of the panoptic map as ground truth."""
+"""COCO mask AP against the things of the data set's labels, or an official instance file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 
 import numpy as np
 from mmdet.registry import METRICS
-from mmengine.evaluator import BaseMetric
+from mmengine.fileio import exists, load
+from mmengine.logging import print_log
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from .data_sample import REMEDIES, is_thing, naming_image, read_field, read_ground_truth
+from ..datasets.panoptic import match_categories
+from .classwise import ClasswiseMetric, mean
+from .data_sample import encode, is_thing, naming_image, read_detections, read_ground_truth
+
+COLUMNS = ('AP', 'AP50', 'AP75', 'AP_s', 'AP_m', 'AP_l')
 
 
-def encode(mask: np.ndarray) -> dict:
-    """A mask (H, W), best in Fortran order, as run-length code and area in pixels for COCO."""
-    rle = mask_utils.encode(np.asfortranarray(mask))
-    return dict(segmentation=rle, area=int(mask_utils.area(rle)))
+def encode_annotation(annotation: Mapping, height: int, width: int) -> dict:
+    """The `segmentation` of a COCO annotation as run-length code, and its `area`.
+
+    The area is the one that the annotation states, and that of the mask if it states none.
+
+    Args:
+        annotation: with `id` and `segmentation`: polygons or a run-length code, compressed or not.
+
+    Raises:
+        ValueError: for a code of another size than the image and for what is no segmentation.
+    """
+    rle = annotation['segmentation']
+    try:
+        if isinstance(rle, list):
+            rle = mask_utils.merge(mask_utils.frPyObjects(rle, height, width))
+        elif isinstance(rle['counts'], list):
+            rle = mask_utils.frPyObjects(rle, *rle['size'])
+        size = tuple(rle['size'])
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(
+            f'the segmentation of annotation {annotation["id"]} cannot be decoded ({error!r})'
+        ) from error
+    if size != (height, width):
+        raise ValueError(
+            f'the segmentation of annotation {annotation["id"]} is of (height, width) {size}, '
+            f'the image of {(height, width)}'
+        )
+    return dict(segmentation=rle, area=annotation.get('area', int(mask_utils.area(rle))))
 
 
 def thing_annotations(gt_map: np.ndarray, segments: list, things: np.ndarray) -> list:
     """One COCO annotation (without ids) per listed segment whose label is a thing.
 
-    A segment without pixels stays: no detection can find it, so it counts as missed, as in the
-    instance annotations that panopticapi derives.
+    A segment that has a mask of its own (`segmentation`, which may overlap others) is taken from
+    there, others from the map. A segment without pixels stays: no detection can find it, so it
+    counts as missed, as in the instance annotations that panopticapi derives.
 
     Args:
         gt_map: (H, W), 0 = void, k = `segments[k - 1]`.
@@ -32,121 +62,218 @@ def thing_annotations(gt_map: np.ndarray, segments: list, things: np.ndarray) ->
     """
     gt_map = np.asfortranarray(gt_map)
     return [
-        dict(category_id=segment['label'], iscrowd=int(segment['iscrowd']), **encode(gt_map == k))
+        dict(
+            category_id=segment['label'],
+            iscrowd=int(segment['iscrowd']),
+            **(
+                encode_annotation(segment, *gt_map.shape)
+                if 'segmentation' in segment
+                else encode(gt_map == k)
+            ),
+        )
         for k, segment in enumerate(segments, 1)
         if things[segment['label']]
     ]
 
 
-def mean_precisions(images: list, things: np.ndarray, max_dets: int) -> dict:
-    """AP, AP50, AP75 and AP_s, AP_m, AP_l (area below 32^2, to 96^2, above) in percent.
+def plain_id(img_id: int | str) -> int | str:
+    """An image id to compare files by: 139, '139' and '000000000139' are the same photo."""
+    return int(img_id) if str(img_id).isdigit() else str(img_id)
 
-    Numbers without any ground truth are nan (pycocotools: -1).
+
+def read_instance_file(
+    ann_file: str, dataset_meta: Mapping, first_id: int
+) -> dict[int | str, dict]:
+    """Annotations of a COCO instance file, with labels by name.
+
+    Where a class has several names ('painting, picture'), the file may use the first alone, as
+    ADE20K's does.
+
+    Args:
+        ann_file: the JSON.
+        dataset_meta: with `classes`, `thing_classes` and optionally `aliases`.
+        first_id: number of the first annotation; the others follow in the order of the file.
+
+    Returns:
+        For each image, by its `plain_id`: `height`, `width` and `annotations`, whose `category_id`
+        is the label.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not in COCO instance format, names what it does not list, or has
+            categories that are not among the thing classes.
+    """
+    if not exists(ann_file):
+        raise FileNotFoundError(
+            f'instance file {ann_file} does not exist: check InstanceAP.ann_file'
+        )
+    content = load(ann_file)
+    missing = {'images', 'annotations', 'categories'} - set(content)
+    if missing:
+        raise ValueError(f'{ann_file} is not in COCO instance format: it lacks {sorted(missing)}')
+    classes = dataset_meta['classes']
+    first_names = {name.split(',')[0]: name for name in classes if ',' in name}
+    aliases = {first: name for first, name in first_names.items() if first not in classes}
+    aliases.update(dataset_meta.get('aliases', {}))
+    label_of = match_categories(
+        content['categories'], {**dataset_meta, 'aliases': aliases}, ann_file
+    )
+    things = is_thing(dataset_meta)
+    stuff = [c['name'] for c in content['categories'] if not things[label_of[c['id']]]]
+    if stuff:
+        raise ValueError(
+            f'{ann_file} has instances of {stuff}, which are not in metainfo.thing_classes'
+        )
+    images = {
+        plain_id(image['id']): dict(height=image['height'], width=image['width'], annotations=[])
+        for image in content['images']
+    }
+    for number, annotation in enumerate(content['annotations'], first_id):
+        for key, listed in (
+            ('image_id', plain_id(annotation['image_id']) in images),
+            ('category_id', annotation['category_id'] in label_of),
+        ):
+            if not listed:
+                raise ValueError(
+                    f'{ann_file}: annotation {annotation["id"]} has {key} {annotation[key]!r}, '
+                    'which the JSON does not list'
+                )
+        label = label_of[annotation['category_id']]
+        record = {**annotation, 'number': number, 'category_id': label}
+        images[plain_id(annotation['image_id'])]['annotations'].append(record)
+    return images
+
+
+def class_precisions(
+    images: list, things: np.ndarray, max_dets: int, first_id: int = 1
+) -> dict[str, np.ndarray]:
+    """AP, AP50, AP75 and AP_s, AP_m, AP_l (area below 32^2, to 96^2, above) in percent, each (K,).
+
+    Numbers without any ground truth, and those of stuff, are nan (pycocotools: -1).
 
     Args:
         images: one dict per image: `height`, `width`, lists `annotations` and `detections`.
-        things: boolean array (K,): the classes to average over.
+        things: boolean array (K,).
         max_dets: detections per image and class that count, the best first.
+        first_id: number of the first annotation that has no `id`.
     """
     categories = [dict(id=int(label)) for label in np.flatnonzero(things)]
     sizes = [
         dict(id=i, height=image['height'], width=image['width']) for i, image in enumerate(images)
     ]
 
-    def in_memory(kind):
+    def in_memory(kind, first_id):
         coco = COCO()
         records = [(i, record) for i, image in enumerate(images) for record in image[kind]]
-        # ids start at 1: pycocotools takes the id 0 for 'no match'
-        annotations = [dict(record, id=n, image_id=i) for n, (i, record) in enumerate(records, 1)]
+        annotations = [
+            {'id': n, **record, 'image_id': i} for n, (i, record) in enumerate(records, first_id)
+        ]
         coco.dataset = dict(images=sizes, categories=categories, annotations=annotations)
         coco.createIndex()
         return coco
 
     with redirect_stdout(StringIO()):
-        evaluation = COCOeval(in_memory('annotations'), in_memory('detections'), 'segm')
+        evaluation = COCOeval(
+            in_memory('annotations', first_id), in_memory('detections', 1), 'segm'
+        )
         # COCOeval.summarize knows only 1, 10, 100; what a count yields does not depend on others
         evaluation.params.maxDets = [max_dets]
         evaluation.evaluate()
         evaluation.accumulate()
-    precision = evaluation.eval['precision'][..., 0]  # IoU thresholds, recalls, classes, areas
-
-    def mean(values):
-        values = values[values > -1]
-        return float(100 * values.mean()) if values.size else float('nan')
-
-    thresholds = evaluation.params.iouThrs.round(2).tolist()
-    every, small, medium, large = (precision[..., area] for area in range(4))
-    return dict(
-        AP=mean(every),
-        AP50=mean(every[thresholds.index(0.5)]),
-        AP75=mean(every[thresholds.index(0.75)]),
-        AP_s=mean(small),
-        AP_m=mean(medium),
-        AP_l=mean(large),
-    )
+    precision = np.full((10, 101, len(things), 4), np.nan)  # IoU thresholds, recalls, K, areas
+    precision[:, :, things] = 100 * evaluation.eval['precision'][..., 0]
+    precision[precision < 0] = np.nan
+    of_class = precision.mean(1)  # IoU thresholds, K, areas
+    # thresholds go from 0.5 in steps of 0.05; areas are all, small, medium, large
+    values = (
+        of_class[..., 0].mean(0), of_class[0, :, 0], of_class[5, :, 0],
+        *(of_class[..., area].mean(0) for area in (1, 2, 3)),
+    )  # fmt: skip
+    return dict(zip(COLUMNS, values))
 
 
 @METRICS.register_module()
-class InstanceAP(BaseMetric):
+class InstanceAP(ClasswiseMetric):
     """Mask AP of pycocotools over all thing classes, in percent; nan without ground truth.
-
-    Areas are those of the masks, so the size ranges are too.
 
     Args:
         max_dets: detections per image and class that count. The official evaluation keeps
             COCO's 100, although the model answers with more.
+        ann_file: an official instance file in COCO format to score against, in place of the data
+            set's labels. Its images are found by id and its categories by name.
+        first_id: number of the first annotation. The original numbers COCO's derived annotations
+            from 0, which pycocotools takes for 'not matched': the first object counts as missed
+            whatever is answered. 0 reproduces that.
+        **kwargs: of `ClasswiseMetric`.
     """
 
     task = default_prefix = 'instance'
 
-    def __init__(self, max_dets: int = 100, **kwargs):
+    def __init__(
+        self, max_dets: int = 100, ann_file: str | None = None, first_id: int = 1, **kwargs
+    ):
         super().__init__(**kwargs)
         self.max_dets = max_dets
+        self.ann_file = ann_file
+        self.first_id = first_id
+        self._official = None
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
         """Append one dict of run-length coded annotations and detections per image."""
         things = is_thing(self.dataset_meta)
         for data_sample in data_samples:
             with naming_image(data_sample):
-                gt_map, segments = read_ground_truth(data_sample)
-                height, width = gt_map.shape
+                if self.ann_file is None:
+                    gt_map, segments = read_ground_truth(data_sample)
+                    annotations = thing_annotations(gt_map, segments, things)
+                else:
+                    annotations = self.official_annotations(data_sample)
+                height, width = data_sample['ori_shape'][:2]
                 self.results.append(
                     dict(
                         height=height,
                         width=width,
-                        annotations=thing_annotations(gt_map, segments, things),
-                        detections=self.read_detections(data_sample, things, gt_map.shape),
+                        annotations=annotations,
+                        detections=read_detections(data_sample, things),
                     )
                 )
 
-    @staticmethod
-    def read_detections(data_sample: dict, things: np.ndarray, size: tuple) -> list:
-        """`pred_instances` as COCO results; an empty mask stays, pycocotools takes it for wrong."""
-        labels, scores, masks = (
-            read_field(data_sample, 'pred_instances', key) for key in ('labels', 'scores', 'masks')
-        )
-        if masks.shape != (len(labels), *size) or len(scores) != len(labels):
+    def official_annotations(self, data_sample: dict) -> list:
+        """Annotations of the sample's image in `ann_file`, which is read at the first image."""
+        if self._official is None:
+            self._official = read_instance_file(self.ann_file, self.dataset_meta, self.first_id)
+        image = self._official.get(plain_id(data_sample['img_id']))
+        if image is None:
+            known = ', '.join(map(repr, list(self._official)[:3]))
             raise ValueError(
-                f'pred_instances has masks {tuple(masks.shape)} and {len(scores)} scores for '
-                f'{len(labels)} labels of an image {size}: {REMEDIES["pred_instances"]}'
+                f'{self.ann_file} has no image of id {data_sample["img_id"]!r}; its '
+                f'{len(self._official)} ids are like {known}: is it of this data set and split?'
             )
-        labels, scores = labels.tolist(), scores.tolist()
-        not_things = np.setdiff1d(labels, np.flatnonzero(things)).astype(int)
-        if not_things.size:
+        size = image['height'], image['width']
+        if size != tuple(data_sample['ori_shape'][:2]):
             raise ValueError(
-                f'pred_instances.labels has {not_things.tolist()}, which are not in '
-                'thing_classes: keep only things in the instance answer'
+                f'{self.ann_file} gives the image (height, width) {size}, but it has '
+                f'{tuple(data_sample["ori_shape"][:2])}'
             )
-        # torch transposes to Fortran order twice as fast as numpy; one by one, to bound the memory
         return [
             dict(
-                category_id=label,
-                score=score,
-                iscrowd=0,
-                **encode(mask.T.contiguous().cpu().numpy().T),
+                id=annotation['number'],
+                category_id=annotation['category_id'],
+                iscrowd=int(annotation.get('iscrowd', 0)),
+                **encode_annotation(annotation, *size),
             )
-            for label, score, mask in zip(labels, scores, masks)
+            for annotation in image['annotations']
         ]
 
     def compute_metrics(self, results: list) -> dict:
-        return mean_precisions(results, is_thing(self.dataset_meta), self.max_dets)
+        if self._official is not None and len(results) < len(self._official):
+            print_log(
+                f'{self.ann_file} has {len(self._official)} images; AP is of the {len(results)} '
+                'that were answered',
+                logger='current',
+            )
+        precisions = class_precisions(
+            results, is_thing(self.dataset_meta), self.max_dets, self.first_id
+        )
+        self.tell_classes(precisions)
+        return {name: mean(column) for name, column in precisions.items()}

@@ -8,11 +8,31 @@ from collections.abc import Sequence
 import numpy as np
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import METRICS
-from mmengine.evaluator import BaseMetric
-from mmengine.logging import print_log
-from terminaltables import AsciiTable
 
+from .classwise import ClasswiseMetric, mean
 from .data_sample import is_thing, naming_image, read_ground_truth, read_map
+
+
+def segment_codes(pred_map: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values of a panoptic answer, ascending, and their pixels, int64 (P,); void is among them.
+
+    Args:
+        pred_map: label + INSTANCE_OFFSET * k, of any shape; void has label K and is no segment.
+
+    Raises:
+        ValueError: for a label above K or a negative one.
+    """
+    if pred_map.min() < 0:
+        raise ValueError('pred_panoptic_seg has negative values')
+    area = np.bincount(pred_map.ravel())  # a table: ten times faster than np.unique
+    codes = np.flatnonzero(area)
+    highest = (codes % INSTANCE_OFFSET).max()
+    if highest > num_classes:
+        raise ValueError(
+            f'pred_panoptic_seg has label {highest}, '
+            f'but there are {num_classes} classes (this number is void)'
+        )
+    return codes, area[codes]
 
 
 def panoptic_counts(
@@ -24,13 +44,14 @@ def panoptic_counts(
     prediction is not counted in the union. Crowd segments never match and are never missed. An
     unmatched prediction is forgiven if more than half of it lies on void and crowd of its class;
     of several crowd segments of one class only the last listed one forgives. A listed segment
-    without pixels is a miss. One deviation: panopticapi reads the ground-truth area from the
-    annotation file, here it is counted in the map. They differ in ADE20K, whose file has the area
-    of stuff before things were painted over it.
+    without pixels is a miss. The area of a segment in the union is the one that its annotation
+    states: ADE20K's file has the area of stuff before things were painted over it, and published
+    numbers depend on that.
 
     Args:
         gt_map: (H, W), 0 = void, k = `segments[k - 1]`.
-        segments: dicts with `label` in [0, K) and `iscrowd`.
+        segments: dicts with `label` in [0, K), `iscrowd`, and `area` in pixels, which is counted in
+            the map where it is not given.
         pred_map: (H, W), label + INSTANCE_OFFSET * k; void has label K and is no segment.
 
     Returns:
@@ -39,27 +60,20 @@ def panoptic_counts(
     Raises:
         ValueError: for a predicted label above K or a negative one.
     """
-    pred_map = pred_map.ravel()
-    if pred_map.min() < 0:
-        raise ValueError('pred_panoptic_seg has negative values')
-    encoded = np.flatnonzero(np.bincount(pred_map))  # a table: ten times faster than np.unique
-    pred_labels = encoded % INSTANCE_OFFSET  # P
-    if pred_labels.max() > num_classes:
-        raise ValueError(
-            f'pred_panoptic_seg has label {pred_labels.max()}, '
-            f'but there are {num_classes} classes (this number is void)'
-        )
-    column = np.zeros(encoded[-1] + 1, dtype=np.int64)
-    column[encoded] = np.arange(len(encoded))
-    pairs = gt_map.ravel().astype(np.int64) * len(encoded) + column[pred_map]
-    overlap = np.bincount(pairs, minlength=(len(segments) + 1) * len(encoded))
-    overlap = overlap.reshape(-1, len(encoded))  # S+1 P
+    codes, pred_area = segment_codes(pred_map, num_classes)
+    pred_labels = codes % INSTANCE_OFFSET  # P
+    column = np.zeros(codes[-1] + 1, dtype=np.int64)
+    column[codes] = np.arange(len(codes))
+    pairs = gt_map.ravel().astype(np.int64) * len(codes) + column[pred_map.ravel()]
+    overlap = np.bincount(pairs, minlength=(len(segments) + 1) * len(codes))
+    overlap = overlap.reshape(-1, len(codes))  # S+1 P
     forgiven, intersection = overlap[0], overlap[1:]  # P, S P
 
     gt_labels = np.array([segment['label'] for segment in segments], dtype=np.int64)
     crowd = np.array([segment['iscrowd'] for segment in segments], dtype=bool)
-    pred_area = overlap.sum(0)
-    union = pred_area - forgiven + intersection.sum(1, keepdims=True) - intersection
+    counted = intersection.sum(1).tolist()
+    gt_area = np.array([s.get('area', pixels) for s, pixels in zip(segments, counted)], dtype=float)
+    union = pred_area - forgiven + gt_area[:, None] - intersection
     iou = intersection / np.maximum(union, 1)
     match = (iou > 0.5) & (gt_labels[:, None] == pred_labels) & ~crowd[:, None]  # S P
 
@@ -90,21 +104,17 @@ def class_quality(counts: np.ndarray) -> np.ndarray:
 
 
 @METRICS.register_module()
-class PanopticQuality(BaseMetric):
+class PanopticQuality(ClasswiseMetric):
     """PQ, SQ, RQ of all classes, things (_th) and stuff (_st), in percent.
 
     Averages run over the classes that occur in ground truth or prediction; where no class of a
     split occurs, its three numbers are nan.
 
     Args:
-        classwise: also log a table with one row per class that occurs.
+        **kwargs: of `ClasswiseMetric`.
     """
 
     task = default_prefix = 'panoptic'
-
-    def __init__(self, classwise: bool = False, **kwargs):
-        super().__init__(**kwargs)
-        self.classwise = classwise
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
         """Append one (K, 4) array of counts per image."""
@@ -117,24 +127,11 @@ class PanopticQuality(BaseMetric):
 
     def compute_metrics(self, results: list) -> dict:
         counts = np.sum(results, axis=0)  # K 4
-        quality = class_quality(counts)
-        occurs = ~np.isnan(quality[:, 0])
+        columns = dict(zip(('PQ', 'SQ', 'RQ'), class_quality(counts).T))
+        self.tell_classes({**columns, **dict(zip(('TP', 'FP', 'FN'), counts.T.astype(int)))})
         things = is_thing(self.dataset_meta)
-        metrics = {}
-        for suffix, split in (('', occurs), ('_th', occurs & things), ('_st', occurs & ~things)):
-            means = quality[split].mean(0) if split.any() else [np.nan] * 3
-            metrics.update(
-                {f'{name}{suffix}': float(mean) for name, mean in zip(('PQ', 'SQ', 'RQ'), means)}
-            )
-        if self.classwise:
-            rows = [
-                [
-                    self.dataset_meta['classes'][k],
-                    *(f'{q:.2f}' for q in quality[k]),
-                    *counts[k, :3].astype(int),
-                ]
-                for k in np.flatnonzero(occurs)
-            ]
-            table = AsciiTable([['class', 'PQ', 'SQ', 'RQ', 'TP', 'FP', 'FN'], *rows])
-            print_log(f'Panoptic quality per class:\n{table.table}', logger='current')
-        return metrics
+        return {
+            f'{name}{suffix}': mean(column[split])
+            for suffix, split in (('', slice(None)), ('_th', things), ('_st', ~things))
+            for name, column in columns.items()
+        }

@@ -1,15 +1,17 @@
-"""Mean IoU by detectron2's rules, with the panoptic map as ground truth.
+"""Mean IoU by detectron2's rules, against the data set's labels or official label PNGs.
 
 Legend: H, W original image size, S listed segments, K classes.
 """
 
+import os.path as osp
 from collections.abc import Sequence
 
 import numpy as np
 from mmdet.registry import METRICS
-from mmengine.evaluator import BaseMetric
 
-from .data_sample import naming_image, read_ground_truth, read_map
+from ..datasets.loading import load_label_png
+from .classwise import ClasswiseMetric
+from .data_sample import is_thing, naming_image, read_ground_truth, read_map
 
 
 def semantic_areas(
@@ -40,44 +42,129 @@ def semantic_areas(
     return areas
 
 
-def semantic_scores(areas: np.ndarray) -> dict:
-    """mIoU, fwIoU (weighted by ground truth), mACC and pACC in percent, nan without ground truth.
+def read_labels(
+    path: str, num_classes: int, ignore_index: int, reduce_zero_label: bool
+) -> np.ndarray:
+    """A label PNG as a map (H, W) in which 0 is void and k is label k - 1.
 
-    As in detectron2 v0.6, mIoU divides the sum over the classes with ground truth by the number of
+    Raises:
+        FileNotFoundError, ValueError: if it is missing or damaged, and for a value that is neither
+            a label nor `ignore_index`.
+    """
+    values = load_label_png(path, 'ground truth')
+    gt_map = values.astype(np.int64) + (0 if reduce_zero_label else 1)
+    gt_map[values == ignore_index] = 0
+    if gt_map.min() < 0 or gt_map.max() > num_classes:
+        wrong = values[(gt_map < 0) | (gt_map > num_classes)]
+        raise ValueError(
+            f'label PNG {path} has {len(wrong)} pixels with values that are no label, such as '
+            f'{wrong[0]}: labels are {int(reduce_zero_label)} to '
+            f'{num_classes - 1 + reduce_zero_label}, void is {ignore_index}'
+            f'{" or 0" if reduce_zero_label else ""}. Check SemanticIoU.ignore_index and '
+            'reduce_zero_label'
+        )
+    return gt_map
+
+
+def class_iou(areas: np.ndarray) -> np.ndarray:
+    """IoU of areas (3, K), as a fraction (K,): 0 without intersection."""
+    intersection, predicted, labelled = areas.astype(np.float64)
+    return intersection / np.maximum(predicted + labelled - intersection, 1)
+
+
+def mean_iou(areas: np.ndarray) -> float:
+    """mIoU in percent of areas (3, K), nan where no class occurs.
+
+    As in detectron2 v0.6, the sum over the classes with ground truth is divided by the number of
     classes with ground truth *or* prediction: a class seen only in predictions counts as 0.
     """
-    intersection, predicted, labelled = areas.astype(np.float64)
+    occurring = np.count_nonzero(areas[1] + areas[2])
+    return float(100 * class_iou(areas).sum() / occurring) if occurring else float('nan')
+
+
+def semantic_scores(areas: np.ndarray, things: np.ndarray) -> dict:
+    """mIoU of all classes, things (_th) and stuff (_st), fwIoU, mACC and pACC in percent.
+
+    fwIoU is weighted by ground truth. All are nan without ground truth.
+
+    Args:
+        areas: (3, K), of intersection, prediction and ground truth.
+        things: boolean array (K,).
+    """
+    intersection, _, labelled = areas.astype(np.float64)
+    names = ('mIoU', 'mIoU_th', 'mIoU_st', 'fwIoU', 'mACC', 'pACC')
     if not labelled.any():
-        return dict.fromkeys(('mIoU', 'fwIoU', 'mACC', 'pACC'), float('nan'))
-    iou = intersection / np.maximum(predicted + labelled - intersection, 1)
+        return dict.fromkeys(names, float('nan'))
     accuracy = intersection / np.maximum(labelled, 1)
-    scores = dict(
-        mIoU=iou.sum() / np.count_nonzero(predicted + labelled),
-        fwIoU=(iou * labelled).sum() / labelled.sum(),
-        mACC=accuracy.sum() / np.count_nonzero(labelled),
-        pACC=intersection.sum() / labelled.sum(),
+    scores = (
+        mean_iou(areas),
+        mean_iou(areas[:, things]),
+        mean_iou(areas[:, ~things]),
+        100 * (class_iou(areas) * labelled).sum() / labelled.sum(),
+        100 * accuracy.sum() / np.count_nonzero(labelled),
+        100 * intersection.sum() / labelled.sum(),
     )
-    return {name: float(100 * score) for name, score in scores.items()}
+    return {name: float(score) for name, score in zip(names, scores)}
 
 
 @METRICS.register_module()
-class SemanticIoU(BaseMetric):
-    """mIoU, fwIoU, mACC and pACC in percent.
+class SemanticIoU(ClasswiseMetric):
+    """mIoU (also of things and of stuff), fwIoU, mACC and pACC in percent.
 
-    Datasets that ship a semantic annotation of their own (ADE20K, Mapillary Vistas) may differ
-    from the panoptic map in some pixels, and so may published numbers.
+    Data sets that ship a semantic annotation of their own (ADE20K, Mapillary Vistas) may differ
+    from the panoptic map in some pixels, and so may published numbers; `seg_prefix` tells where it
+    is.
+
+    Args:
+        seg_prefix: folder of official label PNGs to score against, in place of the data set's
+            labels. A PNG has the name of its photo.
+        ignore_index: value of void in these PNGs.
+        reduce_zero_label: value 0 of these PNGs is void too, and k is label k - 1.
+        **kwargs: of `ClasswiseMetric`.
     """
 
     task = default_prefix = 'semantic'
 
+    def __init__(
+        self,
+        seg_prefix: str | None = None,
+        ignore_index: int = 255,
+        reduce_zero_label: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.seg_prefix = seg_prefix
+        self.ignore_index = ignore_index
+        self.reduce_zero_label = reduce_zero_label
+
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
         """Append one (3, K) array of areas per image, which is enough and smaller than (K, K)."""
+        num_classes = len(self.dataset_meta['classes'])
         for data_sample in data_samples:
             with naming_image(data_sample):
-                gt_map, segments = read_ground_truth(data_sample)
                 pred_map = read_map(data_sample, 'pred_sem_seg')
-                num_classes = len(self.dataset_meta['classes'])
+                if self.seg_prefix is None:
+                    gt_map, segments = read_ground_truth(data_sample)
+                else:
+                    gt_map = self.official_map(data_sample)
+                    segments = [dict(label=label) for label in range(num_classes)]
                 self.results.append(semantic_areas(gt_map, segments, pred_map, num_classes))
 
+    def official_map(self, data_sample: dict) -> np.ndarray:
+        """The label PNG of the sample's photo, see `read_labels`."""
+        stem = osp.splitext(osp.basename(data_sample['img_path']))[0]
+        path = osp.join(self.seg_prefix, f'{stem}.png')
+        num_classes = len(self.dataset_meta['classes'])
+        gt_map = read_labels(path, num_classes, self.ignore_index, self.reduce_zero_label)
+        if gt_map.shape != tuple(data_sample['ori_shape'][:2]):
+            raise ValueError(
+                f'label PNG {path} has (height, width) {gt_map.shape}, the photo '
+                f'{tuple(data_sample["ori_shape"][:2])}: they do not belong together'
+            )
+        return gt_map
+
     def compute_metrics(self, results: list) -> dict:
-        return semantic_scores(np.sum(results, axis=0))
+        areas = np.sum(results, axis=0)
+        occurs = (areas[1] + areas[2]) > 0
+        self.tell_classes(dict(IoU=np.where(occurs, 100 * class_iou(areas), np.nan)))
+        return semantic_scores(areas, is_thing(self.dataset_meta))

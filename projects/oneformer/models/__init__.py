@@ -5,12 +5,14 @@ from .oneformer import OneFormer
 from .oneformer_head import OneFormerHead
 from .pixel_decoder import OneFormerPixelDecoder
 from .text_mapper import TextMapper
+from .tta import OneFormerTTA
 
 __all__ = [
     'EfficientNetLite0',
     'OneFormer',
     'OneFormerHead',
     'OneFormerPixelDecoder',
+    'OneFormerTTA',
     'QueryTextContrastiveLoss',
     'SetCriterion',
     'TextMapper',

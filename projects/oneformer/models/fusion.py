@@ -3,6 +3,8 @@
 Shapes: Q queries, K classes, H x W the size of the answer. "No object" is class K.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,22 +33,51 @@ def resize_masks(
     return logits[0]
 
 
+def class_score_tiles(cls_scores: Tensor, masks: Tensor, rows: int) -> Iterator[Tensor]:
+    """Score every class at every pixel, a few rows at a time, which bounds the memory.
+
+    Args:
+        cls_scores: Logits of shape (Q, K + 1).
+        masks: Logits of shape (Q, H, W).
+        rows: Height of a tile.
+
+    Yields:
+        Scores of shape (K, rows, W), from the first row to the last.
+    """
+    class_weights = cls_scores.softmax(-1)[:, :-1]
+    for tile in masks.split(rows, dim=1):
+        yield torch.einsum('qk,qhw->khw', class_weights, tile.sigmoid())
+
+
 def semantic_map(cls_scores: Tensor, masks: Tensor, rows: int = 64) -> Tensor:
     """Label every pixel; there is no void.
 
     Args:
         cls_scores: Logits of shape (Q, K + 1).
         masks: Logits of shape (Q, H, W).
-        rows: Rows labelled at a time, which bounds the memory of K scores per pixel.
+        rows: Rows labelled at a time.
 
     Returns:
         Labels of shape (H, W), int64.
     """
-    class_weights = cls_scores.softmax(-1)[:, :-1]
-    tiles = masks.split(rows, dim=1)
-    return torch.cat(
-        [torch.einsum('qk,qhw->khw', class_weights, tile.sigmoid()).argmax(0) for tile in tiles]
-    )
+    return torch.cat([tile.argmax(0) for tile in class_score_tiles(cls_scores, masks, rows)])
+
+
+def add_class_scores(
+    total: Tensor, cls_scores: Tensor, masks: Tensor, flipped: bool, rows: int = 64
+) -> None:
+    """Add the class scores of one view of a photo to those of others, in place.
+
+    Args:
+        total: Of shape (K, H, W).
+        cls_scores: Logits of shape (Q, K + 1).
+        masks: Logits of shape (Q, H, W).
+        flipped: The view is mirrored left to right.
+        rows: Rows added at a time.
+    """
+    tiles = class_score_tiles(cls_scores, masks, rows)
+    for target, tile in zip(total.split(rows, dim=1), tiles):
+        target += tile.flip(-1) if flipped else tile
 
 
 def confident_queries(cls_scores: Tensor, score_thr: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,246 @@
+"""Cityscapes as its own scripts score it, and the files that its server takes.
+
+Both metrics write the submission of one photo, let the official functions compare it with the
+photo's gtFine files, and keep only the counts. So nothing stays on the disk, and with several
+processes each scores its own photos.
+
+Legend: H, W original image size, K classes.
+"""
+
+import os.path as osp
+import tempfile
+import warnings
+from collections.abc import Sequence
+from contextlib import contextmanager, redirect_stdout
+from copy import copy
+from io import StringIO
+
+import numpy as np
+from mmdet.registry import METRICS
+
+from ..safe_io import write_bytes, write_png
+from .classwise import ClasswiseMetric
+from .data_sample import is_thing, naming_image, read_instances, read_map
+from .result_files import ResultFiles, SemanticFiles, photo_stem
+
+_SUFFIX = '_leftImg8bit'
+
+
+def official_labels() -> dict:
+    """Label of cityscapesscripts by name; ImportError with the remedy if it is not installed."""
+    try:
+        from cityscapesscripts.helpers.labels import name2label
+    except ImportError as error:
+        raise ImportError(
+            "the official scores and files of Cityscapes need its scripts: pip install 'cityscapes"
+            "scripts>=2.2'"
+        ) from error
+    return name2label
+
+
+def label_ids(classes: Sequence[str]) -> np.ndarray:
+    """Cityscapes' own id of each class (`road` is 7), int64 (K,); ValueError for other classes."""
+    of_name = official_labels()
+    strangers = [name for name in classes if name not in of_name]
+    if strangers:
+        raise ValueError(f'{strangers} are no classes of Cityscapes, which its files need')
+    return np.array([of_name[name].id for name in classes])
+
+
+@contextmanager
+def official_scripts():
+    """Let cityscapesscripts run quietly; it ends the process on errors, which become ValueError."""
+    printed = StringIO()
+    try:
+        with redirect_stdout(printed), warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of its np.in1d and of means over nothing
+            yield
+    except SystemExit as error:
+        raise ValueError(f'cityscapesscripts: {printed.getvalue().strip()}') from error
+
+
+def ground_truth_file(data_sample: dict, seg_prefix: str, kind: str) -> str:
+    """`{seg_prefix}/{city}/{id}_gtFine_{kind}.png` of the sample's photo.
+
+    Raises:
+        FileNotFoundError: if it does not exist.
+        ValueError: if the photo is not called as Cityscapes' are.
+    """
+    stem = photo_stem(data_sample)
+    if not stem.endswith(_SUFFIX):
+        raise ValueError(f'the name of a photo of Cityscapes ends with {_SUFFIX}.png')
+    image_id = stem.removesuffix(_SUFFIX)
+    city = image_id.split('_')[0]
+    path = osp.join(seg_prefix, city, f'{image_id}_gtFine_{kind}.png')
+    if not osp.exists(path):
+        raise FileNotFoundError(
+            f'ground truth {path} of photo {data_sample["img_path"]} does not exist: check '
+            'seg_prefix, which is the folder of the cities, such as gtFine/val'
+        )
+    return path
+
+
+def write_instances(data_sample: dict, dataset_meta: dict, folder: str) -> str:
+    """Write the instance submission of a photo: masks as PNGs, and their list.
+
+    Returns:
+        Path of the list, whose lines are `mask.png id score`.
+    """
+    ids = label_ids(dataset_meta['classes'])
+    stem, lines = photo_stem(data_sample), []
+    answer = read_instances(data_sample, is_thing(dataset_meta))
+    for number, (label, score, mask) in enumerate(zip(*answer)):
+        name = f'{stem}_{number}.png'
+        write_png(osp.join(folder, name), mask.view(np.uint8) * 255)
+        lines.append(f'{name} {ids[label]} {score}\n')
+    path = osp.join(folder, f'{stem}.txt')
+    write_bytes(path, ''.join(lines).encode())
+    return path
+
+
+@METRICS.register_module()
+class CityscapesInstance(ClasswiseMetric):
+    """AP and AP50 of cityscapesscripts, in percent; nan without ground truth.
+
+    mmdet's `CityScapesMetric` gives the same numbers as fractions; it keeps all masks of a run on
+    the disk and finds the ground truth beside the photos only.
+
+    Args:
+        seg_prefix: folder of the cities with the gtFine files, such as `gtFine/val`.
+        **kwargs: of `ClasswiseMetric`.
+    """
+
+    task = 'instance'
+    default_prefix = 'cityscapes'
+
+    def __init__(self, seg_prefix: str, **kwargs):
+        super().__init__(**kwargs)
+        official_labels()
+        self.seg_prefix = seg_prefix
+
+    @staticmethod
+    def scripts():
+        """The official module, and arguments of its functions."""
+        from cityscapesscripts.evaluation import evalInstanceLevelSemanticLabeling as scripts
+
+        args = copy(scripts.args)
+        args.quiet = True
+        scripts.setInstanceLabels(args)
+        return scripts, args
+
+    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
+        """Append one dict of official matches per photo."""
+        scripts, args = self.scripts()
+        for data_sample in data_samples:
+            with naming_image(data_sample), tempfile.TemporaryDirectory() as folder:
+                gt_file = ground_truth_file(data_sample, self.seg_prefix, 'instanceIds')
+                answer = write_instances(data_sample, self.dataset_meta, folder)
+                args.predictionPath = osp.abspath(folder)
+                with official_scripts():
+                    instances = scripts.instances2dict([gt_file])
+                    matches = scripts.matchGtWithPreds([answer], [gt_file], instances, args)
+                self.results.append(matches)
+
+    def compute_metrics(self, results: list) -> dict:
+        scripts, args = self.scripts()
+        matches = {path: match for result in results for path, match in result.items()}
+        with official_scripts():
+            averages = scripts.computeAverages(scripts.evaluateMatches(matches, args), args)
+        per_class = averages['classes'].values()
+        columns = {
+            name: np.array([100 * float(scores[key]) for scores in per_class])
+            for name, key in (('AP', 'ap'), ('AP50', 'ap50%'))
+        }
+        self.tell_classes(columns, list(averages['classes']))
+        return dict(AP=100 * float(averages['allAp']), AP50=100 * float(averages['allAp50%']))
+
+
+@METRICS.register_module()
+class CityscapesSemantic(ClasswiseMetric):
+    """IoU and iIoU of classes, and of categories (_sup), of cityscapesscripts, in percent.
+
+    Args:
+        seg_prefix: folder of the cities with the gtFine files, such as `gtFine/val`.
+        **kwargs: of `ClasswiseMetric`.
+    """
+
+    task = 'semantic'
+    default_prefix = 'cityscapes'
+
+    def __init__(self, seg_prefix: str, **kwargs):
+        super().__init__(**kwargs)
+        official_labels()
+        self.seg_prefix = seg_prefix
+
+    @staticmethod
+    def scripts():
+        """The official module, arguments of its functions, and empty counts."""
+        from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as scripts
+
+        args = copy(scripts.args)
+        args.quiet = True
+        confusion = scripts.generateMatrix(args)
+        return scripts, args, confusion, scripts.generateInstanceStats(args)
+
+    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
+        """Append the official confusion matrix and counts of instances per photo."""
+        ids = label_ids(self.dataset_meta['classes']).astype(np.uint8)
+        for data_sample in data_samples:
+            scripts, args, confusion, instances = self.scripts()
+            with naming_image(data_sample), tempfile.TemporaryDirectory() as folder:
+                gt_file = ground_truth_file(data_sample, self.seg_prefix, 'labelIds')
+                answer = osp.join(folder, 'answer.png')
+                write_png(answer, ids[read_map(data_sample, 'pred_sem_seg')])
+                with official_scripts():
+                    scripts.evaluatePair(answer, gt_file, confusion, instances, {}, args)
+                self.results.append((confusion.astype(np.int64), instances))
+
+    def compute_metrics(self, results: list) -> dict:
+        scripts, args, _, instances = self.scripts()
+        confusion = sum(counts for counts, _ in results)
+        for kind, groups in instances.items():
+            for name, totals in groups.items():
+                for key in ('tp', 'fn', 'tpWeighted', 'fnWeighted'):
+                    totals[key] = sum(counts[kind][name][key] for _, counts in results)
+        with official_scripts():
+            of_class, of_category = {}, {}
+            for label in args.evalLabels:
+                of_class[scripts.id2label[label].name] = (
+                    scripts.getIouScoreForLabel(label, confusion, args),
+                    scripts.getInstanceIouScoreForLabel(label, confusion, instances, args),
+                )
+            for category in scripts.category2labels:
+                of_category[category] = (
+                    scripts.getIouScoreForCategory(category, confusion, args),
+                    scripts.getInstanceIouScoreForCategory(category, confusion, instances, args),
+                )
+        columns = 100 * np.array(list(of_class.values())).T
+        self.tell_classes(dict(zip(('IoU', 'iIoU'), columns)), list(of_class))
+        scores = {}
+        for suffix, group in (('', of_class), ('_sup', of_category)):
+            for name, column in zip(('IoU', 'iIoU'), zip(*group.values())):
+                average = scripts.getScoreAverage(dict(enumerate(column)), args)
+                scores[f'{name}{suffix}'] = 100 * float(average)
+        return scores
+
+
+@METRICS.register_module()
+class CityscapesInstanceFiles(ResultFiles):
+    """The instance submission: `cityscapes_instance/*.txt` and the PNGs that they list."""
+
+    task = default_prefix = 'instance'
+
+    def write(self, data_sample: dict) -> None:
+        folder = osp.join(self.out_dir, 'cityscapes_instance')
+        write_instances(data_sample, self.dataset_meta, folder)
+
+
+@METRICS.register_module()
+class CityscapesSemanticFiles(SemanticFiles):
+    """The semantic submission: `cityscapes_semantic/*.png` of Cityscapes' own ids."""
+
+    folder = 'cityscapes_semantic'
+
+    def values(self) -> np.ndarray:
+        """Cityscapes' id of each label, int64 (K,)."""
+        return label_ids(self.dataset_meta['classes'])

@@ -1,0 +1,57 @@
+"""Numbers per class beside the averages."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from terminaltables import AsciiTable
+
+
+def mean(values: np.ndarray) -> float:
+    """Mean of the values that are not nan, nan if there are none."""
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else float('nan')
+
+
+class ClasswiseMetric(BaseMetric):
+    """Base of the metrics that can tell their numbers per class.
+
+    Args:
+        classwise: also log a table with one row per class that occurs.
+
+    Attributes:
+        per_class: with `classwise`, after `evaluate` and in the main process: class name to column
+            name to number.
+    """
+
+    def __init__(self, classwise: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.classwise = classwise
+        self.per_class: dict[str, dict[str, float]] = {}
+
+    def tell_classes(self, columns: Mapping[str, np.ndarray], classes=None) -> None:
+        """Keep and log numbers per class if asked to.
+
+        Args:
+            columns: arrays (K,): percentages, nan where undefined, and integer counts. A class
+                without any percentage is left out.
+            classes: their K names, those of the data set by default.
+        """
+        if not self.classwise:
+            return
+        rows = zip(
+            self.dataset_meta['classes'] if classes is None else classes,
+            *(column.tolist() for column in columns.values()),
+        )
+        self.per_class = {
+            name: dict(zip(columns, values))
+            for name, *values in rows
+            if not all(np.isnan(value) for value in values if isinstance(value, float))
+        }
+        cells = [
+            [name, *(f'{v:.2f}' if isinstance(v, float) else v for v in row.values())]
+            for name, row in self.per_class.items()
+        ]
+        table = AsciiTable([['class', *columns], *cells])
+        print_log(f'{type(self).__name__} per class:\n{table.table}', logger='current')

@@ -1,0 +1,208 @@
+"""The result files that people submit, written while predicting; they need no ground truth.
+
+Legend: H, W original image size, K classes.
+"""
+
+import os.path as osp
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from mmdet.evaluation.functional import INSTANCE_OFFSET
+from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+
+from ..safe_io import write_json, write_png
+from .data_sample import is_thing, naming_image, read_detections, read_map
+from .panoptic_quality import segment_codes
+
+
+def photo_stem(data_sample: dict) -> str:
+    """Name of the photo without folder and suffix."""
+    return osp.splitext(osp.basename(data_sample['img_path']))[0]
+
+
+def category_ids(dataset_meta: dict) -> list:
+    """The data set's own category id of each label, None where its JSON has none."""
+    if 'category_ids' not in dataset_meta:
+        raise ValueError(
+            'the data set has no category ids, so results in COCO format cannot name categories: '
+            'use a data set with a COCO JSON, or leave PanopticFiles and InstanceFiles out of '
+            'format_evaluator'
+        )
+    return list(dataset_meta['category_ids'])
+
+
+def category_of(label: int, dataset_meta: dict) -> int:
+    """Category id of a label; ValueError if the data set's JSON does not list the class."""
+    category = category_ids(dataset_meta)[label]
+    if category is None:
+        raise ValueError(
+            f'the answer has class {dataset_meta["classes"][label]!r}, which the JSON of the data '
+            'set does not list among its categories: add it there'
+        )
+    return category
+
+
+def number_segments(pred_map: np.ndarray, num_classes: int) -> tuple[np.ndarray, list]:
+    """A panoptic answer as panopticapi has it.
+
+    Args:
+        pred_map: (H, W), label + INSTANCE_OFFSET * k; void has label K.
+
+    Returns:
+        The RGB picture (H, W, 3), uint8, of segment ids from 1 in R + 256 G + 65536 B, 0 for void;
+        and for each id its label and its area in pixels.
+    """
+    codes, areas = segment_codes(pred_map, num_classes)
+    segments = codes != num_classes
+    ids = np.zeros(codes[-1] + 1, dtype=np.int32)
+    ids[codes[segments]] = np.arange(1, segments.sum() + 1)
+    id_map = ids[pred_map]
+    picture = np.stack([id_map >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
+    labels = codes[segments] % INSTANCE_OFFSET
+    return picture, list(zip(labels.tolist(), areas[segments].tolist()))
+
+
+class ResultFiles(BaseMetric):
+    """Base of the writers. Each process writes the files of its photos, the first one the JSON.
+
+    Args:
+        out_dir: folder to write to. A file there is replaced as a whole.
+        **kwargs: of `BaseMetric`.
+    """
+
+    def __init__(self, out_dir: str, **kwargs):
+        super().__init__(**kwargs)
+        self.out_dir = out_dir
+
+    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
+        """Write the files of these photos; keep (name of the result, content for the JSON)."""
+        for data_sample in data_samples:
+            with naming_image(data_sample):
+                self.results.append((photo_stem(data_sample), self.write(data_sample)))
+
+    def write(self, data_sample: dict):
+        """Write the files of one photo; returns its part of the JSON."""
+        raise NotImplementedError
+
+    def write_json(self, contents: list) -> None:
+        """Write what needs all photos; nothing by default."""
+
+    def compute_metrics(self, results: list) -> dict:
+        """Finish; there are no numbers.
+
+        Raises:
+            ValueError: if photos in different folders have one name, and so one result file.
+        """
+        twice = [stem for stem, count in Counter(stem for stem, _ in results).items() if count > 1]
+        if twice:
+            raise ValueError(
+                f'{type(self).__name__}: several photos are called {twice[0]}, so that their '
+                'results overwrite each other: write them in separate runs'
+            )
+        self.write_json([content for _, content in results])
+        print_log(
+            f'{type(self).__name__}: results of {len(results)} photos are in {self.out_dir}',
+            logger='current',
+        )
+        return {}
+
+
+@METRICS.register_module()
+class PanopticFiles(ResultFiles):
+    """COCO panoptic results: `panoptic/*.png` and `panoptic.json`, with the data set's categories.
+
+    The JSON also lists the photos and categories, so that `PanopticDataset` reads it.
+    """
+
+    task = default_prefix = 'panoptic'
+
+    def write(self, data_sample: dict) -> dict:
+        num_classes = len(self.dataset_meta['classes'])
+        pred_map = read_map(data_sample, 'pred_panoptic_seg')
+        picture, segments = number_segments(pred_map, num_classes)
+        infos = [
+            dict(id=k, category_id=category_of(label, self.dataset_meta), area=area)
+            for k, (label, area) in enumerate(segments, 1)
+        ]
+        name = f'{photo_stem(data_sample)}.png'
+        write_png(osp.join(self.out_dir, 'panoptic', name), picture)
+        photo = dict(
+            id=data_sample['img_id'],
+            file_name=osp.basename(data_sample['img_path']),
+            height=pred_map.shape[0],
+            width=pred_map.shape[1],
+        )
+        annotation = dict(image_id=data_sample['img_id'], file_name=name, segments_info=infos)
+        return dict(photo=photo, annotation=annotation)
+
+    def write_json(self, contents: list) -> None:
+        columns = (
+            category_ids(self.dataset_meta),
+            self.dataset_meta['classes'],
+            is_thing(self.dataset_meta).astype(int).tolist(),
+        )
+        result = dict(
+            images=[content['photo'] for content in contents],
+            annotations=[content['annotation'] for content in contents],
+            categories=[
+                dict(id=category, name=name, isthing=isthing)
+                for category, name, isthing in zip(*columns)
+                if category is not None
+            ],
+        )
+        write_json(osp.join(self.out_dir, 'panoptic.json'), result, indent=None)
+
+
+@METRICS.register_module()
+class InstanceFiles(ResultFiles):
+    """COCO instance results, run-length coded: `instance.json`, with the data set's categories."""
+
+    task = default_prefix = 'instance'
+
+    def write(self, data_sample: dict) -> list:
+        return [
+            dict(
+                image_id=data_sample['img_id'],
+                category_id=category_of(detection['category_id'], self.dataset_meta),
+                score=detection['score'],
+                segmentation=dict(
+                    size=detection['segmentation']['size'],
+                    counts=detection['segmentation']['counts'].decode(),
+                ),
+            )
+            for detection in read_detections(data_sample, is_thing(self.dataset_meta))
+        ]
+
+    def write_json(self, contents: list) -> None:
+        records = [record for content in contents for record in content]
+        write_json(osp.join(self.out_dir, 'instance.json'), records, indent=None)
+
+
+@METRICS.register_module()
+class SemanticFiles(ResultFiles):
+    """A label PNG per photo: `semantic/*.png`, of 8 bits if the values fit, else of 16.
+
+    Args:
+        reduce_zero_label: write label + 1, as in ADE20K's files, where 0 is void.
+        **kwargs: of `ResultFiles`.
+    """
+
+    task = default_prefix = 'semantic'
+    folder = 'semantic'
+
+    def __init__(self, reduce_zero_label: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.reduce_zero_label = reduce_zero_label
+
+    def values(self) -> np.ndarray:
+        """What to write for each label, int64 (K,)."""
+        return np.arange(len(self.dataset_meta['classes'])) + self.reduce_zero_label
+
+    def write(self, data_sample: dict) -> None:
+        values = self.values()
+        labels = read_map(data_sample, 'pred_sem_seg')
+        picture = values.astype(np.uint8 if values.max() < 256 else np.uint16)[labels]
+        write_png(osp.join(self.out_dir, self.folder, f'{photo_stem(data_sample)}.png'), picture)

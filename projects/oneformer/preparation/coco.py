@@ -1,0 +1,196 @@
+"""COCO: instance annotation derived from the panoptic annotation."""
+
+import os
+import zlib
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+
+from ..safe_io import replacing
+from .base import Parts, ResumablePreparation, Sample
+from .files import Inventory, check_image, check_shape, read_png, write_records
+from .masks import encode, measure
+
+_SITE = 'of cocodataset.org'
+
+
+def thing_instances(id_map: np.ndarray, segments: Sequence[dict], things: set[int]) -> list[dict]:
+    """COCO annotations, without their own and the image's id, of the things of a photo.
+
+    A segment without pixels stays, with an empty mask: no prediction can find it.
+
+    Args:
+        id_map: (H, W), 0 = void.
+        segments: The ``segments_info``.
+        things: Category ids.
+
+    Raises:
+        ValueError: If the map has an id that the segments do not list.
+    """
+    id_map = np.asfortranarray(id_map)  # as the masks are encoded
+    ids = id_map.ravel('K')
+    starts = ids[np.flatnonzero(np.diff(ids, prepend=-1))]  # of runs: far fewer than pixels to sort
+    unknown = set(np.unique(starts).tolist()) - {0} - {segment['id'] for segment in segments}
+    if unknown:
+        raise ValueError(f'has the segment ids {sorted(unknown)}, which segments_info lacks')
+    instances = []
+    for segment in segments:
+        if segment['category_id'] in things:
+            mask = id_map == segment['id']
+            instances.append(
+                dict(
+                    category_id=segment['category_id'],
+                    iscrowd=segment['iscrowd'],
+                    segmentation=encode(mask),
+                    **measure(mask),
+                )
+            )
+    return instances
+
+
+@lru_cache(maxsize=1)
+def _open_archive(path: Path, process: int) -> ZipFile:
+    """One handle per process: a forked one would share the position in the file."""
+    return ZipFile(path)
+
+
+class COCO(ResumablePreparation):
+    """Builds ``annotations/panoptic2instances_{train,val}2017.json``.
+
+    The root holds train2017, val2017 and annotations. Panoptic PNGs that are still in the archive
+    inside the download are unpacked; only files that the JSON names are, whatever else an archive
+    holds.
+    """
+
+    official_counts = dict(train=118287, val=5000)
+
+    def __init__(self, root: str | Path) -> None:
+        super().__init__(root)
+        self.things = {}  # categories by split, known when the JSON is read
+
+    def targets(self, split: str) -> tuple[Path, ...]:
+        return (self.root / f'annotations/panoptic2instances_{split}2017.json',)
+
+    def find(self, split: str) -> tuple[list[Sample], list[str]]:
+        inventory = Inventory(self.root)
+        source = f'panoptic_annotations_trainval2017.zip {_SITE}'
+        name = f'panoptic_{split}2017'
+        photos = inventory.files(f'{split}2017', '.jpg', f'{split}2017.zip {_SITE}')
+        panoptic = inventory.json(
+            f'annotations/{name}.json', ('images', 'annotations', 'categories'), source
+        )
+        folder, archive = (self.root / 'annotations' / end for end in (name, f'{name}.zip'))
+        packed = self._packed(archive, inventory)
+        unpacked = {path.name for path in folder.glob('[!.]*.png')}
+        if not packed and not unpacked:
+            inventory.problems.append(
+                f'annotations/{name}/ and annotations/{name}.zip do not exist, one of them holds '
+                f'the PNGs: from {source}'
+            )
+        if panoptic is None or inventory.problems:
+            return [], inventory.problems
+        images = {image['id']: image for image in panoptic['images']}
+        annotations = panoptic['annotations']
+        inventory.match(
+            (annotation['image_id'] for annotation in annotations),
+            f'annotations of {name}.json',
+            images,
+            f'images of {name}.json',
+        )
+        inventory.match(
+            (path.name for path in photos.values()),
+            f'photos of {split}2017',
+            (image['file_name'] for image in images.values()),
+            f'images of {name}.json',
+        )
+        inventory.match(
+            (annotation['file_name'] for annotation in annotations),
+            f'annotations of {name}.json',
+            unpacked | set(packed),
+            f'PNGs of annotations/{name}',
+        )
+        if inventory.problems:
+            return [], inventory.problems
+        self.things[split] = [c for c in panoptic['categories'] if c['isthing']]
+        return [
+            Sample(
+                name=Path(annotation['file_name']).stem,
+                image_id=annotation['image_id'],
+                files=dict(
+                    photo=self.root / f'{split}2017' / images[annotation['image_id']]['file_name'],
+                    archive=archive,
+                ),
+                # an output, since it may come from the archive
+                outputs=(folder / annotation['file_name'],),
+                record=dict(
+                    image=images[annotation['image_id']],
+                    segments=annotation['segments_info'],
+                    member=packed.get(annotation['file_name']),
+                    things=[category['id'] for category in self.things[split]],
+                ),
+            )
+            for annotation in annotations
+        ], []
+
+    @staticmethod
+    def _packed(archive: Path, inventory: Inventory) -> dict[str, str]:
+        """Names of the PNGs in the archive to names of its members."""
+        if not archive.exists():
+            return {}
+        try:
+            with ZipFile(archive) as packed:
+                paths = map(PurePosixPath, packed.namelist())
+                return {
+                    path.name: str(path)
+                    for path in paths
+                    if str(path.parent) == archive.stem
+                    and path.suffix == '.png'
+                    and path.name[0] != '.'
+                }
+        except BadZipFile as error:
+            inventory.problems.append(f'{archive} is damaged ({error}): download it again')
+            return {}
+
+    def convert(self, sample: Sample, scratch: Path) -> dict:
+        png, image = sample.outputs[0], sample.record['image']
+        if not png.exists():
+            self._unpack(sample, scratch)
+        expected = image['height'], image['width']
+        photo = sample.files['photo']
+        check_shape(photo, check_image(photo, 'photo'), 'the JSON', expected)
+        colors = read_png(png, 'panoptic PNG', channels=3).astype(np.int32)
+        check_shape(png, colors.shape[:2], 'the JSON', expected)
+        id_map = colors[..., 0] | colors[..., 1] << 8 | colors[..., 2] << 16
+        try:
+            instances = thing_instances(
+                id_map, sample.record['segments'], set(sample.record['things'])
+            )
+        except ValueError as error:
+            raise ValueError(f'panoptic PNG {png} {error}') from error
+        return dict(instances=[dict(i, image_id=sample.image_id) for i in instances])
+
+    @staticmethod
+    def _unpack(sample: Sample, scratch: Path) -> None:
+        archive, member = sample.files['archive'], sample.record['member']
+        try:
+            content = _open_archive(archive, os.getpid()).read(member)
+        except (BadZipFile, EOFError, zlib.error) as error:
+            raise ValueError(f'{member} in {archive} is damaged ({error})') from error
+        with replacing(sample.outputs[0], scratch) as temporary:
+            temporary.write_bytes(content)
+
+    def merge(self, split: str, samples: Sequence[Sample], parts: Parts) -> None:
+        records = (record for part in parts.read(samples) for record in part['instances'])
+        write_records(
+            self.targets(split)[0],
+            parts.folder,
+            dict(
+                images=(sample.record['image'] for sample in samples),
+                # pycocotools takes the id 0 for 'no match'
+                annotations=(dict(record, id=n) for n, record in enumerate(records, 1)),
+                categories=self.things[split],
+            ),
+        )

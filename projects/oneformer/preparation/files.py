@@ -1,0 +1,168 @@
+"""Find, check and read the files of a download; write JSON too large for one string."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..safe_io import replacing
+
+_END_MARKERS = dict(JPEG=b'\xff\xd9', PNG=b'IEND\xaeB`\x82')
+_ORIENTATION = 0x0112  # of EXIF; from 5 on, rows and columns change places
+_NAMED = 10  # of the names in a message
+
+
+def _enumerate(names: Iterable[str]) -> str:
+    names = sorted(map(str, names))
+    more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
+    return ', '.join(names[:_NAMED]) + more
+
+
+class Inventory:
+    """Looks through a download and collects what is wrong, so that one run names it all.
+
+    Args:
+        root: Of the download.
+
+    Attributes:
+        problems: Sentences, empty if all is there.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.problems = []
+
+    def files(self, folder: str, suffix: str, source: str, depth: int = 0) -> dict[str, Path]:
+        """The files of a folder of the download.
+
+        Args:
+            folder: Relative to the root.
+            suffix: What the names end with.
+            source: Which download holds the folder, for the message.
+            depth: Levels of folders between ``folder`` and the files.
+
+        Returns:
+            Names, without folder and suffix, to paths, sorted by path; empty, with a problem noted,
+            if there is none.
+        """
+        found = (self.root / folder).glob('*/' * depth + f'*{suffix}')
+        # macOS leaves files ._NAME in folders it unpacks
+        paths = sorted((path for path in found if path.name[0] != '.'), key=str)
+        if not paths:
+            state = 'has no' if (self.root / folder).is_dir() else 'does not exist; it holds'
+            self.problems.append(f'{folder}/ {state} {"*/" * depth}*{suffix}: from {source}')
+        return {path.name.removesuffix(suffix): path for path in paths}
+
+    def json(self, path: str, keys: Iterable[str], source: str) -> dict | None:
+        """Content of a JSON of the download; None, with a problem noted, if it is not usable.
+
+        Args:
+            path: Relative to the root.
+            keys: That it must have.
+            source: Which download holds it, for the message.
+        """
+        try:
+            content = json.loads((self.root / path).read_bytes())
+        except FileNotFoundError:
+            self.problems.append(f'{path} does not exist: from {source}')
+            return None
+        except ValueError as error:
+            self.problems.append(f'{path} is damaged ({error}): download it again')
+            return None
+        missing = set(keys) - set(content)
+        if missing:
+            self.problems.append(f'{path} lacks {sorted(missing)}: download it again')
+            return None
+        return content
+
+    def match(self, names: Iterable, what: str, others: Iterable, other: str) -> None:
+        """Note names without a counterpart, in both directions.
+
+        Args:
+            what: What ``names`` are and where, in the plural.
+            other: The same of ``others``.
+        """
+        names, others = set(names), set(others)
+        for mine, owner, theirs, missing in (
+            (names, what, others, other),
+            (others, other, names, what),
+        ):
+            alone = mine - theirs
+            # an empty side was noted when it was looked for
+            if theirs and alone:
+                self.problems.append(
+                    f'{len(alone)} of the {owner} have no counterpart among the {missing}: '
+                    f'{_enumerate(alone)}'
+                )
+
+
+def check_image(path: Path, what: str) -> tuple[int, int]:
+    """Height and width of an image by its header, turned upright by its EXIF orientation.
+
+    A file that does not end as its format should is decoded in full.
+
+    Raises:
+        ValueError: If the file is empty, truncated, or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            with open(path, 'rb') as file:
+                file.seek(-16, os.SEEK_END)
+                end = file.read()
+            if not end.endswith(_END_MARKERS.get(image.format, b'\0')):
+                image.load()
+            # asking a PNG would decode it in search of the tag
+            turned = image.format != 'PNG' and image.getexif().get(_ORIENTATION, 1) >= 5
+            return image.size if turned else image.size[::-1]
+    except Exception as error:  # decoders raise whatever they like
+        raise ValueError(f'{what} {path} is damaged ({error}): download it again') from error
+
+
+def read_png(path: Path, what: str, channels: int) -> np.ndarray:
+    """Decode an annotation, whose values are data and not colours.
+
+    Returns:
+        Of shape (H, W) or (H, W, 3).
+
+    Raises:
+        ValueError: If the file is damaged or has another number of channels.
+    """
+    try:
+        with Image.open(path) as image:
+            array = np.asarray(image)
+    except Exception as error:  # decoders raise whatever they like
+        raise ValueError(f'{what} {path} is damaged ({error}): download it again') from error
+    if (array.shape[2] if array.ndim == 3 else 1) != channels:
+        raise ValueError(f'{what} {path} must have {channels} channels, it has shape {array.shape}')
+    return array
+
+
+def check_shape(
+    path: Path, shape: tuple[int, int], owner: Path | str, expected: tuple[int, int]
+) -> None:
+    """Raise ``ValueError`` if two files of one photo differ in (height, width)."""
+    if tuple(shape) != tuple(expected):
+        raise ValueError(
+            f'{path} has (height, width) {tuple(shape)}, but {owner} has {tuple(expected)}: '
+            'the two files do not belong together'
+        )
+
+
+def write_records(path: Path, scratch: Path, content: Mapping[str, Iterable[Mapping]]) -> None:
+    """Write a JSON of lists, one record a line, by way of the folder ``scratch``.
+
+    The records of COCO's training split do not fit well into memory all at once, so the lists may
+    be generators.
+    """
+    with replacing(path, scratch) as temporary, open(temporary, 'w') as file:
+        opening = '{'
+        for key, records in content.items():
+            file.write(f'{opening}{json.dumps(key)}: [')
+            for number, record in enumerate(records):
+                file.write((',\n' if number else '\n') + json.dumps(record))
+            file.write('\n]')
+            opening = ',\n'
+        file.write('}\n')

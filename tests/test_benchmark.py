@@ -1,0 +1,174 @@
+"""The benchmark tool on tiny sizes: what it compares, what it writes, what it leaves behind."""
+
+import argparse
+import json
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.evaluation.functional import panoptic_utils
+from mmdet.evaluation.metrics import coco_panoptic_metric
+
+TINY = ('--height', 64, '--width', 96, '--segments', 9, '--repeats', 2, '--threads', 1)
+ROWS = dict(
+    data=('targets/mmdet', 'masks/mmdet', 'sample/mmdet', 'sample_masks/mmdet'),
+    metrics=('mmdet', 'mmdet_files', 'panopticapi'),
+)
+MORE = dict(data=(), metrics=('--images', 4))
+
+
+@pytest.fixture(autouse=True)
+def keep_threads():
+    """The tool fixes numbers of threads; other tests get theirs back."""
+    threads = cv2.getNumThreads(), torch.get_num_threads()
+    yield
+    cv2.setNumThreads(threads[0])
+    torch.set_num_threads(threads[1])
+
+
+@pytest.fixture
+def tool(load_tool):
+    return load_tool('benchmark')
+
+
+@pytest.mark.parametrize('command', ROWS)
+def test_table_and_json_have_all_rows(run_tool, tmp_path, command):
+    printed = run_tool('benchmark', command, *TINY, *MORE[command], '--json', 'results.json')
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert 'threads' in results.pop('machine') and '1 threads' in printed
+    names = [f'{command}/{row}' for row in ROWS[command]]
+    assert list(results) == [
+        f'{name}{suffix}' for name in names for suffix in ('', '/seconds_ours', '/seconds_peer')
+    ]
+    for name in names:
+        assert f'| {name} ' in printed
+        quotient = results[f'{name}/seconds_peer'] / results[f'{name}/seconds_ours']
+        assert results[name] == pytest.approx(quotient) and quotient > 0
+
+
+@pytest.mark.parametrize('command', ROWS)
+def test_stand_ins_are_gone_after_a_run(run_tool, command):
+    def found():
+        names = ('panopticapi', 'PQStat', 'VOID', 'OFFSET', 'rgb2id', 'id2rgb')
+        modules = (coco_panoptic_metric, panoptic_utils)
+        return [getattr(module, name, None) for module in modules for name in names] + [
+            sys.modules.get(f'panopticapi{suffix}') for suffix in ('', '.utils')
+        ]
+
+    before = found()
+    run_tool('benchmark', command, *TINY, *MORE[command])
+    assert all(now is then for now, then in zip(found(), before))
+
+
+def without_one_pixel(labels, masks):
+    masks = masks.clone()
+    masks[0, tuple(masks[0].nonzero()[0])] = False
+    return labels, masks
+
+
+def with_other_label(labels, masks):
+    labels = labels.clone()
+    labels[-1] += 1
+    return labels, masks
+
+
+def without_one_target(labels, masks):
+    return labels[1:], masks[1:]
+
+
+def in_other_order(labels, masks):
+    return labels.flip(0), masks.flip(0)
+
+
+@pytest.mark.parametrize('spoil', [without_one_pixel, with_other_label, without_one_target])
+def test_targets_that_differ_stop_the_benchmark(run_tool, tool, tmp_path, monkeypatch, spoil):
+    right = tool.data.our_expansion
+    monkeypatch.setattr(tool.data, 'our_expansion', lambda packed: spoil(*right(packed)))
+    with pytest.raises(tool.timing.ResultsDiffer, match='targets of ours'):
+        run_tool('benchmark', 'data', *TINY, '--json', 'results.json')
+    assert not (tmp_path / 'results.json').exists()
+
+
+def test_the_order_of_targets_does_not_matter(run_tool, tool, monkeypatch):
+    right = tool.data.our_expansion
+    monkeypatch.setattr(tool.data, 'our_expansion', lambda packed: in_other_order(*right(packed)))
+    run_tool('benchmark', 'data', *TINY)
+
+
+@pytest.mark.parametrize('column', [0, 1, 2, 3], ids=['tp', 'fp', 'fn', 'iou'])
+def test_scores_that_differ_stop_the_benchmark(run_tool, tool, tmp_path, monkeypatch, column):
+    from oneformer.evaluation import panoptic_quality
+
+    right = panoptic_quality.panoptic_counts
+
+    def wrong(*args):
+        counts = right(*args)
+        counts[counts[:, 0].argmax(), column] += 1 if column < 3 else 1e-8
+        return counts
+
+    monkeypatch.setattr(panoptic_quality, 'panoptic_counts', wrong)
+    with pytest.raises(tool.timing.ResultsDiffer, match='PQ, SQ, RQ of 1 classes differ'):
+        run_tool('benchmark', 'metrics', *TINY, '--images', 1, '--json', 'results.json')
+    assert not (tmp_path / 'results.json').exists()
+
+
+def test_ids_survive_the_way_through_colours(tool):
+    from benchmarks.panopticapi_rules import id2rgb, rgb2id
+
+    ids = np.array([[0, 255, 256], [65535, 65536, (1 << 24) - 1]])
+    assert id2rgb(ids)[1, 2].tolist() == [255, 255, 255] and id2rgb(ids)[0, 2].tolist() == [0, 1, 0]
+    assert rgb2id(id2rgb(ids)).tolist() == ids.tolist()
+
+
+def test_averages_run_over_the_categories_that_occur(tool):
+    from benchmarks.panopticapi_rules import PQStat
+
+    stat, other = PQStat(), PQStat()
+    stat[1].tp, stat[1].iou = 1, 0.8
+    other[1].fn, other[2].fp = 2, 1
+    stat += other
+    categories = {1: dict(isthing=1), 2: dict(isthing=0), 3: dict(isthing=1)}
+    means, each = stat.pq_average(categories, isthing=None)
+    assert means == pytest.approx(dict(pq=0.2, sq=0.4, rq=0.25, n=2))
+    assert each[1] == pytest.approx(dict(pq=0.4, sq=0.8, rq=0.5))
+    assert stat.pq_average(categories, isthing=True)[0] == pytest.approx(dict(each[1], n=1))
+
+
+def test_variants_take_turns_with_fresh_input_after_one_round_of_warm_up(tool):
+    calls, checked = [], []
+
+    def variant(name):
+        return tool.timing.Variant(
+            run=lambda given: calls.append(given) or name.upper(),
+            prepare=lambda: calls.append(f'prepare {name}') or name,
+        )
+
+    variants = dict(a=variant('a'), b=variant('b'))
+    seconds = tool.timing.alternate(variants, 2, checked.append)
+    assert checked == [dict(a='A', b='B')]
+    assert [call for call in calls if call in 'ab'] == ['a', 'b', 'a', 'b', 'b', 'a']
+    assert calls[::2] == [f'prepare {call}' for call in calls[1::2]]
+    assert [len(s) for s in seconds.values()] == [2, 2]
+
+
+def test_scenes_show_every_segment_and_void(tool):
+    from benchmarks.scenes import NUM_THINGS, draw_photo, draw_segments
+
+    rng = np.random.default_rng(3)
+    segment_map, segments = draw_segments(rng, 90, 120, 15)
+    assert sorted(set(segment_map.ravel().tolist())) == list(range(16))
+    stuff = [s['label'] for s in segments if s['label'] >= NUM_THINGS]
+    assert len(stuff) == len(set(stuff)) == 5
+    assert sum(s['iscrowd'] for s in segments) == 1
+    photo = draw_photo(rng, segment_map)
+    assert photo.shape == (90, 120, 3) and photo.dtype == np.uint8
+    with pytest.raises(ValueError, match='500 segments do not fit'):
+        draw_segments(rng, 20, 20, 500)
+
+
+def test_counts_below_one_are_refused(tool):
+    assert tool.timing.positive_int('3') == 3
+    with pytest.raises(argparse.ArgumentTypeError, match='at least 1'):
+        tool.timing.positive_int('0')

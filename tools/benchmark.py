@@ -1,0 +1,48 @@
+"""Time ours side by side with peers on this machine, after checking that results are the same."""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / 'projects'), str(ROOT / 'tools')]
+
+from benchmarks import data, metrics, timing  # noqa: E402
+
+from oneformer.safe_io import write_json  # noqa: E402
+
+SUB_COMMANDS = dict(data=data, metrics=metrics)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest='command', required=True)
+    for name, module in SUB_COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            description=module.__doc__,
+            help=module.__doc__.splitlines()[0],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(command)
+        command.add_argument(
+            '--threads', type=timing.positive_int, default=2, help='of OpenCV and torch'
+        )
+        command.add_argument('--json', type=Path, help='also write the results to this file')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run one benchmark; a difference between results ends it before anything is timed."""
+    args = parse_args()
+    timing.fix_threads(args.threads)
+    machine = timing.describe_machine(args.threads)
+    print(machine)
+    rows = SUB_COMMANDS[args.command].run(args)
+    print(timing.format_rows(rows))
+    if args.json is not None:
+        write_json(args.json, dict(timing.flat_results(rows), machine=machine))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,142 @@
+"""Time variants side by side, and show the ratios."""
+
+import argparse
+import gc
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import cv2
+import torch
+from terminaltables import AsciiTable
+
+PACKAGES = ('torch', 'numpy', 'onedl-mmdetection')
+
+
+class ResultsDiffer(Exception):
+    """Two variants do not compute the same, so their times must not be compared."""
+
+
+class Variant(NamedTuple):
+    """One way to do the work.
+
+    ``run`` is timed. It gets what ``prepare`` returns, which is not timed and called before each
+    run, for work that changes its input.
+    """
+
+    run: Callable[[Any], Any]
+    prepare: Callable[[], Any]
+
+
+class Row(NamedTuple):
+    """Seconds of ours and of a peer for the same work, one number per round."""
+
+    name: str
+    ours: Sequence[float]
+    peer: Sequence[float]
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster ours is."""
+        return median(self.peer) / median(self.ours)
+
+
+def positive_int(text: str) -> int:
+    """Type of arguments that count something."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'must be at least 1, not {value}')
+    return value
+
+
+def fix_threads(count: int) -> None:
+    """Let OpenCV and torch use ``count`` threads; NumPy's part of the work has one anyway."""
+    cv2.setNumThreads(count)
+    torch.set_num_threads(count)
+
+
+def alternate(
+    variants: Mapping[str, Variant], repeats: int, check: Callable[[dict], None]
+) -> dict[str, list[float]]:
+    """Run all variants in turn: one round to warm up and compare, then ``repeats`` timed ones.
+
+    Each round starts with another variant, and garbage is collected between runs, not in them.
+
+    Args:
+        variants: By name.
+        repeats: At least 1.
+        check: Gets what the variants returned in the first round, and raises ``ResultsDiffer``
+            unless it is the same; then nothing is timed.
+
+    Returns:
+        For each variant its seconds, one number per round.
+    """
+    names = list(variants)
+    check({name: variants[name].run(variants[name].prepare()) for name in names})
+    seconds = {name: [] for name in names}
+    gc.disable()
+    gc.freeze()  # what was imported needs not be searched before each run
+    try:
+        for number in range(repeats):
+            shift = number % len(names)
+            for name in names[shift:] + names[:shift]:
+                prepared = variants[name].prepare()
+                gc.collect()
+                start = time.perf_counter()
+                result = variants[name].run(prepared)
+                seconds[name].append(time.perf_counter() - start)
+                del prepared, result  # now, since giving memory back takes time, too
+    finally:
+        gc.unfreeze()
+        gc.enable()
+    return seconds
+
+
+def cpu_name() -> str:
+    """Model of the processor, as far as the system tells."""
+    cpuinfo = Path('/proc/cpuinfo')
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def describe_machine(threads: int) -> str:
+    """One line: processor, threads, versions, and how busy the machine was."""
+    versions = ', '.join(f'{name} {version(name)}' for name in PACKAGES)
+    busy = f', load {os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else ''
+    return (
+        f'{cpu_name()}, {os.cpu_count()} cores{busy}; {threads} threads; '
+        f'Python {platform.python_version()}, {versions}, OpenCV {cv2.__version__}'
+    )
+
+
+def format_rows(rows: Sequence[Row]) -> str:
+    """A table with median times, their ratio, and the range of the ratio over the rounds."""
+    table = [['ours against peer', 'ours', 'peer', 'times faster', 'in single rounds']]
+    for row in rows:
+        ratios = [peer / ours for ours, peer in zip(row.ours, row.peer)]
+        table.append(
+            [
+                row.name,
+                f'{1000 * median(row.ours):.1f} ms',
+                f'{1000 * median(row.peer):.1f} ms',
+                f'{row.ratio:.2f}',
+                f'{min(ratios):.2f} to {max(ratios):.2f}',
+            ]
+        )
+    return AsciiTable(table).table
+
+
+def flat_results(rows: Sequence[Row]) -> dict[str, float]:
+    """Flat content for JSON: the ratio under the row's name, the median seconds below it."""
+    results = {}
+    for row in rows:
+        results[row.name] = row.ratio
+        results[f'{row.name}/seconds_ours'] = median(row.ours)
+        results[f'{row.name}/seconds_peer'] = median(row.peer)
+    return results
