@@ -257,7 +257,7 @@ def test_numbering_from_0_makes_the_first_object_a_miss_as_in_published_ap(tmp_p
         assert evaluate('InstanceAP', [sample], first_id=0, **source)['AP'] == 0
 
 
-def test_ade20ks_instance_file_is_matched_by_names_aliases_and_first_names(tmp_path):
+def test_ade20ks_instance_file_is_matched_by_names_and_aliases(tmp_path):
     meta = BENCHMARKS['ade20k']
     names = dict(windowpane='window ', painting='painting, picture', ashcan='trash can', bed='bed')
     labels = [meta['classes'].index(name) for name in names.values()]

@@ -84,10 +84,7 @@ def plain_id(img_id: int | str) -> int | str:
 def read_instance_file(
     ann_file: str, dataset_meta: Mapping, first_id: int
 ) -> dict[int | str, dict]:
-    """Annotations of a COCO instance file, with labels by name.
-
-    Where a class has several names ('painting, picture'), the file may use the first alone, as
-    ADE20K's does.
+    """Annotations of a COCO instance file, with labels by name or alias.
 
     Args:
         ann_file: the JSON.
@@ -111,13 +108,7 @@ def read_instance_file(
     missing = {'images', 'annotations', 'categories'} - set(content)
     if missing:
         raise ValueError(f'{ann_file} is not in COCO instance format: it lacks {sorted(missing)}')
-    classes = dataset_meta['classes']
-    first_names = {name.split(',')[0]: name for name in classes if ',' in name}
-    aliases = {first: name for first, name in first_names.items() if first not in classes}
-    aliases.update(dataset_meta.get('aliases', {}))
-    label_of = match_categories(
-        content['categories'], {**dataset_meta, 'aliases': aliases}, ann_file
-    )
+    label_of = match_categories(content['categories'], dataset_meta, ann_file)
     things = is_thing(dataset_meta)
     stuff = [c['name'] for c in content['categories'] if not things[label_of[c['id']]]]
     if stuff:
