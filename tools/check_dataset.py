@@ -24,7 +24,7 @@ FIRST = 5  # findings of a kind to print
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Report what is wrong with the labels of a config, and what they hold. '
-        'Exits with 1 if there are errors, with 0 if there are only warnings.'
+        'The exit code is 1 if there are errors, and 0 if there are only warnings.'
     )
     add_config_arguments(parser)
     parser.add_argument('--split', nargs='+', choices=SPLITS, default=SPLITS)
@@ -51,8 +51,7 @@ def main() -> None:
     errors = count_errors(checked)
     total = sum(len(found.findings) for found in checked.values())
     print(f'{errors} errors, {total - errors} warnings')
-    if errors:
-        sys.exit(1)
+    sys.exit(1 if errors else 0)
 
 
 if __name__ == '__main__':

@@ -51,11 +51,12 @@ def check_panoptic_areas(sample: Mapping, pixels: np.ndarray, report: Report) ->
         name = f'segment {segment["id"]} ({segment["category"]}) of image id {sample["img_id"]}'
         stuff = segment['label'] is not None and not segment['isthing']
         if count == 0:
+            hint = '. Things may cover it, but PQ counts it as missed' if stuff else ''
             report(
                 Finding(
                     'segment without pixels',
                     f'panoptic PNG {path} has no pixel of {name}, which {sample["ann_file"]} '
-                    'lists: remove it from segments_info, or correct the PNG',
+                    f'lists: remove it from segments_info, or correct the PNG{hint}',
                     path,
                     segment['id'],
                     WARNING if stuff else ERROR,
