@@ -459,6 +459,44 @@ def test_planted_faults_of_label_pngs_are_found(plant, semantic):
     assert_found(checked(dataset), expected)
 
 
+def test_labels_that_nobody_can_understand_do_not_end_the_check(instance):
+    folder, dataset = instance
+
+    def plant(content):
+        content['images'].append(dict(content['images'][0], id=2, height='forty'))
+        content['annotations'].append(object_of(6, [box(0, 0, 9)], 81, image_id=2))
+
+    edit(folder / 'a.json', plant)
+    ((severity, kind, file, number),) = set(facts(checked(dataset))) - {
+        ('warning', 'image listed twice', 'instance/a.json', 2)
+    }
+    assert (severity, kind, file, number) == ('error', 'labels cannot be checked', 'img/a.jpg', 2)
+
+
+def test_photos_of_a_test_set_without_annotations_are_checked(panoptic):
+    folder, dataset = panoptic
+    edit(folder / 'panoptic_train.json', lambda content: content.pop('annotations'))
+    expected = photo_is_truncated(folder)
+    outcome = checked(dict(dataset, test_mode=True))
+    assert_found(outcome, expected)
+    assert (outcome.summary['images'], outcome.summary['tasks']) == (16, [])
+
+
+def test_labels_of_a_wrapped_data_set_of_mmsegmentation_are_checked(semantic):
+    folder, dataset = semantic
+    source = dict(
+        type='mmseg.BaseSegDataset',
+        data_root=str(folder),
+        data_prefix=dict(img_path='img', seg_map_path='seg'),
+        metainfo=dict(classes=('grass', 'sky', 'cat')),
+    )
+    wrapped = dict(type='SemanticDataset', metainfo=METAINFO, dataset=source)
+    assert not checked(wrapped).findings
+    expected = label_is_out_of_range(folder, dataset)
+    (folder / 'seg/a.png').unlink()
+    assert_found(checked(wrapped), [*expected, ('error', 'missing file', 'seg/a.png', 'a')])
+
+
 @pytest.mark.parametrize('content', ['{"images": [', '[1, 2]', '{"images": []}', None])
 def test_a_file_that_is_no_annotation_is_a_finding(content, panoptic):
     folder, dataset = panoptic
