@@ -459,6 +459,44 @@ def test_planted_faults_of_label_pngs_are_found(plant, semantic):
     assert_found(checked(dataset), expected)
 
 
+def test_labels_that_nobody_can_understand_do_not_end_the_check(instance):
+    folder, dataset = instance
+
+    def plant(content):
+        content['images'].append(dict(content['images'][0], id=2, height='forty'))
+        content['annotations'].append(object_of(6, [box(0, 0, 9)], 81, image_id=2))
+
+    edit(folder / 'a.json', plant)
+    ((severity, kind, file, number),) = set(facts(checked(dataset))) - {
+        ('warning', 'image listed twice', 'instance/a.json', 2)
+    }
+    assert (severity, kind, file, number) == ('error', 'labels cannot be checked', 'img/a.jpg', 2)
+
+
+def test_photos_of_a_test_set_without_annotations_are_checked(panoptic):
+    folder, dataset = panoptic
+    edit(folder / 'panoptic_train.json', lambda content: content.pop('annotations'))
+    expected = photo_is_truncated(folder)
+    outcome = checked(dict(dataset, test_mode=True))
+    assert_found(outcome, expected)
+    assert (outcome.summary['images'], outcome.summary['tasks']) == (16, [])
+
+
+def test_labels_of_a_wrapped_data_set_of_mmsegmentation_are_checked(semantic):
+    folder, dataset = semantic
+    source = dict(
+        type='mmseg.BaseSegDataset',
+        data_root=str(folder),
+        data_prefix=dict(img_path='img', seg_map_path='seg'),
+        metainfo=dict(classes=('grass', 'sky', 'cat')),
+    )
+    wrapped = dict(type='SemanticDataset', metainfo=METAINFO, dataset=source)
+    assert not checked(wrapped).findings
+    expected = label_is_out_of_range(folder, dataset)
+    (folder / 'seg/a.png').unlink()
+    assert_found(checked(wrapped), [*expected, ('error', 'missing file', 'seg/a.png', 'a')])
+
+
 @pytest.mark.parametrize('content', ['{"images": [', '[1, 2]', '{"images": []}', None])
 def test_a_file_that_is_no_annotation_is_a_finding(content, panoptic):
     folder, dataset = panoptic
@@ -569,25 +607,28 @@ def test_the_tool_names_faults_and_exits_with_1_only_on_errors(
 ):
     folder, _ = panoptic
     out = tmp_path / 'out.json'
-    arguments = [
-        'check_dataset', config_dir / QUICKSTART, '--workers', 2, '--out-json', out,
-        '--cfg-options', *(f'{x}_dataloader.dataset.data_root={folder}' for x in ('train', 'val')),
-    ]  # fmt: skip
-    split = ['--split', 'train', 'val']
-    assert 'nothing is wrong with the labels' in run_tool(*arguments, *split)
+
+    def check():
+        with pytest.raises(SystemExit) as stop:
+            run_tool(
+                'check_dataset', config_dir / QUICKSTART, '--workers', 2, '--out-json', out,
+                '--split', 'train', 'val', '--cfg-options',
+                *(f'{split}_dataloader.dataset.data_root={folder}' for split in ('train', 'val')),
+            )  # fmt: skip
+        return stop.value.code, *capsys.readouterr()
+
+    code, printed, bar = check()
+    assert code == 0 and 'nothing is wrong with the labels' in printed and '16/16' in bar
     thing_has_another_area(folder)
-    printed = run_tool(*arguments, *split)
-    assert 'warning: areas disagree (1)\n  train: ' in printed
+    code, printed, _ = check()
+    assert code == 0 and 'warning: areas disagree (1)\n  train: ' in printed
     assert printed.endswith('0 errors, 1 warnings\n')
     for path in (folder / 'val').iterdir():
         path.unlink()
-    with pytest.raises(SystemExit) as stop:
-        run_tool(*arguments, *split)
-    assert stop.value.code == 1
-    printed, bar = capsys.readouterr()
-    assert 'error: missing file (5)' in printed and printed.count('val: photo ') == 5
-    assert '16/16' in bar
+    shutil.rmtree(folder / 'panoptic_train')
+    code, printed, _ = check()
+    assert code == 1 and 'error: missing file (21)' in printed
+    assert printed.count('train: panoptic PNG') == 5 and 'and 16 more, see --out-json' in printed
     written = json.loads(out.read_text())
     assert [f['id'] for f in written['val']['findings']] == [1, 2, 3, 4, 5]
-    assert written['train']['findings'][0]['kind'] == 'areas disagree'
-    assert written['train']['summary']['images'] == 16
+    assert len(written['train']['findings']) == written['train']['summary']['images'] == 16

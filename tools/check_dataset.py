@@ -8,13 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from oneformer.datasets.checking import (  # noqa: E402
-    check_config,
-    count_errors,
-    findings_text,
-    summary_text,
-)
+from oneformer.datasets.checking import check_config  # noqa: E402
 from oneformer.datasets.configured import SPLITS  # noqa: E402
+from oneformer.datasets.summary import count_errors, findings_text, summary_text  # noqa: E402
 from oneformer.engine.cli import add_config_arguments, read_config  # noqa: E402
 from oneformer.safe_io import write_json  # noqa: E402
 
@@ -24,7 +20,7 @@ FIRST = 5  # findings of a kind to print
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Report what is wrong with the labels of a config, and what they hold. '
-        'Exits with 1 if there are errors, with 0 if there are only warnings.'
+        'The exit code is 1 if there are errors, and 0 if there are only warnings.'
     )
     add_config_arguments(parser)
     parser.add_argument('--split', nargs='+', choices=SPLITS, default=SPLITS)
@@ -51,8 +47,7 @@ def main() -> None:
     errors = count_errors(checked)
     total = sum(len(found.findings) for found in checked.values())
     print(f'{errors} errors, {total - errors} warnings')
-    if errors:
-        sys.exit(1)
+    sys.exit(1 if errors else 0)
 
 
 if __name__ == '__main__':

@@ -55,7 +55,7 @@ def complete(
     """The entries of a JSON that have all ``keys``; the others, each a ``what``, are reported."""
     whole = []
     for position, entry in enumerate(entries):
-        missing = [key for key in keys if key not in entry]
+        missing = [key for key in keys if entry.get(key) is None]
         if not missing:
             whole.append(entry)
             continue
@@ -179,7 +179,8 @@ class SegmentDataset(BaseDetDataset):
             isthing=label is not None and self.is_thing[label],
             iscrowd=bool(entry.get('iscrowd', False)),
         )
-        return dict(segment, area=entry['area']) if 'area' in entry else segment
+        has_area = isinstance(entry.get('area'), (int, float))
+        return dict(segment, area=entry['area']) if has_area else segment
 
     def note_annotated(self, labels: Iterable[int | None], source: str) -> None:
         """Remember which classes ``source`` annotates, and say which it does not."""

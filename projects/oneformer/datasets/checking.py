@@ -4,26 +4,22 @@ Rules that a data set needs itself are its own, see ``findings``; here are those
 it: areas, segments that nobody sees, pictures of nothing.
 """
 
-import logging
 import os.path as osp
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 from mmdet.registry import DATASETS
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.utils import ProgressBar
-from terminaltables import AsciiTable
 from torch.utils.data import DataLoader, Dataset
 
 from .base import SegmentDataset
 from .configured import configured_sets
 from .findings import ERROR, WARNING, Finding, Report
 from .loading import decode_instances, load_image, read_segment_map
+from .summary import Checked, summarize
 
 
 @contextmanager
@@ -51,11 +47,12 @@ def check_panoptic_areas(sample: Mapping, pixels: np.ndarray, report: Report) ->
         name = f'segment {segment["id"]} ({segment["category"]}) of image id {sample["img_id"]}'
         stuff = segment['label'] is not None and not segment['isthing']
         if count == 0:
+            hint = '. Things may cover it, but PQ counts it as missed' if stuff else ''
             report(
                 Finding(
                     'segment without pixels',
                     f'panoptic PNG {path} has no pixel of {name}, which {sample["ann_file"]} '
-                    'lists: remove it from segments_info, or correct the PNG',
+                    f'lists: remove it from segments_info, or correct the PNG{hint}',
                     path,
                     segment['id'],
                     WARNING if stuff else ERROR,
@@ -143,7 +140,7 @@ def check_sample(dataset: SegmentDataset, index: int) -> tuple[list[Finding], di
     segments = sample['segments_info']
     pixels = np.bincount(segment_map.ravel(), minlength=len(segments) + 1)
     void, pixels = int(pixels[0]), pixels[1:]
-    if not (findings or segments and pixels.any()):
+    if not findings and not pixels.any():
         findings.append(
             Finding(
                 'empty image',
@@ -176,7 +173,18 @@ class _Checks(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[list[Finding], dict | None]:
-        return check_sample(self.dataset, index)
+        try:
+            return check_sample(self.dataset, index)
+        except Exception as error:  # a JSON may hold anything anywhere
+            sample = self.dataset.get_data_info(index)
+            finding = Finding(
+                'labels cannot be checked',
+                f'the labels of image id {sample["img_id"]} ({sample["img_path"]}) cannot be '
+                f'understood ({type(error).__name__}: {error}): correct them',
+                sample['img_path'],
+                sample['img_id'],
+            )
+            return [finding], None
 
 
 def check_samples(dataset: SegmentDataset, workers: int) -> tuple[list[Finding], list[dict]]:
@@ -206,18 +214,6 @@ def check_samples(dataset: SegmentDataset, workers: int) -> tuple[list[Finding],
     return findings, counts
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what data sets say when they are built out of the report, which says it itself."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
 def build_leniently(config: Mapping, report: Report) -> SegmentDataset | None:
     """Build a data set without its pipeline and without what is wrong with its entries.
 
@@ -232,91 +228,19 @@ def build_leniently(config: Mapping, report: Report) -> SegmentDataset | None:
     kind = DATASETS.get(arguments.pop('type'))
     file = osp.join(config.get('data_root') or '', config.get('ann_file') or '')
     try:
-        with _quiet():
-            dataset = kind(**arguments)
+        dataset = kind(**arguments)
         if not len(dataset):
             raise ValueError(f'{file} has no photo that can be used')
     except Exception as error:  # a JSON may hold anything anywhere
         text = str(error)
         if isinstance(error, FileNotFoundError):
-            text = f'{error.filename} does not exist: check data_root and ann_file of the data set'
+            file = error.filename or file
+            text = f'{file} does not exist: check data_root and ann_file of the data set'
         elif type(error) is not ValueError:
             text = f'{file} cannot be read as labels ({type(error).__name__}: {error}): replace it'
         report(Finding('unreadable labels', text, file))
         return None
     return dataset
-
-
-def summarize(dataset: SegmentDataset, counts: Sequence[Mapping], num_queries: int | None) -> dict:
-    """What a data set holds, for ``tables`` and as JSON.
-
-    Args:
-        dataset: The set.
-        counts: Of its photos, from ``check_sample``.
-        num_queries: Of the model, if known.
-    """
-    classes = dataset.metainfo['classes']
-    segments, crowds = (
-        Counter(label for count in counts for label in count[key]) for key in ('targets', 'crowds')
-    )
-    annotated = range(len(classes)) if dataset.known_labels is None else dataset.known_labels
-    per_image = [len(count['targets']) for count in counts]
-    pixels = sum(count['pixels'] for count in counts)
-    notes = []
-    images = Counter(label for c in counts for label in {*c['targets'], *c['crowds']})
-    unused = [classes[k] for k in annotated if not images[k]]
-    if counts and unused:
-        notes.append(
-            f'{len(unused)} of {len(annotated)} annotated classes have no segment: '
-            f'{", ".join(unused)}'
-        )
-    if num_queries is not None and max(per_image, default=0) > num_queries:
-        worst = int(np.argmax(per_image))
-        notes.append(
-            f'{sum(n > num_queries for n in per_image)} of {len(counts)} images have more targets '
-            f'than the model has queries ({num_queries}), image id {counts[worst]["img_id"]} has '
-            f'{per_image[worst]}: raise model.panoptic_head.num_queries, or some cannot be learned'
-        )
-    return dict(
-        type=type(dataset).__name__,
-        ann_file=dataset.ann_file,
-        images=len(dataset),
-        labelled_images=len(counts),
-        segments=sum(per_image),
-        crowds=crowds.total(),
-        segments_per_image=dict(
-            mean=float(np.mean(per_image)) if counts else 0.0, max=max(per_image, default=0)
-        ),
-        # of instance labels everything else is background
-        void_share=sum(count['void'] for count in counts) / pixels
-        if counts and dataset.labels_kind != 'instance'
-        else None,
-        tasks=list(dataset.tasks) if counts else [],
-        classes={
-            classes[k]: dict(
-                kind='thing' if dataset.is_thing[k] else 'stuff',
-                images=images[k],
-                segments=segments[k],
-                crowds=crowds[k],
-            )
-            for k in annotated
-        },
-        not_annotated=[name for k, name in enumerate(classes) if k not in annotated],
-        notes=notes,
-    )
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What was found in a data set.
-
-    Attributes:
-        findings: Its faults.
-        summary: See ``summarize``; None if it cannot be built.
-    """
-
-    findings: Sequence[Finding]
-    summary: Mapping | None
 
 
 def check_set(config: Mapping, workers: int, num_queries: int | None) -> Checked:
@@ -351,72 +275,3 @@ def check_config(cfg: Config, splits: Sequence[str], workers: int = 1) -> dict[s
         print(', '.join(shared), file=sys.stderr)
         checked[', '.join(shared)] = check_set(labels, workers, num_queries)
     return checked
-
-
-def count_errors(checked: Mapping[str, Checked]) -> int:
-    """Number of findings that are errors."""
-    return sum(f.severity == ERROR for found in checked.values() for f in found.findings)
-
-
-def findings_text(checked: Mapping[str, Checked], first: int) -> str:
-    """The findings by kind, errors before warnings, and of each kind the first few."""
-    kinds = {}
-    for name, found in checked.items():
-        for finding in found.findings:
-            key = finding.severity != ERROR, finding.severity, finding.kind
-            kinds.setdefault(key, []).append(f'  {name}: {finding.message}')
-    lines = []
-    for (_, severity, kind), messages in sorted(kinds.items()):
-        lines += [f'{severity}: {kind} ({len(messages)})', *messages[:first]]
-        if len(messages) > first:
-            lines.append(f'  and {len(messages) - first} more, see --out-json')
-    return '\n'.join(lines or ['nothing is wrong with the labels'])
-
-
-def summary_text(checked: Mapping[str, Checked]) -> str:
-    """A table of the sets, one of their classes, and what to know beside."""
-    summaries = {name: found.summary for name, found in checked.items() if found.summary}
-    if not summaries:
-        return ''
-    sets = [
-        [
-            name,
-            s['type'],
-            s['images'],
-            s['segments'],
-            s['crowds'],
-            f'{s["segments_per_image"]["mean"]:.1f}',
-            s['segments_per_image']['max'],
-            '-' if s['void_share'] is None else f'{100 * s["void_share"]:.2f}',
-            ', '.join(s['tasks']) or 'none',
-        ]
-        for name, s in summaries.items()
-    ]
-    header = ['set', 'labels', 'images', 'segments', 'crowds', 'per image', 'most', 'void %']
-    kinds = {k: c['kind'] for s in summaries.values() for k, c in s['classes'].items()}
-    classes = [
-        [name, kind, *(_class_cell(s['classes'].get(name)) for s in summaries.values())]
-        for name, kind in kinds.items()
-        if any(name in s['classes'] and s['classes'][name]['images'] for s in summaries.values())
-    ]
-    lines = [AsciiTable([[*header, 'can teach'], *sets]).table]
-    if classes:
-        lines += [
-            'Segments (and crowds) per class, without classes that have none; - is not annotated',
-            AsciiTable([['class', '', *summaries], *classes]).table,
-        ]
-    for name, s in summaries.items():
-        if s['not_annotated']:
-            lines.append(
-                f'{name}: does not annotate {len(s["not_annotated"])} classes: '
-                f'{", ".join(s["not_annotated"])}'
-            )
-        lines += [f'{name}: note: {note}' for note in s['notes']]
-    return '\n'.join(lines)
-
-
-def _class_cell(counts: Mapping | None) -> str:
-    """Segments and crowds of a class in a set that annotates it, or None."""
-    if counts is None:
-        return '-'
-    return f'{counts["segments"]}' + (f' ({counts["crowds"]})' if counts['crowds'] else '')

@@ -187,7 +187,9 @@ def decode_segmentation(segmentation: list | Mapping, height: int, width: int) -
                 raise ValueError('a polygon needs at least three points (x, y)')
             code = mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
         return mask_utils.decode(code).view(bool)
-    except (KeyError, TypeError) as error:
+    except ValueError:
+        raise
+    except Exception as error:  # pycocotools raises whatever it likes
         raise ValueError(f'its segmentation cannot be decoded ({error})') from error
 
 
