@@ -315,8 +315,8 @@ def broken(truth, fault):
         ('image', r"image a .*gt\.json has no image of id 'a'; its 1 ids are like 'b'"),
         ('size', r'image a .*gt\.json gives the image .*\(9, 4\), but it has \(1, 4\)'),
         ('category', r'gt\.json: annotation 1 has category_id 98'),
-        ('code', r'image a .*segmentation of annotation 1 is of .*\(5, 5\)'),
-        ('kind', r'image a .*segmentation of annotation 1 cannot be decoded'),
+        ('code', r'image a .*annotation 1: its run-length code is of .*\[5, 5\]'),
+        ('kind', r'image a .*annotation 1: its segmentation cannot be decoded'),
         ('format', r"gt\.json is not in COCO instance format: it lacks \['images'\]"),
     ],
 )

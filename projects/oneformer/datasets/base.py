@@ -114,9 +114,8 @@ class SegmentDataset(BaseDetDataset):
     """Base of the data sets; a subclass reads one kind of labels in ``load_data_list``.
 
     Its samples carry, beside what ``load_data_list`` returns: ``classes``; ``ann_file``;
-    ``labels_kind``, which
-    tells ``LoadSegmentMap`` how to read them; ``tasks`` that they can teach; ``known_labels``, the
-    classes that they annotate, or None if they annotate all; and ``ignore``.
+    ``labels_kind``, which tells ``LoadSegmentMap`` how to read them; ``tasks`` that they can teach;
+    ``known_labels``, the classes that they annotate, or None if they annotate all; and ``ignore``.
 
     Args:
         metainfo: A dict with ``classes`` and ``thing_classes`` (names), optionally ``palette`` and
@@ -181,6 +180,14 @@ class SegmentDataset(BaseDetDataset):
         )
         has_area = isinstance(entry.get('area'), (int, float))
         return dict(segment, area=entry['area']) if has_area else segment
+
+    def note_categories(self, label_of: Mapping[int, int | None]) -> None:
+        """Remember the classes that the JSON annotates, and its category ids for result files."""
+        self.note_annotated(label_of.values(), self.ann_file)
+        category_of = {label: category for category, label in label_of.items()}
+        self._metainfo['category_ids'] = tuple(
+            category_of.get(label) for label in range(len(self._metainfo['classes']))
+        )
 
     def note_annotated(self, labels: Iterable[int | None], source: str) -> None:
         """Remember which classes ``source`` annotates, and say which it does not."""

@@ -62,7 +62,7 @@ class InstanceDataset(SegmentDataset):
                 f' annotates instances of {[name]} (category id {category}), which '
                 'metainfo.thing_classes does not list: add it there, or take it out of the JSON',
             )
-        self.note_annotated(label_of.values(), self.ann_file)
+        self.note_categories(label_of)
         images = images_by_id(content['images'], self.ann_file, self.report)
         if not images:
             raise ValueError(f'{self.ann_file} lists no photo')

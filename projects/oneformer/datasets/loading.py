@@ -10,8 +10,8 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmengine.fileio import get
 from PIL import Image
-from pycocotools import mask as mask_utils
 
+from ..run_length import decode_mask, encode_segmentation
 from .findings import Finding, Report, refuse
 
 _END_MARKERS = (b'\xff\xd9', b'IEND\xaeB`\x82')  # of JPEG and PNG
@@ -158,41 +158,6 @@ def read_panoptic_png(results: Mapping, report: Report = refuse) -> np.ndarray:
     return segment_map
 
 
-def decode_segmentation(segmentation: list | Mapping, height: int, width: int) -> np.ndarray:
-    """Decode polygons or a run-length code of COCO.
-
-    Args:
-        segmentation: A list of polygons [x1, y1, x2, y2, ...] in pixels, or a dict with ``counts``
-            (compressed or a list) and ``size``.
-        height: Of the photo, in pixels.
-        width: Of the photo, in pixels.
-
-    Returns:
-        Bool mask of shape (height, width), in Fortran order.
-
-    Raises:
-        ValueError: For a code of another size, and for what is no segmentation.
-    """
-    try:
-        if isinstance(segmentation, Mapping):
-            code = segmentation
-            if tuple(code['size']) != (height, width):
-                raise ValueError(f'its run-length code is of (height, width) {code["size"]}')
-            if isinstance(code['counts'], list):
-                if sum(code['counts']) != height * width:
-                    raise ValueError(f'its run-length code has {sum(code["counts"])} pixels')
-                code = mask_utils.frPyObjects(code, height, width)
-        else:
-            if not all(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in segmentation):
-                raise ValueError('a polygon needs at least three points (x, y)')
-            code = mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
-        return mask_utils.decode(code).view(bool)
-    except ValueError:
-        raise
-    except Exception as error:  # pycocotools raises whatever it likes
-        raise ValueError(f'its segmentation cannot be decoded ({error})') from error
-
-
 def decode_instances(results: Mapping, report: Report = refuse) -> list[np.ndarray]:
     """Masks of an ``InstanceDataset`` sample at the size that the JSON states.
 
@@ -202,7 +167,8 @@ def decode_instances(results: Mapping, report: Report = refuse) -> list[np.ndarr
     masks = []
     for segment in results['segments_info']:
         try:
-            masks.append(decode_segmentation(segment['segmentation'], height, width))
+            code = encode_segmentation(segment['segmentation'], height, width)
+            masks.append(decode_mask(code))
         except ValueError as error:
             report(
                 Finding(

@@ -106,11 +106,7 @@ class PanopticDataset(SegmentDataset):
         label_of = match_categories(
             content['categories'], self.metainfo, self.ann_file, self.report
         )
-        self.note_annotated(label_of.values(), self.ann_file)
-        category_of = {label: category for category, label in label_of.items()}
-        self._metainfo['category_ids'] = tuple(
-            category_of.get(label) for label in range(len(self._metainfo['classes']))
-        )
+        self.note_categories(label_of)
         images = images_by_id(content['images'], self.ann_file, self.report)
         if content['annotations'] is None:
             return [self._photo(image) for image in images.values()]

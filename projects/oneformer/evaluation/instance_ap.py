@@ -8,11 +8,11 @@ import numpy as np
 from mmdet.registry import METRICS
 from mmengine.fileio import exists, load
 from mmengine.logging import print_log
-from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ..datasets.panoptic import match_categories
+from ..run_length import code_area, encode_segmentation
 from .classwise import ClasswiseMetric, mean
 from .data_sample import encode, is_thing, naming_image, read_detections, read_ground_truth
 
@@ -22,7 +22,7 @@ COLUMNS = ('AP', 'AP50', 'AP75', 'AP_s', 'AP_m', 'AP_l')
 def encode_annotation(annotation: Mapping, height: int, width: int) -> dict:
     """The `segmentation` of a COCO annotation as run-length code, and its `area`.
 
-    The area is the one that the annotation states, and that of the mask if it states none.
+    The area is the one that the annotation states, else that of the mask.
 
     Args:
         annotation: with `id` and `segmentation`: polygons or a run-length code, compressed or not.
@@ -30,23 +30,11 @@ def encode_annotation(annotation: Mapping, height: int, width: int) -> dict:
     Raises:
         ValueError: for a code of another size than the image and for what is no segmentation.
     """
-    rle = annotation['segmentation']
     try:
-        if isinstance(rle, list):
-            rle = mask_utils.merge(mask_utils.frPyObjects(rle, height, width))
-        elif isinstance(rle['counts'], list):
-            rle = mask_utils.frPyObjects(rle, *rle['size'])
-        size = tuple(rle['size'])
-    except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(
-            f'the segmentation of annotation {annotation["id"]} cannot be decoded ({error!r})'
-        ) from error
-    if size != (height, width):
-        raise ValueError(
-            f'the segmentation of annotation {annotation["id"]} is of (height, width) {size}, '
-            f'the image of {(height, width)}'
-        )
-    return dict(segmentation=rle, area=annotation.get('area', int(mask_utils.area(rle))))
+        code = encode_segmentation(annotation['segmentation'], height, width)
+    except ValueError as error:
+        raise ValueError(f'annotation {annotation["id"]}: {error}') from error
+    return dict(segmentation=code, area=annotation.get('area', code_area(code)))
 
 
 def thing_annotations(gt_map: np.ndarray, segments: list, things: np.ndarray) -> list:
