@@ -39,7 +39,7 @@ def encode_segmentation(segmentation: list | Mapping, height: int, width: int) -
         ValueError: For a code of another size, and for what is no segmentation.
     """
     try:
-        if not isinstance(segmentation, Mapping):
+        if isinstance(segmentation, list):
             if not all(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in segmentation):
                 raise ValueError('a polygon needs at least three points (x, y)')
             return mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
