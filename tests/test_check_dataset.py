@@ -609,24 +609,28 @@ def test_the_tool_names_faults_and_exits_with_1_only_on_errors(
     out = tmp_path / 'out.json'
 
     def check():
-        with pytest.raises(SystemExit) as stop:
-            run_tool(
+        code = 0
+        try:
+            printed = run_tool(
                 'check_dataset', config_dir / QUICKSTART, '--workers', 2, '--out-json', out,
                 '--split', 'train', 'val', '--cfg-options',
                 *(f'{split}_dataloader.dataset.data_root={folder}' for split in ('train', 'val')),
             )  # fmt: skip
-        return stop.value.code, *capsys.readouterr()
+        except SystemExit as stop:
+            code = stop.code
+            printed = capsys.readouterr().out
+        return code, printed
 
-    code, printed, bar = check()
-    assert code == 0 and 'nothing is wrong with the labels' in printed and '16/16' in bar
+    code, printed = check()
+    assert code == 0 and 'nothing is wrong with the labels' in printed
     thing_has_another_area(folder)
-    code, printed, _ = check()
+    code, printed = check()
     assert code == 0 and 'warning: areas disagree (1)\n  train: ' in printed
     assert printed.endswith('0 errors, 1 warnings\n')
     for path in (folder / 'val').iterdir():
         path.unlink()
     shutil.rmtree(folder / 'panoptic_train')
-    code, printed, _ = check()
+    code, printed = check()
     assert code == 1 and 'error: missing file (21)' in printed
     assert printed.count('train: panoptic PNG') == 5 and 'and 16 more, see --out-json' in printed
     written = json.loads(out.read_text())

@@ -47,7 +47,8 @@ def main() -> None:
     errors = count_errors(checked)
     total = sum(len(found.findings) for found in checked.values())
     print(f'{errors} errors, {total - errors} warnings')
-    sys.exit(1 if errors else 0)
+    if errors:
+        sys.exit(1)
 
 
 if __name__ == '__main__':
