@@ -54,9 +54,7 @@ def test_a_benchmark_goes_from_its_download_to_scores(benchmark, tmp_path, confi
     getattr(miniatures, f'write_{benchmark}')(root)
     run_tool('prepare_dataset', benchmark, '--data-root', root, '--workers', 1)
     config = small_config(config_dir, benchmark, root, tmp_path)
-    with pytest.raises(SystemExit) as finished:
-        run_tool('check_dataset', config, '--workers', 1, '--out-json', tmp_path / 'found.json')
-    assert not finished.value.code, (tmp_path / 'found.json').read_text()
+    run_tool('check_dataset', config, '--workers', 1)  # leaves with an error if it finds one
 
     run_tool('train', config)
     checkpoint = tmp_path / 'work/iter_2.pth'

@@ -1,6 +1,7 @@
 """Loading panoptic annotation: labels by name, ids to segments, and clear errors."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,8 +13,11 @@ from mmengine.config import Config
 from oneformer.datasets.geometry import resize_map
 from oneformer.datasets.loading import segment_indices
 from oneformer.datasets.panoptic import match_categories
-from oneformer.metainfo import resolve_metainfo
+from oneformer.metainfo import BENCHMARKS, resolve_metainfo
+from oneformer.models.text_mapper import token_ids
+from oneformer.texts import Prompts
 
+DATA = Path(__file__).parent / 'data'
 METAINFO = dict(classes=('sky', 'cat'), thing_classes=('cat',))
 
 
@@ -69,18 +73,34 @@ def test_a_sample_carries_segments_by_position_and_labels_by_name(tmp_path):
     ]
 
 
-def test_the_order_of_the_json_categories_does_not_matter():
-    metainfo = resolve_metainfo('ade20k')
+@pytest.mark.parametrize('benchmark', BENCHMARKS)
+def test_the_order_of_the_json_categories_does_not_matter(benchmark):
+    official = json.loads((DATA / 'official_classes.json').read_text())
+    official = official[dict(mapillary='mapillary_vistas').get(benchmark, benchmark)]
+    tokens = json.loads((DATA / 'official_tokens.json').read_text())
+    metainfo = resolve_metainfo(benchmark)
     categories = [
-        dict(id=100 + i, name=name, isthing=int(name in metainfo['thing_classes']))
-        for i, name in enumerate(metainfo['classes'])
+        dict(id=row['dataset_id'], name=row['name'], isthing=row['isthing']) for row in official
     ]
     np.random.default_rng(0).shuffle(categories)
     labels = match_categories(categories, metainfo, 'x.json')
-    assert labels == {100 + i: i for i in range(150)}
-    # names as mmdet's converter writes them
+    assert labels == {row['dataset_id']: row['label'] for row in official}
+    for row in official:
+        (prompt,) = Prompts().targets([labels[row['dataset_id']]], metainfo['classes'])
+        assert list(token_ids(prompt)) == tokens[f'a photo with a {row["name"]}']
+
+
+def test_names_of_other_files_of_ade20k_are_known():
+    metainfo = resolve_metainfo('ade20k')
+    # as mmdet's converter writes them
     renamed = [dict(id=1, name='airplane'), dict(id=2, name='window')]
     assert match_categories(renamed, metainfo, 'x.json') == {1: 90, 2: 8}
+    # as its instance annotation calls them
+    official = json.loads((DATA / 'official_classes.json').read_text())['ade20k_instance']
+    categories = [dict(id=row['label'], name=row['name']) for row in official]
+    assert match_categories(categories, metainfo, 'x.json') == {
+        row['label']: row['panoptic_label'] for row in official
+    }
 
 
 def test_wrong_categories_are_named(tmp_path):

@@ -105,7 +105,9 @@ def test_one_scale_without_flip_is_the_plain_prediction(build):
 def peak_memory(model):
     """Most bytes that one prediction holds at a time."""
     data = batch()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with profile(
+        activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
+    ) as profiler:
         predict(model, data)
     events = profiler.profiler.kineto_results.events()
     changes = [(event.start_ns(), event.nbytes()) for event in events if event.name() == '[memory]']

@@ -19,10 +19,10 @@ import numpy as np  # noqa: E402
 from make_quickstart_data import generate  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from PIL import Image  # noqa: E402
-from pycocotools import mask as mask_utils  # noqa: E402
 from quickstart import ProgressLine, quiet_runner  # noqa: E402
 
 from oneformer.engine.evaluation import HEADLINE, inference_config  # noqa: E402
+from oneformer.run_length import code_area, encode_mask, json_code  # noqa: E402
 from oneformer.safe_io import write_json  # noqa: E402
 
 VARIANTS = ('alone', 'joint')
@@ -63,15 +63,15 @@ def split_labels(folder: Path, label_classes: list[str]) -> None:
         for segment in annotation['segments_info']:
             if not category_of[segment['category_id']]['isthing']:
                 continue
-            code = mask_utils.encode(np.asfortranarray(ids == segment['id'], np.uint8))
+            code = encode_mask(ids == segment['id'])
             records.append(
                 dict(
                     id=len(records) + 1,
                     image_id=annotation['image_id'],
                     category_id=segment['category_id'],
                     iscrowd=segment['iscrowd'],
-                    area=int(mask_utils.area(code)),
-                    segmentation=dict(code, counts=code['counts'].decode()),
+                    area=code_area(code),
+                    segmentation=json_code(code),
                 )
             )
     instances['annotations'] = records

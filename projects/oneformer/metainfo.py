@@ -76,9 +76,10 @@ BENCHMARKS = dict(
         thing_classes=tuple(name for name in _ADE20K_CLASSES if name not in _ADE20K_STUFF),
         # mmdet lists its classes things first, but these colours in the order above
         palette=ADE20KPanopticDataset.METAINFO['palette'],
-        # "airplane" is what mmdet's converter writes; the instance annotation of ADE20K has its own
-        # names for eight classes
+        # the instance annotation of ADE20K has the first of several names, or eight of its own, of
+        # which mmdet's converter writes "airplane" too
         aliases={
+            **{name.split(',')[0]: name for name in _ADE20K_CLASSES if ',' in name},
             'airplane': 'plane',
             'windowpane': 'window ',
             'bathtub': 'tub',

@@ -17,6 +17,8 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.dist import master_only
 
 _GAP = 6  # pixels between panels
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_HATCHING = ((0, 0), (2, 255))  # two of four stripes, to be seen on any photo
 
 
 @dataclass
@@ -25,7 +27,7 @@ class Regions:
 
     Attributes:
         title: Of the panel.
-        region_map: Of shape (H, W): 0 is void, k is region k.
+        region_map: Of shape (H, W): 0 is void, k is region k, -1 is unknown.
         labels: Of the regions, in their order.
         captions: Text for each region, may be empty.
     """
@@ -108,7 +110,7 @@ def class_colors(num_classes: int, palette: Sequence | None) -> np.ndarray:
 def paint(image: np.ndarray, regions: Regions, colors: np.ndarray, alpha: float) -> np.ndarray:
     """Blend regions into a copy of the image, outline and name them.
 
-    Regions of one label differ a little in colour. Void stays as it is.
+    Regions of one label differ a little in colour. Void stays as it is, the unknown is hatched.
 
     Args:
         image: The photo.
@@ -122,6 +124,9 @@ def paint(image: np.ndarray, regions: Regions, colors: np.ndarray, alpha: float)
         lookup[number] = (colors[label].astype(int) + jitter).clip(0, 255)
     painted = image * (1 - alpha) + lookup[regions.region_map] * alpha
     painted = np.where(regions.region_map[..., None] > 0, painted, image).astype(np.uint8)
+    stripe = np.add(*np.indices(regions.region_map.shape)) // 2 % 4
+    for number, grey in _HATCHING:
+        painted[(regions.region_map < 0) & (stripe == number)] = grey
     numbers = regions.region_map.astype(np.float32)
     kernel = np.ones((3, 3), np.uint8)
     painted[cv2.dilate(numbers, kernel) != cv2.erode(numbers, kernel)] = 255
@@ -136,16 +141,57 @@ def paint(image: np.ndarray, regions: Regions, colors: np.ndarray, alpha: float)
     return painted
 
 
+def side_by_side(panels: Sequence[np.ndarray]) -> np.ndarray:
+    """A row of panels of one height, with white gaps."""
+    gap = np.full((len(panels[0]), _GAP, 3), 255, np.uint8)
+    return np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
+
+
+def text_below(panels: Sequence[np.ndarray], texts: Sequence[Sequence[str]]) -> list[np.ndarray]:
+    """Panels with lines of text below, black on white; lines are wrapped, heights made equal."""
+    scale = max(0.4, panels[0].shape[1] / 1280)
+    line_height = round(40 * scale)
+    wrapped = [
+        [part for line in lines for part in _wrap(line, panel.shape[1], scale)]
+        for panel, lines in zip(panels, texts)
+    ]
+    height = (max(map(len, wrapped)) + 1) * line_height
+    captioned = []
+    for panel, lines in zip(panels, wrapped):
+        strip = np.full((height, panel.shape[1], 3), 255, np.uint8)
+        for number, line in enumerate(lines, start=1):
+            position = (2, number * line_height)
+            cv2.putText(strip, line, position, _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
+        captioned.append(np.concatenate([panel, strip]))
+    return captioned
+
+
+def _wrap(line: str, width: int, scale: float) -> list[str]:
+    """Break a line between words where it would be wider than ``width`` pixels."""
+    lines = ['']
+    for word in line.split():
+        longer = f'{lines[-1]} {word}'.lstrip()
+        if lines[-1] and cv2.getTextSize(longer, _FONT, scale, 1)[0][0] > width - 4:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def write_title(panel: np.ndarray, title: str) -> None:
+    """Write a title into the top left corner of a panel."""
+    _write(panel, title, (4, 0), max(0.4, min(panel.shape[:2]) / 640))
+
+
 def _write(image, text: str, position: tuple[int, int], scale: float, centred=False) -> None:
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    (width, height), _ = cv2.getTextSize(text, font, scale, 1)
+    (width, height), _ = cv2.getTextSize(text, _FONT, scale, 1)
     x, y = position
     if centred:
         x, y = x - width // 2, y + height // 2
     x = int(np.clip(x, 0, max(image.shape[1] - width, 0)))
     y = int(np.clip(y, height, image.shape[0] - 1))
     for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(image, text, (x, y), font, scale, color, thickness, cv2.LINE_AA)
+        cv2.putText(image, text, (x, y), _FONT, scale, color, thickness, cv2.LINE_AA)
 
 
 @VISUALIZERS.register_module()
@@ -201,9 +247,8 @@ class OneFormerVisualizer(DetLocalVisualizer):
                 regions.append(to_regions(data_sample.cpu(), classes, pred_score_thr))
         panels = [image] + [paint(image, region, colors, self.alpha) for region in regions]
         for panel, title in zip(panels[1:], regions):
-            _write(panel, title.title, (4, 0), max(0.4, min(image.shape[:2]) / 640))
-        gap = np.full((image.shape[0], _GAP, 3), 255, np.uint8)
-        row = np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
+            write_title(panel, title.title)
+        row = side_by_side(panels)
         if show:
             self.show(row, win_name=name, wait_time=wait_time)
         if out_file is not None:

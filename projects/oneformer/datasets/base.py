@@ -4,30 +4,31 @@ A data set answers three questions for its samples: which tasks its labels can t
 they annotate, and which unlabelled pixels are unknown and not background.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from mmdet.datasets import BaseDetDataset
 from mmengine.logging import print_log
 
 from ..metainfo import resolve_metainfo
 from ..tasks import TASKS
+from .findings import ERROR, WARNING, Finding, Report, refuse
 
 IGNORABLE = ('void', 'crowd')
 
 
-def labels_by_name(names: Iterable[str], metainfo: Mapping, source: str) -> dict[str, int]:
+def labels_by_name(
+    names: Iterable[str], metainfo: Mapping, source: str, report: Report = refuse
+) -> dict[str, int | None]:
     """Look names up among the classes and their aliases.
 
     Args:
         names: As an annotation file spells them; blanks around a name do not matter.
         metainfo: With ``classes`` and optionally ``aliases``, which maps other names to classes.
         source: The file, for messages.
+        report: Gets one finding that names all names that are neither.
 
     Returns:
-        Name to label.
-
-    Raises:
-        ValueError: For names that are neither, all of them named.
+        Name to label; None for a name that was reported.
     """
     label_of = {name.strip(): label for label, name in enumerate(metainfo['classes'])}
     for alias, name in metainfo.get('aliases', {}).items():
@@ -35,19 +36,86 @@ def labels_by_name(names: Iterable[str], metainfo: Mapping, source: str) -> dict
     names = list(names)
     unknown = [name for name in names if name.strip() not in label_of]
     if unknown:
-        raise ValueError(
-            f'{source} has categories that are not among the {len(metainfo["classes"])} classes '
-            f'of the data set: {unknown}. Add them to metainfo.classes, or to metainfo.aliases'
+        report(
+            Finding(
+                'category is no class',
+                f'{source} has categories that are not among the {len(metainfo["classes"])} '
+                f'classes of the data set: {unknown}. Add them to metainfo.classes, or to '
+                'metainfo.aliases',
+                source,
+                ', '.join(unknown),
+            )
         )
-    return {name: label_of[name.strip()] for name in names}
+    return {name: label_of.get(name.strip()) for name in names}
+
+
+def complete(
+    entries: Iterable[Mapping], keys: Sequence[str], what: str, ann_file: str, report: Report
+) -> list[Mapping]:
+    """The entries of a JSON that have all ``keys``; the others, each a ``what``, are reported."""
+    whole = []
+    for position, entry in enumerate(entries):
+        missing = [key for key in keys if entry.get(key) is None]
+        if not missing:
+            whole.append(entry)
+            continue
+        number = entry.get('id', entry.get('image_id'))
+        name = f'position {position}' if number is None else f'id {number}'
+        report(
+            Finding(
+                'incomplete entry',
+                f'{ann_file}: {what}, {name}, lacks {missing}: add what is missing',
+                ann_file,
+                number,
+            )
+        )
+    return whole
+
+
+def images_by_id(images: Iterable[Mapping], ann_file: str, report: Report) -> dict:
+    """Complete entries of ``images`` of a JSON by their id; doublets are reported."""
+    by_id, id_of_file = {}, {}
+    for image in complete(
+        images, ('id', 'file_name', 'height', 'width'), 'image', ann_file, report
+    ):
+        number, file_name = image['id'], image['file_name']
+        before = by_id.setdefault(number, image)
+        if before is not image:
+            differ = before['file_name'] != file_name
+            report(
+                Finding(
+                    'image listed twice',
+                    f'{ann_file} lists image id {number} twice, '
+                    + (
+                        f'as {before["file_name"]} and {file_name}: give one another id'
+                        if differ
+                        else f'{file_name}: remove one entry'
+                    ),
+                    ann_file,
+                    number,
+                    ERROR if differ else WARNING,
+                )
+            )
+        elif id_of_file.setdefault(file_name, number) != number:
+            report(
+                Finding(
+                    'image listed twice',
+                    f'{ann_file} lists photo {file_name} as image id {id_of_file[file_name]} and '
+                    f'{number}: remove one, or it is seen twice as often as others',
+                    ann_file,
+                    number,
+                    WARNING,
+                )
+            )
+    return by_id
 
 
 class SegmentDataset(BaseDetDataset):
     """Base of the data sets; a subclass reads one kind of labels in ``load_data_list``.
 
-    Its samples carry, beside what ``load_data_list`` returns: ``classes``; ``labels_kind``, which
-    tells ``LoadSegmentMap`` how to read them; ``tasks`` that they can teach; ``known_labels``, the
-    classes that they annotate, or None if they annotate all; and ``ignore``.
+    Its samples carry, beside what ``load_data_list`` returns: ``classes``; ``ann_file``;
+    ``labels_kind``, which tells ``LoadSegmentMap`` how to read them; ``tasks`` that they can teach;
+    ``known_labels``, the classes that they annotate, or None if they annotate all; and ``ignore``.
 
     Args:
         metainfo: A dict with ``classes`` and ``thing_classes`` (names), optionally ``palette`` and
@@ -55,6 +123,8 @@ class SegmentDataset(BaseDetDataset):
             classes of the *model*; the labels may annotate only some of them.
         ignore: Unlabelled pixels that may be anything, so that they count in neither matching nor
             mask losses: ``'void'``, ``'crowd'``, both or none. Others are background.
+        report: Called with each ``Finding`` in the labels. By default the first error is raised; if
+            ``report`` returns, the data set does without what is wrong.
         **kwargs: Of mmdet's ``BaseDetDataset``.
 
     Attributes:
@@ -68,12 +138,18 @@ class SegmentDataset(BaseDetDataset):
     tasks: tuple[str, ...] = TASKS
 
     def __init__(
-        self, *args, metainfo: Mapping | str, ignore: Collection[str] = (), **kwargs
+        self,
+        *args,
+        metainfo: Mapping | str,
+        ignore: Collection[str] = (),
+        report: Report = refuse,
+        **kwargs,
     ) -> None:
         unknown = set(ignore) - set(IGNORABLE)
         if unknown:
             raise ValueError(f'ignore takes {IGNORABLE}, not {sorted(unknown)}')
         self.ignore = tuple(ignore)
+        self.report = report
         self.known_labels: tuple[int, ...] | None = None
         self.task_weights: Mapping[str, float] | None = None  # set by a JointDataset
         metainfo = resolve_metainfo(metainfo)
@@ -85,6 +161,7 @@ class SegmentDataset(BaseDetDataset):
         return dict(
             super().get_data_info(idx),
             classes=self._metainfo['classes'],
+            ann_file=self.ann_file,
             labels_kind=self.labels_kind,
             tasks=self.tasks,
             task_weights=self.task_weights,
@@ -92,9 +169,29 @@ class SegmentDataset(BaseDetDataset):
             ignore=self.ignore,
         )
 
-    def note_annotated(self, labels: Iterable[int], source: str) -> None:
+    def segment_of(self, label: int | None, entry: Mapping) -> dict:
+        """A segment as samples carry it, of an entry in a JSON; label None was reported."""
+        segment = dict(
+            id=entry['id'],
+            label=label,
+            category=None if label is None else self._metainfo['classes'][label],
+            isthing=label is not None and self.is_thing[label],
+            iscrowd=bool(entry.get('iscrowd', False)),
+        )
+        has_area = isinstance(entry.get('area'), (int, float))
+        return dict(segment, area=entry['area']) if has_area else segment
+
+    def note_categories(self, label_of: Mapping[int, int | None]) -> None:
+        """Remember the classes that the JSON annotates, and its category ids for result files."""
+        self.note_annotated(label_of.values(), self.ann_file)
+        category_of = {label: category for category, label in label_of.items()}
+        self._metainfo['category_ids'] = tuple(
+            category_of.get(label) for label in range(len(self._metainfo['classes']))
+        )
+
+    def note_annotated(self, labels: Iterable[int | None], source: str) -> None:
         """Remember which classes ``source`` annotates, and say which it does not."""
-        labels, classes = sorted(set(labels)), self._metainfo['classes']
+        labels, classes = sorted(set(labels) - {None}), self._metainfo['classes']
         if len(labels) == len(classes):
             return
         self.known_labels = tuple(labels)

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from mmdet.registry import DATASETS
 from mmengine.fileio import load
 
-from .base import SegmentDataset
+from .base import SegmentDataset, complete, images_by_id
+from .findings import ERROR, WARNING, Finding
 from .panoptic import match_categories
 
 
@@ -42,7 +43,8 @@ class InstanceDataset(SegmentDataset):
             ``iscrowd``, ``segmentation`` (as in the JSON), and ``area`` if the JSON has it.
 
         Raises:
-            ValueError: If the JSON is not in COCO instance format or names what it does not have.
+            ValueError: If the JSON is not in COCO instance format. What is wrong with its entries
+                is reported.
         """
         content = load(self.ann_file)
         missing = {'images', 'annotations', 'categories'} - set(content)
@@ -50,26 +52,47 @@ class InstanceDataset(SegmentDataset):
             raise ValueError(
                 f'{self.ann_file} is not in COCO instance format: it lacks {sorted(missing)}'
             )
-        label_of = match_categories(content['categories'], self.metainfo, self.ann_file)
-        stuff = [c['name'] for c in content['categories'] if not self.is_thing[label_of[c['id']]]]
-        if stuff:
-            raise ValueError(
-                f'{self.ann_file} annotates instances of {stuff}, which metainfo.thing_classes '
-                'does not list: add them there, or take them out of the JSON'
+        label_of = match_categories(
+            content['categories'], self.metainfo, self.ann_file, self.report
+        )
+        for name, category in self._stuff(label_of):
+            self._report(
+                'instances of stuff',
+                category,
+                f' annotates instances of {[name]} (category id {category}), which '
+                'metainfo.thing_classes does not list: add it there, or take it out of the JSON',
             )
-        self.note_annotated(label_of.values(), self.ann_file)
-        photos = {image['id']: self._photo(image) for image in content['images']}
-        if not photos:
+        self.note_categories(label_of)
+        images = images_by_id(content['images'], self.ann_file, self.report)
+        if not images:
             raise ValueError(f'{self.ann_file} lists no photo')
-        for annotation in content['annotations']:
-            segment = self._segment(annotation, label_of)
-            if annotation['image_id'] not in photos:
-                raise ValueError(
-                    f'{self.ann_file}: annotation {segment["id"]} is of image id '
-                    f'{annotation["image_id"]}, which the JSON does not list'
+        photos = {number: self._photo(image) for number, image in images.items()}
+        keys = ('id', 'image_id', 'category_id')
+        seen = set()
+        for annotation in complete(
+            content['annotations'], keys, 'annotation', self.ann_file, self.report
+        ):
+            if self._usable(annotation, photos, label_of, seen):
+                label = label_of.get(annotation['category_id'])
+                photos[annotation['image_id']]['segments_info'].append(
+                    dict(
+                        self.segment_of(label, annotation),
+                        segmentation=annotation['segmentation'],
+                    )
                 )
-            photos[annotation['image_id']]['segments_info'].append(segment)
         return list(photos.values())
+
+    def _stuff(self, label_of: Mapping) -> list[tuple[str, int]]:
+        """Names and ids of the categories that are stuff."""
+        return [
+            (self._metainfo['classes'][label], category)
+            for category, label in label_of.items()
+            if label is not None and not self.is_thing[label]
+        ]
+
+    def _report(self, kind: str, number: int | str, message: str, severity: str = ERROR) -> None:
+        """Report a finding in the JSON."""
+        self.report(Finding(kind, f'{self.ann_file}{message}', self.ann_file, number, severity))
 
     def _photo(self, image: Mapping) -> dict:
         return dict(
@@ -80,26 +103,44 @@ class InstanceDataset(SegmentDataset):
             segments_info=[],
         )
 
-    def _segment(self, annotation: Mapping, label_of: Mapping[int, int]) -> dict:
-        name = f'{self.ann_file}: annotation {annotation.get("id")}'
-        if not annotation.get('segmentation'):
-            raise ValueError(
-                f'{name} has no segmentation: boxes alone do not tell which pixels belong to an '
-                'object, so add polygons or run-length codes, or take the annotation out'
-            )
+    def _usable(self, annotation: Mapping, photos: Mapping, label_of: Mapping, seen: set) -> bool:
+        """Report what is wrong with an annotation; whether it has a photo and a segmentation.
+
+        Args:
+            seen: Ids of the annotations before, to which that of this one is added.
+        """
+        number, img_id = annotation['id'], annotation['image_id']
         if annotation['category_id'] not in label_of:
-            raise ValueError(
-                f'{name} has category id {annotation["category_id"]}, which the JSON does not list'
+            self._report(
+                'category not listed',
+                number,
+                f': annotation {number} has category id {annotation["category_id"]}, which the '
+                'JSON does not list: add the category, or correct the annotation',
             )
-        label = label_of[annotation['category_id']]
-        segment = dict(
-            id=annotation['id'],
-            label=label,
-            category=self._metainfo['classes'][label],
-            isthing=True,
-            iscrowd=bool(annotation.get('iscrowd', False)),
-            segmentation=annotation['segmentation'],
-        )
-        if 'area' in annotation:
-            segment['area'] = annotation['area']
-        return segment
+        if number in seen:
+            self._report(
+                'annotation id listed twice',
+                number,
+                f': annotation id {number} occurs twice, the second time in image id {img_id}: '
+                'give each an id of its own, as pycocotools needs',
+                WARNING,
+            )
+        seen.add(number)
+        if img_id not in photos:
+            self._report(
+                'image not listed',
+                number,
+                f': annotation {number} is of image id {img_id}, which the JSON does not list: '
+                'add the image, or remove the annotation',
+            )
+            return False
+        if not annotation.get('segmentation'):
+            self._report(
+                'no segmentation',
+                number,
+                f': annotation {number} has no segmentation: boxes alone do not tell which pixels '
+                'belong to an object, so add polygons or run-length codes, or take the annotation '
+                'out',
+            )
+            return False
+        return True

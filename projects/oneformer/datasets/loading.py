@@ -1,7 +1,7 @@
 """Load a photo, and its labels of any kind as one small integer map; damaged files are named."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import mmcv
@@ -10,7 +10,9 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmengine.fileio import get
 from PIL import Image
-from pycocotools import mask as mask_utils
+
+from ..run_length import decode_mask, encode_segmentation
+from .findings import Finding, Report, refuse
 
 _END_MARKERS = (b'\xff\xd9', b'IEND\xaeB`\x82')  # of JPEG and PNG
 
@@ -100,98 +102,104 @@ def segment_indices(png: np.ndarray, ids: list[int]) -> np.ndarray:
         _index_of_id[ids] = -1
 
 
-def check_size(size: tuple[int, int], what: str, results: Mapping) -> None:
-    """Raise ValueError unless labels have the (height, width) of the photo."""
+def check_size(
+    size: tuple[int, int], what: str, file: str, results: Mapping, report: Report
+) -> None:
+    """Report labels of another (height, width) than the photo has."""
     if tuple(size) != tuple(results['ori_shape']):
-        raise ValueError(
-            f'{what} has (height, width) {tuple(size)}, but photo {results["img_path"]} has '
-            f'{tuple(results["ori_shape"])}: they do not belong together'
+        report(
+            Finding(
+                'sizes differ',
+                f'{what} has (height, width) {tuple(size)}, but photo {results["img_path"]} has '
+                f'{tuple(results["ori_shape"])}: they do not belong together',
+                file,
+                results['img_id'],
+            )
         )
 
 
-def read_panoptic_png(results: Mapping) -> np.ndarray:
+def _count_values(values: np.ndarray, what: str) -> tuple[int, str]:
+    """The smallest of some values of pixels, and how many pixels have it and the others."""
+    found, counts = np.unique(values, return_counts=True)
+    text = f'{counts[0]} pixels of {what} {found[0]}'
+    if len(found) > 1:
+        some = ', '.join(map(str, found[1:6])) + (', ...' if len(found) > 6 else '')
+        text += f' and {counts[1:].sum()} pixels of {len(found) - 1} others ({some})'
+    return int(found[0]), text
+
+
+def read_panoptic_png(results: Mapping, report: Report = refuse) -> np.ndarray:
     """Segment map of a ``PanopticDataset`` sample, see ``LoadSegmentMap``.
 
+    It reports another size than the photo has, and ids that the JSON does not list.
+
     Raises:
-        ValueError: If the PNG is damaged, differs in size from the photo, or holds an id that the
-            JSON does not list.
+        FileNotFoundError: If the PNG is missing.
+        ValueError: If it is damaged.
     """
     path = results['seg_map_path']
     png = load_image(path, f'panoptic PNG of photo {results["img_path"]},')
-    check_size(png.shape[:2], f'panoptic PNG {path}', results)
+    check_size(png.shape[:2], f'panoptic PNG {path}', path, results, report)
     ids = [segment['id'] for segment in results['segments_info']]
     segment_map = segment_indices(png, ids)
     unknown = segment_map < 0
     if unknown.any():
-        color = png[unknown][0]
-        blue, green, red = color.tolist()
-        raise ValueError(
-            f'panoptic PNG {path} has {int((png == color).all(-1).sum())} pixels of segment '
-            f'id {red + 256 * green + 65536 * blue}, which its segments_info does not list: '
-            'add the segment to the JSON, or paint it with 0 (void)'
+        first, text = _count_values(png[unknown] @ np.array([65536, 256, 1]), 'segment id')
+        report(
+            Finding(
+                'PNG id without segment',
+                f'panoptic PNG {path} has {text}, which its segments_info does not list: add the '
+                'segment to the JSON, or paint it with 0 (void)',
+                path,
+                first,
+            )
         )
+        segment_map[unknown] = 0
     return segment_map
 
 
-def decode_segmentation(segmentation: list | Mapping, height: int, width: int) -> np.ndarray:
-    """Decode polygons or a run-length code of COCO.
+def decode_instances(results: Mapping, report: Report = refuse) -> list[np.ndarray]:
+    """Masks of an ``InstanceDataset`` sample at the size that the JSON states.
 
-    Args:
-        segmentation: A list of polygons [x1, y1, x2, y2, ...] in pixels, or a dict with ``counts``
-            (compressed or a list) and ``size``.
-        height: Of the photo, in pixels.
-        width: Of the photo, in pixels.
-
-    Returns:
-        Bool mask of shape (height, width), in Fortran order.
-
-    Raises:
-        ValueError: For a code of another size, and for what is no segmentation.
+    Segmentations that cannot be decoded are reported, and make an empty mask.
     """
-    try:
-        if isinstance(segmentation, Mapping):
-            code = segmentation
-            if tuple(code['size']) != (height, width):
-                raise ValueError(f'its run-length code is of (height, width) {code["size"]}')
-            if isinstance(code['counts'], list):
-                if sum(code['counts']) != height * width:
-                    raise ValueError(f'its run-length code has {sum(code["counts"])} pixels')
-                code = mask_utils.frPyObjects(code, height, width)
-        else:
-            if not all(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in segmentation):
-                raise ValueError('a polygon needs at least three points (x, y)')
-            code = mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
-        return mask_utils.decode(code).view(bool)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f'its segmentation cannot be decoded ({error})') from error
-
-
-def paint_instances(results: Mapping) -> np.ndarray:
-    """Segment map of an ``InstanceDataset`` sample, see ``LoadSegmentMap``.
-
-    Where masks overlap the smaller one is on top, and crowds lie below.
-
-    Raises:
-        ValueError: If the JSON gives another size than the photo has, or a segmentation is wrong.
-    """
-    height, width = results['ori_shape']
-    name = f'annotation of image id {results["img_id"]}'
-    check_size((results['height'], results['width']), name, results)
+    height, width = results['height'], results['width']
     masks = []
     for segment in results['segments_info']:
         try:
-            masks.append(decode_segmentation(segment['segmentation'], height, width))
+            code = encode_segmentation(segment['segmentation'], height, width)
+            masks.append(decode_mask(code))
         except ValueError as error:
-            raise ValueError(
-                f'annotation {segment["id"]} of photo {results["img_path"]}: {error}; correct the '
-                'JSON'
-            ) from error
+            report(
+                Finding(
+                    'wrong segmentation',
+                    f'{results["ann_file"]}: annotation {segment["id"]} of photo '
+                    f'{results["img_path"]}: {error}; correct the JSON',
+                    results['ann_file'],
+                    segment['id'],
+                )
+            )
+            masks.append(np.zeros((height, width), bool, order='F'))
+    return masks
+
+
+def paint_instances(results: Mapping, masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Segment map of an ``InstanceDataset`` sample and its masks, see ``LoadSegmentMap``.
+
+    Where masks overlap the smaller one is on top, and crowds lie below.
+    """
     areas = [np.count_nonzero(mask) for mask in masks]
     crowd = [segment['iscrowd'] for segment in results['segments_info']]
-    segment_map = np.zeros((height, width), np.int16, order='F')  # as pycocotools has its masks
+    # in Fortran order, as pycocotools has its masks
+    segment_map = np.zeros((results['height'], results['width']), np.int16, order='F')
     for k in sorted(range(len(masks)), key=lambda k: (not crowd[k], -areas[k])):
         segment_map[masks[k]] = k + 1
     return np.ascontiguousarray(segment_map)
+
+
+def read_instances(results: Mapping, report: Report = refuse) -> np.ndarray:
+    """Segment map of an ``InstanceDataset`` sample; see ``decode_instances`` for its reports."""
+    return paint_instances(results, decode_instances(results, report))
 
 
 def load_label_png(path: str, what: str) -> np.ndarray:
@@ -217,30 +225,56 @@ def load_label_png(path: str, what: str) -> np.ndarray:
     return values.astype(np.uint8) if values.dtype == bool else values
 
 
-def read_label_png(results: Mapping) -> np.ndarray:
+def read_label_png(results: Mapping, report: Report = refuse) -> np.ndarray:
     """Segment map of a ``SemanticDataset`` sample, see ``LoadSegmentMap``.
 
+    It reports another size than the photo has, and values that are no class.
+
     Raises:
-        ValueError: If the PNG is damaged, differs in size from the photo, or holds a value that is
-            no class.
+        FileNotFoundError: If the PNG is missing.
+        ValueError: If it is damaged, or a colour picture.
     """
     path = results['seg_map_path']
     values = load_label_png(path, f'label PNG of photo {results["img_path"]},')
-    check_size(values.shape, f'label PNG {path}', results)
+    check_size(values.shape, f'label PNG {path}', path, results, report)
     segment_map = results['segment_of_value'][values]
     unknown = segment_map < 0
     if unknown.any():
-        value = values[unknown][0]
+        first, text = _count_values(values[unknown], 'value')
         meant = np.flatnonzero(results['segment_of_value'] >= 0).tolist()
-        raise ValueError(
-            f'label PNG {path} has {int((values == value).sum())} pixels of value {value}, which '
-            f'means no class (the {len(meant)} values from {meant[0]} to {meant[-1]} do): check '
-            'label_classes, ignore_index and reduce_zero_label of the data set'
+        report(
+            Finding(
+                'value is no class',
+                f'label PNG {path} has {text}, which means no class (the {len(meant)} values from '
+                f'{meant[0]} to {meant[-1]} do): check label_classes, ignore_index and '
+                'reduce_zero_label of the data set',
+                path,
+                first,
+            )
         )
+        segment_map[unknown] = 0
     return segment_map
 
 
-_READERS = dict(panoptic=read_panoptic_png, instance=paint_instances, semantic=read_label_png)
+_READERS = dict(panoptic=read_panoptic_png, instance=read_instances, semantic=read_label_png)
+
+
+def read_segment_map(results: Mapping, report: Report = refuse) -> np.ndarray:
+    """Segment map of a sample of any kind of labels, see ``LoadSegmentMap``.
+
+    Args:
+        results: A sample with ``ori_shape``, the (height, width) of its photo.
+        report: Gets what is wrong; what was reported is void in the map.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file cannot be decoded.
+    """
+    if 'height' in results:
+        size = results['height'], results['width']
+        what = f'{results["ann_file"]}: image id {results["img_id"]}'
+        check_size(size, what, results['ann_file'], results, report)
+    return _READERS[results['labels_kind']](results, report)
 
 
 @TRANSFORMS.register_module()
@@ -253,9 +287,9 @@ class LoadSegmentMap(BaseTransform):
     """
 
     def transform(self, results: dict) -> dict:
-        """Add the map, if the sample has labels; the readers above say what they raise."""
+        """Add the map, if the sample has labels; what is wrong with them is raised."""
         if 'segments_info' in results:  # a photo of inference or of a test set has none
-            results['gt_seg_map'] = _READERS[results['labels_kind']](results)
+            results['gt_seg_map'] = read_segment_map(results)
         return results
 
     def __repr__(self) -> str:

@@ -7,13 +7,14 @@ from mmdet.registry import DATASETS
 from mmengine.fileio import load
 from mmengine.logging import print_log
 
-from .base import SegmentDataset, labels_by_name
+from .base import SegmentDataset, complete, images_by_id, labels_by_name
+from .findings import ERROR, WARNING, Finding, Report, refuse
 from .loading import NUM_IDS
 
 
 def match_categories(
-    categories: Sequence[Mapping], metainfo: Mapping, ann_file: str
-) -> dict[int, int]:
+    categories: Sequence[Mapping], metainfo: Mapping, ann_file: str, report: Report = refuse
+) -> dict[int, int | None]:
     """Map category ids to labels by name, whatever their order in the JSON.
 
     Args:
@@ -21,25 +22,40 @@ def match_categories(
         metainfo: With ``classes``, ``thing_classes`` and optionally ``aliases``, which maps names
             used in JSON files to class names.
         ann_file: The JSON, for messages.
+        report: Gets names that are no class, a thing that the JSON calls stuff or the reverse, and
+            an id that two categories share.
 
     Returns:
-        Category id to label.
-
-    Raises:
-        ValueError: For names that are no class, and for a thing that the JSON calls stuff or the
-            reverse.
+        Category id to label; None for a category that was reported as no class.
     """
-    label_of = labels_by_name([c['name'] for c in categories], metainfo, ann_file)
-    labels = {c['id']: label_of[c['name']] for c in categories}
-    things = metainfo['thing_classes']
-    confused = [
-        c['name']
-        for c in categories
-        if 'isthing' in c and bool(c['isthing']) != (metainfo['classes'][labels[c['id']]] in things)
-    ]
+    categories = complete(categories, ('id', 'name'), 'category', ann_file, report)
+    label_of = labels_by_name([c['name'] for c in categories], metainfo, ann_file, report)
+    labels, things, confused = {}, metainfo['thing_classes'], []
+    for category in categories:
+        number, name = category['id'], category['name']
+        label = label_of[name]
+        if labels.setdefault(number, label) != label:
+            report(
+                Finding(
+                    'category id listed twice',
+                    f'{ann_file} has two categories of id {number}, one of them {name}: give each '
+                    'an id of its own',
+                    ann_file,
+                    number,
+                )
+            )
+        isthing = category.get('isthing')
+        if None not in (label, isthing) and bool(isthing) != (metainfo['classes'][label] in things):
+            confused.append(name)
     if confused:
-        raise ValueError(
-            f'{ann_file} and metainfo.thing_classes disagree whether these are things: {confused}'
+        report(
+            Finding(
+                'thing or stuff',
+                f'{ann_file} and metainfo.thing_classes disagree whether these are things: '
+                f'{confused}. Correct one of the two',
+                ann_file,
+                ', '.join(confused),
+            )
         )
     return labels
 
@@ -76,7 +92,8 @@ class PanopticDataset(SegmentDataset):
             (its name), ``isthing``, ``iscrowd``, and ``area`` if the JSON has it.
 
         Raises:
-            ValueError: If the JSON is not in COCO panoptic format or names what it does not have.
+            ValueError: If the JSON is not in COCO panoptic format. What is wrong with its entries
+                is reported.
         """
         content = load(self.ann_file)
         if self.test_mode:
@@ -86,18 +103,19 @@ class PanopticDataset(SegmentDataset):
             raise ValueError(
                 f'{self.ann_file} is not in COCO panoptic format: it lacks {sorted(missing)}'
             )
-        label_of = match_categories(content['categories'], self.metainfo, self.ann_file)
-        self.note_annotated(label_of.values(), self.ann_file)
-        category_of = {label: category for category, label in label_of.items()}
-        self._metainfo['category_ids'] = tuple(
-            category_of.get(label) for label in range(len(self._metainfo['classes']))
+        label_of = match_categories(
+            content['categories'], self.metainfo, self.ann_file, self.report
         )
-        images = {image['id']: image for image in content['images']}
+        self.note_categories(label_of)
+        images = images_by_id(content['images'], self.ann_file, self.report)
         if content['annotations'] is None:
             return [self._photo(image) for image in images.values()]
         if not content['annotations']:
             raise ValueError(f'{self.ann_file} annotates no photo')
-        return [self._parse(annotation, images, label_of) for annotation in content['annotations']]
+        return [
+            self._parse(annotation, images, label_of)
+            for annotation in self._one_per_image(content['annotations'], images)
+        ]
 
     def photo_name(self, image: Mapping) -> str:
         """Path of a photo below its folder, of an entry in ``images``."""
@@ -111,36 +129,69 @@ class PanopticDataset(SegmentDataset):
             width=image['width'],
         )
 
+    def _report(self, kind: str, number: int | str, message: str, severity: str = ERROR) -> None:
+        """Report a finding in the JSON."""
+        self.report(Finding(kind, f'{self.ann_file}{message}', self.ann_file, number, severity))
+
+    def _one_per_image(self, annotations: Sequence[Mapping], images: Mapping) -> list[Mapping]:
+        """Annotations of listed images, one for each."""
+        keys = ('image_id', 'file_name', 'segments_info')
+        of_image = {}
+        for annotation in complete(annotations, keys, 'annotation', self.ann_file, self.report):
+            img_id = annotation['image_id']
+            if img_id not in images:
+                self._report(
+                    'image not listed',
+                    img_id,
+                    f' annotates image id {img_id}, which it does not list: add it to its images, '
+                    'or remove the annotation',
+                )
+            elif of_image.setdefault(img_id, annotation) is not annotation:
+                self._report(
+                    'two annotations of an image',
+                    img_id,
+                    f' annotates image id {img_id} twice, in {of_image[img_id]["file_name"]} and '
+                    f'{annotation["file_name"]}: remove one',
+                )
+        for img_id in (number for number in images if number not in of_image):
+            self._report(
+                'image without annotation',
+                img_id,
+                f' lists image id {img_id} ({images[img_id]["file_name"]}), but does not annotate '
+                'it: it is left out',
+                WARNING,
+            )
+        return list(of_image.values())
+
     def _parse(self, annotation: Mapping, images: Mapping, label_of: Mapping) -> dict:
         img_id = annotation['image_id']
-        if img_id not in images:
-            raise ValueError(f'{self.ann_file} annotates image id {img_id}, which it does not list')
-        ids = [segment['id'] for segment in annotation['segments_info']]
-        wrong = [i for i in ids if not 0 < i < NUM_IDS or ids.count(i) > 1]
+        infos = complete(
+            annotation['segments_info'],
+            ('id', 'category_id'),
+            f'segment of image id {img_id}',
+            self.ann_file,
+            self.report,
+        )
+        ids = [segment['id'] for segment in infos]
+        wrong = {i for i in ids if not 0 < i < NUM_IDS or ids.count(i) > 1}
         if wrong:
-            raise ValueError(
-                f'{self.ann_file}: image id {img_id} has segment ids {sorted(set(wrong))}, which '
-                f'are listed twice or not between 1 and {NUM_IDS - 1} (0 is void)'
+            self._report(
+                'segment ids',
+                img_id,
+                f': image id {img_id} has segment ids {sorted(wrong)}, which are listed twice or '
+                f'not between 1 and {NUM_IDS - 1} (0 is void): give each segment an id of its own',
             )
         segments = []
-        for segment in annotation['segments_info']:
+        for segment in {s['id']: s for s in infos if 0 < s['id'] < NUM_IDS}.values():
             if segment['category_id'] not in label_of:
-                raise ValueError(
-                    f'{self.ann_file}: segment {segment["id"]} of image id {img_id} has category '
-                    f'id {segment["category_id"]}, which the JSON does not list'
+                self._report(
+                    'category not listed',
+                    segment['id'],
+                    f': segment {segment["id"]} of image id {img_id} has category id '
+                    f'{segment["category_id"]}, which the JSON does not list: add the category, or '
+                    'correct the segment',
                 )
-            label = label_of[segment['category_id']]
-            segments.append(
-                dict(
-                    id=segment['id'],
-                    label=label,
-                    category=self._metainfo['classes'][label],
-                    isthing=self.is_thing[label],
-                    iscrowd=bool(segment.get('iscrowd', False)),
-                )
-            )
-            if 'area' in segment:
-                segments[-1]['area'] = segment['area']
+            segments.append(self.segment_of(label_of.get(segment['category_id']), segment))
         return dict(
             self._photo(images[img_id]),
             seg_map_path=osp.join(self.data_prefix['seg'], annotation['file_name']),

@@ -9,6 +9,7 @@ from mmdet.registry import DATASETS
 from mmengine.fileio import list_from_file
 
 from .base import SegmentDataset, labels_by_name
+from .findings import Finding
 
 _NUM_VALUES = 1 << 16  # of a PNG
 
@@ -87,7 +88,8 @@ class SemanticDataset(SegmentDataset):
             ``seg_map_path``.
 
         Raises:
-            ValueError: For names that are no class, and for photos without a PNG or the reverse.
+            ValueError: If a folder does not exist or has no photos. Names that are no class, and
+                photos without a PNG or the reverse, are reported.
         """
         if self.source is None:
             values = png_values(
@@ -101,9 +103,9 @@ class SemanticDataset(SegmentDataset):
             photos = [self.source.get_data_info(i) for i in range(len(self.source))]
             where = type(self.source).__name__
         names = list(dict.fromkeys(name for name in values.values() if name is not None))
-        label_of = labels_by_name(names, self._metainfo, where)
+        label_of = labels_by_name(names, self._metainfo, where, self.report)
         self.note_annotated(label_of.values(), where)
-        labels = sorted(set(label_of.values()))
+        labels = sorted(set(label_of.values()) - {None})
         # all photos share one list of segments, a class each; those without pixels make no target
         self.segments_info = [
             dict(
@@ -116,8 +118,10 @@ class SemanticDataset(SegmentDataset):
             for number, label in enumerate(labels, start=1)
         ]
         self.segment_of_value = np.full(_NUM_VALUES, -1, np.int16)
+        number_of = {label: number for number, label in enumerate(labels, start=1)}
         for value, name in values.items():
-            self.segment_of_value[value] = 0 if name is None else labels.index(label_of[name]) + 1
+            # a name that was reported as no class is void, too
+            self.segment_of_value[value] = number_of.get(label_of.get(name), 0)
         return [
             dict(
                 img_id=osp.splitext(osp.basename(photo['img_path']))[0],
@@ -148,7 +152,7 @@ class SemanticDataset(SegmentDataset):
         ]
 
     def _common_stems(self) -> list[str]:
-        """Paths below the folders without suffix; ValueError unless both have the same."""
+        """Paths below the folders without suffix that both have; others are reported."""
         stems = {}
         for key, suffix in (('img', self.img_suffix), ('seg', self.seg_map_suffix)):
             folder = self.data_prefix[key]
@@ -163,21 +167,27 @@ class SemanticDataset(SegmentDataset):
                 for name in files
                 if name.endswith(suffix)
             }
-        for key, other, suffix in (
-            ('img', 'seg', self.seg_map_suffix),
-            ('seg', 'img', self.img_suffix),
+        for key, other, kind, suffixes in (
+            ('img', 'seg', 'photo without labels', (self.img_suffix, self.seg_map_suffix)),
+            ('seg', 'img', 'labels without photo', (self.seg_map_suffix, self.img_suffix)),
         ):
             alone = sorted(stems[key] - stems[other])
-            if alone:
-                raise ValueError(
-                    f'{len(alone)} of {len(stems[key])} files in {self.data_prefix[key]} have no '
-                    f'partner in {self.data_prefix[other]}, the first is {alone[0]}: there should '
-                    f'be {osp.join(self.data_prefix[other], alone[0] + suffix)}. Check img_suffix '
-                    'and seg_map_suffix of the data set'
+            for stem in alone:
+                file = osp.join(self.data_prefix[key], stem + suffixes[0])
+                self.report(
+                    Finding(
+                        kind,
+                        f'{len(alone)} of {len(stems[key])} files in {self.data_prefix[key]} have '
+                        f'no partner in {self.data_prefix[other]}, one is {stem}: {file} needs '
+                        f'{osp.join(self.data_prefix[other], stem + suffixes[1])}. Add it, or '
+                        'check img_suffix and seg_map_suffix of the data set',
+                        file,
+                        stem,
+                    )
                 )
         if not stems['img']:
             raise ValueError(f'{self.data_prefix["img"]} has no file *{self.img_suffix}')
-        return sorted(stems['img'])
+        return sorted(stems['img'] & stems['seg'])
 
     def _values_of_source(self) -> dict[int, str | None]:
         """What the values mean to the data set of mmsegmentation."""

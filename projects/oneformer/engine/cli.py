@@ -11,16 +11,29 @@ from mmengine.logging import print_log
 from .distributed import init_cpu_processes
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of mmdet's tools that training and testing share."""
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the config and its overrides, see ``read_config``."""
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='folder of logs and results')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         help='overrides, e.g. model.test_cfg.iou_thr=0.7 train_dataloader.batch_size=1',
     )
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """Read the config with its overrides."""
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    return cfg
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of mmdet's tools that training and testing share."""
+    add_config_arguments(parser)
+    parser.add_argument('--work-dir', help='folder of logs and results')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
@@ -28,10 +41,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config, apply the arguments, join other processes, and adapt to the machine."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args)
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
     # priority: argument, config, name of the config
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir

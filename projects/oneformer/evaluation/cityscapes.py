@@ -32,8 +32,8 @@ def official_labels() -> dict:
         from cityscapesscripts.helpers.labels import name2label
     except ImportError as error:
         raise ImportError(
-            "the official scores and files of Cityscapes need its scripts: pip install 'cityscapes"
-            "scripts>=2.2'"
+            'the official scores and files of Cityscapes need its scripts: '
+            'pip install cityscapesscripts'
         ) from error
     return name2label
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from pycocotools import mask as mask_utils
+
+from ..run_length import code_area, encode_mask
 
 REMEDIES = {
     'gt_panoptic_seg': 'load the panoptic map in the test pipeline, after Resize',
@@ -97,8 +98,8 @@ def read_instances(data_sample: dict, things: np.ndarray) -> tuple[list, list, I
 
 def encode(mask: np.ndarray) -> dict:
     """A mask (H, W), best in Fortran order, as run-length code and area in pixels for COCO."""
-    rle = mask_utils.encode(np.asfortranarray(mask))
-    return dict(segmentation=rle, area=int(mask_utils.area(rle)))
+    code = encode_mask(mask)
+    return dict(segmentation=code, area=code_area(code))
 
 
 def read_detections(data_sample: dict, things: np.ndarray) -> list:

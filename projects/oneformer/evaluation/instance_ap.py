@@ -8,11 +8,11 @@ import numpy as np
 from mmdet.registry import METRICS
 from mmengine.fileio import exists, load
 from mmengine.logging import print_log
-from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ..datasets.panoptic import match_categories
+from ..run_length import code_area, encode_segmentation
 from .classwise import ClasswiseMetric, mean
 from .data_sample import encode, is_thing, naming_image, read_detections, read_ground_truth
 
@@ -22,7 +22,7 @@ COLUMNS = ('AP', 'AP50', 'AP75', 'AP_s', 'AP_m', 'AP_l')
 def encode_annotation(annotation: Mapping, height: int, width: int) -> dict:
     """The `segmentation` of a COCO annotation as run-length code, and its `area`.
 
-    The area is the one that the annotation states, and that of the mask if it states none.
+    The area is the one that the annotation states, else that of the mask.
 
     Args:
         annotation: with `id` and `segmentation`: polygons or a run-length code, compressed or not.
@@ -30,23 +30,11 @@ def encode_annotation(annotation: Mapping, height: int, width: int) -> dict:
     Raises:
         ValueError: for a code of another size than the image and for what is no segmentation.
     """
-    rle = annotation['segmentation']
     try:
-        if isinstance(rle, list):
-            rle = mask_utils.merge(mask_utils.frPyObjects(rle, height, width))
-        elif isinstance(rle['counts'], list):
-            rle = mask_utils.frPyObjects(rle, *rle['size'])
-        size = tuple(rle['size'])
-    except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(
-            f'the segmentation of annotation {annotation["id"]} cannot be decoded ({error!r})'
-        ) from error
-    if size != (height, width):
-        raise ValueError(
-            f'the segmentation of annotation {annotation["id"]} is of (height, width) {size}, '
-            f'the image of {(height, width)}'
-        )
-    return dict(segmentation=rle, area=annotation.get('area', int(mask_utils.area(rle))))
+        code = encode_segmentation(annotation['segmentation'], height, width)
+    except ValueError as error:
+        raise ValueError(f'annotation {annotation["id"]}: {error}') from error
+    return dict(segmentation=code, area=annotation.get('area', code_area(code)))
 
 
 def thing_annotations(gt_map: np.ndarray, segments: list, things: np.ndarray) -> list:
@@ -84,10 +72,7 @@ def plain_id(img_id: int | str) -> int | str:
 def read_instance_file(
     ann_file: str, dataset_meta: Mapping, first_id: int
 ) -> dict[int | str, dict]:
-    """Annotations of a COCO instance file, with labels by name.
-
-    Where a class has several names ('painting, picture'), the file may use the first alone, as
-    ADE20K's does.
+    """Annotations of a COCO instance file, with labels by name or alias.
 
     Args:
         ann_file: the JSON.
@@ -111,13 +96,7 @@ def read_instance_file(
     missing = {'images', 'annotations', 'categories'} - set(content)
     if missing:
         raise ValueError(f'{ann_file} is not in COCO instance format: it lacks {sorted(missing)}')
-    classes = dataset_meta['classes']
-    first_names = {name.split(',')[0]: name for name in classes if ',' in name}
-    aliases = {first: name for first, name in first_names.items() if first not in classes}
-    aliases.update(dataset_meta.get('aliases', {}))
-    label_of = match_categories(
-        content['categories'], {**dataset_meta, 'aliases': aliases}, ann_file
-    )
+    label_of = match_categories(content['categories'], dataset_meta, ann_file)
     things = is_thing(dataset_meta)
     stuff = [c['name'] for c in content['categories'] if not things[label_of[c['id']]]]
     if stuff:

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ..metainfo import BENCHMARKS
+from ..run_length import encode_mask, json_code
 from ..safe_io import write_png
 from .base import Parts, ResumablePreparation, Sample
 from .files import Inventory, check_image, check_shape, read_png, write_records
-from .masks import encode, measure
+from .masks import measure
 
 CLASSES = BENCHMARKS['ade20k']['classes']
 THINGS = [
@@ -134,7 +135,7 @@ class ADE20K(ResumablePreparation):
                 dict(
                     segment,
                     image_id=sample.image_id,
-                    segmentation=encode(numbers == segment['id'] // 256),
+                    segmentation=json_code(encode_mask(numbers == segment['id'] // 256)),
                 )
                 for segment in segments
                 if segment['category_id'] in THINGS

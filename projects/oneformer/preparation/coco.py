@@ -9,10 +9,11 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
+from ..run_length import encode_mask, json_code
 from ..safe_io import replacing
 from .base import Parts, ResumablePreparation, Sample
 from .files import Inventory, check_image, check_shape, read_png, write_records
-from .masks import encode, measure
+from .masks import measure
 
 _SITE = 'of cocodataset.org'
 
@@ -44,7 +45,7 @@ def thing_instances(id_map: np.ndarray, segments: Sequence[dict], things: set[in
                 dict(
                     category_id=segment['category_id'],
                     iscrowd=segment['iscrowd'],
-                    segmentation=encode(mask),
+                    segmentation=json_code(encode_mask(mask)),
                     **measure(mask),
                 )
             )

@@ -1,7 +1,6 @@
-"""Measure and encode masks as COCO's files do."""
+"""Measure masks as COCO's files do."""
 
 import numpy as np
-from pycocotools import mask as mask_utils
 
 
 def measure(mask: np.ndarray) -> dict:
@@ -15,9 +14,3 @@ def measure(mask: np.ndarray) -> dict:
     left, top = int(columns[0]), int(rows[0])
     bbox = [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
     return dict(area=int(np.count_nonzero(mask)), bbox=bbox)
-
-
-def encode(mask: np.ndarray) -> dict:
-    """Run-length code of a mask (H, W) as JSON can hold it."""
-    code = mask_utils.encode(np.asfortranarray(mask, np.uint8))
-    return dict(size=code['size'], counts=code['counts'].decode('ascii'))

@@ -1,0 +1,117 @@
+"""Draw what training sees: augmented photos with the targets and the texts of each task."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from mmengine.runner import set_random_seed
+
+from ..safe_io import write_png
+from ..texts import Prompts
+from ..visualization import Regions, class_colors, paint, side_by_side, text_below, write_title
+from .configured import configured_sets
+from .geometry import resize_map
+from .task_sampling import derive_targets
+
+_MIN_SIDE = 320  # pixels of a panel, or captions could not be read
+_ALPHA = 0.55
+
+
+def steps_before_task(pipeline: Sequence[Mapping]) -> tuple[list[Mapping], Prompts]:
+    """The steps of a pipeline that load and augment, and the prompts of its ``SampleTask``."""
+    ends = ('SampleTask', 'PackPanopticInputs')
+    steps = list(takewhile(lambda step: step['type'] not in ends, pipeline))
+    sampling = next((step for step in pipeline if step['type'] == 'SampleTask'), {})
+    return steps, Prompts(**(sampling.get('prompts') or {}))
+
+
+def enlarge(image: np.ndarray, target_map: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A small photo and its map, a whole number of times as large."""
+    height, width = image.shape[:2]
+    factor = -(-_MIN_SIDE // min(height, width))
+    size = height * factor, width * factor
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR), resize_map(
+        target_map, size
+    )
+
+
+def task_lines(texts: Sequence[str], filler: str) -> list[str]:
+    """The text list of a task; a text that several targets share is written once."""
+    lines = [f'{text}  x {n}' if n > 1 else text for text, n in Counter(texts).items()]
+    return [*lines, f'others: {filler}']
+
+
+def draw_targets(results: Mapping, prompts: Prompts, colors: np.ndarray) -> np.ndarray:
+    """The photo, and a panel for each task that the labels can teach, with the texts below.
+
+    Args:
+        results: A sample as it reaches ``SampleTask``. The map of a test pipeline, which has the
+            size of the photo, is resized with it.
+        prompts: How targets are put into words.
+        colors: Of the classes, uint8 of shape (K, 3).
+
+    Returns:
+        RGB, uint8.
+    """
+    classes = results['classes']
+    photo = results['img'].clip(0, 255).astype(np.uint8)[..., ::-1]
+    segment_map = resize_map(results['gt_seg_map'], photo.shape[:2])
+    about = [
+        Path(results['img_path']).name,
+        f'{photo.shape[1]} x {photo.shape[0]} pixels, {results["labels_kind"]} labels',
+    ]
+    if results['known_labels'] is not None:
+        about.append(f'annotates {len(results["known_labels"])} of {len(classes)} classes')
+    photo, segment_map = enlarge(photo, segment_map)
+    panels, texts = [photo], [about]
+    for task in results['tasks']:
+        labels, target_map = derive_targets(
+            segment_map, results['segments_info'], task, results['ignore']
+        )
+        regions = Regions(task, target_map, labels, [classes[label] for label in labels])
+        panels.append(paint(photo, regions, colors, _ALPHA))
+        write_title(panels[-1], task)
+        texts.append(task_lines(prompts.targets(labels, classes), prompts.filler_of(task)))
+        if (target_map < 0).any() and 'hatched: unknown' not in about:
+            about.append('hatched: unknown')
+    return side_by_side(text_below(panels, texts))
+
+
+def browse(
+    cfg: Config, split: str, num: int, out_dir: str | os.PathLike, seed: int
+) -> Iterator[Path]:
+    """Write pictures of photos drawn at random.
+
+    Args:
+        cfg: Config of training.
+        split: See ``configured_sets``, which also says what is raised.
+        num: Pictures of each data set, at most.
+        out_dir: Folder of the pictures.
+        seed: Of the photos drawn and of the augmentation.
+
+    Yields:
+        Paths of the pictures.
+
+    Raises:
+        ValueError: For faulty labels, or a set without labels.
+    """
+    for name, config in configured_sets(cfg, [split]).items():
+        set_random_seed(seed)
+        steps, prompts = steps_before_task(config['pipeline'])
+        dataset = DATASETS.build({**config, 'pipeline': steps})
+        classes = dataset.metainfo['classes']
+        colors = class_colors(len(classes), dataset.metainfo.get('palette'))
+        prefix = name.replace('[', '-').replace(']', '')
+        for index in np.random.permutation(len(dataset))[:num].tolist():
+            results = dataset[index]
+            if 'gt_seg_map' not in results:
+                raise ValueError(f'{dataset.ann_file} has no labels to draw')
+            path = Path(out_dir) / f'{prefix}_{index:06d}_{Path(results["img_path"]).stem}.png'
+            write_png(path, draw_targets(results, prompts, colors))
+            yield path

@@ -1,0 +1,277 @@
+"""Look through data sets for faults of their labels and files, and count what they hold.
+
+Rules that a data set needs itself are its own, see ``findings``; here are those that would not stop
+it: areas, segments that nobody sees, pictures of nothing.
+"""
+
+import os.path as osp
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from mmengine.utils import ProgressBar
+from torch.utils.data import DataLoader, Dataset
+
+from .base import SegmentDataset
+from .configured import configured_sets
+from .findings import ERROR, WARNING, Finding, Report
+from .loading import decode_instances, load_image, read_segment_map
+from .summary import Checked, summarize
+
+
+@contextmanager
+def _reading(path: str, img_id, report: Report) -> Iterator[None]:
+    """Report a file that cannot be read in the block."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        report(Finding('missing file', str(error), path, img_id))
+    except (OSError, ValueError) as error:
+        report(Finding('unreadable file', str(error), path, img_id))
+
+
+def check_panoptic_areas(sample: Mapping, pixels: np.ndarray, report: Report) -> None:
+    """Compare a sample of a ``PanopticDataset`` with the pixels of its PNG.
+
+    Of stuff the JSON may count pixels that things were painted over: ADE20K's official file does.
+
+    Args:
+        pixels: Of each segment in the PNG.
+    """
+    segments, path = sample['segments_info'], sample['seg_map_path']
+    covering = sum(int(n) for segment, n in zip(segments, pixels) if segment['isthing'])
+    for segment, count in zip(segments, pixels.tolist()):
+        name = f'segment {segment["id"]} ({segment["category"]}) of image id {sample["img_id"]}'
+        stuff = segment['label'] is not None and not segment['isthing']
+        if count == 0:
+            hint = '. Things may cover it, but PQ counts it as missed' if stuff else ''
+            report(
+                Finding(
+                    'segment without pixels',
+                    f'panoptic PNG {path} has no pixel of {name}, which {sample["ann_file"]} '
+                    f'lists: remove it from segments_info, or correct the PNG{hint}',
+                    path,
+                    segment['id'],
+                    WARNING if stuff else ERROR,
+                )
+            )
+            continue
+        area = segment.get('area', count)
+        if not 0 <= area - count <= (covering if stuff else 0):
+            report(
+                Finding(
+                    'areas disagree',
+                    f'{sample["ann_file"]}: {name} has area {area}, but {count} pixels in '
+                    f'{path}: correct the area, or the PNG if it is of another photo',
+                    sample['ann_file'],
+                    segment['id'],
+                    WARNING,
+                )
+            )
+
+
+def check_instance_areas(sample: Mapping, pixels: np.ndarray, report: Report) -> None:
+    """Compare a sample of an ``InstanceDataset`` with its masks.
+
+    Args:
+        pixels: Of each segment, after overlaps.
+    """
+    undecodable = []
+    masks = decode_instances(sample, lambda finding: undecodable.append(finding.id))
+    for segment, mask, visible in zip(sample['segments_info'], masks, pixels):
+        if segment['id'] in undecodable:
+            continue
+        name = (
+            f'{sample["ann_file"]}: annotation {segment["id"]} ({segment["category"]}) of image '
+            f'id {sample["img_id"]}'
+        )
+        count = int(np.count_nonzero(mask))
+        if visible == 0:
+            why = 'is hidden by smaller ones' if count else 'has no pixel inside the photo'
+            report(
+                Finding(
+                    'instance without pixels',
+                    f'{name} {why} and teaches nothing: remove it, or correct its segmentation',
+                    sample['ann_file'],
+                    segment['id'],
+                    WARNING,
+                )
+            )
+        # a polygon runs between pixels: half a pixel more or less along its outline
+        outline = sum(int(mask.any(axis).sum()) for axis in (0, 1))
+        tolerance = 0 if isinstance(segment['segmentation'], Mapping) else outline
+        if count and abs(segment.get('area', count) - count) > tolerance:
+            report(
+                Finding(
+                    'areas disagree',
+                    f'{name} has area {segment["area"]}, but its segmentation has {count} '
+                    'pixels: correct the area, by which AP tells small objects from large ones',
+                    sample['ann_file'],
+                    segment['id'],
+                    WARNING,
+                )
+            )
+
+
+_AREA_CHECKS = dict(panoptic=check_panoptic_areas, instance=check_instance_areas)
+
+
+def check_sample(dataset: SegmentDataset, index: int) -> tuple[list[Finding], dict | None]:
+    """Check the files and the labels of one photo.
+
+    Returns:
+        What was found, and counts for ``summarize``; None for a photo that has no labels or whose
+        files cannot be read.
+    """
+    findings = []
+    sample = dataset.get_data_info(index)
+    with _reading(sample['img_path'], sample['img_id'], findings.append):
+        sample['ori_shape'] = load_image(sample['img_path'], 'photo').shape[:2]
+    if findings or 'segments_info' not in sample:
+        return findings, None
+    segment_map = None
+    with _reading(sample.get('seg_map_path'), sample['img_id'], findings.append):
+        segment_map = read_segment_map(sample, findings.append)
+    if segment_map is None:
+        return findings, None
+    segments = sample['segments_info']
+    pixels = np.bincount(segment_map.ravel(), minlength=len(segments) + 1)
+    void, pixels = int(pixels[0]), pixels[1:]
+    if not findings and not pixels.any():
+        findings.append(
+            Finding(
+                'empty image',
+                f'image id {sample["img_id"]} ({sample["img_path"]}) has no labelled pixel: it '
+                'teaches that nothing is there; remove it if it was not annotated',
+                sample['img_path'],
+                sample['img_id'],
+                WARNING,
+            )
+        )
+    if dataset.labels_kind in _AREA_CHECKS:
+        _AREA_CHECKS[dataset.labels_kind](sample, pixels, findings.append)
+    seen = [s for s, count in zip(segments, pixels) if count and s['label'] is not None]
+    return findings, dict(
+        img_id=sample['img_id'],
+        targets=[s['label'] for s in seen if not s['iscrowd']],
+        crowds=[s['label'] for s in seen if s['iscrowd']],
+        void=void,
+        pixels=segment_map.size,
+    )
+
+
+class _Checks(Dataset):
+    """Lets workers of a ``DataLoader`` check photos."""
+
+    def __init__(self, dataset: SegmentDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[list[Finding], dict | None]:
+        try:
+            return check_sample(self.dataset, index)
+        except Exception as error:  # a JSON may hold anything anywhere
+            sample = self.dataset.get_data_info(index)
+            finding = Finding(
+                'labels cannot be checked',
+                f'the labels of image id {sample["img_id"]} ({sample["img_path"]}) cannot be '
+                f'understood ({type(error).__name__}: {error}): correct them',
+                sample['img_path'],
+                sample['img_id'],
+            )
+            return [finding], None
+
+
+def check_samples(dataset: SegmentDataset, workers: int) -> tuple[list[Finding], list[dict]]:
+    """Check all photos in ``workers`` processes, with a progress bar.
+
+    Returns:
+        What was found, and the counts of the photos that have labels.
+    """
+    findings, counts = [], []
+    loader = DataLoader(
+        _Checks(dataset),
+        batch_size=min(16, max(1, len(dataset) // (8 * workers))),
+        num_workers=workers if workers > 1 else 0,
+        collate_fn=list,
+    )
+    bar, done = ProgressBar(len(dataset), file=sys.stderr), 0
+    for batch in loader:
+        for found, count in batch:
+            findings += found
+            if count is not None:
+                counts.append(count)
+        done += len(batch)
+        # a log file should not get a line for each of 118,287 photos
+        if done == len(dataset) or done - bar.completed >= len(dataset) / 200:
+            bar.update(done - bar.completed)
+    print(file=sys.stderr)
+    return findings, counts
+
+
+def build_leniently(config: Mapping, report: Report) -> SegmentDataset | None:
+    """Build a data set without its pipeline and without what is wrong with its entries.
+
+    Args:
+        config: Of the set.
+        report: Gets what is wrong.
+
+    Returns:
+        The set, or None if it cannot be built at all, which is reported, too.
+    """
+    arguments = {**config, 'pipeline': [], 'serialize_data': False, 'report': report}
+    kind = DATASETS.get(arguments.pop('type'))
+    file = osp.join(config.get('data_root') or '', config.get('ann_file') or '')
+    try:
+        dataset = kind(**arguments)
+        if not len(dataset):
+            raise ValueError(f'{file} has no photo that can be used')
+    except Exception as error:  # a JSON may hold anything anywhere
+        text = str(error)
+        if isinstance(error, FileNotFoundError):
+            file = error.filename or file
+            text = f'{file} does not exist: check data_root and ann_file of the data set'
+        elif type(error) is not ValueError:
+            text = f'{file} cannot be read as labels ({type(error).__name__}: {error}): replace it'
+        report(Finding('unreadable labels', text, file))
+        return None
+    return dataset
+
+
+def check_set(config: Mapping, workers: int, num_queries: int | None) -> Checked:
+    """Check the data set of a config; see ``check_config``."""
+    findings = []
+    dataset = build_leniently(config, findings.append)
+    if dataset is None:
+        return Checked(findings, None)
+    found, counts = check_samples(dataset, workers)
+    return Checked(findings + found, summarize(dataset, counts, num_queries))
+
+
+def check_config(cfg: Config, splits: Sequence[str], workers: int = 1) -> dict[str, Checked]:
+    """Check the data sets of a config.
+
+    Args:
+        cfg: Config of training.
+        splits: See ``configured_sets``, which also says what is raised.
+        workers: Processes, from 1.
+
+    Returns:
+        For each set its name and what was found. Equal sets are checked once and share a name,
+        such as ``val, test``.
+    """
+    names = {}
+    for name, config in configured_sets(cfg, splits).items():
+        labels = {key: value for key, value in config.items() if key != 'pipeline'}
+        names.setdefault(repr(labels), (labels, []))[1].append(name)
+    num_queries = cfg.get('model', {}).get('panoptic_head', {}).get('num_queries')
+    checked = {}
+    for labels, shared in names.values():
+        print(', '.join(shared), file=sys.stderr)
+        checked[', '.join(shared)] = check_set(labels, workers, num_queries)
+    return checked

@@ -1,0 +1,147 @@
+"""What was found in data sets and what they hold: as numbers, and as text for a terminal."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from terminaltables import AsciiTable
+
+from .base import SegmentDataset
+from .findings import ERROR, Finding
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found in a data set.
+
+    Attributes:
+        findings: Its faults.
+        summary: See ``summarize``; None if it cannot be built.
+    """
+
+    findings: Sequence[Finding]
+    summary: Mapping | None
+
+
+def summarize(dataset: SegmentDataset, counts: Sequence[Mapping], num_queries: int | None) -> dict:
+    """What a data set holds, for ``summary_text`` and as JSON.
+
+    Args:
+        dataset: The set.
+        counts: Of its photos, from ``check_sample``.
+        num_queries: Of the model, if known.
+    """
+    classes = dataset.metainfo['classes']
+    segments, crowds = (
+        Counter(label for count in counts for label in count[key]) for key in ('targets', 'crowds')
+    )
+    annotated = range(len(classes)) if dataset.known_labels is None else dataset.known_labels
+    per_image = [len(count['targets']) for count in counts]
+    pixels = sum(count['pixels'] for count in counts)
+    notes = []
+    images = Counter(label for c in counts for label in {*c['targets'], *c['crowds']})
+    unused = [classes[k] for k in annotated if not images[k]]
+    if counts and unused:
+        notes.append(
+            f'{len(unused)} of {len(annotated)} annotated classes have no segment: '
+            f'{", ".join(unused)}'
+        )
+    if num_queries is not None and max(per_image, default=0) > num_queries:
+        worst = int(np.argmax(per_image))
+        notes.append(
+            f'{sum(n > num_queries for n in per_image)} of {len(counts)} images have more targets '
+            f'than the model has queries ({num_queries}), image id {counts[worst]["img_id"]} has '
+            f'{per_image[worst]}: raise model.panoptic_head.num_queries, or some cannot be learned'
+        )
+    return dict(
+        type=type(dataset).__name__,
+        ann_file=dataset.ann_file,
+        images=len(dataset),
+        labelled_images=len(counts),
+        segments=sum(per_image),
+        crowds=crowds.total(),
+        segments_per_image=dict(
+            mean=float(np.mean(per_image)) if counts else 0.0, max=max(per_image, default=0)
+        ),
+        # of instance labels everything else is background
+        void_share=sum(count['void'] for count in counts) / pixels
+        if counts and dataset.labels_kind != 'instance'
+        else None,
+        tasks=list(dataset.tasks) if counts else [],
+        classes={
+            classes[k]: dict(
+                kind='thing' if dataset.is_thing[k] else 'stuff',
+                images=images[k],
+                segments=segments[k],
+                crowds=crowds[k],
+            )
+            for k in annotated
+        },
+        not_annotated=[name for k, name in enumerate(classes) if k not in annotated],
+        notes=notes,
+    )
+
+
+def count_errors(checked: Mapping[str, Checked]) -> int:
+    """Number of findings that are errors."""
+    return sum(f.severity == ERROR for found in checked.values() for f in found.findings)
+
+
+def findings_text(checked: Mapping[str, Checked], first: int) -> str:
+    """The findings by kind, errors before warnings, and of each kind the first few."""
+    kinds = {}
+    for name, found in checked.items():
+        for finding in found.findings:
+            key = finding.severity != ERROR, finding.severity, finding.kind
+            kinds.setdefault(key, []).append(f'  {name}: {finding.message}')
+    lines = []
+    for (_, severity, kind), messages in sorted(kinds.items()):
+        lines += [f'{severity}: {kind} ({len(messages)})', *messages[:first]]
+        if len(messages) > first:
+            lines.append(f'  and {len(messages) - first} more, see --out-json')
+    return '\n'.join(lines or ['nothing is wrong with the labels'])
+
+
+def summary_text(checked: Mapping[str, Checked]) -> str:
+    """A table of the sets, one of their classes, and what to know beside."""
+    summaries = {name: found.summary for name, found in checked.items() if found.summary}
+    if not summaries:
+        return ''
+    sets = [
+        [
+            name,
+            s['type'],
+            s['images'],
+            s['segments'],
+            s['crowds'],
+            f'{s["segments_per_image"]["mean"]:.1f}',
+            s['segments_per_image']['max'],
+            '-' if s['void_share'] is None else f'{100 * s["void_share"]:.2f}',
+            ', '.join(s['tasks']) or 'none',
+        ]
+        for name, s in summaries.items()
+    ]
+    header = ['set', 'labels', 'images', 'segments', 'crowds', 'per image', 'most', 'void %']
+    kinds = {k: c['kind'] for s in summaries.values() for k, c in s['classes'].items()}
+    classes = [
+        [name, kind, *(_class_cell(s['classes'].get(name)) for s in summaries.values())]
+        for name, kind in kinds.items()
+        if any(name in s['classes'] and s['classes'][name]['images'] for s in summaries.values())
+    ]
+    lines = [AsciiTable([[*header, 'can teach'], *sets]).table]
+    if classes:
+        lines += [
+            'Segments (and crowds) per class, without classes that have none; - is not annotated',
+            AsciiTable([['class', '', *summaries], *classes]).table,
+        ]
+    for name, s in summaries.items():
+        lines += [f'{name}: note: {note}' for note in s['notes']]
+    return '\n'.join(lines)
+
+
+def _class_cell(counts: Mapping | None) -> str:
+    """Segments and crowds of a class in a set that annotates it, or None."""
+    if counts is None:
+        return '-'
+    return f'{counts["segments"]}' + (f' ({counts["crowds"]})' if counts['crowds'] else '')
