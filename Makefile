@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test test-long lint doctor clean
+.PHONY: setup demo test test-long bench lint doctor clean
 
 setup: .venv/.runtime
 demo: .venv/.runtime .venv/.demo
@@ -12,6 +12,9 @@ test: .venv/.runtime .venv/.tests
 	$(BIN)/python -m pytest tests -q -m 'not long'
 test-long: .venv/.runtime .venv/.tests
 	$(BIN)/python -m pytest tests -q -s -m long
+bench: .venv/.runtime
+	$(BIN)/python tools/benchmark.py data
+	$(BIN)/python tools/benchmark.py metrics
 lint: .venv/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

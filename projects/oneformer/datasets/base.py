@@ -7,6 +7,7 @@ they annotate, and which unlabelled pixels are unknown and not background.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from mmdet.datasets import BaseDetDataset
+from mmengine.fileio import load
 from mmengine.logging import print_log
 
 from ..metainfo import resolve_metainfo
@@ -180,6 +181,27 @@ class SegmentDataset(BaseDetDataset):
         )
         has_area = isinstance(entry.get('area'), (int, float))
         return dict(segment, area=entry['area']) if has_area else segment
+
+    def report_json(
+        self, kind: str, number: int | str, message: str, severity: str = ERROR
+    ) -> None:
+        """Report a finding in the JSON; the message goes on after its name."""
+        self.report(Finding(kind, f'{self.ann_file}{message}', self.ann_file, number, severity))
+
+    def read_json(self, optional: Collection[str] = ()) -> dict:
+        """Read the JSON, in which lists that are optional may be missing (None).
+
+        Raises:
+            ValueError: If it lacks one of COCO's three lists.
+        """
+        content = {**dict.fromkeys(optional), **load(self.ann_file)}
+        missing = {'images', 'annotations', 'categories'} - set(content)
+        if missing:
+            raise ValueError(
+                f'{self.ann_file} is not in COCO {self.labels_kind} format: it lacks '
+                f'{sorted(missing)}'
+            )
+        return content
 
     def note_categories(self, label_of: Mapping[int, int | None]) -> None:
         """Remember the classes that the JSON annotates, and its category ids for result files."""

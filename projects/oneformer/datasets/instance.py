@@ -4,10 +4,9 @@ import os.path as osp
 from collections.abc import Collection, Mapping
 
 from mmdet.registry import DATASETS
-from mmengine.fileio import load
 
 from .base import SegmentDataset, complete, images_by_id
-from .findings import ERROR, WARNING, Finding
+from .findings import WARNING
 from .panoptic import match_categories
 
 
@@ -46,17 +45,12 @@ class InstanceDataset(SegmentDataset):
             ValueError: If the JSON is not in COCO instance format. What is wrong with its entries
                 is reported.
         """
-        content = load(self.ann_file)
-        missing = {'images', 'annotations', 'categories'} - set(content)
-        if missing:
-            raise ValueError(
-                f'{self.ann_file} is not in COCO instance format: it lacks {sorted(missing)}'
-            )
+        content = self.read_json()
         label_of = match_categories(
             content['categories'], self.metainfo, self.ann_file, self.report
         )
         for name, category in self._stuff(label_of):
-            self._report(
+            self.report_json(
                 'instances of stuff',
                 category,
                 f' annotates instances of {[name]} (category id {category}), which '
@@ -90,10 +84,6 @@ class InstanceDataset(SegmentDataset):
             if label is not None and not self.is_thing[label]
         ]
 
-    def _report(self, kind: str, number: int | str, message: str, severity: str = ERROR) -> None:
-        """Report a finding in the JSON."""
-        self.report(Finding(kind, f'{self.ann_file}{message}', self.ann_file, number, severity))
-
     def _photo(self, image: Mapping) -> dict:
         return dict(
             img_id=image['id'],
@@ -111,14 +101,14 @@ class InstanceDataset(SegmentDataset):
         """
         number, img_id = annotation['id'], annotation['image_id']
         if annotation['category_id'] not in label_of:
-            self._report(
+            self.report_json(
                 'category not listed',
                 number,
                 f': annotation {number} has category id {annotation["category_id"]}, which the '
                 'JSON does not list: add the category, or correct the annotation',
             )
         if number in seen:
-            self._report(
+            self.report_json(
                 'annotation id listed twice',
                 number,
                 f': annotation id {number} occurs twice, the second time in image id {img_id}: '
@@ -127,7 +117,7 @@ class InstanceDataset(SegmentDataset):
             )
         seen.add(number)
         if img_id not in photos:
-            self._report(
+            self.report_json(
                 'image not listed',
                 number,
                 f': annotation {number} is of image id {img_id}, which the JSON does not list: '
@@ -135,7 +125,7 @@ class InstanceDataset(SegmentDataset):
             )
             return False
         if not annotation.get('segmentation'):
-            self._report(
+            self.report_json(
                 'no segmentation',
                 number,
                 f': annotation {number} has no segmentation: boxes alone do not tell which pixels '

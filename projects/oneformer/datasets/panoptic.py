@@ -4,11 +4,10 @@ import os.path as osp
 from collections.abc import Mapping, Sequence
 
 from mmdet.registry import DATASETS
-from mmengine.fileio import load
 from mmengine.logging import print_log
 
 from .base import SegmentDataset, complete, images_by_id, labels_by_name
-from .findings import ERROR, WARNING, Finding, Report, refuse
+from .findings import WARNING, Finding, Report, refuse
 from .loading import NUM_IDS
 
 
@@ -95,14 +94,7 @@ class PanopticDataset(SegmentDataset):
             ValueError: If the JSON is not in COCO panoptic format. What is wrong with its entries
                 is reported.
         """
-        content = load(self.ann_file)
-        if self.test_mode:
-            content.setdefault('annotations', None)
-        missing = {'images', 'annotations', 'categories'} - set(content)
-        if missing:
-            raise ValueError(
-                f'{self.ann_file} is not in COCO panoptic format: it lacks {sorted(missing)}'
-            )
+        content = self.read_json(optional=('annotations',) if self.test_mode else ())
         label_of = match_categories(
             content['categories'], self.metainfo, self.ann_file, self.report
         )
@@ -129,10 +121,6 @@ class PanopticDataset(SegmentDataset):
             width=image['width'],
         )
 
-    def _report(self, kind: str, number: int | str, message: str, severity: str = ERROR) -> None:
-        """Report a finding in the JSON."""
-        self.report(Finding(kind, f'{self.ann_file}{message}', self.ann_file, number, severity))
-
     def _one_per_image(self, annotations: Sequence[Mapping], images: Mapping) -> list[Mapping]:
         """Annotations of listed images, one for each."""
         keys = ('image_id', 'file_name', 'segments_info')
@@ -140,21 +128,28 @@ class PanopticDataset(SegmentDataset):
         for annotation in complete(annotations, keys, 'annotation', self.ann_file, self.report):
             img_id = annotation['image_id']
             if img_id not in images:
-                self._report(
+                self.report_json(
                     'image not listed',
                     img_id,
                     f' annotates image id {img_id}, which it does not list: add it to its images, '
                     'or remove the annotation',
                 )
             elif of_image.setdefault(img_id, annotation) is not annotation:
-                self._report(
+                self.report_json(
                     'two annotations of an image',
                     img_id,
                     f' annotates image id {img_id} twice, in {of_image[img_id]["file_name"]} and '
                     f'{annotation["file_name"]}: remove one',
                 )
-        for img_id in (number for number in images if number not in of_image):
-            self._report(
+        alone = [img_id for img_id in images if img_id not in of_image]
+        if alone:
+            print_log(
+                f'{self.ann_file} does not annotate {len(alone)} of its {len(images)} images, '
+                f'which are left out; the first is image id {alone[0]}',
+                logger='current',
+            )
+        for img_id in alone:
+            self.report_json(
                 'image without annotation',
                 img_id,
                 f' lists image id {img_id} ({images[img_id]["file_name"]}), but does not annotate '
@@ -175,7 +170,7 @@ class PanopticDataset(SegmentDataset):
         ids = [segment['id'] for segment in infos]
         wrong = {i for i in ids if not 0 < i < NUM_IDS or ids.count(i) > 1}
         if wrong:
-            self._report(
+            self.report_json(
                 'segment ids',
                 img_id,
                 f': image id {img_id} has segment ids {sorted(wrong)}, which are listed twice or '
@@ -184,7 +179,7 @@ class PanopticDataset(SegmentDataset):
         segments = []
         for segment in {s['id']: s for s in infos if 0 < s['id'] < NUM_IDS}.values():
             if segment['category_id'] not in label_of:
-                self._report(
+                self.report_json(
                     'category not listed',
                     segment['id'],
                     f': segment {segment["id"]} of image id {img_id} has category id '
