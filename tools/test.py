@@ -64,6 +64,18 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def report(metrics: dict, args: argparse.Namespace) -> None:
+    """Print the metrics, and write them if asked to."""
+    if args.token_matrix:
+        print(matrix_table(metrics))
+    else:
+        for name, value in metrics.items():
+            if name != 'per_class':  # these tables are in the log
+                print(f'{name}: {value:.2f}')
+    if args.out_json:
+        write_json(args.out_json, metrics)
+
+
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
@@ -84,18 +96,9 @@ def main() -> None:
             tta=args.tta,
             out_dir=args.out_dir,
         )
-    main_process = is_main_process()
+    if is_main_process():
+        report(metrics, args)
     leave_processes()
-    if not main_process:
-        return
-    if args.token_matrix:
-        print(matrix_table(metrics))
-    else:
-        for name, value in metrics.items():
-            if name != 'per_class':  # these tables are in the log
-                print(f'{name}: {value:.2f}')
-    if args.out_json:
-        write_json(args.out_json, metrics)
 
 
 if __name__ == '__main__':
