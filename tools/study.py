@@ -137,10 +137,14 @@ def partial_labels(args: argparse.Namespace) -> None:
     configs = {v: ROOT / f'configs/studies/partial-labels_{v}.py' for v in VARIANTS}
     joint = Config.fromfile(configs['joint'])
     folder = Path(joint.data_root)
-    generate(folder, train=args.photos)
+    generate(folder, train=args.photos, val=args.val_photos)
     split_labels(folder, list(joint.train_dataloader.dataset.datasets[2].label_classes))
     file = Path('work_dirs/partial-labels.json')
-    settings = dict(photos=args.photos, max_iters=args.max_iters or joint.max_iters)
+    settings = dict(
+        photos=args.photos,
+        val_photos=args.val_photos,
+        max_iters=args.max_iters or joint.max_iters,
+    )
     stored = json.loads(file.read_text()) if file.exists() else dict(settings=settings, runs={})
     if stored['settings'] != settings:
         raise SystemExit(f'{file} is of another study ({stored["settings"]}): move it away')
@@ -163,7 +167,8 @@ def parse_args() -> argparse.Namespace:
     studies = parser.add_subparsers(dest='study', required=True)
     study = studies.add_parser('partial-labels', help='joint training on three kinds of labels')
     study.add_argument('--seeds', type=int, default=3, help='trainings of each kind (%(default)s)')
-    study.add_argument('--photos', type=int, default=240, help='to train on (%(default)s)')
+    study.add_argument('--photos', type=int, default=120, help='to train on (%(default)s)')
+    study.add_argument('--val-photos', type=int, default=80, help='to score on (%(default)s)')
     study.add_argument('--max-iters', type=int, help='of each training (that of the configs)')
     study.set_defaults(run=partial_labels)
     return parser.parse_args()
