@@ -5,10 +5,13 @@ import json
 import numpy as np
 import pytest
 from mmdet.registry import DATA_SAMPLERS, DATASETS
-from mmseg.datasets import PascalVOCDataset
+from mmseg.datasets import ADE20KDataset, CityscapesDataset, PascalVOCDataset
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 from pycocotools import mask as mask_utils
+
+from oneformer.datasets.base import labels_by_name
+from oneformer.metainfo import resolve_metainfo
 
 METAINFO = dict(classes=('sky', 'cat', 'grass', 'dog'), thing_classes=('cat', 'dog'))
 LOAD = [dict(type='LoadPhoto'), dict(type='LoadSegmentMap'), dict(type='PackPanopticInputs')]
@@ -264,6 +267,15 @@ def test_a_data_set_of_mmsegmentation_is_read_as_it_reads_itself(tmp_path, reduc
     names[:3] = source['metainfo']['classes']
     np.testing.assert_array_equal(named_map(dataset), names[theirs[0]['gt_seg_map']])
     assert dataset.get_data_info(0)['known_labels'] == (0, 2, 3)
+
+
+@pytest.mark.parametrize(
+    'source, benchmark', [(ADE20KDataset, 'ade20k'), (CityscapesDataset, 'cityscapes')]
+)
+def test_classes_of_mmsegmentation_are_those_of_the_benchmark(source, benchmark):
+    names = source.METAINFO['classes']
+    labels = labels_by_name(names, resolve_metainfo(benchmark), source.__name__)
+    assert list(labels.values()) == list(range(len(names)))
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ BENCHMARKS = dict(
         # mmdet lists its classes things first, but these colours in the order above
         palette=ADE20KPanopticDataset.METAINFO['palette'],
         # the instance annotation of ADE20K has the first of several names, or eight of its own, of
-        # which mmdet's converter writes "airplane" too
+        # which mmdet's converter writes "airplane" too; the last two are mmsegmentation's
         aliases={
             **{name.split(',')[0]: name for name in _ADE20K_CLASSES if ',' in name},
             'airplane': 'plane',
@@ -88,6 +88,8 @@ BENCHMARKS = dict(
             'television receiver': 'tv',
             'apparel': 'clothes',
             'ashcan': 'trash can',
+            'swimming pool': 'pool',
+            'waterfall': 'falls',
         },
     ),
     cityscapes=dict(
