@@ -24,7 +24,11 @@ train_dataloader = dict(
                 label_classes=('ball', 'starfish', 'sky', 'grass', 'water', 'brick wall'),
             ),
         ],
-        # what shows stuff is drawn as often as without the others, or a little more
-        weights=[dict(panoptic=1.0, semantic=0.6), dict(instance=0.7), dict(semantic=0.5)],
+        # each task as often as in training on the panoptic third alone
+        weights=[
+            dict(panoptic=1.0, instance=0.25, semantic=0.5),
+            dict(instance=0.75),
+            dict(semantic=0.5),
+        ],
     ),
 )
