@@ -184,7 +184,7 @@ VALUES = np.repeat([[0, 1, 2, 3, 255, 0]], HEIGHT, 0).repeat(WIDTH // 6, 1)
     [
         (dict(), ['sky', 'cat', 'grass', 'dog', '', 'sky'], None),
         (dict(reduce_zero_label=True), ['', 'sky', 'cat', 'grass', '', ''], None),
-        (dict(ignore_index=3), None, None),
+        (dict(ignore_index=254), None, None),
         (
             dict(label_classes=('dog', 'kitty', 'grass', None)),
             ['dog', 'cat', 'grass', '', '', 'dog'],
@@ -237,6 +237,14 @@ def test_faulty_label_pngs_are_named(tmp_path):
         semantic_set(tmp_path / 'colour')[0]
     with pytest.raises(ValueError, match=r'nowhere/img is not a folder'):
         semantic_set(tmp_path / 'nowhere')
+    with pytest.raises(FileNotFoundError, match=r'list of photos .*list\.txt does not exist'):
+        semantic_set(tmp_path / 'colour', ann_file='list.txt')
+    with pytest.raises(ValueError, match=r"are a class .* and void .*{0: 'sky'}"):
+        semantic_set(tmp_path / 'colour', ignore_index=0)
+    with pytest.raises(ValueError, match=r'label_classes has \[70000\]'):
+        semantic_set(tmp_path / 'colour', label_classes={70000: 'cat'})
+    with pytest.raises(ValueError, match=r"filter_cfg of a SemanticDataset .*\['without_things'\]"):
+        semantic_set(tmp_path / 'colour', filter_cfg=dict(without_things=True))
 
 
 @pytest.mark.parametrize('reduced', [False, True])
@@ -320,8 +328,12 @@ def test_wrong_weights_and_classes_of_a_joint_set_are_named(joint, tmp_path):
         joint(weights=[dict(instance=1)])
     with pytest.raises(ValueError, match=r"weights\[1\] names \['panoptic'\], .*SemanticDataset"):
         joint(weights=[dict(instance=1), dict(panoptic=1)])
-    with pytest.raises(ValueError, match='must be positive'):
-        joint(weights=[dict(instance=0), dict(semantic=0)])
+    with pytest.raises(ValueError, match=r'weights\[1\] is {}, .*not all zero'):
+        joint(weights=[dict(instance=1), {}])
+    with pytest.raises(ValueError, match='only JointSampler follows'):
+        joint(weights=[dict(instance=1), dict(semantic=1)])[0]
+    with pytest.raises(ValueError, match='draws from a JointDataset, not from InstanceDataset'):
+        DATA_SAMPLERS.build(dict(type='JointSampler', dataset=instance_set(tmp_path / 'instances')))
     other = dict(METAINFO, classes=(*METAINFO['classes'], 'cow'))
     sets = [
         instance_set(tmp_path / 'instances'),

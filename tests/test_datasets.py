@@ -111,6 +111,8 @@ def test_wrong_categories_are_named(tmp_path):
         match_categories([dict(id=1, name='sky', isthing=1)], METAINFO, 'a.json')
     with pytest.raises(ValueError, match="unknown benchmark 'ade'"):
         resolve_metainfo('ade')
+    with pytest.raises(ValueError, match=r"classes is the text 'cat': .*\('cat',\)"):
+        resolve_metainfo(dict(classes=('cat'), thing_classes=()))
     with pytest.raises(ValueError, match=r'no class: .*dog'):
         resolve_metainfo(dict(classes=('sky',), thing_classes=('dog',)))
 

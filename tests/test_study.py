@@ -26,7 +26,7 @@ def test_a_study_trains_both_ways_and_goes_on_where_it_was(study, tmp_path):
     assert again.splitlines()[-4:] == printed.splitlines()[-4:]
     stored['settings']['photos'] = 8
     (tmp_path / 'work_dirs/partial-labels.json').write_text(json.dumps(stored))
-    with pytest.raises(SystemExit, match='is of another study'):
+    with pytest.raises(SystemExit, match='is of other numbers of photos or configs'):
         study()
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import miniatures
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -11,6 +12,16 @@ from pycocotools import mask as mask_utils
 from oneformer.engine.evaluation import HEADLINE
 
 CLASSES = ('cat', 'dog', 'grass', 'sky')
+SMALL = [
+    'train_cfg.max_iters=2',
+    'model.backbone.pretrained=False',
+    'train_dataloader.batch_size=2',
+    'train_dataloader.dataset.pipeline.2.short_edges=[64]',
+    'train_dataloader.dataset.pipeline.3.crop_size=(64,64)',
+    'train_dataloader.dataset.pipeline.5.size=(64,64)',
+    'test_dataloader.dataset.pipeline.1.short_edges=[64]',
+    'criterion.num_points=64',
+]
 SIDE = 96
 
 
@@ -82,24 +93,53 @@ def test_ten_lines_lead_from_labels_to_a_scored_model(kind, tmp_path, config_dir
     assert len(config.read_text().splitlines()) <= 10
     for split in ('train', 'val'):
         write(tmp_path / 'data/mine', split, kind)
-    small = [
-        'train_cfg.max_iters=2',
-        'model.backbone.pretrained=False',
-        'train_dataloader.batch_size=2',
-        'train_dataloader.dataset.pipeline.2.short_edges=[64]',
-        'train_dataloader.dataset.pipeline.3.crop_size=(64,64)',
-        'train_dataloader.dataset.pipeline.5.size=(64,64)',
-        'test_dataloader.dataset.pipeline.1.short_edges=[64]',
-        'criterion.num_points=64',
-    ]
-    run_tool('train', config, '--cfg-options', *small)
+    run_tool('train', config, '--cfg-options', *SMALL)
     checkpoint = tmp_path / 'work_dirs/mine/iter_2.pth'
-    run_tool('test', config, checkpoint, '--out-json', 'scores.json', '--cfg-options', *small)
+    run_tool('test', config, checkpoint, '--out-json', 'scores.json', '--cfg-options', *SMALL)
     scores = json.loads((tmp_path / 'scores.json').read_text())
     wanted = HEADLINE.values() if kind == 'panoptic' else [HEADLINE[kind]]
     assert {key for key in HEADLINE.values() if scores.get(key) is not None} == set(wanted)
     train = Config.fromfile(config).train_dataloader.dataset
     assert train.type == f'{kind.title()}Dataset'
+
+
+@pytest.mark.parametrize(
+    'base', ['r50_coco', 'swin-l_ade20k', 'swin-l_cityscapes', 'swin-l_mapillary']
+)
+@pytest.mark.parametrize('kind', ['panoptic', 'instance', 'semantic', 'mmseg'])
+def test_the_lines_stay_as_they_are_over_another_base(kind, base, config_dir, tmp_path):
+    lines = (config_dir / f'your_data/{kind}.py').read_text().splitlines()
+    lines[0] = f"_base_ = '{config_dir / f'oneformer_{base}.py'}'"
+    (tmp_path / 'mine.py').write_text('\n'.join(lines))
+    cfg = Config.fromfile(tmp_path / 'mine.py')
+    small = Config.fromfile(config_dir / f'your_data/{kind}.py')
+    assert cfg.model.metainfo == small.model.metainfo
+    assert cfg.test_evaluator == small.test_evaluator
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        ours, theirs = dict(cfg[loader].dataset), dict(small[loader].dataset)
+        assert ours.pop('pipeline') != theirs.pop('pipeline')
+        assert ours == theirs  # nothing is left of the base's data set
+
+
+def test_a_data_set_of_mmsegmentation_trains(tmp_path, config_dir, run_tool):
+    miniatures.write_ade20k(tmp_path / 'data/ADEChallengeData2016')
+    config = config_dir / 'your_data/mmseg.py'
+    run_tool('train', config, '--cfg-options', *SMALL)
+    checkpoint = tmp_path / 'work_dirs/mine/iter_2.pth'
+    printed = run_tool('test', config, checkpoint, '--cfg-options', *SMALL)
+    assert 'semantic/mIoU: ' in printed
+
+
+def test_the_best_checkpoint_is_kept_whatever_is_scored(tmp_path, config_dir, run_tool):
+    for split in ('train', 'val'):
+        write(tmp_path / 'data/mine', split, 'instance')
+    validate = (
+        'train_cfg.val_interval=1',
+        'default_hooks.checkpoint.interval=1',
+        'default_hooks.checkpoint.save_best=auto',
+    )
+    run_tool('train', config_dir / 'your_data/instance.py', '--cfg-options', *SMALL, *validate)
+    assert list((tmp_path / 'work_dirs/mine').glob('best_instance_AP_iter_*.pth'))
 
 
 def test_the_page_shows_the_configs_as_they_are(root_dir):

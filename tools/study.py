@@ -144,10 +144,13 @@ def partial_labels(args: argparse.Namespace) -> None:
         photos=args.photos,
         val_photos=args.val_photos,
         max_iters=args.max_iters or joint.max_iters,
+        configs={
+            variant: Config.fromfile(config).pretty_text for variant, config in configs.items()
+        },
     )
     stored = json.loads(file.read_text()) if file.exists() else dict(settings=settings, runs={})
     if stored['settings'] != settings:
-        raise SystemExit(f'{file} is of another study ({stored["settings"]}): move it away')
+        raise SystemExit(f'{file} is of other numbers of photos or configs: move it away')
     for seed in range(args.seeds):
         for variant, config in configs.items():
             name = f'{variant}/seed{seed}'

@@ -10,7 +10,7 @@ default_hooks = dict(
         by_epoch=False,
         interval=5000,
         max_keep_ckpts=3,
-        save_best='panoptic/PQ',
+        save_best='auto',  # PQ, or else the first number of the metrics
         rule='greater',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),

@@ -135,6 +135,12 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
         raise ValueError(
             f'metainfo lacks {sorted(missing)}: it must name all classes and the things'
         )
+    for key in ('classes', 'thing_classes'):
+        if isinstance(metainfo[key], str):
+            raise ValueError(
+                f'metainfo.{key} is the text {metainfo[key]!r}: write a list of names, '
+                f'({metainfo[key]!r},) for a single one'
+            )
     classes, things = tuple(metainfo['classes']), tuple(metainfo['thing_classes'])
     repeated = sorted({name for name in classes if classes.count(name) > 1})
     if repeated:

@@ -132,11 +132,12 @@ class SegmentDataset(BaseDetDataset):
         is_thing: For each label whether it is a thing.
 
     Raises:
-        ValueError: For an unknown word in ``ignore``.
+        ValueError: For unknown words in ``ignore`` and ``filter_cfg``.
     """
 
     labels_kind: str
     tasks: tuple[str, ...] = TASKS
+    filters: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -149,6 +150,12 @@ class SegmentDataset(BaseDetDataset):
         unknown = set(ignore) - set(IGNORABLE)
         if unknown:
             raise ValueError(f'ignore takes {IGNORABLE}, not {sorted(unknown)}')
+        unknown = set(kwargs.get('filter_cfg') or ()) - set(self.filters)
+        if unknown:
+            raise ValueError(
+                f'filter_cfg of a {type(self).__name__} takes {list(self.filters)}, not '
+                f'{sorted(unknown)}: take it out, or say filter_cfg=None where it is inherited'
+            )
         self.ignore = tuple(ignore)
         self.report = report
         self.known_labels: tuple[int, ...] | None = None

@@ -25,7 +25,8 @@ class JointDataset(ConcatDataset):
 
     Raises:
         ValueError: For sets of different classes, weights of another number than sets, tasks that
-            a set's labels cannot teach, and weights that are negative or all zero.
+            a set's labels cannot teach, weights that are negative or all zero, and samples of
+            another sampler, which would not follow the weights.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class JointDataset(ConcatDataset):
         datasets: Sequence[Mapping | SegmentDataset],
         weights: Sequence[Mapping[str, float]] | None = None,
     ) -> None:
+        self.needs_sampler = weights is not None
         # mmengine would look types up in its own registry
         datasets = [DATASETS.build(d) if isinstance(d, Mapping) else d for d in datasets]
         for number, dataset in enumerate(datasets):
@@ -61,9 +63,21 @@ class JointDataset(ConcatDataset):
                     f'{type(dataset).__name__} teach only {list(dataset.tasks)}'
                 )
             dataset.task_weights = dict(weight)
-        self.set_weights = torch.tensor([float(sum(w.values())) for w in weights])
-        if min(min(w.values(), default=0) for w in weights) < 0 or self.set_weights.sum() == 0:
-            raise ValueError(f'JointDataset: weights must be positive numbers, not {weights}')
+            if min(weight.values(), default=0) < 0 or sum(weight.values()) == 0:
+                raise ValueError(
+                    f'JointDataset: weights[{number}] is {weight}, but a set needs weights that '
+                    'are not negative and not all zero: correct it, or take the set out'
+                )
+        self.set_weights = torch.tensor([float(sum(weight.values())) for weight in weights])
+
+    def __getitem__(self, idx: int) -> dict:
+        """The sample ``idx``, counted through all sets."""
+        if self.needs_sampler:
+            raise ValueError(
+                'JointDataset has weights, which only JointSampler follows: set '
+                "sampler=dict(_delete_=True, type='JointSampler') in the dataloader"
+            )
+        return super().__getitem__(idx)
 
 
 @DATA_SAMPLERS.register_module()
@@ -79,6 +93,10 @@ class JointSampler(InfiniteSampler):
     """
 
     def __init__(self, dataset: JointDataset, seed: int | None = None) -> None:
+        if not isinstance(dataset, JointDataset):
+            kind = type(dataset).__name__
+            raise ValueError(f'JointSampler draws from a JointDataset, not from {kind}')
+        dataset.needs_sampler = False
         super().__init__(dataset, shuffle=True, seed=seed)
 
     def _infinite_indices(self) -> Iterator[int]:

@@ -81,6 +81,7 @@ class PanopticDataset(SegmentDataset):
     """
 
     labels_kind = 'panoptic'
+    filters = ('without_things',)
 
     def load_data_list(self) -> list[dict]:
         """Read the JSON.

@@ -28,11 +28,23 @@ def png_values(
 
     Returns:
         Value to name; None is void.
+
+    Raises:
+        ValueError: For what is no value of a PNG, and for values that are both void and a class.
     """
     if not isinstance(names, Mapping):
         names = dict(enumerate(names, start=int(reduce_zero_label)))
-    void = {ignore_index: None, **({0: None} if reduce_zero_label else {})}
-    return {**names, **void}
+    wrong = [value for value in names if value not in range(_NUM_VALUES)]
+    if wrong:
+        raise ValueError(f'label_classes has {wrong}: a PNG holds values of 0 to {_NUM_VALUES - 1}')
+    void = {ignore_index, 0} if reduce_zero_label else {ignore_index}
+    both = {value: names[value] for value in void if names.get(value) is not None}
+    if both:
+        raise ValueError(
+            f'values of label PNGs are a class in label_classes (by default metainfo.classes) and '
+            f'void by ignore_index or reduce_zero_label: {both}. Name them None, or correct these'
+        )
+    return {**names, **dict.fromkeys(void)}
 
 
 @DATASETS.register_module()
@@ -141,6 +153,11 @@ class SemanticDataset(SegmentDataset):
 
     def _find_pairs(self) -> list[dict]:
         """Paths of photos and PNGs, in the order of ``ann_file`` or else of their names."""
+        if self.ann_file and not osp.isfile(self.ann_file):
+            raise FileNotFoundError(
+                f'list of photos {self.ann_file} does not exist: check ann_file and data_root of '
+                'the data set'
+            )
         stems = list_from_file(self.ann_file) if self.ann_file else self._common_stems()
         return [
             dict(

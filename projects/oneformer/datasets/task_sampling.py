@@ -97,14 +97,15 @@ class SampleTask(BaseTransform):
         values = np.array([weights[task] for task in words], np.float64)
         if (values < 0).any() or values.sum() == 0:
             raise ValueError(
-                f'task weights must be positive numbers for some of {list(tasks)}, the tasks that '
-                f'the labels can teach; they are {dict(weights)}'
+                f'task weights must not be negative, nor all zero for {list(tasks)}, which the '
+                f'labels can teach; they are {dict(weights)}'
             )
         return words, values / values.sum()
 
     def transform(self, results: dict) -> dict:
         """Add the task and what it asks for."""
-        words, shares = self._shares(results['task_weights'] or self.probs, results['tasks'])
+        weights = results['task_weights']
+        words, shares = self._shares(self.probs if weights is None else weights, results['tasks'])
         task = str(np.random.choice(words, p=shares))
         labels, target_map = derive_targets(
             results['gt_seg_map'], results.pop('segments_info'), task, results['ignore']

@@ -13,6 +13,7 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
+from ..run_length import json_code
 from ..safe_io import write_json, write_png
 from .data_sample import is_thing, naming_image, read_detections, read_map
 from .panoptic_quality import segment_codes
@@ -76,12 +77,28 @@ class ResultFiles(BaseMetric):
     def __init__(self, out_dir: str, **kwargs):
         super().__init__(**kwargs)
         self.out_dir = out_dir
+        self.stems = set()
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Write the files of these photos; keep (name of the result, content for the JSON)."""
+        """Write the files of these photos; keep (name of the result, content for the JSON).
+
+        Raises:
+            ValueError: if photos in different folders have one name, and so one result file.
+        """
         for data_sample in data_samples:
             with naming_image(data_sample):
-                self.results.append((photo_stem(data_sample), self.write(data_sample)))
+                stem = photo_stem(data_sample)
+                if stem in self.stems:
+                    self.refuse_namesakes(stem)
+                self.stems.add(stem)
+                self.results.append((stem, self.write(data_sample)))
+
+    def refuse_namesakes(self, stem: str) -> None:
+        """Raise ValueError about several photos of one name."""
+        raise ValueError(
+            f'{type(self).__name__}: several photos are called {stem}, so that their results '
+            'would overwrite each other: write them in separate runs'
+        )
 
     def write(self, data_sample: dict):
         """Write the files of one photo; returns its part of the JSON."""
@@ -96,12 +113,11 @@ class ResultFiles(BaseMetric):
         Raises:
             ValueError: if photos in different folders have one name, and so one result file.
         """
-        twice = [stem for stem, count in Counter(stem for stem, _ in results).items() if count > 1]
-        if twice:
-            raise ValueError(
-                f'{type(self).__name__}: several photos are called {twice[0]}, so that their '
-                'results overwrite each other: write them in separate runs'
-            )
+        self.stems.clear()
+        # each process has only seen its own photos
+        for stem, count in Counter(stem for stem, _ in results).items():
+            if count > 1:
+                self.refuse_namesakes(stem)
         self.write_json([content for _, content in results])
         print_log(
             f'{type(self).__name__}: results of {len(results)} photos are in {self.out_dir}',
@@ -168,10 +184,7 @@ class InstanceFiles(ResultFiles):
                 image_id=data_sample['img_id'],
                 category_id=category_of(detection['category_id'], self.dataset_meta),
                 score=detection['score'],
-                segmentation=dict(
-                    size=detection['segmentation']['size'],
-                    counts=detection['segmentation']['counts'].decode(),
-                ),
+                segmentation=json_code(detection['segmentation']),
             )
             for detection in read_detections(data_sample, is_thing(self.dataset_meta))
         ]
