@@ -115,6 +115,22 @@ def test_polygons_and_run_length_codes_become_one_map_with_the_smaller_on_top(tm
     )
 
 
+def test_a_category_can_be_left_out(tmp_path):
+    only_dogs = dict(classes=('dog',), thing_classes=('dog',), aliases=dict(cat=None))
+    write_instances(tmp_path)
+    dataset = instance_set(tmp_path, metainfo=only_dogs)
+    sample = dataset[0]['data_samples']
+    assert [s['id'] for s in sample.segments_info] == [51, 54]
+    expected = np.where(square(5, 5, 6), 1, 0)
+    expected[square(0, 50, 4) | square(10, 50, 4)] = 2
+    np.testing.assert_array_equal(sample.gt_panoptic_seg.sem_seg[0].numpy(), expected)
+    assert dataset.get_data_info(0)['known_labels'] is None
+    write_labels(tmp_path / 'labels', [VALUES, VALUES])
+    names = ('cat', 'dog')
+    dataset = semantic_set(tmp_path / 'labels', metainfo=only_dogs, label_classes=(*names, *names))
+    np.testing.assert_array_equal(named_map(dataset) == 'dog', np.isin(VALUES, [1, 3]))
+
+
 @pytest.mark.parametrize(
     'fault, message',
     [

@@ -103,6 +103,14 @@ def test_names_of_other_files_of_ade20k_are_known():
     }
 
 
+def test_segments_of_a_category_that_is_left_out_are_void(tmp_path):
+    write_set(tmp_path, SEGMENTS, ID_MAP)
+    only_cats = dict(classes=('cat',), thing_classes=('cat',), aliases=dict(sky=None))
+    sample = build(tmp_path, metainfo=only_cats)[0]['data_samples']
+    assert sample.gt_panoptic_seg.sem_seg.tolist() == [[[1, 1, 0], [0, 0, 2]]]
+    assert [segment['id'] for segment in sample.segments_info] == [5, 300]
+
+
 def test_wrong_categories_are_named(tmp_path):
     write_set(tmp_path, [], ID_MAP * 0, categories=[dict(id=1, name='dog', isthing=1)])
     with pytest.raises(ValueError, match=r"a.json has categories .*\['dog'\]"):

@@ -148,7 +148,8 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
     strangers = [name for name in things if name not in classes]
     if strangers:
         raise ValueError(f'metainfo.thing_classes has names that are no class: {strangers}')
-    unknown = [name for name in metainfo.get('aliases', {}).values() if name not in classes]
+    aliases = metainfo.get('aliases', {}).values()
+    unknown = [name for name in aliases if name is not None and name not in classes]
     if unknown:
         raise ValueError(f'metainfo.aliases leads to names that are no class: {unknown}')
     return {**metainfo, 'classes': classes, 'thing_classes': things}

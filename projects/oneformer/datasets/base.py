@@ -24,16 +24,17 @@ def labels_by_name(
 
     Args:
         names: As an annotation file spells them; blanks around a name do not matter.
-        metainfo: With ``classes`` and optionally ``aliases``, which maps other names to classes.
+        metainfo: With ``classes`` and optionally ``aliases``, which maps other names to classes, or
+            to None if they are to be left out.
         source: The file, for messages.
         report: Gets one finding that names all names that are neither.
 
     Returns:
-        Name to label; None for a name that was reported.
+        Name to label; None for a name that is left out or was reported.
     """
     label_of = {name.strip(): label for label, name in enumerate(metainfo['classes'])}
     for alias, name in metainfo.get('aliases', {}).items():
-        label_of[alias.strip()] = label_of[name.strip()]
+        label_of[alias.strip()] = None if name is None else label_of[name.strip()]
     names = list(names)
     unknown = [name for name in names if name.strip() not in label_of]
     if unknown:
@@ -42,7 +43,7 @@ def labels_by_name(
                 'category is no class',
                 f'{source} has categories that are not among the {len(metainfo["classes"])} '
                 f'classes of the data set: {unknown}. Add them to metainfo.classes, or to '
-                'metainfo.aliases',
+                'metainfo.aliases with the name of their class, or with None to leave them out',
                 source,
                 ', '.join(unknown),
             )
@@ -177,17 +178,16 @@ class SegmentDataset(BaseDetDataset):
             ignore=self.ignore,
         )
 
-    def segment_of(self, label: int | None, entry: Mapping) -> dict:
-        """A segment as samples carry it, of an entry in a JSON; label None was reported."""
+    def segment_of(self, label: int, entry: Mapping) -> dict:
+        """A segment as samples carry it, of an entry in a JSON."""
         segment = dict(
             id=entry['id'],
             label=label,
-            category=None if label is None else self._metainfo['classes'][label],
-            isthing=label is not None and self.is_thing[label],
+            category=self._metainfo['classes'][label],
+            isthing=self.is_thing[label],
             iscrowd=bool(entry.get('iscrowd', False)),
         )
-        has_area = isinstance(entry.get('area'), (int, float))
-        return dict(segment, area=entry['area']) if has_area else segment
+        return dict(segment, area=entry['area']) if 'area' in entry else segment
 
     def report_json(
         self, kind: str, number: int | str, message: str, severity: str = ERROR

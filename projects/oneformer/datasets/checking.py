@@ -45,7 +45,7 @@ def check_panoptic_areas(sample: Mapping, pixels: np.ndarray, report: Report) ->
     covering = sum(int(n) for segment, n in zip(segments, pixels) if segment['isthing'])
     for segment, count in zip(segments, pixels.tolist()):
         name = f'segment {segment["id"]} ({segment["category"]}) of image id {sample["img_id"]}'
-        stuff = segment['label'] is not None and not segment['isthing']
+        stuff = not segment['isthing']
         if count == 0:
             hint = '. Things may cover it, but PQ counts it as missed' if stuff else ''
             report(
@@ -153,7 +153,7 @@ def check_sample(dataset: SegmentDataset, index: int) -> tuple[list[Finding], di
         )
     if dataset.labels_kind in _AREA_CHECKS:
         _AREA_CHECKS[dataset.labels_kind](sample, pixels, findings.append)
-    seen = [s for s, count in zip(segments, pixels) if count and s['label'] is not None]
+    seen = [s for s, count in zip(segments, pixels) if count]
     return findings, dict(
         img_id=sample['img_id'],
         targets=[s['label'] for s in seen if not s['iscrowd']],

@@ -14,8 +14,9 @@ from .panoptic import match_categories
 class InstanceDataset(SegmentDataset):
     """A data set in COCO instance format; its labels teach the instance task.
 
-    Only things can be annotated. Where masks overlap the smaller one is on top, since a pixel has
-    one segment. Photos without any object are kept: they say where nothing is.
+    Only things can be annotated; categories with the alias None are left out. Where masks overlap
+    the smaller one is on top, since a pixel has one segment. Photos without any object are kept:
+    they say where nothing is.
 
     Args:
         ann_file: The JSON, with a polygon or a run-length code (compressed or not) per object.
@@ -68,6 +69,8 @@ class InstanceDataset(SegmentDataset):
         ):
             if self._usable(annotation, photos, label_of, seen):
                 label = label_of.get(annotation['category_id'])
+                if label is None:
+                    continue
                 photos[annotation['image_id']]['segments_info'].append(
                     dict(
                         self.segment_of(label, annotation),

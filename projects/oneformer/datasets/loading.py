@@ -78,16 +78,19 @@ class LoadPhoto(BaseTransform):
         return f'{type(self).__name__}()'
 
 
-def segment_indices(png: np.ndarray, ids: list[int]) -> np.ndarray:
+def segment_indices(
+    png: np.ndarray, ids: Sequence[int], void_ids: Sequence[int] = ()
+) -> np.ndarray:
     """Replace segment ids by their position.
 
     Args:
         png: A panoptic PNG as OpenCV decodes it, blue first, uint8 of shape (H, W, 3). The id of a
             pixel is R + 256 G + 65536 B, and 0 is void.
         ids: The annotated ids.
+        void_ids: Ids to take for void.
 
     Returns:
-        Of shape (H, W), int16: k for ``ids[k - 1]``, 0 for void, -1 for an id not in ``ids``.
+        Of shape (H, W), int16: k for ``ids[k - 1]``, 0 for void, -1 for an id in neither.
     """
     global _index_of_id
     if _index_of_id is None:
@@ -95,11 +98,12 @@ def segment_indices(png: np.ndarray, ids: list[int]) -> np.ndarray:
         _index_of_id[0] = 0
     # four bytes R, G, B, 255 are a number: ten times faster than shifts and sums
     id_map = cv2.cvtColor(png, cv2.COLOR_BGR2RGBA).view('<i4')[..., 0] & 0xFFFFFF
-    _index_of_id[ids] = np.arange(1, len(ids) + 1)
+    used = [*void_ids, *ids]
+    _index_of_id[used] = [0] * len(void_ids) + list(range(1, len(ids) + 1))
     try:
         return _index_of_id[id_map]
     finally:
-        _index_of_id[ids] = -1
+        _index_of_id[used] = -1
 
 
 def check_size(
@@ -141,7 +145,7 @@ def read_panoptic_png(results: Mapping, report: Report = refuse) -> np.ndarray:
     png = load_image(path, f'panoptic PNG of photo {results["img_path"]},')
     check_size(png.shape[:2], f'panoptic PNG {path}', path, results, report)
     ids = [segment['id'] for segment in results['segments_info']]
-    segment_map = segment_indices(png, ids)
+    segment_map = segment_indices(png, ids, results['void_ids'])
     unknown = segment_map < 0
     if unknown.any():
         first, text = _count_values(png[unknown] @ np.array([65536, 256, 1]), 'segment id')

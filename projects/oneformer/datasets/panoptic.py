@@ -25,7 +25,7 @@ def match_categories(
             an id that two categories share.
 
     Returns:
-        Category id to label; None for a category that was reported as no class.
+        Category id to label; None for a category that is left out or was reported.
     """
     categories = complete(categories, ('id', 'name'), 'category', ann_file, report)
     label_of = labels_by_name([c['name'] for c in categories], metainfo, ann_file, report)
@@ -65,7 +65,8 @@ class PanopticDataset(SegmentDataset):
 
     Labels are positions in ``metainfo.classes``, and whether a class is a thing follows from
     ``metainfo.thing_classes``; the order of the JSON's categories does not matter. Classes that the
-    JSON does not list are taken as not annotated. Photos without any segment are kept.
+    JSON does not list are taken as not annotated. Segments of a category with the alias None are
+    void. Photos without any segment are kept.
 
     Args:
         ann_file: The JSON. With ``test_mode`` it may lack annotations (a test set).
@@ -88,8 +89,9 @@ class PanopticDataset(SegmentDataset):
 
         Returns:
             For each annotated photo ``img_id``, ``img_path``, ``seg_map_path``, ``height``,
-            ``width`` and ``segments_info``: dicts with ``id`` (in the PNG), ``label``, ``category``
-            (its name), ``isthing``, ``iscrowd``, and ``area`` if the JSON has it.
+            ``width``, ``segments_info``: dicts with ``id`` (in the PNG), ``label``, ``category``
+            (its name), ``isthing``, ``iscrowd``, and ``area`` if the JSON has it; and ``void_ids``
+            of segments whose category is left out.
 
         Raises:
             ValueError: If the JSON is not in COCO panoptic format. What is wrong with its entries
@@ -177,7 +179,7 @@ class PanopticDataset(SegmentDataset):
                 f': image id {img_id} has segment ids {sorted(wrong)}, which are listed twice or '
                 f'not between 1 and {NUM_IDS - 1} (0 is void): give each segment an id of its own',
             )
-        segments = []
+        segments, void_ids = [], []
         for segment in {s['id']: s for s in infos if 0 < s['id'] < NUM_IDS}.values():
             if segment['category_id'] not in label_of:
                 self.report_json(
@@ -187,11 +189,16 @@ class PanopticDataset(SegmentDataset):
                     f'{segment["category_id"]}, which the JSON does not list: add the category, or '
                     'correct the segment',
                 )
-            segments.append(self.segment_of(label_of.get(segment['category_id']), segment))
+            label = label_of.get(segment['category_id'])
+            if label is None:
+                void_ids.append(segment['id'])
+            else:
+                segments.append(self.segment_of(label, segment))
         return dict(
             self._photo(images[img_id]),
             seg_map_path=osp.join(self.data_prefix['seg'], annotation['file_name']),
             segments_info=segments,
+            void_ids=void_ids,
         )
 
     def filter_data(self) -> list[dict]:

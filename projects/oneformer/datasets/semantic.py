@@ -120,19 +120,12 @@ class SemanticDataset(SegmentDataset):
         labels = sorted(set(label_of.values()) - {None})
         # all photos share one list of segments, a class each; those without pixels make no target
         self.segments_info = [
-            dict(
-                id=number,
-                label=label,
-                category=self._metainfo['classes'][label],
-                isthing=self.is_thing[label],
-                iscrowd=False,
-            )
-            for number, label in enumerate(labels, start=1)
+            self.segment_of(label, dict(id=number)) for number, label in enumerate(labels, start=1)
         ]
         self.segment_of_value = np.full(_NUM_VALUES, -1, np.int16)
         number_of = {label: number for number, label in enumerate(labels, start=1)}
         for value, name in values.items():
-            # a name that was reported as no class is void, too
+            # a name that is left out or was reported is void, too
             self.segment_of_value[value] = number_of.get(label_of.get(name), 0)
         return [
             dict(
