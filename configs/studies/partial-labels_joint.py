@@ -24,7 +24,11 @@ train_dataloader = dict(
                 label_classes=('ball', 'starfish', 'sky', 'grass', 'water', 'brick wall'),
             ),
         ],
-        # half of the draws for what only the panoptic third can teach
-        weights=[dict(panoptic=1.4, semantic=0.2), dict(instance=0.8), dict(semantic=0.4)],
+        # each task as often as in training on the panoptic third alone
+        weights=[
+            dict(panoptic=1.0, instance=0.25, semantic=0.5),
+            dict(instance=0.75),
+            dict(semantic=0.5),
+        ],
     ),
 )
