@@ -13,13 +13,14 @@ along an axis, T tiles of a kind with q queries and k keys each.
 """
 
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_TILE = 8
+_TILE = 8  # queries along an axis
 
 
 class TileKind(NamedTuple):
@@ -81,6 +82,7 @@ def neighborhood_attention(
     num_images, height, width, channels = query.shape
     key_width = key_value.shape[2]
     num_heads = len(relative_bias)
+    head_dim = channels // num_heads
     kernel_size = (relative_bias.shape[1] + 1) // 2
     rows, columns = (
         tile_axis(query.shape[axis], key_value.shape[axis], kernel_size, dilation, query.device)
@@ -89,23 +91,24 @@ def neighborhood_attention(
     query, key_value = query.flatten(1, 2), key_value.flatten(1, 2)
     bias = F.pad(relative_bias, (0, 1, 0, 1), value=-torch.inf).to(query.dtype)  # M 2K 2K
     pixels, attended = [], []
-    for row in rows:
-        for column in columns:
-            pixel = _cross(row.queries * width, column.queries)  # T*T q*q
-            seen = _cross(row.keys * key_width, column.keys)  # T*T k*k
-            tile_bias = bias[:, row.bias_index[:, None, :, None], column.bias_index[:, None]]
-            tile_query = query[:, pixel.flatten()].view(-1, pixel.shape[1], num_heads, channels // num_heads)
-            tile_key_value = key_value[:, seen.flatten()].view(-1, seen.shape[1], 2, *tile_query.shape[2:])
-            tile_key, tile_value = tile_key_value.unbind(2)
-            attended.append(
-                F.scaled_dot_product_attention(
-                    tile_query.transpose(1, 2),
-                    tile_key.transpose(1, 2),
-                    tile_value.transpose(1, 2),
-                    tile_bias.flatten(3).flatten(1, 2),
-                ).transpose(1, 2).reshape(num_images, -1, channels)
-            )
-            pixels.append(pixel.flatten())
+    for row, column in product(rows, columns):
+        # four dimensions, or scaled_dot_product_attention takes its slow path on a CPU
+        tile_bias = bias[None, :, row.bias_index[:, None, :, None], column.bias_index[:, None]]
+        tile_bias = tile_bias.flatten(4).flatten(2, 3)  # 1 M q*q k*k
+        pixel = _cross(row.queries * width, column.queries)  # T*T q*q
+        seen = _cross(row.keys * key_width, column.keys)  # T*T k*k
+        tile_query = query[:, pixel.flatten()].view(-1, pixel.shape[1], num_heads, head_dim)
+        tile_key_value = key_value[:, seen.flatten()]
+        tile_key_value = tile_key_value.view(-1, seen.shape[1], 2, num_heads, head_dim)
+        tile_key, tile_value = tile_key_value.unbind(2)
+        tile = F.scaled_dot_product_attention(
+            tile_query.transpose(1, 2),
+            tile_key.transpose(1, 2),
+            tile_value.transpose(1, 2),
+            tile_bias,
+        )  # B*T*T M q*q D
+        attended.append(tile.transpose(1, 2).reshape(num_images, -1, channels))
+        pixels.append(pixel.flatten())
     order = torch.cat(pixels).argsort()
     return torch.cat(attended, 1)[:, order].view(num_images, height, width, channels)
 
