@@ -54,7 +54,9 @@ def tile_axis(
             key = torch.arange(start[0], start[-1] + kernel_size)
             seen = (key >= start[:, None]) & (key < start[:, None] + kernel_size)
             index = torch.where(seen, key - query[:, None] + kernel_size - 1, 2 * kernel_size - 1)
-            tiles = kinds.setdefault((index.shape, tuple(index.flatten().tolist())), ([], [], index))
+            tiles = kinds.setdefault(
+                (index.shape, tuple(index.flatten().tolist())), ([], [], index)
+            )
             tiles[0].append(first + query * dilation)
             tiles[1].append(first + key * dilation)
     return [
