@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
+from oneformer.engine.optim_constructor import is_decayed
 from oneformer.models.neighborhood_attention import NeighborhoodAttention
 from oneformer.texts import Prompts
 
@@ -190,7 +191,7 @@ def peer(monkeypatch):
     from transformers.models.dinat import modeling_dinat
 
     def heads_first(x):
-        # transformers 5 hands over (B, W, H, M, D), NATTEN takes (B, M, H, W, D)
+        # transformers 5 hands over (B, W, H, M, D), although NATTEN takes (B, M, H, W, D)
         return x.permute(0, 3, 2, 1, 4)
 
     monkeypatch.setattr(modeling_dinat, 'requires_backends', lambda *args: None)
@@ -210,7 +211,7 @@ def peer(monkeypatch):
         num_heads=TINY['num_heads'],
         kernel_size=TINY['kernel_size'],
         dilations=TINY['dilations'],
-        mlp_ratio=TINY['mlp_ratio'],
+        mlp_ratio=float(TINY['mlp_ratio']),
         layer_scale_init_value=0.0,
         out_features=['stage1', 'stage2', 'stage3', 'stage4'],
     )
@@ -267,10 +268,15 @@ def test_initialisation_is_the_originals():
     backbone.init_weights()
     for module in backbone.modules():
         if isinstance(module, nn.Linear):
-            assert module.weight.std() == pytest.approx(0.02, rel=0.1)
+            assert module.weight.std().item() == pytest.approx(0.02, rel=0.1)
             assert not module.bias.any()
         if isinstance(module, NeighborhoodAttention):
-            assert 0.01 < module.rpb.std() < 0.03
+            assert 0.01 < module.rpb.std().item() < 0.03
+
+
+def test_relative_bias_is_decayed_as_in_the_original():
+    module = NeighborhoodAttention(8, 2, 3, 1)
+    assert is_decayed(module, 'backbone.levels.0.blocks.0.attn', 'rpb')
 
 
 def test_a_training_step_inside_oneformer(config_dir):

@@ -44,6 +44,8 @@ class Downsample(nn.Module):
 
 
 class MLP(nn.Module):
+    """Two layers with a GELU between them, on the last axis."""
+
     def __init__(self, channels: int, hidden_channels: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(channels, hidden_channels)
