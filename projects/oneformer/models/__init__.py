@@ -1,5 +1,6 @@
 from .contrastive_loss import QueryTextContrastiveLoss
 from .criterion import SetCriterion
+from .dinat import DiNAT
 from .efficientnet_lite import EfficientNetLite0
 from .oneformer import OneFormer
 from .oneformer_head import OneFormerHead
@@ -8,6 +9,7 @@ from .text_mapper import TextMapper
 from .tta import OneFormerTTA
 
 __all__ = [
+    'DiNAT',
     'EfficientNetLite0',
     'OneFormer',
     'OneFormerHead',

@@ -1,0 +1,305 @@
+"""DiNAT: its attention against the definition, its features against Hugging Face's."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.structures import InstanceData, PixelData
+from torch import nn
+
+from oneformer.engine.optim_constructor import is_decayed
+from oneformer.models.neighborhood_attention import NeighborhoodAttention
+from oneformer.texts import Prompts
+
+DINAT_L = dict(
+    type='DiNAT',
+    embed_dims=192,
+    depths=[3, 4, 18, 5],
+    num_heads=[6, 12, 24, 48],
+    kernel_size=11,
+    dilations=[
+        [1, 20, 1],
+        [1, 5, 1, 10],
+        [1, 2, 1, 3, 1, 4, 1, 5, 1, 2, 1, 3, 1, 4, 1, 5, 1, 5],
+        [1, 2, 1, 2, 1],
+    ],
+    mlp_ratio=2,
+    drop_path_rate=0.3,
+)
+TINY = dict(
+    type='DiNAT',
+    embed_dims=16,
+    depths=[2, 1, 2, 1],
+    num_heads=[1, 2, 4, 8],
+    kernel_size=3,
+    dilations=[[1, 5], [2], [3, 1], [1]],
+    mlp_ratio=2,
+    drop_path_rate=0.1,
+)
+
+
+def window(i, size, kernel_size, dilation):
+    """Pixels that pixel ``i`` of an axis sees, and which of the 2K - 1 biases each gets."""
+    own = list(range(i % dilation, size, dilation))
+    position = own.index(i)
+    start = min(max(position - kernel_size // 2, 0), len(own) - kernel_size)
+    return [(own[j], j - position + kernel_size - 1) for j in range(start, start + kernel_size)]
+
+
+def slow_logits(query, key, rpb, kernel_size, dilation):
+    """From (B, M, H, W, D), query scaled: (B, M, H, W, K * K), pixel by pixel."""
+    height, width = query.shape[2:4]
+    logits = [
+        (query[:, :, y, x] * key[:, :, key_y, key_x]).sum(-1) + rpb[:, bias_y, bias_x]
+        for y in range(height)
+        for x in range(width)
+        for key_y, bias_y in window(y, height, kernel_size, dilation)
+        for key_x, bias_x in window(x, width, kernel_size, dilation)
+    ]
+    return torch.stack(logits, -1).unflatten(-1, (height, width, -1))
+
+
+def slow_sum(weights, value, kernel_size, dilation):
+    """Values (B, M, H, W, D) under weights (B, M, H, W, K * K), pixel by pixel."""
+    height, width = value.shape[2:4]
+    sums = []
+    for y in range(height):
+        for x in range(width):
+            seen = [
+                value[:, :, key_y, key_x]
+                for key_y, _ in window(y, height, kernel_size, dilation)
+                for key_x, _ in window(x, width, kernel_size, dilation)
+            ]
+            sums.append((weights[:, :, y, x, :, None] * torch.stack(seen, 2)).sum(2))
+    return torch.stack(sums, 2).unflatten(2, (height, width))
+
+
+def slow_attention(module, x):
+    """The module's map of (B, H, W, C), padded as the original pads, from the definition."""
+    height, width, channels = x.shape[1:]
+    num_heads = len(module.rpb)
+    kernel_size = (module.rpb.shape[1] + 1) // 2
+    reach = kernel_size * module.dilation
+    x = nn.functional.pad(x, (0, 0, 0, max(0, reach - width), 0, max(0, reach - height)))
+    query, key, value = module.qkv(x).unflatten(-1, (3, num_heads, -1)).permute(3, 0, 4, 1, 2, 5)
+    query = query / (channels // num_heads) ** 0.5
+    logits = slow_logits(query, key, module.rpb, kernel_size, module.dilation)
+    attended = slow_sum(logits.softmax(-1), value, kernel_size, module.dilation)
+    attended = attended.permute(0, 2, 3, 1, 4).flatten(3)
+    return module.proj(attended[:, :height, :width])
+
+
+@pytest.mark.parametrize(
+    'height, width, kernel_size, dilation',
+    [
+        (12, 19, 3, 1),  # even and odd, several tiles
+        (8, 16, 5, 1),  # whole tiles
+        (21, 8, 3, 2),  # subsequences of two lengths
+        (18, 20, 3, 5),
+        (5, 5, 5, 1),  # as large as the window
+        (3, 4, 5, 1),  # smaller than the window
+        (2, 13, 3, 3),  # smaller along one axis
+        (7, 4, 3, 4),
+        (1, 1, 3, 2),
+    ],
+)
+def test_attention_equals_the_definition(height, width, kernel_size, dilation):
+    torch.manual_seed(0)
+    module = NeighborhoodAttention(8, 2, kernel_size, dilation).double()
+    nn.init.normal_(module.rpb)
+    x = torch.randn(2, height, width, 8, dtype=torch.double, requires_grad=True)
+    weight = torch.randn_like(x)
+    trained = [x, *module.parameters()]
+    fast, slow = module(x), slow_attention(module, x)
+    torch.testing.assert_close(fast, slow)
+    fast_gradients = torch.autograd.grad((fast * weight).sum(), trained)
+    slow_gradients = torch.autograd.grad((slow * weight).sum(), trained)
+    for fast_gradient, slow_gradient in zip(fast_gradients, slow_gradients):
+        torch.testing.assert_close(fast_gradient, slow_gradient)
+    with torch.no_grad():  # another kernel of torch
+        torch.testing.assert_close(module(x), slow)
+
+
+def test_attention_with_the_published_kernel():
+    torch.manual_seed(0)
+    module = NeighborhoodAttention(8, 2, 11, 2)
+    nn.init.normal_(module.rpb)
+    x = torch.randn(1, 20, 27, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(module(x), slow_attention(module, x), rtol=1e-4, atol=1e-5)
+
+
+def test_training_after_inference_on_the_same_size():
+    module = NeighborhoodAttention(8, 2, 3, 1)
+    x = torch.randn(1, 10, 11, 8)
+    with torch.inference_mode():
+        module(x)
+    module(x).sum().backward()
+    assert module.qkv.weight.grad.abs().sum() > 0
+
+
+def test_half_precision_stays_finite():
+    module = NeighborhoodAttention(8, 2, 3, 2)
+    x = torch.randn(1, 5, 17, 8, requires_grad=True)
+    with torch.autocast('cpu', torch.bfloat16):
+        attended = module(x)
+    attended.float().sum().backward()
+    assert attended.dtype == torch.bfloat16
+    assert attended.isfinite().all() and x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    'kernel_size, channels, message', [(4, 8, 'odd, got 4'), (3, 9, '9 channels .* 2 heads')]
+)
+def test_attention_says_what_does_not_fit(kernel_size, channels, message):
+    with pytest.raises(ValueError, match=message):
+        NeighborhoodAttention(channels, 2, kernel_size, 1)
+
+
+def test_dilations_name_every_block():
+    with pytest.raises(ValueError, match=r'depths are \[2, 1, 3, 1\].* has \[2, 1, 2, 1\]'):
+        MODELS.build(dict(TINY, depths=[2, 1, 3, 1]))
+
+
+def renamed(key):
+    """Our name of one of Hugging Face's, with query, key and value still apart."""
+    for pattern, replacement in [
+        (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.proj.'),
+        (r'^embeddings\.norm\.', 'patch_embed.norm.'),
+        (r'^encoder\.', ''),
+        (r'\.layers\.', '.blocks.'),
+        (r'\.layernorm_before\.', '.norm1.'),
+        (r'\.layernorm_after\.', '.norm2.'),
+        (r'\.attention\.self\.', '.attn.'),
+        (r'\.attention\.output\.dense\.', '.attn.proj.'),
+        (r'\.intermediate\.dense\.', '.mlp.fc1.'),
+        (r'\.output\.dense\.', '.mlp.fc2.'),
+        (r'^hidden_states_norms\.stage(\d)\.', lambda match: f'norm{int(match[1]) - 1}.'),
+    ]:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+@pytest.fixture
+def peer(monkeypatch):
+    """Hugging Face's DiNAT of the shape of TINY, over the slow loops."""
+    from transformers import DinatConfig
+    from transformers.models.dinat import modeling_dinat
+
+    def heads_first(x):
+        # transformers 5 hands over (B, W, H, M, D), although NATTEN takes (B, M, H, W, D)
+        return x.permute(0, 3, 2, 1, 4)
+
+    monkeypatch.setattr(modeling_dinat, 'requires_backends', lambda *args: None)
+    monkeypatch.setattr(
+        modeling_dinat,
+        'natten2dqkrpb',
+        lambda query, key, *args: slow_logits(heads_first(query), heads_first(key), *args),
+    )
+    monkeypatch.setattr(
+        modeling_dinat,
+        'natten2dav',
+        lambda weights, value, *args: slow_sum(weights, heads_first(value), *args),
+    )
+    config = DinatConfig(
+        embed_dim=TINY['embed_dims'],
+        depths=TINY['depths'],
+        num_heads=TINY['num_heads'],
+        kernel_size=TINY['kernel_size'],
+        dilations=TINY['dilations'],
+        mlp_ratio=float(TINY['mlp_ratio']),
+        layer_scale_init_value=0.0,
+        out_features=['stage1', 'stage2', 'stage3', 'stage4'],
+    )
+    torch.manual_seed(0)
+    backbone = modeling_dinat.DinatBackbone(config).eval()
+    for parameter in backbone.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return backbone
+
+
+def test_features_equal_hugging_face(peer):
+    weights = {renamed(key): value for key, value in peer.state_dict().items()}
+    for key in [key for key in weights if '.query.' in key]:
+        parts = [weights.pop(key.replace('query', part)) for part in ('query', 'key', 'value')]
+        weights[key.replace('query', 'qkv')] = torch.cat(parts)
+    ours = MODELS.build(TINY).eval()
+    ours.load_state_dict(weights)
+    images = torch.randn(2, 3, 61, 75)
+    with torch.no_grad():
+        features, expected = ours(images), peer(images).feature_maps
+    assert [f.shape[1:] for f in features] == [(16, 16, 19), (32, 8, 10), (64, 4, 5), (128, 2, 3)]
+    for feature, expected_feature in zip(features, expected, strict=True):
+        torch.testing.assert_close(feature, expected_feature, rtol=1e-4, atol=1e-4)
+
+
+def test_only_the_levels_asked_for_have_a_norm():
+    torch.manual_seed(0)
+    whole = MODELS.build(TINY).eval()
+    part = MODELS.build(dict(TINY, out_indices=(1, 3))).eval()
+    assert [name for name, _ in part.named_children() if 'norm' in name] == ['norm1', 'norm3']
+    weights = {k: v for k, v in whole.state_dict().items() if not re.match(r'norm[02]\.', k)}
+    part.load_state_dict(weights)
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        everything = whole(images)
+        for feature, i in zip(part(images), (1, 3), strict=True):
+            torch.testing.assert_close(feature, everything[i])
+
+
+def test_dinat_l_has_the_originals_names_and_shapes(shared_dir):
+    with torch.device('meta'):
+        backbone = MODELS.build(DINAT_L)
+    lines = (shared_dir / 'notes/state_dicts/dinat_l_ade20k.txt').read_text().splitlines()
+    original = dict(line.split('\t') for line in lines if line.startswith('backbone.'))
+    ours = {f'backbone.{k}': str(list(v.shape)) for k, v in backbone.state_dict().items()}
+    assert ours == original
+    rates = [block.drop_path.drop_prob for level in backbone.levels for block in level.blocks]
+    assert rates == pytest.approx([0.3 * i / 29 for i in range(30)])
+
+
+def test_initialisation_is_the_originals():
+    torch.manual_seed(0)
+    backbone = MODELS.build(dict(TINY, embed_dims=64))
+    backbone.init_weights()
+    for module in backbone.modules():
+        if isinstance(module, nn.Linear):
+            assert module.weight.std().item() == pytest.approx(0.02, rel=0.1)
+            assert not module.bias.any()
+        if isinstance(module, NeighborhoodAttention):
+            assert 0.01 < module.rpb.std().item() < 0.03
+
+
+def test_relative_bias_is_decayed_as_in_the_original():
+    module = NeighborhoodAttention(8, 2, 3, 1)
+    assert is_decayed(module, 'backbone.levels.0.blocks.0.attn', 'rpb')
+
+
+def test_a_training_step_inside_oneformer(config_dir):
+    cfg = Config.fromfile(config_dir / 'oneformer_efficientnet-lite0_quickstart.py').model
+    cfg.backbone = TINY
+    cfg.panoptic_head.in_channels = [16, 32, 64, 128]
+    torch.manual_seed(0)
+    model = MODELS.build(cfg).train()
+    model.init_weights()
+    target_map = np.arange(64 * 64, dtype=np.int16).reshape(1, 64, 64) // 2048 + 1
+    sample = DetDataSample(
+        metainfo=dict(
+            img_id=1,
+            img_path='1.jpg',
+            task='panoptic',
+            texts=Prompts().targets([0, 4], [f'class {i}' for i in range(8)]),
+            filler=Prompts().filler_of('panoptic'),
+            batch_input_shape=(64, 64),
+        ),
+        gt_instances=InstanceData(labels=torch.tensor([0, 4])),
+        gt_panoptic_seg=PixelData(sem_seg=torch.from_numpy(target_map)),
+    )
+    losses = model(torch.randn(2, 3, 64, 64), [sample, sample], mode='loss')
+    sum(losses.values()).backward()
+    for name, parameter in model.backbone.named_parameters():
+        assert parameter.grad.isfinite().all() and parameter.grad.any(), name
