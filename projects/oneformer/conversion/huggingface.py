@@ -278,7 +278,9 @@ def config_of(model: Mapping, shapes: Shapes, metainfo: Mapping) -> dict:
         decoder_layers=head['transformer_decoder']['num_layers'] + 1,
         dim_feedforward=shapes['panoptic_head.transformer_decoder.layers.0.ffn.layers.0.0.bias'][0],
         query_dec_layers=head['task_queries']['num_layers'],
-        is_training=bool(text),
+        # or it asks for texts and keeps its dropout on when it evaluates; from_pretrained takes
+        # is_training=True for a model that is to be trained
+        is_training=False,
         text_encoder_width=channels,
         text_encoder_num_layers=text.get('num_layers', 6),
         text_encoder_n_ctx=text.get('num_context', 16),
