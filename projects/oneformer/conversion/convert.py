@@ -246,7 +246,7 @@ def _convert(
         written = {key: rebuilt[key] if key in rebuilt else tensors[key] for key in expected}
         write_torch(destination, dict(meta=dict(dataset_meta=metainfo), state_dict=written))
     else:
-        written = LAYOUTS[target].to_foreign(tensors).tensors
+        written = LAYOUTS[target].to_foreign(tensors)
         rebuild = dict(official=official, huggingface=huggingface)[target].rebuilt
         rebuilt = {key: tensor for key, tensor in rebuild(expected).items() if key not in written}
         written.update(rebuilt)

@@ -9,26 +9,36 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from ..safe_io import replacing, write_json
 from .layout import ConversionError
 
-_RECONSTRUCT = np.zeros(0).__reduce__()[0]
-_SCALAR = np.float64(0).__reduce__()[0]
 
-# What mmengine stores beside the weights: curves of the losses, as numbers in arrays.
-_HARMLESS = [
-    HistoryBuffer,
-    np.ndarray,
-    np.dtype,
-    np.dtypes.Float64DType,
-    np.dtypes.Float32DType,
-    np.dtypes.Int64DType,
-    # under the names of numpy 1 and 2
-    *((_RECONSTRUCT, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
-    *((_SCALAR, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')),
+class _Nothing:
+    """Stands in for what a checkpoint has beside its weights, whatever it is called with."""
+
+    def __init__(self, *args) -> None:
+        pass
+
+    def __setstate__(self, state) -> None:
+        pass
+
+
+# mmengine stores curves of the losses, with bound functions: their names do nothing here
+_STAND_INS = [
+    (_Nothing, name)
+    for name in (
+        'mmengine.logging.history_buffer.HistoryBuffer',
+        '__builtin__.getattr',
+        'builtins.getattr',
+        'numpy.dtype',
+        'numpy.ndarray',
+        'numpy.core.multiarray._reconstruct',
+        'numpy._core.multiarray._reconstruct',
+        'numpy.core.multiarray.scalar',
+        'numpy._core.multiarray.scalar',
+    )
 ]
 
 _WEIGHT_FILES = ('model*.safetensors', 'pytorch_model*.bin')
@@ -54,21 +64,16 @@ def read_pickle(path: Path, trust: bool):
 
     Args:
         path: Of the file.
-        trust: Load anything, which may run any code; else tensors and plain values only.
+        trust: Load anything, which may run any code; else tensors and plain values, and nothing
+            in place of mmengine's curves.
 
     Raises:
         ConversionError: If the file holds more than that and is not trusted, or is broken.
     """
     try:
-        with torch.serialization.safe_globals(_HARMLESS):
-            return torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         if not trust:
-            raise ConversionError(
-                f'{path} is broken, or a pickle of more than tensors, which may run any code when '
-                f'it is loaded: give --trust-pickle if you trust its source ({error})'
-            ) from error
-    try:
+            with torch.serialization.safe_globals(_STAND_INS):
+                return torch.load(path, map_location='cpu', weights_only=True)
         if zipfile.is_zipfile(path):
             return torch.load(path, map_location='cpu', weights_only=False)
         with path.open('rb') as file:
@@ -77,7 +82,11 @@ def read_pickle(path: Path, trust: bool):
         is_old = isinstance(content, int)
         return torch.load(path, map_location='cpu', weights_only=False) if is_old else content
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ConversionError(f'{path} is no checkpoint: {error}') from error
+        advice = (
+            ', or a pickle of more than tensors, which may run any code when it is loaded: give '
+            '--trust-pickle if you trust its source'
+        )
+        raise ConversionError(f'{path} is broken{"" if trust else advice} ({error})') from error
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -135,7 +144,10 @@ def read_checkpoint(path: Path, trust: bool = False) -> Checkpoint:
     }
     others = [str(key) for key, value in tensors.items() if not isinstance(value, Tensor)]
     if others:
-        raise ConversionError(f'{path} has entries that are no tensors: {", ".join(others)}')
+        raise ConversionError(
+            f'{path} has entries that are no tensors (arrays need --trust-pickle): '
+            f'{", ".join(others)}'
+        )
     return Checkpoint(tensors, meta)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .architecture import Shapes
-from .layout import ConversionError, Layout, Rule, key_list, pixel_order, unfold_order
+from .layout import Backbone, ConversionError, Layout, Rule, key_list, pixel_order, unfold_order
 from .official import LOGIT_SCALE, loss_tensors
 
 _ENCODER = 'model.pixel_level_module.encoder.'
@@ -177,19 +177,15 @@ _SWIN_IN_MEMORY = _swin(
     },
 )
 
-_BIAS_OF_FIRST_BLOCK = 'encoder.layers.0.blocks.0.attention.'
+_FIRST_BLOCK = 'encoder.layers.0.blocks.0.attention.'
 
 HUGGINGFACE = Layout(
     name='Hugging Face',
     head=_HEAD,
-    backbones={
-        # the first of the two is written
-        'swin': (_ENCODER + _BIAS_OF_FIRST_BLOCK + 'self.query.weight', _SWIN_ON_DISK),
-        'swin in memory': (
-            f'{_ENCODER}swin.{_BIAS_OF_FIRST_BLOCK}q_proj.weight',
-            _SWIN_IN_MEMORY,
-        ),
-    },
+    backbones=[
+        Backbone('Swin', f'{_ENCODER}{_FIRST_BLOCK}self.query.weight', _SWIN_ON_DISK),
+        Backbone('Swin in memory', f'{_ENCODER}swin.{_FIRST_BLOCK}q_proj.weight', _SWIN_IN_MEMORY),
+    ],
     unused=[
         _ENCODER + 'layernorm.{leaf}',
         _ENCODER + 'swin.layernorm.{leaf}',
@@ -242,6 +238,24 @@ def check_config(config: Mapping, expected: Mapping) -> None:
         raise ConversionError(key_list('config.json does not fit to the weights', wrong))
 
 
+def swin_options(backbone: Mapping) -> dict:
+    """``backbone_config`` of mmdet's Swin."""
+    return dict(
+        model_type='swin',
+        embed_dim=backbone['embed_dims'],
+        depths=list(backbone['depths']),
+        num_heads=list(backbone['num_heads']),
+        window_size=backbone['window_size'],
+        image_size=backbone.get('pretrain_img_size', 224),
+        drop_path_rate=backbone.get('drop_path_rate', 0.3),
+        out_features=['stage1', 'stage2', 'stage3', 'stage4'],
+    )
+
+
+# by the type of our backbone
+BACKBONE_OPTIONS = {'SwinTransformer': swin_options}
+
+
 def config_of(model: Mapping, shapes: Shapes, metainfo: Mapping) -> dict:
     """Content of config.json for a model of ours.
 
@@ -249,44 +263,45 @@ def config_of(model: Mapping, shapes: Shapes, metainfo: Mapping) -> dict:
         model: Config of the model.
         shapes: Of its tensors.
         metainfo: With ``classes``.
+
+    Raises:
+        ConversionError: If its backbone is not one of ``BACKBONE_OPTIONS``.
     """
     backbone, head = model['backbone'], model['panoptic_head']
-    layer = head['pixel_decoder']['encoder']['layer_cfg']
+    if backbone['type'] not in BACKBONE_OPTIONS:
+        known = ', '.join(BACKBONE_OPTIONS)
+        raise ConversionError(f'Hugging Face has no {backbone["type"]}, only {known}')
+    encoder, decoder = head['pixel_decoder']['encoder'], head['transformer_decoder']
     channels = shapes['panoptic_head.query_embed.weight'][1]
-    text = model.get('text_mapper') or {}
+    inner = shapes['panoptic_head.transformer_decoder.layers.0.ffn.layers.0.0.bias'][0]
     names = {str(label): name for label, name in enumerate(metainfo['classes'])}
-    return dict(
+    options = dict(
         architectures=['OneFormerForUniversalSegmentation'],
         model_type='oneformer',
-        backbone_config=dict(
-            model_type='swin',
-            embed_dim=backbone['embed_dims'],
-            depths=list(backbone['depths']),
-            num_heads=list(backbone['num_heads']),
-            window_size=backbone['window_size'],
-            image_size=backbone.get('pretrain_img_size', 224),
-            drop_path_rate=backbone.get('drop_path_rate', 0.3),
-            out_features=['stage1', 'stage2', 'stage3', 'stage4'],
-        ),
+        backbone_config=BACKBONE_OPTIONS[backbone['type']](backbone),
         num_queries=head['num_queries'],
         hidden_dim=channels,
         conv_dim=channels,
         mask_dim=channels,
-        num_attention_heads=layer['self_attn_cfg']['num_heads'],
-        encoder_layers=head['pixel_decoder']['encoder']['num_layers'],
-        encoder_feedforward_dim=layer['ffn_cfg']['feedforward_channels'],
-        decoder_layers=head['transformer_decoder']['num_layers'] + 1,
-        dim_feedforward=shapes['panoptic_head.transformer_decoder.layers.0.ffn.layers.0.0.bias'][0],
+        num_attention_heads=encoder['layer_cfg']['self_attn_cfg']['num_heads'],
+        encoder_layers=encoder['num_layers'],
+        encoder_feedforward_dim=encoder['layer_cfg']['ffn_cfg']['feedforward_channels'],
+        decoder_layers=decoder['num_layers'] + 1,
+        dim_feedforward=inner,
         query_dec_layers=head['task_queries']['num_layers'],
-        # or it asks for texts and keeps its dropout on when it evaluates; from_pretrained takes
-        # is_training=True for a model that is to be trained
+        # a model that is training asks for texts and keeps its dropout on when it evaluates;
+        # from_pretrained takes is_training=True for one that is to be trained
         is_training=False,
-        text_encoder_width=channels,
-        text_encoder_num_layers=text.get('num_layers', 6),
-        text_encoder_n_ctx=text.get('num_context', 16),
         id2label=names,
         label2id={name: int(label) for label, name in names.items()},
     )
+    if model.get('text_mapper'):
+        options.update(
+            text_encoder_width=channels,
+            text_encoder_num_layers=model['text_mapper']['num_layers'],
+            text_encoder_n_ctx=model['text_mapper']['num_context'],
+        )
+    return options
 
 
 def rebuilt(shapes: Shapes) -> dict[str, Tensor]:

@@ -102,42 +102,52 @@ class Translation:
 
 
 @dataclass(frozen=True)
+class Backbone:
+    """Names of a backbone.
+
+    Attributes:
+        name: For messages.
+        mark: A foreign key that only this backbone has.
+        rules: Of all its tensors.
+    """
+
+    name: str
+    mark: str
+    rules: Sequence[Rule]
+
+
+@dataclass(frozen=True)
 class Layout:
     """All names of one library.
 
     Attributes:
         name: For messages.
         head: Rules of everything but the backbone.
-        backbones: For each spelling of a backbone a foreign key that tells it, and its rules.
+        backbones: Of two spellings of one backbone the first is written.
         unused: Templates of foreign names that the function does not depend on, or that are
             rebuilt.
     """
 
     name: str
     head: Sequence[Rule]
-    backbones: Mapping[str, tuple[str, Sequence[Rule]]]
+    backbones: Sequence[Backbone]
     unused: Sequence[str]
 
     def _foreign_rules(self, keys: Iterable[str]) -> list[Rule]:
         """Rules for a foreign state dict; those of the head alone if its backbone is unknown."""
-        for mark, rules in self.backbones.values():
-            if mark in keys:
-                return [*self.head, *rules]
+        for backbone in self.backbones:
+            if backbone.mark in keys:
+                return [*self.head, *backbone.rules]
         return list(self.head)
 
     def _our_rules(self, keys: Iterable[str]) -> list[Rule]:
         """Rules for one of our state dicts, with those of the first backbone that fits."""
         ours = [key for key in keys if key.startswith('backbone.') and not rebuilt_by_us(key)]
-        for _, rules in self.backbones.values():
-            if all(foreign_names(rules, key) for key in ours):
-                return [*self.head, *rules]
-        raise ConversionError(
-            f'{self.name} has no names for this backbone, only for: {", ".join(self.backbones)}'
-        )
-
-    def knows_backbone(self, keys: Iterable[str]) -> bool:
-        """Whether the backbone of a foreign state dict is one of ``backbones``."""
-        return any(mark in keys for mark, _ in self.backbones.values())
+        for backbone in self.backbones:
+            if all(foreign_names(backbone.rules, key) for key in ours):
+                return [*self.head, *backbone.rules]
+        known = ', '.join(backbone.name for backbone in self.backbones)
+        raise ConversionError(f'{self.name} has no names for this backbone, only for {known}')
 
     def to_ours(self, state_dict: Mapping[str, Tensor]) -> Translation:
         """Rename foreign tensors."""
@@ -166,24 +176,28 @@ class Layout:
             translation.tensors[rule.ours.format(**fields)] = rule.to_ours(tensor)
         return translation
 
-    def to_foreign(self, state_dict: Mapping[str, Tensor]) -> Translation:
-        """Rename our tensors; only what ``rebuilt_by_us`` names is left out."""
-        translation = Translation()
+    def to_foreign(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rename our tensors, which must be none that ``rebuilt_by_us`` names.
+
+        Raises:
+            ConversionError: If the layout has no name for one of them.
+        """
+        foreign, unknown = {}, []
         rules = self._our_rules(state_dict)
         for key, tensor in state_dict.items():
             rule, fields = _find_ours(rules, key)
-            if rebuilt_by_us(key):
-                translation.unused.append(key)
-            elif rule is None:
-                translation.unknown.append(key)
-            else:
-                tensor = rule.to_foreign(tensor)
-                parts = tensor.chunk(len(rule.parts)) if len(rule.parts) > 1 else [tensor]
-                for template, part in zip(rule.parts, parts):
-                    # a part shares memory with its neighbours, which safetensors does not write
-                    part = part.clone() if len(parts) > 1 else part.contiguous()
-                    translation.tensors[template.format(**fields)] = part
-        return translation
+            if rule is None:
+                unknown.append(key)
+                continue
+            tensor = rule.to_foreign(tensor)
+            parts = tensor.chunk(len(rule.parts)) if len(rule.parts) > 1 else [tensor]
+            for template, part in zip(rule.parts, parts):
+                # a part shares memory with its neighbours, which safetensors does not write
+                part = part.clone() if len(parts) > 1 else part.contiguous()
+                foreign[template.format(**fields)] = part
+        if unknown:
+            raise ConversionError(key_list(f'{self.name} has no names for', unknown))
+        return foreign
 
     def names_of(self, key: str, state_dict: Mapping[str, Tensor]) -> list[str]:
         """Foreign names that make up one of our tensors, as this foreign state dict spells them."""

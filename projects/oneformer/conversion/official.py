@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .architecture import Shapes, window_index
-from .layout import Layout, Rule, pixel_order, unfold_order
+from .layout import Backbone, Layout, Rule, pixel_order, unfold_order
 
 _PIXELS = 'sem_seg_head.pixel_decoder.'
 _OUR_PIXELS = 'panoptic_head.pixel_decoder.'
@@ -177,10 +177,10 @@ _SWIN = [
 OFFICIAL = Layout(
     name='the original',
     head=_HEAD,
-    backbones=dict(
-        resnet=('backbone.stem.conv1.weight', _RESNET),
-        swin=('backbone.layers.0.blocks.0.attn.qkv.weight', _SWIN),
-    ),
+    backbones=[
+        Backbone('ResNet', 'backbone.stem.conv1.weight', _RESNET),
+        Backbone('Swin', 'backbone.layers.0.blocks.0.attn.qkv.weight', _SWIN),
+    ],
     unused=[
         'backbone.layers.{i}.blocks.{j}.attn.relative_position_index',
         'backbone.{rest}.norm.num_batches_tracked',
