@@ -37,6 +37,7 @@ MARKS = {
     'huggingface': 'model.transformer_module.',
 }
 LAYOUTS = dict(official=OFFICIAL, huggingface=HUGGINGFACE)
+REBUILT = dict(official=official.rebuilt, huggingface=huggingface.rebuilt)
 
 
 @dataclass
@@ -153,11 +154,31 @@ def _metainfo(given: str | None, cfg: Config | None, meta: Mapping, num_classes:
     return metainfo
 
 
-def _rebuild_ours(key: str, shape: tuple[int, ...]) -> Tensor:
-    """A tensor that follows from the architecture alone, see ``rebuilt_by_us``."""
-    if key.endswith('.relative_position_index'):
-        return window_index(math.isqrt(shape[0]))
-    return torch.zeros(shape, dtype=torch.int64)  # num_batches_tracked
+def _model_of(
+    tensors: Mapping[str, Tensor], cfg: Config | None, names_of: Callable[[str], list[str]]
+) -> dict:
+    """Config of the model of these tensors, of ``cfg`` or read from their shapes."""
+    if cfg is not None:
+        model = cfg.model.to_dict()
+        if not has_text_branch(tensors):
+            model.update(text_mapper=None, contrastive_loss=None)
+        return model
+    try:
+        return model_config({key: tuple(tensor.shape) for key, tensor in tensors.items()})
+    except KeyError as error:
+        (key,) = error.args
+        raise ConversionError(key_list('missing', names_of(key) or [key])) from error
+
+
+def _rebuild_ours(expected: Shapes) -> dict[str, Tensor]:
+    """Our tensors that follow from the architecture alone, see ``rebuilt_by_us``."""
+    return {
+        key: window_index(math.isqrt(shape[0]))
+        if key.endswith('.relative_position_index')
+        else torch.zeros(shape, dtype=torch.int64)  # num_batches_tracked
+        for key, shape in expected.items()
+        if rebuilt_by_us(key)
+    }
 
 
 def convert(
@@ -213,25 +234,15 @@ def _convert(
         return [key] if library == 'plugin' else LAYOUTS[library].names_of(key, source)
 
     translation = _translate(source, library)
-    dropped = []
-    if drop_text_branch or not has_text_branch(translation.tensors):
-        dropped = [key for key in translation.tensors if in_text_branch(key)]
-    for key in dropped:
-        del translation.tensors[key]
     tensors = translation.tensors
+    dropped = []
+    if drop_text_branch or not has_text_branch(tensors):
+        dropped = [key for key in tensors if in_text_branch(key)]
+    for key in dropped:
+        del tensors[key]
 
     cfg = Config.fromfile(config) if config else None
-    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    if cfg is not None:
-        model = cfg.model.to_dict()
-        if not has_text_branch(tensors):
-            model.update(text_mapper=None, contrastive_loss=None)
-    else:
-        try:
-            model = model_config(shapes)
-        except KeyError as error:
-            names = names_of(error.args[0]) or [error.args[0]]
-            raise ConversionError(key_list('missing', names)) from error
+    model = _model_of(tensors, cfg, names_of)
     expected = expected_shapes(model)
     _check(translation, expected, names_of, source)
     num_classes = len(tensors['panoptic_head.cls_embed.bias']) - 1
@@ -240,26 +251,25 @@ def _convert(
         check_config(checkpoint.config, config_of(model, expected, metainfo))
 
     if target == 'plugin':
-        rebuilt = {
-            key: _rebuild_ours(key, shape) for key, shape in expected.items() if rebuilt_by_us(key)
-        }
-        written = {key: rebuilt[key] if key in rebuilt else tensors[key] for key in expected}
-        write_torch(destination, dict(meta=dict(dataset_meta=metainfo), state_dict=written))
+        converted, rebuilt = tensors, _rebuild_ours(expected)
+        together = {**converted, **rebuilt}
+        state_dict = {key: together[key] for key in expected}
+        write_torch(destination, dict(meta=dict(dataset_meta=metainfo), state_dict=state_dict))
     else:
-        written = LAYOUTS[target].to_foreign(tensors)
-        rebuild = dict(official=official, huggingface=huggingface)[target].rebuilt
-        rebuilt = {key: tensor for key, tensor in rebuild(expected).items() if key not in written}
-        written.update(rebuilt)
+        converted = LAYOUTS[target].to_foreign(tensors)
+        rebuilt = REBUILT[target](expected)
+        rebuilt = {key: tensor for key, tensor in rebuilt.items() if key not in converted}
         if target == 'official':
-            write_torch(destination, dict(model=written))
+            write_torch(destination, dict(model={**converted, **rebuilt}))
         else:
-            write_folder(destination, written, config_of(model, expected, metainfo))
+            options = config_of(model, expected, metainfo)
+            write_folder(destination, {**converted, **rebuilt}, options)
     return Report(
         source=library,
         target=target,
         model=model,
         num_classes=num_classes,
-        used=len(written) - len(rebuilt),
+        used=len(converted),
         unused=translation.unused,
         dropped=[name for key in dropped for name in names_of(key)],
         rebuilt=list(rebuilt),
