@@ -199,6 +199,18 @@ def test_a_tensor_that_tells_the_architecture_can_be_the_missing_one(small, tmp_
         convert(tmp_path / 'damaged.pth', tmp_path / 'ours.pth')
 
 
+@pytest.mark.parametrize('shape', [(20,), (20, 63)])
+def test_a_tensor_that_tells_the_architecture_can_be_misshapen(small, config_dir, tmp_path, shape):
+    tensors = read(small / 'peer')
+    key = 'model.transformer_module.queries_embedder.weight'
+    torch.save({**tensors, key: torch.zeros(shape)}, tmp_path / 'damaged.pth')
+    with pytest.raises(ConversionError, match='--config tells'):
+        convert(tmp_path / 'damaged.pth', tmp_path / 'ours.pth')
+    Config(dict(model=small_swin_config(config_dir))).dump(tmp_path / 'small.py')
+    with pytest.raises(ConversionError, match=f'wrong shape.*\n.*{key}: .*expected .20, 64'):
+        convert(tmp_path / 'damaged.pth', tmp_path / 'ours.pth', config=tmp_path / 'small.py')
+
+
 def test_the_model_is_checked_against_config_json(small, tmp_path):
     (tmp_path / 'peer').mkdir()
     config = json.loads((small / 'peer' / 'config.json').read_text())

@@ -95,7 +95,8 @@ def model_config(shapes: Shapes) -> dict:
         KeyError: With our name of a tensor that is needed here and missing.
         ConversionError: If the backbone is not recognised.
     """
-    queries, channels = shapes[f'{_HEAD}query_embed.weight']
+    query_embed = shapes[f'{_HEAD}query_embed.weight']
+    queries, channels = query_embed[0], query_embed[1]
     levels = shapes[f'{_HEAD}level_embed.weight'][0]
     points = 4
     heads = shapes[f'{_ENCODER}0.self_attn.attention_weights.bias'][0] // (levels * points)

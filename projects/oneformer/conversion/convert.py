@@ -168,6 +168,11 @@ def _model_of(
     except KeyError as error:
         (key,) = error.args
         raise ConversionError(key_list('missing', names_of(key) or [key])) from error
+    except (IndexError, ArithmeticError) as error:
+        raise ConversionError(
+            f'the architecture cannot be read from the shapes ({error}): --config tells which do '
+            'not fit'
+        ) from error
 
 
 def _rebuild_ours(expected: Shapes) -> dict[str, Tensor]:
@@ -243,7 +248,12 @@ def _convert(
 
     cfg = Config.fromfile(config) if config else None
     model = _model_of(tensors, cfg, names_of)
-    expected = expected_shapes(model)
+    try:
+        expected = expected_shapes(model)
+    except (ArithmeticError, AssertionError, ValueError) as error:
+        raise ConversionError(
+            f'no model can be built from the shapes: {error}; --config tells which do not fit'
+        ) from error
     _check(translation, expected, names_of, source)
     num_classes = len(tensors['panoptic_head.cls_embed.bias']) - 1
     metainfo = _metainfo(metainfo, cfg, checkpoint.meta, num_classes)
