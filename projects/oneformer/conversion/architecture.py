@@ -1,0 +1,210 @@
+"""The model that a state dict belongs to, read from the shapes of its tensors under our names."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from .layout import ConversionError
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_RESNETS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
+_TEXT_BRANCH = ('text_mapper.', 'contrastive_loss.')
+_HEAD = 'panoptic_head.'
+_ENCODER = 'panoptic_head.pixel_decoder.encoder.layers.'
+_QUERY_LAYERS = 'panoptic_head.task_queries.class_transformer.layers.'
+_DECODER_LAYERS = 'panoptic_head.transformer_decoder.layers.'
+_TEXT_LAYERS = 'text_mapper.text_encoder.layers.'
+
+
+def in_text_branch(key: str) -> bool:
+    """Whether one of our tensors is for training only."""
+    return key.startswith(_TEXT_BRANCH)
+
+
+def has_text_branch(keys: Iterable[str]) -> bool:
+    """Whether a state dict of ours has texts; the temperature alone is of no use."""
+    return any(key.startswith('text_mapper.') for key in keys)
+
+
+def count(keys: Iterable[str], prefix: str) -> int:
+    """Number of layers ``{prefix}{number}.``, by the highest number."""
+    pattern = re.compile(re.escape(prefix) + r'(\d+)\.')
+    numbers = [int(match[1]) for match in map(pattern.match, keys) if match]
+    return max(numbers, default=-1) + 1
+
+
+def resnet_config(shapes: Shapes) -> dict:
+    """Config of a ResNet."""
+    depths = tuple(count(shapes, f'backbone.layer{stage}.') for stage in range(1, 5))
+    if depths not in _RESNETS:
+        raise ConversionError(
+            f'a ResNet with {depths} blocks in its stages is none of {sorted(_RESNETS.values())}'
+        )
+    return dict(type='ResNet', depth=_RESNETS[depths], style='pytorch')
+
+
+def swin_config(shapes: Shapes) -> dict:
+    """Config of a Swin transformer, the window and the heads from the bias tables."""
+    stages = range(count(shapes, 'backbone.stages.'))
+    tables = [
+        shapes[f'backbone.stages.{i}.blocks.0.attn.w_msa.relative_position_bias_table']
+        for i in stages
+    ]
+    return dict(
+        type='SwinTransformer',
+        embed_dims=shapes['backbone.patch_embed.norm.weight'][0],
+        depths=tuple(count(shapes, f'backbone.stages.{i}.blocks.') for i in stages),
+        num_heads=tuple(table[1] for table in tables),
+        window_size=(int(tables[0][0] ** 0.5) + 1) // 2,
+        out_indices=(0, 1, 2, 3),
+    )
+
+
+# the key that tells a backbone, and the function that reads its config
+BACKBONES: dict[str, Callable[[Shapes], dict]] = {
+    'backbone.layer1.0.conv1.weight': resnet_config,
+    'backbone.stages.0.blocks.0.norm1.weight': swin_config,
+}
+
+
+def backbone_config(shapes: Shapes) -> dict:
+    """Config of the backbone."""
+    for mark, read in BACKBONES.items():
+        if mark in shapes:
+            return read(shapes)
+    raise ConversionError(
+        'the backbone is not recognised: it is none that can be converted, or lacks its first '
+        'block; give --config'
+    )
+
+
+def model_config(shapes: Shapes) -> dict:
+    """Config of a ``OneFormer`` with tensors of these names and shapes.
+
+    The numbers come from single tensors, so every other one can be checked against the model.
+    A missing last layer looks like a smaller model, see ``describe``.
+
+    Raises:
+        KeyError: With our name of a tensor that is needed here and missing.
+        ConversionError: If the backbone is not recognised.
+    """
+    query_embed = shapes[f'{_HEAD}query_embed.weight']
+    queries, channels = query_embed[0], query_embed[1]
+    levels = shapes[f'{_HEAD}level_embed.weight'][0]
+    points = 4
+    heads = shapes[f'{_ENCODER}0.self_attn.attention_weights.bias'][0] // (levels * points)
+    encoder_layer = dict(
+        self_attn_cfg=dict(
+            embed_dims=channels,
+            num_heads=heads,
+            num_levels=levels,
+            num_points=points,
+            batch_first=True,
+        ),
+        ffn_cfg=dict(
+            embed_dims=channels,
+            feedforward_channels=shapes[f'{_ENCODER}0.ffn.layers.0.0.bias'][0],
+            num_fcs=2,
+        ),
+    )
+    inputs = [shapes[f'{_HEAD}pixel_decoder.lateral_convs.0.conv.weight'][1]] + [
+        shapes[f'{_HEAD}pixel_decoder.input_convs.{i}.conv.weight'][1] for i in range(levels)[::-1]
+    ]
+    num_classes = shapes[f'{_HEAD}cls_embed.bias'][0] - 1
+    model = dict(
+        type='OneFormer',
+        backbone=backbone_config(shapes),
+        panoptic_head=dict(
+            type='OneFormerHead',
+            in_channels=inputs,
+            feat_channels=channels,
+            num_queries=queries,
+            pixel_decoder=dict(
+                type='OneFormerPixelDecoder',
+                num_outs=levels,
+                norm_cfg=dict(type='GN', num_groups=32),
+                act_cfg=dict(type='ReLU'),
+                encoder=dict(num_layers=count(shapes, _ENCODER), layer_cfg=encoder_layer),
+                positional_encoding=dict(num_feats=channels // 2, normalize=True),
+            ),
+            task_queries=dict(
+                num_layers=count(shapes, _QUERY_LAYERS),
+                num_heads=heads,
+                feedforward_channels=shapes[f'{_QUERY_LAYERS}0.ffn.layers.0.0.bias'][0],
+            ),
+            transformer_decoder=dict(
+                num_layers=count(shapes, _DECODER_LAYERS),
+                num_heads=heads,
+                feedforward_channels=shapes[f'{_DECODER_LAYERS}0.ffn.layers.0.0.bias'][0],
+            ),
+        ),
+        metainfo=dict(classes=tuple(map(str, range(num_classes))), thing_classes=()),
+        test_cfg=dict(tasks=('panoptic',), object_mask_thr=0.8, iou_thr=0.8, max_per_image=queries),
+    )
+    if has_text_branch(shapes):
+        model['text_mapper'] = dict(
+            type='TextMapper',
+            num_context=shapes['text_mapper.prompt_ctx.weight'][0],
+            embed_dims=channels,
+            num_layers=count(shapes, _TEXT_LAYERS),
+        )
+        model['contrastive_loss'] = dict(type='QueryTextContrastiveLoss')
+    return model
+
+
+class _NumbersOnCpu(TorchFunctionMode):
+    """Backbones read their drop path rates from a tensor, which needs values."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if func is torch.linspace:
+            kwargs['device'] = 'cpu'
+        return func(*args, **kwargs)
+
+
+def meta_model(model: Mapping) -> nn.Module:
+    """Build a model config on the meta device, without memory for its values."""
+    with (
+        DefaultScope.overwrite_default_scope('mmdet'),
+        torch.device('meta'),
+        _NumbersOnCpu(),
+    ):
+        return MODELS.build(ConfigDict(model))
+
+
+def expected_shapes(model: Mapping) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of all tensors of a model config."""
+    return {key: tuple(tensor.shape) for key, tensor in meta_model(model).state_dict().items()}
+
+
+def window_index(window: int) -> torch.Tensor:
+    """Swin's ``relative_position_index`` of shape (window ** 2, window ** 2), int64.
+
+    Entry (a, b) is the row of the bias table for pixel b as seen from pixel a.
+    """
+    rows, columns = torch.meshgrid(torch.arange(window), torch.arange(window), indexing='ij')
+    rows, columns = rows.flatten(), columns.flatten()
+    down = rows[:, None] - rows + window - 1
+    right = columns[:, None] - columns + window - 1
+    return down * (2 * window - 1) + right
+
+
+def describe(model: Mapping) -> str:
+    """One line that tells the architecture."""
+    backbone, head = model['backbone'], model['panoptic_head']
+    sizes = [backbone.get(key) for key in ('depth', 'embed_dims', 'depths', 'window_size')]
+    details = ', '.join(str(size) for size in sizes if size is not None)
+    return (
+        f'{backbone["type"]} ({details}), {head["num_queries"]} queries, '
+        f'{head["pixel_decoder"]["encoder"]["num_layers"]} encoder layers, '
+        f'{head["task_queries"]["num_layers"]} query layers, '
+        f'{head["transformer_decoder"]["num_layers"]} decoder layers, '
+        f'{"with" if model.get("text_mapper") else "without"} text branch'
+    )

@@ -1,0 +1,286 @@
+"""Convert a checkpoint between the original, Hugging Face and this plugin, strictly.
+
+Every tensor of the source is used or listed, every tensor of the target is filled or listed.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from torch import Tensor
+
+from ..metainfo import BENCHMARKS, resolve_metainfo
+from . import huggingface, official
+from .architecture import (
+    Shapes,
+    describe,
+    expected_shapes,
+    has_text_branch,
+    in_text_branch,
+    model_config,
+    window_index,
+)
+from .files import Checkpoint, read_checkpoint, write_folder, write_torch
+from .huggingface import HUGGINGFACE, check_config, config_of
+from .layout import ConversionError, Translation, key_list, rebuilt_by_us
+from .official import OFFICIAL
+
+# a key that every checkpoint of a library has
+MARKS = {
+    'plugin': 'panoptic_head.',
+    'official': 'sem_seg_head.predictor.',
+    'huggingface': 'model.transformer_module.',
+}
+LAYOUTS = dict(official=OFFICIAL, huggingface=HUGGINGFACE)
+REBUILT = dict(official=official.rebuilt, huggingface=huggingface.rebuilt)
+
+
+@dataclass
+class Report:
+    """What a conversion did.
+
+    Attributes:
+        source: Library of the source, a key of ``MARKS``.
+        target: Library of the target.
+        model: Config of the model.
+        num_classes: K.
+        used: Number of tensors that were carried over.
+        unused: Names in the source that the function does not depend on, or that are rebuilt.
+        dropped: Names in the source of the text branch, left out.
+        rebuilt: Names in the target that are not in the source.
+    """
+
+    source: str
+    target: str
+    model: dict
+    num_classes: int
+    used: int
+    unused: list[str]
+    dropped: list[str]
+    rebuilt: list[str]
+
+    def __str__(self) -> str:
+        parts = [
+            f'{self.source} -> {self.target}: {describe(self.model)}, {self.num_classes} classes',
+            key_list('not needed in the source', self.unused),
+            key_list('left out with the text branch', self.dropped),
+            key_list('rebuilt in the target', self.rebuilt),
+            f'{self.used} tensors converted',
+        ]
+        return '\n'.join(part for part in parts if part)
+
+
+def recognise(keys: Mapping[str, Tensor]) -> str:
+    """Tell the library of a state dict.
+
+    Raises:
+        ConversionError: If it is none of ``MARKS``.
+    """
+    for library, mark in MARKS.items():
+        if any(key.startswith(mark) for key in keys):
+            return library
+    some = ', '.join(list(keys)[:5])
+    raise ConversionError(
+        f'this is no OneFormer: no key begins with {", ".join(MARKS.values())}; it has {some} ...'
+    )
+
+
+def _translate(tensors: Mapping[str, Tensor], library: str) -> Translation:
+    """Tensors under our names; what we rebuild ourselves counts as unused."""
+    if library != 'plugin':
+        return LAYOUTS[library].to_ours(tensors)
+    kept = {key: tensor for key, tensor in tensors.items() if not rebuilt_by_us(key)}
+    return Translation(kept, unused=[key for key in tensors if rebuilt_by_us(key)])
+
+
+def _check(
+    translation: Translation,
+    expected: Shapes,
+    names_of: Callable[[str], list[str]],
+    source: Mapping[str, Tensor],
+) -> None:
+    """Compare with the tensors of the model, all but those that are rebuilt."""
+    tensors = translation.tensors
+    needed = {key: shape for key, shape in expected.items() if not rebuilt_by_us(key)}
+    missing = [
+        name
+        for key in needed
+        if key not in tensors
+        for name in names_of(key) or [key]
+        if name not in source
+    ]
+    unknown = [name for key in tensors if key not in needed for name in names_of(key)]
+    wrong = [
+        f'{" + ".join(names_of(key))}: {tuple(tensors[key].shape)}, expected {shape}'
+        for key, shape in needed.items()
+        if key in tensors and tuple(tensors[key].shape) != shape
+    ]
+    lists = [
+        key_list('missing', missing),
+        key_list('unknown', translation.unknown + unknown),
+        key_list('wrong shape', translation.broken + wrong),
+    ]
+    if any(lists):
+        raise ConversionError('\n'.join(filter(None, lists)))
+
+
+def _metainfo(given: str | None, cfg: Config | None, meta: Mapping, num_classes: int) -> dict:
+    """Classes from the argument, the config, the checkpoint or the number of classes."""
+    if given is not None:
+        is_file = given not in BENCHMARKS and Path(given).is_file()
+        metainfo = json.loads(Path(given).read_text()) if is_file else given
+    elif cfg is not None:
+        metainfo = cfg.model.metainfo
+    elif 'dataset_meta' in meta:
+        metainfo = meta['dataset_meta']
+    else:
+        sizes = {len(benchmark['classes']): name for name, benchmark in BENCHMARKS.items()}
+        if num_classes not in sizes:
+            raise ConversionError(
+                f'{num_classes} classes are no benchmark: name them with --metainfo FILE, JSON '
+                'with "classes" and "thing_classes"'
+            )
+        metainfo = sizes[num_classes]
+    metainfo = resolve_metainfo(metainfo)
+    if len(metainfo['classes']) != num_classes:
+        raise ConversionError(
+            f'the checkpoint has {num_classes} classes, but {len(metainfo["classes"])} are named'
+        )
+    return metainfo
+
+
+def _model_of(
+    tensors: Mapping[str, Tensor], cfg: Config | None, names_of: Callable[[str], list[str]]
+) -> dict:
+    """Config of the model of these tensors, of ``cfg`` or read from their shapes."""
+    if cfg is not None:
+        model = cfg.model.to_dict()
+        if not has_text_branch(tensors):
+            model.update(text_mapper=None, contrastive_loss=None)
+        return model
+    try:
+        return model_config({key: tuple(tensor.shape) for key, tensor in tensors.items()})
+    except KeyError as error:
+        (key,) = error.args
+        raise ConversionError(key_list('missing', names_of(key) or [key])) from error
+    except (IndexError, ArithmeticError) as error:
+        raise ConversionError(
+            f'the architecture cannot be read from the shapes ({error}): --config tells which do '
+            'not fit'
+        ) from error
+
+
+def _rebuild_ours(expected: Shapes) -> dict[str, Tensor]:
+    """Our tensors that follow from the architecture alone, see ``rebuilt_by_us``."""
+    return {
+        key: window_index(math.isqrt(shape[0]))
+        if key.endswith('.relative_position_index')
+        else torch.zeros(shape, dtype=torch.int64)  # num_batches_tracked
+        for key, shape in expected.items()
+        if rebuilt_by_us(key)
+    }
+
+
+def convert(
+    source: str | PathLike,
+    destination: str | PathLike,
+    target: str = 'plugin',
+    metainfo: str | None = None,
+    config: str | None = None,
+    drop_text_branch: bool = False,
+    trust_pickle: bool = False,
+) -> Report:
+    """Convert a checkpoint, see ``tools/convert_checkpoint.py``.
+
+    Args:
+        source: A file, or a folder of Hugging Face.
+        destination: A file, or for Hugging Face a folder.
+        target: A key of ``MARKS``.
+        metainfo: Name of a benchmark or a JSON file with ``classes`` and ``thing_classes``; the
+            default is what the source or the number of classes says.
+        config: Config whose model the checkpoint has to fit; the default is read from the shapes.
+        drop_text_branch: Leave out what only training uses.
+        trust_pickle: Load pickles of more than tensors, which may run any code.
+
+    Raises:
+        ConversionError: If the source is not trusted, not recognised, or not complete.
+        OSError: If a file cannot be read or written.
+    """
+    source, destination = Path(source), Path(destination)
+    checkpoint = read_checkpoint(source, trust_pickle)
+    library = recognise(checkpoint.tensors)
+    if library == target:
+        raise ConversionError(f'{source} is a checkpoint of {target} already')
+    try:
+        return _convert(
+            checkpoint, library, destination, target, metainfo, config, drop_text_branch
+        )
+    except ConversionError as error:
+        raise ConversionError(f'{source} ({library}) cannot be converted:\n{error}') from error
+
+
+def _convert(
+    checkpoint: Checkpoint,
+    library: str,
+    destination: Path,
+    target: str,
+    metainfo: str | None,
+    config: str | None,
+    drop_text_branch: bool,
+) -> Report:
+    source = checkpoint.tensors
+
+    def names_of(key: str) -> list[str]:
+        return [key] if library == 'plugin' else LAYOUTS[library].names_of(key, source)
+
+    translation = _translate(source, library)
+    tensors = translation.tensors
+    dropped = []
+    if drop_text_branch or not has_text_branch(tensors):
+        dropped = [key for key in tensors if in_text_branch(key)]
+    for key in dropped:
+        del tensors[key]
+
+    cfg = Config.fromfile(config) if config else None
+    model = _model_of(tensors, cfg, names_of)
+    try:
+        expected = expected_shapes(model)
+    except (ArithmeticError, AssertionError, ValueError) as error:
+        raise ConversionError(
+            f'no model can be built from the shapes: {error}; --config tells which do not fit'
+        ) from error
+    _check(translation, expected, names_of, source)
+    num_classes = len(tensors['panoptic_head.cls_embed.bias']) - 1
+    metainfo = _metainfo(metainfo, cfg, checkpoint.meta, num_classes)
+    if library == 'huggingface':
+        check_config(checkpoint.config, config_of(model, expected, metainfo))
+
+    if target == 'plugin':
+        converted, rebuilt = tensors, _rebuild_ours(expected)
+        together = {**converted, **rebuilt}
+        state_dict = {key: together[key] for key in expected}
+        write_torch(destination, dict(meta=dict(dataset_meta=metainfo), state_dict=state_dict))
+    else:
+        converted = LAYOUTS[target].to_foreign(tensors)
+        rebuilt = REBUILT[target](expected)
+        rebuilt = {key: tensor for key, tensor in rebuilt.items() if key not in converted}
+        if target == 'official':
+            write_torch(destination, dict(model={**converted, **rebuilt}))
+        else:
+            options = config_of(model, expected, metainfo)
+            write_folder(destination, {**converted, **rebuilt}, options)
+    return Report(
+        source=library,
+        target=target,
+        model=model,
+        num_classes=num_classes,
+        used=len(converted),
+        unused=translation.unused,
+        dropped=[name for key in dropped for name in names_of(key)],
+        rebuilt=list(rebuilt),
+    )

@@ -1,0 +1,318 @@
+"""Names and folders of Hugging Face's transformers.
+
+Files bear the names of transformers 4, which ``save_pretrained`` still writes; models of
+transformers 5 have other names for Swin in memory. Both are read, those of files are written.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from .architecture import Shapes
+from .layout import Backbone, ConversionError, Layout, Rule, key_list, pixel_order, unfold_order
+from .official import LOGIT_SCALE, loss_tensors
+
+_ENCODER = 'model.pixel_level_module.encoder.'
+_PIXELS = 'model.pixel_level_module.decoder.'
+_OUR_PIXELS = 'panoptic_head.pixel_decoder.'
+_MODULE = 'model.transformer_module.'
+_DECODER = 'model.transformer_module.decoder.'
+_QUERIES = 'panoptic_head.task_queries.'
+_TEXT = 'model.text_mapper.'
+
+_HEAD = [
+    Rule(_PIXELS + 'input_projections.{i}.0.{leaf}', _OUR_PIXELS + 'input_convs.{i}.conv.{leaf}'),
+    Rule(_PIXELS + 'input_projections.{i}.1.{leaf}', _OUR_PIXELS + 'input_convs.{i}.gn.{leaf}'),
+    Rule(_PIXELS + 'level_embed', _OUR_PIXELS + 'level_encoding.weight'),
+    *(
+        Rule(
+            _PIXELS + 'encoder.layers.{i}.' + theirs + '.{rest}',
+            _OUR_PIXELS + 'encoder.layers.{i}.' + ours + '.{rest}',
+        )
+        for theirs, ours in (
+            ('self_attn', 'self_attn'),
+            ('self_attn_layer_norm', 'norms.0'),
+            ('final_layer_norm', 'norms.1'),
+            ('fc1', 'ffn.layers.0.0'),
+            ('fc2', 'ffn.layers.1'),
+        )
+    ),
+    Rule(_PIXELS + 'adapter_1.0.{leaf}', _OUR_PIXELS + 'lateral_convs.0.conv.{leaf}'),
+    Rule(_PIXELS + 'adapter_1.1.{leaf}', _OUR_PIXELS + 'lateral_convs.0.gn.{leaf}'),
+    Rule(_PIXELS + 'layer_1.0.{leaf}', _OUR_PIXELS + 'output_convs.0.conv.{leaf}'),
+    Rule(_PIXELS + 'layer_1.1.{leaf}', _OUR_PIXELS + 'output_convs.0.gn.{leaf}'),
+    Rule(_PIXELS + 'mask_projection.{leaf}', _OUR_PIXELS + 'mask_feature.{leaf}'),
+    Rule(_MODULE + 'queries_embedder.weight', 'panoptic_head.query_embed.weight'),
+    Rule(_MODULE + 'level_embed.weight', 'panoptic_head.level_embed.weight'),
+    Rule(_DECODER + 'class_embed.{leaf}', 'panoptic_head.cls_embed.{leaf}'),
+    *(
+        Rule(
+            f'{_DECODER}mask_embed.layers.{n}' + '.0.{leaf}',
+            f'panoptic_head.mask_embed.{2 * n}' + '.{leaf}',
+        )
+        for n in range(3)
+    ),
+    Rule(_DECODER + 'decoder_norm.{leaf}', 'panoptic_head.transformer_decoder.post_norm.{leaf}'),
+    Rule(
+        tuple(_DECODER + 'layers.{i}.self_attn.self_attn.' + q + '_proj.{leaf}' for q in 'qkv'),
+        'panoptic_head.transformer_decoder.layers.{i}.self_attn.attn.in_proj_{leaf}',
+    ),
+    *(
+        Rule(
+            _DECODER + 'layers.{i}.' + theirs + '.{rest}',
+            'panoptic_head.transformer_decoder.layers.{i}.' + ours + '.{rest}',
+        )
+        for theirs, ours in (
+            ('self_attn.self_attn.out_proj', 'self_attn.attn.out_proj'),
+            ('cross_attn.multihead_attn', 'cross_attn.attn'),
+            ('cross_attn.norm', 'norms.0'),
+            ('self_attn.norm', 'norms.1'),
+            ('ffn.norm', 'norms.2'),
+            ('ffn.linear1', 'ffn.layers.0.0'),
+            ('ffn.linear2', 'ffn.layers.1'),
+        )
+    ),
+    Rule(_DECODER + 'query_input_projection.{leaf}', _QUERIES + 'class_input_proj.{leaf}'),
+    Rule(
+        _DECODER + 'query_transformer.decoder.norm.{leaf}',
+        _QUERIES + 'class_transformer.post_norm.{leaf}',
+    ),
+    *(
+        Rule(
+            _DECODER + 'query_transformer.decoder.layers.{i}.' + theirs + '.{rest}',
+            _QUERIES + 'class_transformer.layers.{i}.' + ours + '.{rest}',
+        )
+        for theirs, ours in (
+            ('self_attn', 'self_attn.attn'),
+            ('multihead_attn', 'cross_attn.attn'),
+            ('linear1', 'ffn.layers.0.0'),
+            ('linear2', 'ffn.layers.1'),
+            ('norm1', 'norms.0'),
+            ('norm2', 'norms.1'),
+            ('norm3', 'norms.2'),
+        )
+    ),
+    Rule(
+        'model.task_encoder.task_mlp.layers.{i}.0.{leaf}', _QUERIES + 'task_mlp.layers.{i}.{leaf}'
+    ),
+    *(
+        Rule(
+            _TEXT + 'text_encoder.transformer.layers.{i}.' + theirs + '.{rest}',
+            'text_mapper.text_encoder.layers.{i}.' + ours + '.{rest}',
+        )
+        for theirs, ours in (
+            ('self_attn', 'attn.attn'),
+            ('layer_norm1', 'ln_1'),
+            ('layer_norm2', 'ln_2'),
+            ('mlp.fc1', 'c_fc'),
+            ('mlp.fc2', 'c_proj'),
+        )
+    ),
+    *(
+        Rule(f'{_TEXT}text_encoder.{name}', f'text_mapper.text_encoder.{name}')
+        for name in ('positional_embedding', 'token_embedding.weight', 'ln_final.{leaf}')
+    ),
+    Rule(
+        _TEXT + 'text_projector.layers.{i}.0.{leaf}',
+        'text_mapper.text_projector.layers.{i}.{leaf}',
+    ),
+    Rule(_TEXT + 'prompt_ctx.weight', 'text_mapper.prompt_ctx.weight'),
+    LOGIT_SCALE,
+]
+
+
+def _swin(swin: str, qkv: tuple[str, str, str], block: dict[str, str]) -> list[Rule]:
+    """Rules of a spelling of Swin: its prefix, its three projections and the rest of a block."""
+    theirs, ours = swin + 'encoder.layers.{i}.', 'backbone.stages.{i}.'
+    return [
+        Rule(
+            swin + 'embeddings.patch_embeddings.projection.{leaf}',
+            'backbone.patch_embed.projection.{leaf}',
+        ),
+        Rule(swin + 'embeddings.norm.{leaf}', 'backbone.patch_embed.norm.{leaf}'),
+        Rule(
+            tuple(theirs + 'blocks.{j}.' + name + '.{leaf}' for name in qkv),
+            ours + 'blocks.{j}.attn.w_msa.qkv.{leaf}',
+        ),
+        *(
+            Rule(theirs + 'blocks.{j}.' + name, ours + 'blocks.{j}.' + our_name)
+            for name, our_name in block.items()
+        ),
+        Rule(theirs + 'downsample.{rest}', ours + 'downsample.{rest}', unfold_order, pixel_order),
+        *(
+            Rule(
+                f'{_ENCODER}hidden_states_norms.stage{n + 1}' + '.{leaf}',
+                f'backbone.norm{n}' + '.{leaf}',
+            )
+            for n in range(4)
+        ),
+    ]
+
+
+_SWIN_ON_DISK = _swin(
+    _ENCODER,
+    tuple(f'attention.self.{name}' for name in ('query', 'key', 'value')),
+    {
+        'attention.self.relative_position_bias_table': 'attn.w_msa.relative_position_bias_table',
+        'attention.output.dense.{leaf}': 'attn.w_msa.proj.{leaf}',
+        'layernorm_before.{leaf}': 'norm1.{leaf}',
+        'layernorm_after.{leaf}': 'norm2.{leaf}',
+        'intermediate.dense.{leaf}': 'ffn.layers.0.0.{leaf}',
+        'output.dense.{leaf}': 'ffn.layers.1.{leaf}',
+    },
+)
+_SWIN_IN_MEMORY = _swin(
+    _ENCODER + 'swin.',
+    tuple(f'attention.{name}_proj' for name in 'qkv'),
+    {
+        'attention.relative_position_bias.relative_position_bias_table': (
+            'attn.w_msa.relative_position_bias_table'
+        ),
+        'attention.o_proj.{leaf}': 'attn.w_msa.proj.{leaf}',
+        'layernorm_before.{leaf}': 'norm1.{leaf}',
+        'layernorm_after.{leaf}': 'norm2.{leaf}',
+        'mlp.fc1.{leaf}': 'ffn.layers.0.0.{leaf}',
+        'mlp.fc2.{leaf}': 'ffn.layers.1.{leaf}',
+    },
+)
+
+_FIRST_BLOCK = 'encoder.layers.0.blocks.0.attention.'
+
+HUGGINGFACE = Layout(
+    name='Hugging Face',
+    head=_HEAD,
+    backbones=[
+        Backbone('Swin', f'{_ENCODER}{_FIRST_BLOCK}self.query.weight', _SWIN_ON_DISK),
+        Backbone('Swin in memory', f'{_ENCODER}swin.{_FIRST_BLOCK}q_proj.weight', _SWIN_IN_MEMORY),
+    ],
+    unused=[
+        _ENCODER + 'layernorm.{leaf}',
+        _ENCODER + 'swin.layernorm.{leaf}',
+        _ENCODER + 'encoder.layers.{i}.blocks.{j}.attention.self.relative_position_index',
+        'criterion.empty_weight',
+    ],
+)
+
+
+# options of which the published models, and so ours, use one value
+_FUNCTION = dict(use_task_norm=True, pre_norm=False, enforce_input_proj=False)
+_FUNCTION_OF_SWIN = dict(hidden_act='gelu', layer_norm_eps=1e-5, use_absolute_embeddings=False)
+# options that do not change what the weights mean
+_FREE = {
+    'architectures',
+    'backbone_config',
+    'drop_path_rate',
+    'id2label',
+    'image_size',
+    'is_training',
+    'label2id',
+}
+
+
+def check_config(config: Mapping, expected: Mapping) -> None:
+    """Refuse a config.json that says another model than its weights, or one of another function.
+
+    Args:
+        config: Content of config.json; what it leaves out is not checked.
+        expected: ``config_of`` the weights.
+
+    Raises:
+        ConversionError: With the options that differ.
+    """
+    wrong = []
+    for part, theirs, ours in (
+        ('', config, {**expected, **_FUNCTION}),
+        (
+            'backbone_config.',
+            config.get('backbone_config') or {},
+            {**expected['backbone_config'], **_FUNCTION_OF_SWIN},
+        ),
+    ):
+        wrong += [
+            f'{part}{name} = {theirs[name]!r}, expected {value!r}'
+            for name, value in ours.items()
+            if name in theirs and name not in _FREE and theirs[name] != value
+        ]
+    if wrong:
+        raise ConversionError(key_list('config.json does not fit to the weights', wrong))
+
+
+def swin_options(backbone: Mapping) -> dict:
+    """``backbone_config`` of mmdet's Swin."""
+    return dict(
+        model_type='swin',
+        embed_dim=backbone['embed_dims'],
+        depths=list(backbone['depths']),
+        num_heads=list(backbone['num_heads']),
+        window_size=backbone['window_size'],
+        image_size=backbone.get('pretrain_img_size', 224),
+        drop_path_rate=backbone.get('drop_path_rate', 0.3),
+        out_features=['stage1', 'stage2', 'stage3', 'stage4'],
+    )
+
+
+# by the type of our backbone
+BACKBONE_OPTIONS = {'SwinTransformer': swin_options}
+
+
+def config_of(model: Mapping, shapes: Shapes, metainfo: Mapping) -> dict:
+    """Content of config.json for a model of ours.
+
+    Args:
+        model: Config of the model.
+        shapes: Of its tensors.
+        metainfo: With ``classes``.
+
+    Raises:
+        ConversionError: If its backbone is not one of ``BACKBONE_OPTIONS``.
+    """
+    backbone, head = model['backbone'], model['panoptic_head']
+    if backbone['type'] not in BACKBONE_OPTIONS:
+        known = ', '.join(BACKBONE_OPTIONS)
+        raise ConversionError(f'Hugging Face has no {backbone["type"]}, only {known}')
+    encoder, decoder = head['pixel_decoder']['encoder'], head['transformer_decoder']
+    channels = shapes['panoptic_head.query_embed.weight'][1]
+    inner = shapes['panoptic_head.transformer_decoder.layers.0.ffn.layers.0.0.bias'][0]
+    names = {str(label): name for label, name in enumerate(metainfo['classes'])}
+    options = dict(
+        architectures=['OneFormerForUniversalSegmentation'],
+        model_type='oneformer',
+        backbone_config=BACKBONE_OPTIONS[backbone['type']](backbone),
+        num_queries=head['num_queries'],
+        hidden_dim=channels,
+        conv_dim=channels,
+        mask_dim=channels,
+        num_attention_heads=encoder['layer_cfg']['self_attn_cfg']['num_heads'],
+        encoder_layers=encoder['num_layers'],
+        encoder_feedforward_dim=encoder['layer_cfg']['ffn_cfg']['feedforward_channels'],
+        decoder_layers=decoder['num_layers'] + 1,
+        dim_feedforward=inner,
+        query_dec_layers=head['task_queries']['num_layers'],
+        # a model that is training asks for texts and keeps its dropout on when it evaluates;
+        # from_pretrained takes is_training=True for one that is to be trained
+        is_training=False,
+        id2label=names,
+        label2id={name: int(label) for label, name in names.items()},
+    )
+    if model.get('text_mapper'):
+        options.update(
+            text_encoder_width=channels,
+            text_encoder_num_layers=model['text_mapper']['num_layers'],
+            text_encoder_n_ctx=model['text_mapper']['num_context'],
+        )
+    return options
+
+
+def rebuilt(shapes: Shapes) -> dict[str, Tensor]:
+    """What transformers' model may have beside tensors of ours: an unused norm, and the loss's.
+
+    Args:
+        shapes: Of all our tensors.
+    """
+    channels = shapes['backbone.norm3.weight'][0]
+    return {
+        _ENCODER + 'swin.layernorm.weight': torch.ones(channels),
+        _ENCODER + 'swin.layernorm.bias': torch.zeros(channels),
+        **loss_tensors(shapes['panoptic_head.cls_embed.bias'][0] - 1),
+    }

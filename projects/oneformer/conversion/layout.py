@@ -1,0 +1,230 @@
+"""The names of one library for the tensors of a OneFormer, as rules that are read both ways.
+
+A rule pairs a foreign name with ours. Names are templates: ``{i}`` and ``{j}`` are layer numbers,
+``{leaf}`` is a last part such as ``weight``, ``{rest}`` is any ending.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+_FIELDS = dict(i=r'\d+', j=r'\d+', leaf=r'\w+', rest=r'.+')
+
+
+class ConversionError(ValueError):
+    """A checkpoint that does not fit; the message lists the keys by name."""
+
+
+def key_list(title: str, keys: Iterable[str]) -> str:
+    """Lines that name keys, or nothing if there are none."""
+    keys = list(keys)
+    return '\n'.join([f'{title} ({len(keys)}):', *(f'  {key}' for key in keys)]) if keys else ''
+
+
+def template_pattern(template: str) -> re.Pattern:
+    """Compile a template to a pattern with one group per field."""
+    parts = re.split(r'\{(\w+)\}', template)
+    for n in range(0, len(parts), 2):
+        parts[n] = re.escape(parts[n])
+    for n in range(1, len(parts), 2):
+        parts[n] = f'(?P<{parts[n]}>{_FIELDS[parts[n]]})'
+    return re.compile(''.join(parts))
+
+
+def unfold_order(tensor: Tensor) -> Tensor:
+    """Reorder the last axis of Swin's patch merging to mmdet's, whose Unfold is channel-major.
+
+    The original stacks whole pixels in the order (0, 0), (1, 0), (0, 1), (1, 1) of (row, column).
+    """
+    if tensor.shape[-1] % 4:
+        return tensor  # a wrong shape, which is reported later
+    pixels = tensor.unflatten(-1, (4, -1))[..., [0, 2, 1, 3], :]
+    return pixels.transpose(-1, -2).flatten(-2)
+
+
+def pixel_order(tensor: Tensor) -> Tensor:
+    """The inverse of ``unfold_order``."""
+    pixels = tensor.unflatten(-1, (-1, 4)).transpose(-1, -2)
+    return pixels[..., [0, 2, 1, 3], :].flatten(-2)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One foreign tensor, or several stacked on their first axis, that are one of ours.
+
+    Attributes:
+        foreign: Template of the foreign name, or templates of those that are stacked.
+        ours: Template of our name, with the same fields.
+        to_ours: Change of the values.
+        to_foreign: The inverse of ``to_ours``.
+    """
+
+    foreign: str | tuple[str, ...]
+    ours: str
+    to_ours: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    to_foreign: Callable[[Tensor], Tensor] = lambda tensor: tensor
+
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        """Templates of all foreign names."""
+        return (self.foreign,) if isinstance(self.foreign, str) else self.foreign
+
+    @cached_property
+    def patterns(self) -> tuple[re.Pattern, ...]:
+        """Of ``parts``."""
+        return tuple(map(template_pattern, self.parts))
+
+    @cached_property
+    def our_pattern(self) -> re.Pattern:
+        """Of ``ours``."""
+        return template_pattern(self.ours)
+
+
+@dataclass
+class Translation:
+    """A state dict under other names.
+
+    Attributes:
+        tensors: By their new names.
+        unused: Names in the source of what nothing depends on, or what is rebuilt from the rest.
+        unknown: Names in the source that no rule knows.
+        broken: Lines about tensors that cannot be stacked, since one lacks or the shapes differ.
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    unused: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Names of a backbone.
+
+    Attributes:
+        name: For messages.
+        mark: A foreign key that only this backbone has.
+        rules: Of all its tensors.
+    """
+
+    name: str
+    mark: str
+    rules: Sequence[Rule]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All names of one library.
+
+    Attributes:
+        name: For messages.
+        head: Rules of everything but the backbone.
+        backbones: Of two spellings of one backbone the first is written.
+        unused: Templates of foreign names that the function does not depend on, or that are
+            rebuilt.
+    """
+
+    name: str
+    head: Sequence[Rule]
+    backbones: Sequence[Backbone]
+    unused: Sequence[str]
+
+    def _foreign_rules(self, keys: Iterable[str]) -> list[Rule]:
+        """Rules for a foreign state dict; those of the head alone if its backbone is unknown."""
+        for backbone in self.backbones:
+            if backbone.mark in keys:
+                return [*self.head, *backbone.rules]
+        return list(self.head)
+
+    def _our_rules(self, keys: Iterable[str]) -> list[Rule]:
+        """Rules for one of our state dicts, with those of the first backbone that fits."""
+        ours = [key for key in keys if key.startswith('backbone.') and not rebuilt_by_us(key)]
+        for backbone in self.backbones:
+            if all(foreign_names(backbone.rules, key) for key in ours):
+                return [*self.head, *backbone.rules]
+        known = ', '.join(backbone.name for backbone in self.backbones)
+        raise ConversionError(f'{self.name} has no names for this backbone, only for {known}')
+
+    def to_ours(self, state_dict: Mapping[str, Tensor]) -> Translation:
+        """Rename foreign tensors."""
+        translation = Translation()
+        rules = self._foreign_rules(state_dict)
+        unused = [template_pattern(template) for template in self.unused]
+        done = set()
+        for key in state_dict:
+            if key in done:
+                continue
+            if any(pattern.fullmatch(key) for pattern in unused):
+                translation.unused.append(key)
+                continue
+            rule, fields = _find(rules, key)
+            if rule is None:
+                translation.unknown.append(key)
+                continue
+            names = [part.format(**fields) for part in rule.parts]
+            done.update(names)
+            shapes = [tuple(state_dict[name].shape) for name in names if name in state_dict]
+            if len(shapes) < len(names) or len(set(shapes)) > 1:
+                translation.broken.append(f'{" + ".join(names)}: {shapes}, expected equal shapes')
+                continue
+            parts = [state_dict[name] for name in names]
+            tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
+            translation.tensors[rule.ours.format(**fields)] = rule.to_ours(tensor)
+        return translation
+
+    def to_foreign(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rename our tensors, which must be none that ``rebuilt_by_us`` names.
+
+        Raises:
+            ConversionError: If the layout has no name for one of them.
+        """
+        foreign, unknown = {}, []
+        rules = self._our_rules(state_dict)
+        for key, tensor in state_dict.items():
+            rule, fields = _find_ours(rules, key)
+            if rule is None:
+                unknown.append(key)
+                continue
+            tensor = rule.to_foreign(tensor)
+            parts = tensor.chunk(len(rule.parts)) if len(rule.parts) > 1 else [tensor]
+            for template, part in zip(rule.parts, parts):
+                # a part shares memory with its neighbours, which safetensors does not write
+                part = part.clone() if len(parts) > 1 else part.contiguous()
+                foreign[template.format(**fields)] = part
+        if unknown:
+            raise ConversionError(key_list(f'{self.name} has no names for', unknown))
+        return foreign
+
+    def names_of(self, key: str, state_dict: Mapping[str, Tensor]) -> list[str]:
+        """Foreign names that make up one of our tensors, as this foreign state dict spells them."""
+        return foreign_names(self._foreign_rules(state_dict), key)
+
+
+def rebuilt_by_us(key: str) -> bool:
+    """Whether one of our tensors follows from the architecture alone."""
+    return key.endswith(('.relative_position_index', '.num_batches_tracked'))
+
+
+def foreign_names(rules: Iterable[Rule], key: str) -> list[str]:
+    """Foreign names that make up one of our tensors; none if no rule knows it."""
+    rule, fields = _find_ours(rules, key)
+    return [part.format(**fields) for part in rule.parts] if rule else []
+
+
+def _find(rules: Iterable[Rule], key: str) -> tuple[Rule | None, dict[str, str]]:
+    for rule in rules:
+        for pattern in rule.patterns:
+            if match := pattern.fullmatch(key):
+                return rule, match.groupdict()
+    return None, {}
+
+
+def _find_ours(rules: Iterable[Rule], key: str) -> tuple[Rule | None, dict[str, str]]:
+    for rule in rules:
+        if match := rule.our_pattern.fullmatch(key):
+            return rule, match.groupdict()
+    return None, {}

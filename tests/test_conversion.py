@@ -1,0 +1,278 @@
+"""Checkpoints of the original and of Hugging Face are converted completely, or not at all."""
+
+import json
+import os
+import pickle
+
+import pytest
+import torch
+from hf_peer import peer_and_ours, small_swin_config
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+
+from oneformer.conversion import ConversionError, convert
+from oneformer.conversion.architecture import meta_model
+from oneformer.conversion.huggingface import HUGGINGFACE
+from oneformer.metainfo import BENCHMARKS
+from oneformer.tasks import TASK_TOKEN_IDS
+
+# what the original keeps beside the tensors that its function depends on
+DERIVED = ('relative_position_index', 'criterion.empty_weight')
+
+
+def official_tensors(root_dir, name):
+    """Tensors with the names and shapes of the original, and values that tell them apart."""
+    lines = (root_dir / 'tests' / 'data' / f'official_{name}.txt').read_text().splitlines()
+    tensors = {}
+    for n, line in enumerate(lines):
+        key, shape = line.split('\t')
+        shape = torch.Size(json.loads(shape))
+        values = torch.arange(shape.numel(), dtype=torch.int32) * 7 % 2003 + n % 41
+        tensors[key] = values.to(torch.float16).reshape(shape)  # whole numbers to 2048 are exact
+    return tensors
+
+
+@pytest.mark.parametrize(
+    ('name', 'config'),
+    [('swin-l_ade20k', 'oneformer_swin-l_ade20k.py'), ('r50_ade20k', 'oneformer_r50_coco.py')],
+)
+def test_every_key_of_the_original_is_used_and_comes_back(
+    run_tool, root_dir, config_dir, tmp_path, name, config
+):
+    source = official_tensors(root_dir, name)
+    counters = {
+        key.replace('running_mean', 'num_batches_tracked'): torch.tensor(9)
+        for key in source
+        if key.endswith('running_mean')
+    }  # which SyncBN has, and a frozen norm has not
+    torch.save(dict(model=source | counters, iteration=160000), tmp_path / 'official.pth')
+    printed = run_tool('convert_checkpoint', 'official.pth', 'ours.pth')
+    assert '150 classes' in printed and 'with text branch' in printed
+    assert all(key in printed for key in [*counters, 'criterion.empty_weight'])
+
+    ours = torch.load(tmp_path / 'ours.pth', weights_only=True)
+    assert ours['meta']['dataset_meta']['classes'] == BENCHMARKS['ade20k']['classes']
+    model = Config.fromfile(config_dir / config).model
+    model.metainfo = 'ade20k'
+    meta_model(model).load_state_dict(ours['state_dict'], strict=True, assign=True)
+    del ours
+
+    run_tool('convert_checkpoint', 'ours.pth', 'back.pth', '--to', 'official')
+    back = torch.load(tmp_path / 'back.pth', weights_only=True)['model']
+    assert back.keys() == source.keys()
+    for key, tensor in source.items():
+        if not key.endswith(DERIVED):
+            assert torch.equal(back[key], tensor) and back[key].dtype == tensor.dtype, key
+    assert back['criterion.empty_weight'].tolist() == [1.0] * 150 + [pytest.approx(0.1)]
+
+
+def test_the_window_index_is_the_one_of_mmdet(config_dir, tmp_path, small):
+    model = MODELS.build(small_swin_config(config_dir))
+    state_dict = torch.load(small / 'ours.pth', weights_only=True)['state_dict']
+    index = 'backbone.stages.0.blocks.0.attn.w_msa.relative_position_index'
+    assert torch.equal(state_dict[index], model.state_dict()[index])
+
+
+@pytest.fixture(scope='module')
+def small(config_dir, tmp_path_factory):
+    """A small model of Hugging Face in ``peer``, converted to ``ours.pth``."""
+    pytest.importorskip('transformers', reason='the peer is installed by requirements/tests.txt')
+    folder = tmp_path_factory.mktemp('small')
+    peer_and_ours(config_dir)[0].save_pretrained(folder / 'peer')
+    classes = dict(classes=list('abcdefg'), thing_classes=['a', 'c', 'f'])
+    (folder / 'classes.json').write_text(json.dumps(classes))
+    convert(folder / 'peer', folder / 'ours.pth', metainfo=str(folder / 'classes.json'))
+    return folder
+
+
+def logits(model, image):
+    """Class and mask logits of either side."""
+    task = 'semantic'
+    with torch.no_grad():
+        if hasattr(model, 'panoptic_head'):
+            answer = model(image, [DetDataSample(metainfo=dict(task=task))], mode='tensor')
+            return answer['cls_scores'], answer['mask_preds']
+        answer = model(image, task_inputs=torch.tensor([TASK_TOKEN_IDS[task]]))
+    return answer.class_queries_logits, answer.masks_queries_logits
+
+
+def from_pretrained(folder, **options):
+    from transformers import OneFormerForUniversalSegmentation
+
+    return OneFormerForUniversalSegmentation.from_pretrained(
+        folder, output_loading_info=True, **options
+    )
+
+
+def test_hugging_face_and_ours_give_the_same_logits_both_ways(small, config_dir, tmp_path):
+    ours = MODELS.build(small_swin_config(config_dir)).eval()
+    checkpoint = torch.load(small / 'ours.pth', weights_only=True)
+    ours.load_state_dict(checkpoint['state_dict'], strict=True)
+    convert(small / 'ours.pth', tmp_path / 'back', target='huggingface', drop_text_branch=True)
+    back, loading = from_pretrained(tmp_path / 'back')
+    assert not any(loading.values()), loading
+    assert back.config.id2label == dict(enumerate('abcdefg'))
+
+    image = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
+    peer, _ = from_pretrained(small / 'peer', is_training=False)
+    expected = logits(peer.eval(), image)
+    assert min(part.std() for part in expected) > 0.1
+    for model in (ours, back.eval()):
+        for part, reference in zip(logits(model, image), expected):
+            torch.testing.assert_close(part, reference, atol=1e-4, rtol=0)
+
+
+def test_a_folder_of_hugging_face_comes_back_bit_by_bit(small, tmp_path):
+    report = convert(small / 'ours.pth', tmp_path / 'back', target='huggingface')
+    _, loading = from_pretrained(tmp_path / 'back', is_training=True)
+    assert not any(loading.values()), loading
+    before, after = read(small / 'peer'), read(tmp_path / 'back')
+    assert before.keys() == after.keys()
+    norm = 'model.pixel_level_module.encoder.swin.layernorm'
+    assert set(report.rebuilt) == {f'{norm}.weight', f'{norm}.bias', 'criterion.empty_weight'}
+    for key in before.keys() - set(report.rebuilt):
+        assert torch.equal(before[key], after[key]), key
+
+
+def read(folder):
+    from safetensors.torch import load_file
+
+    return load_file(folder / 'model.safetensors')
+
+
+def test_a_model_for_inference_has_no_text_branch(small, config_dir, tmp_path):
+    report = convert(
+        small / 'ours.pth', tmp_path / 'slim', target='huggingface', drop_text_branch=True
+    )
+    assert 'text_mapper.prompt_ctx.weight' in report.dropped
+    assert not [key for key in read(tmp_path / 'slim') if 'text' in key]
+    report = convert(tmp_path / 'slim', tmp_path / 'slim.pth', metainfo=str(small / 'classes.json'))
+    assert report.dropped == ['criterion.logit_scale']
+    model = small_swin_config(config_dir)
+    model.update(text_mapper=None, contrastive_loss=None)
+    state_dict = torch.load(tmp_path / 'slim.pth', weights_only=True)['state_dict']
+    meta_model(model).load_state_dict(state_dict, strict=True, assign=True)
+
+
+def test_a_config_is_checked_and_gives_the_classes(small, config_dir, tmp_path):
+    model = small_swin_config(config_dir)
+    Config(dict(model=model)).dump(tmp_path / 'small.py')
+    convert(small / 'peer', tmp_path / 'ours.pth', config=str(tmp_path / 'small.py'))
+    meta = torch.load(tmp_path / 'ours.pth', weights_only=True)['meta']
+    assert meta['dataset_meta'] == dict(model.metainfo)
+    model.panoptic_head.task_queries.num_layers = 3
+    Config(dict(model=model)).dump(tmp_path / 'deeper.py')
+    with pytest.raises(ConversionError, match='query_transformer.decoder.layers.2.linear1.weight'):
+        convert(small / 'peer', tmp_path / 'ours.pth', config=str(tmp_path / 'deeper.py'))
+
+
+def test_hugging_face_has_no_resnet():
+    with pytest.raises(ConversionError, match='no names for this backbone, only for Swin'):
+        HUGGINGFACE.to_foreign({'backbone.conv1.weight': torch.zeros(64, 3, 7, 7)})
+
+
+def test_missing_unknown_and_misshapen_tensors_are_listed(small, tmp_path):
+    tensors = read(small / 'peer')
+    decoder = 'model.transformer_module.decoder.'
+    lost = f'{decoder}layers.3.self_attn.self_attn.k_proj.weight', f'{decoder}decoder_norm.bias'
+    for key in lost:
+        del tensors[key]
+    tensors['model.spare.weight'] = torch.zeros(2)
+    tensors[f'{decoder}class_embed.weight'] = torch.zeros(8, 63)
+    torch.save(tensors, tmp_path / 'damaged.pth')
+    with pytest.raises(ConversionError) as caught:
+        convert(tmp_path / 'damaged.pth', tmp_path / 'ours.pth')
+    missing, unknown, wrong = str(caught.value).split('(huggingface)')[1].split('):\n')[1:]
+    assert all(key in missing for key in lost) and 'q_proj' not in missing
+    assert 'model.spare.weight' in unknown
+    assert f'{decoder}class_embed.weight: (8, 63), expected (8, 64)' in wrong
+    assert not (tmp_path / 'ours.pth').exists()
+
+
+def test_a_tensor_that_tells_the_architecture_can_be_the_missing_one(small, tmp_path):
+    tensors = read(small / 'peer')
+    del tensors['model.transformer_module.queries_embedder.weight']
+    torch.save(tensors, tmp_path / 'damaged.pth')
+    with pytest.raises(ConversionError, match='missing.*\n.*queries_embedder.weight'):
+        convert(tmp_path / 'damaged.pth', tmp_path / 'ours.pth')
+
+
+@pytest.mark.parametrize('shape', [(20,), (20, 63)])
+def test_a_tensor_that_tells_the_architecture_can_be_misshapen(small, config_dir, tmp_path, shape):
+    tensors = read(small / 'peer')
+    key = 'model.transformer_module.queries_embedder.weight'
+    torch.save({**tensors, key: torch.zeros(shape)}, tmp_path / 'damaged.pth')
+    with pytest.raises(ConversionError, match='--config tells'):
+        convert(tmp_path / 'damaged.pth', tmp_path / 'ours.pth')
+    Config(dict(model=small_swin_config(config_dir))).dump(tmp_path / 'small.py')
+    with pytest.raises(ConversionError, match=f'wrong shape.*\n.*{key}: .*expected .20, 64'):
+        convert(tmp_path / 'damaged.pth', tmp_path / 'ours.pth', config=tmp_path / 'small.py')
+
+
+def test_the_model_is_checked_against_config_json(small, tmp_path):
+    (tmp_path / 'peer').mkdir()
+    config = json.loads((small / 'peer' / 'config.json').read_text())
+    config.update(decoder_layers=11, pre_norm=True)
+    (tmp_path / 'peer' / 'config.json').write_text(json.dumps(config))
+    (tmp_path / 'peer' / 'model.safetensors').symlink_to(small / 'peer' / 'model.safetensors')
+    classes = str(small / 'classes.json')
+    with pytest.raises(ConversionError, match='decoder_layers = 11, expected 10(.|\n)*pre_norm'):
+        convert(tmp_path / 'peer', tmp_path / 'ours.pth', metainfo=classes)
+
+
+def test_classes_that_are_no_benchmark_have_to_be_named(small, tmp_path):
+    with pytest.raises(ConversionError, match='7 classes are no benchmark.*--metainfo'):
+        convert(small / 'peer', tmp_path / 'ours.pth')
+    with pytest.raises(ConversionError, match='7 classes, but 19 are named'):
+        convert(small / 'peer', tmp_path / 'ours.pth', metainfo='cityscapes')
+
+
+def test_a_checkpoint_of_a_run_needs_no_trust(small, tmp_path):
+    hub = MessageHub.get_instance('test_conversion')
+    hub.update_scalar('train/loss', torch.tensor(0.5))
+    content = torch.load(small / 'ours.pth', weights_only=True)
+    torch.save(dict(content, message_hub=hub.state_dict()), tmp_path / 'iter_1.pth')
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / 'iter_1.pth', weights_only=True)
+    report = convert(tmp_path / 'iter_1.pth', tmp_path / 'official.pth', target='official')
+    assert report.used == len(content['state_dict']) - len(report.unused)
+
+
+class Malicious:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize(
+    'save', [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))]
+)
+def test_a_pickle_is_not_run_unless_trusted(tmp_path, save):
+    save({'model': {}, 'extra': Malicious(tmp_path / 'victim')}, tmp_path / 'evil.pkl')
+    with pytest.raises(ConversionError, match='--trust-pickle'):
+        convert(tmp_path / 'evil.pkl', tmp_path / 'ours.pth')
+    assert not (tmp_path / 'victim').exists()
+    with pytest.raises(ConversionError, match='no OneFormer'):
+        convert(tmp_path / 'evil.pkl', tmp_path / 'ours.pth', trust_pickle=True)
+    assert (tmp_path / 'victim').exists()
+
+
+def test_a_trusted_pickle_of_detectron2_holds_arrays(small, tmp_path):
+    convert(small / 'ours.pth', tmp_path / 'official.pth', target='official')
+    tensors = torch.load(tmp_path / 'official.pth', weights_only=True)['model']
+    arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
+    (tmp_path / 'official.pkl').write_bytes(pickle.dumps(dict(model=arrays, __author__='me')))
+    classes = str(small / 'classes.json')
+    convert(tmp_path / 'official.pkl', tmp_path / 'ours.pth', metainfo=classes, trust_pickle=True)
+    before, after = (
+        torch.load(path, weights_only=True)['state_dict']
+        for path in (small / 'ours.pth', tmp_path / 'ours.pth')
+    )
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
