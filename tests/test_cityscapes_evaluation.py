@@ -6,13 +6,12 @@ from copy import copy
 import numpy as np
 import pytest
 import torch
+from cityscapesscripts.helpers import labels
 from evaluation_peer import evaluate
 from mmdet.registry import METRICS
 from PIL import Image
 
 from oneformer.metainfo import BENCHMARKS
-
-labels = pytest.importorskip('cityscapesscripts.helpers.labels')
 
 META = BENCHMARKS['cityscapes']
 SIZE = (64, 96)

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from scipy.optimize import linear_sum_assignment
 
-from oneformer.models.criterion import Targets, mask_costs, point_losses
+from oneformer.models.criterion import mask_costs, point_losses
+from oneformer.models.targets import Targets
 
 L, B, Q, C, K = 3, 3, 6, 8, 4
 POINTS, INPUT = 40, (32, 48)

@@ -203,7 +203,7 @@ import torch, torch.distributed as dist
 import oneformer
 from mmengine.registry import init_default_scope
 from mmdet.registry import MODELS
-from oneformer.models.criterion import Targets
+from oneformer.models.targets import Targets
 
 dist.init_process_group('gloo')
 rank = dist.get_rank()

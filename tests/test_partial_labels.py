@@ -7,8 +7,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import InstanceData, PixelData
 
-from oneformer.models.criterion import Targets
-from oneformer.models.oneformer import batch_targets
+from oneformer.models.targets import Targets, batch_targets
 
 L, B, Q, C, K = 3, 2, 6, 8, 5
 SIDE = 64  # pixels of the input, the mask features have a quarter

@@ -13,6 +13,7 @@ from pathlib import Path
 import miniatures
 import numpy as np
 import pytest
+from cityscapesscripts.preparation.createPanopticImgs import convert2panoptic
 from mmdet.registry import DATASETS
 from PIL import Image
 from pycocotools.coco import COCO
@@ -182,10 +183,9 @@ def test_ade20k_instances_are_those_of_the_raw_map(make, prepare, official):
 
 
 def test_cityscapes_equals_one_call_of_cityscapesscripts(make, prepare):
-    scripts = pytest.importorskip('cityscapesscripts.preparation.createPanopticImgs')
     root, reference = make('cityscapes'), make('cityscapes', 'reference')
     prepare('cityscapes', root, workers=2)
-    scripts.convert2panoptic(str(reference / 'gtFine'), setNames=SPLITS)
+    convert2panoptic(str(reference / 'gtFine'), setNames=SPLITS)
     assert tree(root) == tree(reference)
 
 
@@ -312,8 +312,6 @@ def wait_for(condition):
 def test_a_killed_run_goes_on_and_ends_with_the_bytes_of_an_undisturbed_one(
     make, prepare, load_tool, benchmark, stuck, parts, outputs
 ):
-    if benchmark == 'cityscapes':
-        pytest.importorskip('cityscapesscripts')
     undisturbed, root = make(benchmark, 'undisturbed'), make(benchmark)
     raw = set(tree(root))
     prepare(benchmark, undisturbed)
@@ -361,8 +359,6 @@ def test_workers_leave_when_only_their_parent_is_killed(make, load_tool):
 
 @pytest.mark.parametrize('benchmark', ['ade20k', 'cityscapes', 'coco'])
 def test_a_second_run_changes_nothing_and_says_so(make, prepare, benchmark):
-    if benchmark == 'cityscapes':
-        pytest.importorskip('cityscapesscripts')
     root = make(benchmark)
     prepare(benchmark, root)
     times = {path: path.stat().st_mtime_ns for path in root.rglob('*')}
@@ -463,8 +459,6 @@ def test_a_photo_without_annotation_or_the_reverse_is_named(make, prepare, bench
 def test_all_damaged_files_are_named_and_replacing_them_is_enough(
     make, prepare, benchmark, damaged
 ):
-    if benchmark == 'cityscapes':
-        pytest.importorskip('cityscapesscripts')
     undisturbed, root = make(benchmark, 'undisturbed'), make(benchmark)
     prepare(benchmark, undisturbed)
     for name in damaged:

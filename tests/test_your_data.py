@@ -20,7 +20,7 @@ SMALL = [
     'train_dataloader.dataset.pipeline.3.crop_size=(64,64)',
     'train_dataloader.dataset.pipeline.5.size=(64,64)',
     'test_dataloader.dataset.pipeline.1.short_edges=[64]',
-    'criterion.num_points=64',
+    'model.criterion.num_points=64',
 ]
 SIDE = 96
 
@@ -133,10 +133,11 @@ def test_a_data_set_of_mmsegmentation_trains(tmp_path, config_dir, run_tool):
 def test_the_best_checkpoint_is_kept_whatever_is_scored(tmp_path, config_dir, run_tool):
     for split in ('train', 'val'):
         write(tmp_path / 'data/mine', split, 'instance')
+    shipped = Config.fromfile(config_dir / 'oneformer_r50_coco.py')
     validate = (
         'train_cfg.val_interval=1',
         'default_hooks.checkpoint.interval=1',
-        'default_hooks.checkpoint.save_best=auto',
+        f'default_hooks.checkpoint.save_best={shipped.default_hooks.checkpoint.save_best}',
     )
     run_tool('train', config_dir / 'your_data/instance.py', '--cfg-options', *SMALL, *validate)
     assert list((tmp_path / 'work_dirs/mine').glob('best_instance_AP_iter_*.pth'))

@@ -39,7 +39,7 @@ from oneformer.datasets import (
     SampleTask,
 )
 from oneformer.datasets import loading as our_loading
-from oneformer.models.oneformer import batch_targets
+from oneformer.models.targets import batch_targets
 
 from .panopticapi_rules import standing_in
 from .scenes import NUM_STUFF, NUM_THINGS, draw_photo, draw_segments, write_set

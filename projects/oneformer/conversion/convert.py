@@ -26,7 +26,8 @@ from .architecture import (
     window_index,
 )
 from .files import Checkpoint, read_checkpoint, write_folder, write_torch
-from .huggingface import HUGGINGFACE, check_config, config_of
+from .huggingface import HUGGINGFACE
+from .huggingface_config import check_config, config_of
 from .layout import ConversionError, Translation, key_list, rebuilt_by_us
 from .official import OFFICIAL
 

@@ -98,25 +98,31 @@ def write_instances(data_sample: dict, dataset_meta: dict, folder: str) -> str:
     return path
 
 
-@METRICS.register_module()
-class CityscapesInstance(ClasswiseMetric):
-    """AP and AP50 of cityscapesscripts, in percent; nan without ground truth.
-
-    mmdet's `CityScapesMetric` gives the same numbers as fractions; it keeps all masks of a run on
-    the disk and finds the ground truth beside the photos only.
+class CityscapesScores(ClasswiseMetric):
+    """Base of the scores of cityscapesscripts.
 
     Args:
         seg_prefix: folder of the cities with the gtFine files, such as `gtFine/val`.
         **kwargs: of `ClasswiseMetric`.
     """
 
-    task = 'instance'
     default_prefix = 'cityscapes'
 
     def __init__(self, seg_prefix: str, **kwargs):
         super().__init__(**kwargs)
         official_labels()
         self.seg_prefix = seg_prefix
+
+
+@METRICS.register_module()
+class CityscapesInstance(CityscapesScores):
+    """AP and AP50 of cityscapesscripts, in percent; nan without ground truth.
+
+    mmdet's `CityScapesMetric` gives the same numbers as fractions; it keeps all masks of a run on
+    the disk and finds the ground truth beside the photos only.
+    """
+
+    task = 'instance'
 
     @staticmethod
     def scripts():
@@ -156,21 +162,10 @@ class CityscapesInstance(ClasswiseMetric):
 
 
 @METRICS.register_module()
-class CityscapesSemantic(ClasswiseMetric):
-    """IoU and iIoU of classes, and of categories (_sup), of cityscapesscripts, in percent.
-
-    Args:
-        seg_prefix: folder of the cities with the gtFine files, such as `gtFine/val`.
-        **kwargs: of `ClasswiseMetric`.
-    """
+class CityscapesSemantic(CityscapesScores):
+    """IoU and iIoU of classes, and of categories (_sup), of cityscapesscripts, in percent."""
 
     task = 'semantic'
-    default_prefix = 'cityscapes'
-
-    def __init__(self, seg_prefix: str, **kwargs):
-        super().__init__(**kwargs)
-        official_labels()
-        self.seg_prefix = seg_prefix
 
     @staticmethod
     def scripts():

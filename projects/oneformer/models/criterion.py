@@ -4,16 +4,13 @@ Only the logits that a loss reads are computed: matching samples the mask *featu
 and full-resolution masks exist for matched queries alone. The product over channels and bilinear
 sampling commute, so the values are those of sampled masks.
 
-Where labels are partial, what they leave open is not held against the model: classes that they do
-not annotate leave the softmax, unknown pixels leave the masks, and a query that lies on pixels
-which may show such a class is not taught to be "no object".
+Where labels are partial, what they leave open is not held against the model, see ``targets``.
 
 Shapes: L decoder outputs, B images, Q queries, C channels, K classes, N targets of an image,
 P points, h x w the 1/4-resolution grid, H x W the padded input.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -24,60 +21,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from .points import uniform_points
-
-
-@dataclass
-class Targets:
-    """What one image should be answered with.
-
-    Attributes:
-        labels: Classes of shape (N,), N may be zero.
-        masks: Bool of shape (N, H, W).
-        img_id: Identifies the image to ``SetCriterion.sample_points``.
-        known: Bool of shape (K,), the classes that the labels annotate; None for all.
-        ignored: Bool of shape (H, W), pixels that count in no mask; None for none.
-        open: Bool of shape (H, W), pixels that may show what the labels do not annotate, among them
-            the ignored ones; None for none.
-    """
-
-    labels: Tensor
-    masks: Tensor
-    img_id: int | str
-    known: Tensor | None = None
-    ignored: Tensor | None = None
-    open: Tensor | None = None
-
-
-def counted_points(ignored: Tensor | None, points: Tensor) -> Tensor | None:
-    """Which points count: those whose bilinear sample touches no ignored pixel.
-
-    Args:
-        ignored: Bool of shape (H, W), or None.
-        points: Of shape (M, P, 2).
-
-    Returns:
-        0 or 1 of shape (M, P), float32; None if all count.
-    """
-    if ignored is None:
-        return None
-    share = point_sample(ignored[None, None].float(), points.view(1, -1, 2))
-    return (share.view(points.shape[:-1]) == 0).float()
-
-
-def known_scores(cls_scores: Tensor, targets: Sequence[Targets]) -> Tensor:
-    """Put logits of classes that an image's labels do not annotate to -inf, which stops gradients.
-
-    Args:
-        cls_scores: Of shape (L, B, Q, K + 1).
-        targets: Of the B images.
-    """
-    if all(target.known is None for target in targets):
-        return cls_scores
-    known = torch.ones_like(cls_scores[0, :, 0], dtype=torch.bool)  # B K+1
-    for row, target in zip(known, targets):
-        if target.known is not None:
-            row[:-1] = target.known
-    return cls_scores.masked_fill(~known[:, None], -torch.inf)
+from .targets import Targets, counted_points, known_scores
 
 
 def mask_costs(

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
@@ -21,44 +20,8 @@ from torch import Tensor
 from ..metainfo import resolve_metainfo
 from ..tasks import check_task
 from . import fusion
-from .criterion import Targets
 from .oneformer_head import mask_logits
-
-
-def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Targets]:
-    """Expand each sample's target map to masks of the padded input size.
-
-    Args:
-        data_samples: With ``gt_instances.labels`` (N,), ``gt_panoptic_seg.sem_seg`` (1, h, w), in
-            which k is target k - 1, 0 is background and -1 is unknown, and in their metainfo
-            ``task`` and, where labels are partial, ``known_labels`` and ``ignore``.
-        is_thing: For each of the K classes.
-
-    Returns:
-        One per sample, with masks of its ``batch_input_shape``.
-    """
-    targets = []
-    for sample in data_samples:
-        labels = sample.gt_instances.labels
-        target_map = sample.gt_panoptic_seg.sem_seg[0]
-        height, width = sample.batch_input_shape
-        target_map = F.pad(
-            target_map, (0, width - target_map.shape[1], 0, height - target_map.shape[0])
-        )
-        index = torch.arange(1, len(labels) + 1, device=labels.device)
-        masks = target_map == index[:, None, None]  # N H W
-        known = None
-        ignored = open_pixels = target_map < 0 if sample.get('ignore') else None
-        if sample.get('known_labels') is not None:
-            known = torch.zeros(len(is_thing), dtype=torch.bool)
-            known[list(sample.known_labels)] = True
-            asked = torch.tensor(is_thing) | (sample.task != 'instance')
-            if (asked & ~known).any():
-                open_pixels = target_map <= 0
-            known = known.to(labels.device, non_blocking=True)
-        img_id = sample.get('img_id')
-        targets.append(Targets(labels, masks, img_id, known, ignored, open_pixels))
-    return targets
+from .targets import batch_targets
 
 
 @MODELS.register_module()

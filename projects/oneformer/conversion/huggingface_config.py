@@ -1,0 +1,114 @@
+"""config.json of Hugging Face's transformers: written for a model of ours, or held against one."""
+
+from collections.abc import Mapping
+
+from .architecture import Shapes
+from .layout import ConversionError, key_list
+
+# options of which the published models, and so ours, use one value
+_FUNCTION = dict(use_task_norm=True, pre_norm=False, enforce_input_proj=False)
+_FUNCTION_OF_SWIN = dict(hidden_act='gelu', layer_norm_eps=1e-5, use_absolute_embeddings=False)
+# options that do not change what the weights mean
+_FREE = {
+    'architectures',
+    'backbone_config',
+    'drop_path_rate',
+    'id2label',
+    'image_size',
+    'is_training',
+    'label2id',
+}
+
+
+def check_config(config: Mapping, expected: Mapping) -> None:
+    """Refuse a config.json that says another model than its weights, or one of another function.
+
+    Args:
+        config: Content of config.json; what it leaves out is not checked.
+        expected: ``config_of`` the weights.
+
+    Raises:
+        ConversionError: With the options that differ.
+    """
+    wrong = []
+    for part, theirs, ours in (
+        ('', config, {**expected, **_FUNCTION}),
+        (
+            'backbone_config.',
+            config.get('backbone_config') or {},
+            {**expected['backbone_config'], **_FUNCTION_OF_SWIN},
+        ),
+    ):
+        wrong += [
+            f'{part}{name} = {theirs[name]!r}, expected {value!r}'
+            for name, value in ours.items()
+            if name in theirs and name not in _FREE and theirs[name] != value
+        ]
+    if wrong:
+        raise ConversionError(key_list('config.json does not fit to the weights', wrong))
+
+
+def swin_options(backbone: Mapping) -> dict:
+    """``backbone_config`` of mmdet's Swin."""
+    return dict(
+        model_type='swin',
+        embed_dim=backbone['embed_dims'],
+        depths=list(backbone['depths']),
+        num_heads=list(backbone['num_heads']),
+        window_size=backbone['window_size'],
+        image_size=backbone.get('pretrain_img_size', 224),
+        drop_path_rate=backbone.get('drop_path_rate', 0.3),
+        out_features=['stage1', 'stage2', 'stage3', 'stage4'],
+    )
+
+
+# by the type of our backbone
+BACKBONE_OPTIONS = {'SwinTransformer': swin_options}
+
+
+def config_of(model: Mapping, shapes: Shapes, metainfo: Mapping) -> dict:
+    """Content of config.json for a model of ours.
+
+    Args:
+        model: Config of the model.
+        shapes: Of its tensors.
+        metainfo: With ``classes``.
+
+    Raises:
+        ConversionError: If its backbone is not one of ``BACKBONE_OPTIONS``.
+    """
+    backbone, head = model['backbone'], model['panoptic_head']
+    if backbone['type'] not in BACKBONE_OPTIONS:
+        known = ', '.join(BACKBONE_OPTIONS)
+        raise ConversionError(f'Hugging Face has no {backbone["type"]}, only {known}')
+    encoder, decoder = head['pixel_decoder']['encoder'], head['transformer_decoder']
+    channels = shapes['panoptic_head.query_embed.weight'][1]
+    inner = shapes['panoptic_head.transformer_decoder.layers.0.ffn.layers.0.0.bias'][0]
+    names = {str(label): name for label, name in enumerate(metainfo['classes'])}
+    options = dict(
+        architectures=['OneFormerForUniversalSegmentation'],
+        model_type='oneformer',
+        backbone_config=BACKBONE_OPTIONS[backbone['type']](backbone),
+        num_queries=head['num_queries'],
+        hidden_dim=channels,
+        conv_dim=channels,
+        mask_dim=channels,
+        num_attention_heads=encoder['layer_cfg']['self_attn_cfg']['num_heads'],
+        encoder_layers=encoder['num_layers'],
+        encoder_feedforward_dim=encoder['layer_cfg']['ffn_cfg']['feedforward_channels'],
+        decoder_layers=decoder['num_layers'] + 1,
+        dim_feedforward=inner,
+        query_dec_layers=head['task_queries']['num_layers'],
+        # a model that is training asks for texts and keeps its dropout on when it evaluates;
+        # from_pretrained takes is_training=True for one that is to be trained
+        is_training=False,
+        id2label=names,
+        label2id={name: int(label) for label, name in names.items()},
+    )
+    if model.get('text_mapper'):
+        options.update(
+            text_encoder_width=channels,
+            text_encoder_num_layers=model['text_mapper']['num_layers'],
+            text_encoder_n_ctx=model['text_mapper']['num_context'],
+        )
+    return options
