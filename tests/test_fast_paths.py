@@ -7,8 +7,17 @@ from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 from mmdet.models.layers import SinePositionalEncoding
 
 from oneformer.models.deformable_attention import Levels
+from oneformer.models.dropout import dropout, relu_dropout_
 from oneformer.models.point_gathering import gather_points
+from oneformer.models.position_attention import PositionMemory, attend_positions
 from oneformer.models.position_code import position_code, project_position
+
+
+def leaves_and_gradients(function, inputs, upstream):
+    leaves = [tensor.clone().requires_grad_() for tensor in inputs]
+    output = function(*leaves)
+    output.backward(upstream)
+    return output.detach(), [leaf.grad for leaf in leaves]
 
 
 @pytest.mark.parametrize(
@@ -36,15 +45,10 @@ def test_gathered_points_equal_grid_sampling(shapes, spread):
     def fast(value, offsets, scores):
         return gather_points(value, shapes, levels.centres, offsets, scores)
 
-    results = []
-    for function in (plain, fast):
-        leaves = [tensor.clone().requires_grad_() for tensor in inputs]
-        output = function(*leaves)
-        output.backward(upstream)
-        results.append((output.detach(), [leaf.grad for leaf in leaves]))
-    (expected, gradients), (output, ours) = results
+    expected, references = leaves_and_gradients(plain, inputs, upstream)
+    output, gradients = leaves_and_gradients(fast, inputs, upstream)
     torch.testing.assert_close(output, expected, atol=1e-4, rtol=0)
-    for gradient, reference in zip(ours, gradients):
+    for gradient, reference in zip(gradients, references):
         assert reference.norm() > 0 or spread == 100  # where all points lie outside
         assert (gradient - reference).norm() <= 1e-3 * reference.norm()
 
@@ -66,3 +70,82 @@ def test_position_code_is_mmdets_and_its_projection_a_linear_layer(size):
     weight, bias = torch.randn(6, 16), torch.randn(6)
     projected = project_position(*size, weight, bias)
     torch.testing.assert_close(projected, F.linear(code, weight, bias), atol=1e-5, rtol=0)
+
+
+def test_attention_to_positions_equals_attention_to_their_values():
+    torch.manual_seed(0)
+    B, M, Q, h, w, C = 2, 3, 5, 4, 7, 8
+    inputs = [
+        torch.randn(*shape) for shape in ((B, M, Q, C), (B, M, h * w, C), (M, h, C), (M, w, C))
+    ]
+    upstream = torch.randn(B, M, Q, C)
+
+    def plain(query, key, rows, columns):
+        value = (rows[:, :, None] + columns[:, None]).flatten(1, 2).expand_as(key)
+        return F.scaled_dot_product_attention(query, key, value)
+
+    def fast(query, *memory):
+        return attend_positions(query, PositionMemory(*memory))
+
+    expected, references = leaves_and_gradients(plain, inputs, upstream)
+    output, gradients = leaves_and_gradients(fast, inputs, upstream)
+    torch.testing.assert_close(output, expected, atol=1e-5, rtol=0)
+    for gradient, reference in zip(gradients, references):
+        assert (gradient - reference).norm() <= 1e-3 * reference.norm()
+
+
+def test_attention_to_positions_drops_the_same_forward_and_backward():
+    torch.manual_seed(0)
+    inputs = [
+        torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+        for shape in ((1, 2, 3, 4), (1, 2, 6, 4), (2, 2, 4), (2, 3, 4))
+    ]
+
+    def dropped(query, *memory):
+        torch.manual_seed(1)
+        return attend_positions(query, PositionMemory(*memory), dropout=0.4)
+
+    assert not torch.allclose(
+        dropped(*inputs), attend_positions(inputs[0], PositionMemory(*inputs[1:]))
+    )
+    assert torch.autograd.gradcheck(dropped, inputs)
+
+
+def test_dropped_attention_is_right_on_average():
+    torch.manual_seed(0)
+    query, *memory = (
+        torch.randn(*shape) for shape in ((1, 1, 4, 4), (1, 1, 6, 4), (1, 2, 4), (1, 3, 4))
+    )
+    memory = PositionMemory(*memory)
+    draws = torch.stack([attend_positions(query, memory, 0.25) for _ in range(4000)])
+    error = draws.mean(0) - attend_positions(query, memory)
+    assert error.abs().max() < 5 * draws.std(0).max() / 4000**0.5
+
+
+def test_dropout_keeps_the_share_and_the_mean_it_should():
+    torch.manual_seed(0)
+    x = torch.full((1000, 999), 2.0, requires_grad=True)  # no multiple of four numbers
+    y = dropout(x, 0.1, training=True)
+    kept = y > 0
+    assert torch.equal(y[kept], torch.full_like(y[kept], 2 / (1 - 6554 / 65536)))
+    assert abs((~kept).double().mean() - 0.1) < 5 * (0.09 / x.numel()) ** 0.5
+    # every position of a 64-bit number is dropped alike
+    for start in range(4):
+        share = (~kept).flatten()[start::4].double().mean()
+        assert abs(share - 0.1) < 5 * (0.09 * 4 / x.numel()) ** 0.5
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach() / 2)
+    assert dropout(x, 0.1, training=False) is x
+
+
+def test_relu_and_dropout_in_one_have_the_gradient_of_both():
+    torch.manual_seed(0)
+    x = torch.randn(64, 100, requires_grad=True)
+    y = relu_dropout_(x * 1, 0.3, training=True)
+    scale = 1 / (1 - round(0.3 * 65536) / 65536)
+    passed = y.detach() > 0
+    assert not (passed & (x < 0)).any()
+    assert abs(passed.sum() / (x > 0).sum() - 0.7) < 0.05
+    torch.testing.assert_close(y, torch.where(passed, x * scale, 0))
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, passed * scale)

@@ -17,6 +17,7 @@ from mmcv.ops.multi_scale_deform_attn import (
 from torch import Tensor
 
 from ..compat import compiled_ops_available
+from .dropout import dropout
 from .point_gathering import gather_points
 
 
@@ -110,4 +111,4 @@ class DeformableAttention(MultiScaleDeformableAttention):
                 sampled = multi_scale_deformable_attn_pytorch(
                     value, levels.sizes, locations, attention
                 )
-        return tokens + self.dropout(self.output_proj(sampled))
+        return tokens + dropout(self.output_proj(sampled), self.dropout.p, self.training)

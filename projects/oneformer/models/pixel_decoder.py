@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .deformable_attention import DeformableAttention, Levels
 from .position_code import position_code
+from .transformer import FeedForward
 
 
 @MODELS.register_module()
@@ -27,6 +28,7 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
         super().__init__(*args, **kwargs)
         for layer in self.encoder.layers:
             layer.self_attn = DeformableAttention(**layer.self_attn_cfg)
+            layer.ffn = FeedForward(**layer.ffn_cfg)
 
     def init_weights(self) -> None:
         """Initialise as the original: mmdet draws the feed-forward matrices from a normal."""

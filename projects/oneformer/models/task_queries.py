@@ -11,8 +11,9 @@ from mmengine.model import BaseModule, caffe2_xavier_init
 from torch import Tensor, nn
 
 from ..tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, check_task
-from .position_code import project_position
-from .transformer import MLP, Attention, Decoder, KeyValue
+from .position_attention import PositionMemory
+from .position_code import axis_code, project_position
+from .transformer import MLP, Attention, Decoder
 
 
 class TaskQueries(BaseModule):
@@ -88,7 +89,9 @@ class TaskQueries(BaseModule):
             queries = layer(queries, query_pos[:-1], self._memory(layer.cross_attn, pixels, size))
         return torch.cat([self.class_transformer.post_norm(queries), tokens], dim=2)
 
-    def _memory(self, attention: Attention, pixels: Tensor, size: tuple[int, int]) -> KeyValue:
+    def _memory(
+        self, attention: Attention, pixels: Tensor, size: tuple[int, int]
+    ) -> PositionMemory:
         """Project what the queries attend to.
 
         The keys see position code and image features, the *values* the position code alone: the
@@ -102,16 +105,19 @@ class TaskQueries(BaseModule):
             pixels: Image features of shape (B, h * w, C).
             size: (h, w).
 
-        Returns:
-            Keys and values of shape (B, M, h * w, C / M).
         """
         _, weight_k, weight_v = attention.attn.in_proj_weight.chunk(3)
         _, bias_k, bias_v = attention.attn.in_proj_bias.chunk(3)
+        h, w = size
+        half = weight_v.shape[1] // 2
         with torch.autocast(pixels.device.type, enabled=False):
             weight = weight_k @ self.class_input_proj.weight.flatten(1)
             bias = weight_k @ self.class_input_proj.bias + bias_k
-            key_position = project_position(*size, weight_k, bias)
-            value = project_position(*size, weight_v, bias_v)
+            key_position = project_position(h, w, weight_k, bias)
+            rows = axis_code(h, half, pixels.device) @ weight_v[:, :half].mT  # h C
+            columns = axis_code(w, half, pixels.device) @ weight_v[:, half:].mT + bias_v  # w C
         key = F.linear(pixels, weight)
-        key = key + key_position.to(key.dtype)
-        return attention.heads(key), attention.heads(value.to(key.dtype).expand_as(key))
+        key = attention.heads(key + key_position.to(key.dtype))
+        return PositionMemory(
+            key, *(attention.heads(part.to(key.dtype)[None])[0] for part in (rows, columns))
+        )

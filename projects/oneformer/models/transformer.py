@@ -14,6 +14,9 @@ from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .dropout import dropout, relu_dropout_
+from .position_attention import PositionMemory, attend_positions
+
 KeyValue = tuple[Tensor, Tensor]
 
 
@@ -51,12 +54,14 @@ class Attention(nn.Module):
             self.heads(F.linear(value, weight_v, bias_v)),
         )
 
-    def forward(self, query: Tensor, memory: KeyValue, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, query: Tensor, memory: KeyValue | PositionMemory, mask: Tensor | None = None
+    ) -> Tensor:
         """Attend from queries to a projected memory.
 
         Args:
             query: Of shape (B, Q, C), position code included.
-            memory: What ``project`` returned.
+            memory: What ``project`` returned, or a ``PositionMemory``, which takes no mask.
             mask: Bool of shape (B, Q, N), True where attention is allowed. Every row needs a True.
 
         Returns:
@@ -66,13 +71,25 @@ class Attention(nn.Module):
         projected = self.heads(
             F.linear(query, self.attn.in_proj_weight[:C], self.attn.in_proj_bias[:C])
         )  # B M Q C/M
-        attended = F.scaled_dot_product_attention(
-            projected,
-            *memory,
-            attn_mask=None if mask is None else mask[:, None],
-            dropout_p=self.attn.dropout if self.training else 0.0,
-        )
+        rate = self.attn.dropout if self.training else 0.0
+        if isinstance(memory, PositionMemory):
+            attended = attend_positions(projected, memory, rate)
+        else:
+            mask = None if mask is None else mask[:, None]
+            attended = F.scaled_dot_product_attention(projected, *memory, mask, rate)
         return self.attn.out_proj(attended.transpose(1, 2).flatten(2))
+
+
+class FeedForward(FFN):
+    """mmcv's network of two linear layers with a ReLU, and cheaper dropout on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Update features of any shape (..., C), residual included."""
+        (first, activation, inner), second, outer = self.layers
+        if not isinstance(activation, nn.ReLU):
+            return super().forward(x)
+        hidden = relu_dropout_(first(x), inner.p, self.training)
+        return x + dropout(second(hidden), outer.p, self.training)
 
 
 class DecoderLayer(BaseModule):
@@ -98,15 +115,15 @@ class DecoderLayer(BaseModule):
         self.order = tuple(order)
         self.self_attn = Attention(embed_dims, num_heads, dropout)
         self.cross_attn = Attention(embed_dims, num_heads, dropout)
-        self.dropout = nn.Dropout(dropout)
-        self.ffn = FFN(embed_dims, feedforward_channels, ffn_drop=dropout)
+        self.dropout_rate = dropout
+        self.ffn = FeedForward(embed_dims, feedforward_channels, ffn_drop=dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(embed_dims) for _ in range(3))
 
     def forward(
         self,
         query: Tensor,
         query_pos: Tensor,
-        memory: KeyValue,
+        memory: KeyValue | PositionMemory,
         mask: Tensor | None = None,
     ) -> Tensor:
         """Update the queries of T tasks over one memory per image.
@@ -117,7 +134,7 @@ class DecoderLayer(BaseModule):
         Args:
             query: Of shape (B, T, Q, C).
             query_pos: Of shape (Q, C), added to queries and to keys of self-attention.
-            memory: Projected by ``cross_attn.project``.
+            memory: Projected by ``cross_attn.project``, or positions.
             mask: Bool of shape (B, T, Q, N), True where cross-attention is allowed.
 
         Returns:
@@ -134,7 +151,7 @@ class DecoderLayer(BaseModule):
                 positioned, plain = positioned.flatten(0, 1), query.flatten(0, 1)
                 update = self.self_attn(positioned, self.self_attn.project(positioned, plain))
                 update = update.unflatten(0, (B, T))  # B T Q C
-            query = norm(query + self.dropout(update))
+            query = norm(query + dropout(update, self.dropout_rate, self.training))
         return self.norms[2](self.ffn(query))
 
 
