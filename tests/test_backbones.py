@@ -1,5 +1,6 @@
 """Backbones: ImageNet weights in the formats people have, features against their own libraries."""
 
+import argparse
 import json
 import logging
 import os
@@ -97,7 +98,8 @@ def timm_swin():
 def facebook_convnext():
     pairs = [('depthwise_conv', 'dwconv'), ('pointwise_conv', 'pwconv')]
     head = dict(norm__weight=torch.ones(64), head__bias=torch.ones(10))
-    return dict(model=renamed(trained(CONVNEXT), pairs, **head))
+    arguments = argparse.Namespace(lr=4e-3)
+    return dict(model=renamed(trained(CONVNEXT), pairs, **head), args=arguments)
 
 
 def timm_convnext():

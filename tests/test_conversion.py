@@ -16,6 +16,7 @@ from mmengine.logging import MessageHub
 from oneformer.conversion import ConversionError, convert
 from oneformer.conversion.architecture import meta_model
 from oneformer.conversion.huggingface import HUGGINGFACE
+from oneformer.conversion.huggingface_config import said_of_backbone
 from oneformer.metainfo import BENCHMARKS
 from oneformer.tasks import TASK_TOKEN_IDS
 
@@ -272,6 +273,28 @@ def test_a_model_of_another_function_is_refused(small_dinat, tmp_path, part, opt
     (tmp_path / 'peer' / 'model.safetensors').symlink_to(small_dinat / 'peer' / 'model.safetensors')
     with pytest.raises(ConversionError, match=f'cannot compute(.|\n)*{option} = {value}, expected'):
         convert(tmp_path / 'peer', tmp_path / 'ours.pth')
+
+
+def test_dilations_that_config_json_leaves_out_are_the_default():
+    from transformers import DinatConfig
+
+    config = dict(backbone_config=dict(model_type='dinat'))
+    assert said_of_backbone(config)['dilations'] == DinatConfig().dilations
+
+
+def test_a_config_with_other_dilations_is_refused(small_dinat, config_dir, tmp_path):
+    model = small_swin_config(config_dir)
+    model.backbone = dict(TINY, dilations=[[1, 5], [2], [3, 2], [1]])
+    model.panoptic_head.in_channels = [16, 32, 64, 128]
+    Config(dict(model=model)).dump(tmp_path / 'other.py')
+    for source in ('peer', 'ours.pth'):
+        with pytest.raises(ConversionError, match=r'dilations .*\[3, 1\].*\[3, 2\].* the config'):
+            convert(
+                small_dinat / source,
+                tmp_path / 'any',
+                target='official',
+                config=tmp_path / 'other.py',
+            )
 
 
 def test_dilations_that_nothing_tells_are_asked_for(small_dinat, tmp_path):

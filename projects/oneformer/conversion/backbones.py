@@ -16,7 +16,6 @@ from .layout import (
     ConversionError,
     Layout,
     Rule,
-    Translation,
     key_list,
     rebuilt_by_us,
     unfold_order,
@@ -83,7 +82,7 @@ _RESNET, _SWIN, _CONVNEXT, _DINAT = (
     )
 )
 
-# timm of 2023 and later takes the step down at the begin of a stage, not at the end of the last
+# timm of 2023 and later takes the step down at the beginning of a stage, not at the end of the last
 _TIMM_SWIN = [
     *(
         Rule(
@@ -96,30 +95,20 @@ _TIMM_SWIN = [
     *_SWIN.rules,
 ]
 
+_OURS = [Rule('{rest}', 'backbone.{rest}')]
+
 SOURCES = Layout(
     name='a backbone',
     head=[],
     backbones=[
-        Backbone(
-            'ResNet of torchvision or OpenMMLab',
-            'layer1.0.conv1.weight',
-            [Rule('{rest}', 'backbone.{rest}')],
-        ),
+        Backbone('ResNet of torchvision or OpenMMLab', 'layer1.0.conv1.weight', _OURS),
         _RESNET,
         Backbone('Swin of timm', 'layers.3.downsample.reduction.weight', _TIMM_SWIN),
         _SWIN,
-        Backbone(
-            'Swin of OpenMMLab',
-            'stages.0.blocks.0.attn.w_msa.qkv.weight',
-            [Rule('{rest}', 'backbone.{rest}')],
-        ),
+        Backbone('Swin of OpenMMLab', 'stages.0.blocks.0.attn.w_msa.qkv.weight', _OURS),
         _CONVNEXT,
         Backbone('ConvNeXt of timm', 'stages.0.blocks.0.conv_dw.weight', _TIMM_CONVNEXT),
-        Backbone(
-            'ConvNeXt of OpenMMLab',
-            'stages.0.0.depthwise_conv.weight',
-            [Rule('{rest}', 'backbone.{rest}')],
-        ),
+        Backbone('ConvNeXt of OpenMMLab', 'stages.0.0.depthwise_conv.weight', _OURS),
         Backbone(
             'ConvNeXt of Hugging Face',
             'encoder.stages.0.layers.0.dwconv.weight',
@@ -207,7 +196,7 @@ def translate_backbone(source: Mapping[str, Tensor]) -> BackboneWeights:
         if not key.startswith(prefix):
             part = key.split('.')[0]
             others[part] = others.get(part, 0) + 1
-    translation: Translation = SOURCES.to_ours(inside)
+    translation = SOURCES.to_ours(inside)
     lists = [
         key_list('unknown', [prefix + key for key in translation.unknown]),
         key_list('wrong shape', translation.broken),

@@ -25,7 +25,6 @@ from .architecture import (
     expected_shapes,
     has_text_branch,
     in_text_branch,
-    meta_model,
     model_config,
     undilated,
     window_index,
@@ -220,6 +219,15 @@ def _reading_shapes(names_of: Callable[[str], list[str]]) -> Iterator[None]:
         ) from error
 
 
+def _expected_shapes(model: Mapping) -> dict[str, tuple[int, ...]]:
+    try:
+        return expected_shapes(model)
+    except (ArithmeticError, AssertionError, ValueError) as error:
+        raise ConversionError(
+            f'no model can be built from the shapes: {error}; --config tells which do not fit'
+        ) from error
+
+
 def _rebuild_ours(expected: Shapes) -> dict[str, Tensor]:
     """Our tensors that follow from the architecture alone, see ``rebuilt_by_us``."""
     return {
@@ -236,7 +244,17 @@ def _not_in_weights(backbone: Mapping) -> dict:
     return {name: backbone[name] for name in ('dilations',) if name in backbone}
 
 
+def _check_said(backbone: Mapping, said: Mapping) -> None:
+    """Refuse a config that contradicts what the checkpoint says beside its weights."""
+    for name, value in _not_in_weights(backbone).items():
+        if name in said and json.dumps(said[name]) != json.dumps(value):
+            raise ConversionError(
+                f'{name} of the checkpoint are {said[name]}, but {value} in the config'
+            )
+
+
 def _notes(model: Mapping, cfg: Config | None, said: Mapping) -> list[str]:
+    """What the reader has to know about options that were neither said nor given."""
     if 'dilations' not in model['backbone'] or cfg is not None or 'dilations' in said:
         return []
     kernel_size = model['backbone']['kernel_size']
@@ -301,10 +319,7 @@ def _convert_backbone(checkpoint: Checkpoint, destination: Path) -> BackboneRepo
     with _reading_shapes(lambda key: []):
         # weights do not depend on the dilations
         backbone = backbone_config(shapes, dict(dilations=undilated(shapes)))
-    expected = {
-        key: tuple(tensor.shape) for key, tensor in meta_model(backbone).state_dict().items()
-    }
-    fitted = fit_backbone(weights, expected)
+    fitted = fit_backbone(weights, _expected_shapes(backbone))
     state_dict = {f'{PREFIX}{key}': tensor for key, tensor in fitted.tensors.items()}
     write_torch(destination, dict(meta={}, state_dict=state_dict))
     return BackboneReport(
@@ -342,13 +357,9 @@ def _convert(
 
     cfg = Config.fromfile(config) if config else None
     model = _model_of(tensors, said, cfg, names_of)
-    try:
-        expected = expected_shapes(model)
-    except (ArithmeticError, AssertionError, ValueError) as error:
-        raise ConversionError(
-            f'no model can be built from the shapes: {error}; --config tells which do not fit'
-        ) from error
+    expected = _expected_shapes(model)
     _check(translation, expected, names_of, source)
+    _check_said(model['backbone'], said)
     num_classes = len(tensors['panoptic_head.cls_embed.bias']) - 1
     metainfo = _metainfo(metainfo, cfg, checkpoint.meta, num_classes)
     if library == 'huggingface':

@@ -28,11 +28,13 @@ class _Nothing:
         pass
 
 
-# mmengine stores curves of the losses, with bound functions: their names do nothing here
+# mmengine stores curves of the losses, with bound functions, others the arguments of the training:
+# their names do nothing here
 _STAND_INS = [
     (_Nothing, name)
     for name in (
         'mmengine.logging.history_buffer.HistoryBuffer',
+        'argparse.Namespace',
         '__builtin__.getattr',
         'builtins.getattr',
         'numpy.dtype',
@@ -68,7 +70,7 @@ def read_pickle(path: Path, trust: bool):
     Args:
         path: Of the file.
         trust: Load anything, which may run any code; else tensors and plain values, and nothing
-            in place of mmengine's curves.
+            in place of mmengine's curves and of a training's arguments.
 
     Raises:
         ConversionError: If the file holds more than that and is not trusted, or is broken.

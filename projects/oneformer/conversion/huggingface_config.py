@@ -65,7 +65,7 @@ def check_config(config: Mapping, expected: Mapping) -> None:
 
 def said_of_backbone(config: Mapping) -> dict:
     """What config.json says of the backbone and shapes do not tell."""
-    backbone = config.get('backbone_config', config)
+    backbone = config.get('backbone_config') or config
     is_dinat = backbone.get('model_type') == 'dinat'
     return dict(dilations=backbone.get('dilations') or _DILATIONS) if is_dinat else {}
 
