@@ -60,7 +60,7 @@ def peer_and_ours(config_dir, hidden=64, seed=0, dropout=0.0):
     Returns:
         The two models, in evaluation mode.
     """
-    from transformers import OneFormerConfig, OneFormerForUniversalSegmentation, SwinConfig
+    from transformers import SwinConfig
 
     swin = SwinConfig(
         image_size=64,
@@ -71,9 +71,18 @@ def peer_and_ours(config_dir, hidden=64, seed=0, dropout=0.0):
         drop_path_rate=0.0,
         out_features=['stage1', 'stage2', 'stage3', 'stage4'],
     )
+    peer = peer_with(swin, hidden, seed, dropout)
+    ours = MODELS.build(small_swin_config(config_dir, hidden, dropout)).eval()
+    return peer, ours
+
+
+def peer_with(backbone_config, hidden=64, seed=0, dropout=0.0):
+    """A small OneFormer of Hugging Face with random weights, in evaluation mode."""
+    from transformers import OneFormerConfig, OneFormerForUniversalSegmentation
+
     peer = OneFormerForUniversalSegmentation(
         OneFormerConfig(
-            backbone_config=swin,
+            backbone_config=backbone_config,
             num_queries=20,
             hidden_dim=hidden,
             conv_dim=hidden,
@@ -92,9 +101,7 @@ def peer_and_ours(config_dir, hidden=64, seed=0, dropout=0.0):
             train_num_points=128,
         )
     )
-    peer = randomise(peer, seed).eval()
-    ours = MODELS.build(small_swin_config(config_dir, hidden, dropout)).eval()
-    return peer, ours
+    return randomise(peer, seed).eval()
 
 
 def small_swin_config(config_dir, hidden=64, dropout=0.0):

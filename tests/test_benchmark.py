@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 
 import cv2
@@ -60,6 +61,40 @@ def test_stand_ins_are_gone_after_a_run(run_tool, command):
     before = found()
     run_tool('benchmark', command, *TINY, *MORE[command])
     assert all(now is then for now, then in zip(found(), before))
+
+
+@pytest.fixture
+def small_backbones(tool, monkeypatch):
+    """Backbones of few channels, measured in this process."""
+    dinat = dict(embed_dims=16, depths=[1, 1], num_heads=[1, 2], dilations=[[2], [1]])
+    swin = dict(embed_dims=16, depths=(1, 1), num_heads=(1, 2), out_indices=(0, 1))
+    dinat |= dict(kernel_size=3, out_indices=(0, 1))
+    monkeypatch.setattr(tool.backbones, 'DINAT', dict(tool.backbones.DINAT, **dinat))
+    monkeypatch.setattr(tool.backbones, 'SWIN', dict(tool.backbones.SWIN, **swin))
+    monkeypatch.setattr(tool.backbones, 'in_own_process', lambda work, *given: work(*given))
+
+
+@pytest.mark.usefixtures('small_backbones')
+def test_backbones_are_measured_in_time_and_memory(run_tool, tmp_path):
+    arguments = ('--size', 64, '--repeats', 2, '--threads', 1, '--json', 'results.json')
+    printed = run_tool('benchmark', 'backbones', *arguments)
+    assert ' ms ' in printed and ' MiB ' in printed
+    results = json.loads((tmp_path / 'results.json').read_text())
+    for row, unit in (('time', 'seconds'), ('memory', 'bytes')):
+        name = f'backbones/dinat/{row}'
+        quotient = results[f'{name}/{unit}_peer'] / results[f'{name}/{unit}_ours']
+        assert results[name] == pytest.approx(quotient) and quotient > 0
+
+
+@pytest.mark.usefixtures('small_backbones')
+def test_backbones_of_other_outputs_are_not_compared(run_tool, tool, monkeypatch):
+    monkeypatch.setattr(tool.backbones, 'SWIN', dict(tool.backbones.SWIN, embed_dims=32))
+    with pytest.raises(tool.timing.ResultsDiffer, match='features of DiNAT are'):
+        run_tool('benchmark', 'backbones', '--size', 64, '--threads', 1)
+
+
+def test_memory_is_measured_in_a_process_of_its_own(tool):
+    assert tool.backbones.in_own_process(os.getpid) != os.getpid()
 
 
 def without_one_pixel(labels, masks):

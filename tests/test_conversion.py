@@ -6,7 +6,8 @@ import pickle
 
 import pytest
 import torch
-from hf_peer import peer_and_ours, small_swin_config
+from dinat_peer import TINY, over_slow_loops, tiny_peer_config
+from hf_peer import peer_and_ours, peer_with, small_swin_config
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
@@ -15,6 +16,7 @@ from mmengine.logging import MessageHub
 from oneformer.conversion import ConversionError, convert
 from oneformer.conversion.architecture import meta_model
 from oneformer.conversion.huggingface import HUGGINGFACE
+from oneformer.conversion.huggingface_config import said_of_backbone
 from oneformer.metainfo import BENCHMARKS
 from oneformer.tasks import TASK_TOKEN_IDS
 
@@ -23,25 +25,52 @@ DERIVED = ('relative_position_index', 'criterion.empty_weight')
 
 
 def official_tensors(root_dir, name):
-    """Tensors with the names and shapes of the original, and values that tell them apart."""
+    """Tensors with the names and shapes of the original, each another part of one random row."""
     lines = (root_dir / 'tests' / 'data' / f'official_{name}.txt').read_text().splitlines()
-    tensors = {}
-    for n, line in enumerate(lines):
-        key, shape = line.split('\t')
-        shape = torch.Size(json.loads(shape))
-        values = torch.arange(shape.numel(), dtype=torch.int32) * 7 % 2003 + n % 41
-        tensors[key] = values.to(torch.float16).reshape(shape)  # whole numbers to 2048 are exact
-    return tensors
+    shapes = {key: torch.Size(json.loads(shape)) for key, shape in map(split_tab, lines)}
+    generator = torch.Generator().manual_seed(0)
+    row = torch.randn(max(s.numel() for s in shapes.values()) + len(shapes), generator=generator)
+    return {
+        key: row[n : n + shape.numel()].view(shape) for n, (key, shape) in enumerate(shapes.items())
+    }
+
+
+def split_tab(line):
+    return line.split('\t')
+
+
+DINAT_L = dict(
+    type='DiNAT',
+    embed_dims=192,
+    depths=[3, 4, 18, 5],
+    num_heads=[6, 12, 24, 48],
+    kernel_size=11,
+    dilations=[[1] * 3, [1] * 4, [1] * 18, [1] * 5],
+    mlp_ratio=2,
+    drop_path_rate=0.3,
+)
+CONVNEXT_L = dict(
+    type='mmpretrain.ConvNeXt',
+    arch='large',
+    out_indices=[0, 1, 2, 3],
+    layer_scale_init_value=1.0,
+    gap_before_final_norm=False,
+)
 
 
 @pytest.mark.parametrize(
-    ('name', 'config'),
-    [('swin-l_ade20k', 'oneformer_swin-l_ade20k.py'), ('r50_ade20k', 'oneformer_r50_coco.py')],
+    ('name', 'described', 'config', 'backbone'),
+    [
+        ('swin-l', '(192, (2, 2, 18, 2), 12)', 'oneformer_swin-l_ade20k.py', None),
+        ('r50', '(50)', 'oneformer_r50_coco.py', None),
+        ('convnext-l', '(large)', 'oneformer_swin-l_ade20k.py', CONVNEXT_L),
+        ('dinat-l', '(192, [3, 4, 18, 5], 11)', 'oneformer_swin-l_ade20k.py', DINAT_L),
+    ],
 )
 def test_every_key_of_the_original_is_used_and_comes_back(
-    run_tool, root_dir, config_dir, tmp_path, name, config
+    run_tool, root_dir, config_dir, tmp_path, name, described, config, backbone
 ):
-    source = official_tensors(root_dir, name)
+    source = official_tensors(root_dir, f'{name}_ade20k')
     counters = {
         key.replace('running_mean', 'num_batches_tracked'): torch.tensor(9)
         for key in source
@@ -49,13 +78,14 @@ def test_every_key_of_the_original_is_used_and_comes_back(
     }  # which SyncBN has, and a frozen norm has not
     torch.save(dict(model=source | counters, iteration=160000), tmp_path / 'official.pth')
     printed = run_tool('convert_checkpoint', 'official.pth', 'ours.pth')
-    assert '150 classes' in printed and 'with text branch' in printed
+    assert '150 classes' in printed and 'with text branch' in printed and described in printed
     assert all(key in printed for key in [*counters, 'criterion.empty_weight'])
 
     ours = torch.load(tmp_path / 'ours.pth', weights_only=True)
     assert ours['meta']['dataset_meta']['classes'] == BENCHMARKS['ade20k']['classes']
     model = Config.fromfile(config_dir / config).model
     model.metainfo = 'ade20k'
+    model.backbone = backbone or model.backbone
     meta_model(model).load_state_dict(ours['state_dict'], strict=True, assign=True)
     del ours
 
@@ -66,6 +96,29 @@ def test_every_key_of_the_original_is_used_and_comes_back(
         if not key.endswith(DERIVED):
             assert torch.equal(back[key], tensor) and back[key].dtype == tensor.dtype, key
     assert back['criterion.empty_weight'].tolist() == [1.0] * 150 + [pytest.approx(0.1)]
+
+
+@pytest.mark.parametrize(
+    ('kernel_size', 'second_level', 'hint'), [(11, [1, 5, 1, 10], '1280 px'), (7, [1, 5, 1, 9], '')]
+)
+def test_dilations_of_the_original_are_the_published_ones(
+    root_dir, tmp_path, kernel_size, second_level, hint
+):
+    source = official_tensors(root_dir, 'dinat-l_ade20k')
+    size = 2 * kernel_size - 1
+    for key in source:
+        if key.endswith('.rpb'):
+            source[key] = source[key][:, :size, :size].contiguous()
+    torch.save(dict(model=source), tmp_path / 'official.pth')
+    report = convert(tmp_path / 'official.pth', tmp_path / 'ours.pth')
+    backbone = report.model['backbone']
+    assert backbone['dilations'][1] == second_level
+    assert [len(level) for level in backbone['dilations']] == backbone['depths'] == [3, 4, 18, 5]
+    (note,) = report.notes
+    assert 'not in the weights' in note and hint in note and note in str(report)
+    # our file says them itself
+    again = convert(tmp_path / 'ours.pth', tmp_path / 'back.pth', target='official')
+    assert again.model['backbone'] == backbone and not again.notes
 
 
 def test_the_window_index_is_the_one_of_mmdet(config_dir, tmp_path, small):
@@ -168,6 +221,88 @@ def test_a_config_is_checked_and_gives_the_classes(small, config_dir, tmp_path):
         convert(small / 'peer', tmp_path / 'ours.pth', config=str(tmp_path / 'deeper.py'))
 
 
+@pytest.fixture(scope='module')
+def small_dinat(small, tmp_path_factory):
+    """A small DiNAT model of Hugging Face in ``peer``, converted to ``ours.pth``."""
+    folder = tmp_path_factory.mktemp('small_dinat')
+    with over_slow_loops():
+        peer_with(tiny_peer_config()).save_pretrained(folder / 'peer')
+    convert(folder / 'peer', folder / 'ours.pth', metainfo=str(small / 'classes.json'))
+    return folder
+
+
+def test_a_dinat_comes_back_with_its_dilations_and_gives_the_same_logits(
+    small_dinat, config_dir, tmp_path
+):
+    report = convert(small_dinat / 'ours.pth', tmp_path / 'back', target='huggingface')
+    assert report.rebuilt == ['criterion.empty_weight'] and not report.notes
+    before, after = read(small_dinat / 'peer'), read(tmp_path / 'back')
+    assert before.keys() == after.keys()
+    for key in before.keys() - {'criterion.empty_weight'}:
+        assert torch.equal(before[key], after[key]), key
+
+    model = small_swin_config(config_dir)
+    model.backbone = TINY
+    model.panoptic_head.in_channels = [16, 32, 64, 128]
+    ours = MODELS.build(model).eval()
+    checkpoint = torch.load(small_dinat / 'ours.pth', weights_only=True)
+    ours.load_state_dict(checkpoint['state_dict'], strict=True)
+    image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with over_slow_loops():
+        back, loading = from_pretrained(tmp_path / 'back', is_training=False)
+        expected = logits(back.eval(), image)
+    assert not any(key for name, key in loading.items() if name != 'unexpected_keys'), loading
+    assert min(part.std() for part in expected) > 0.1
+    for part, reference in zip(logits(ours, image), expected):
+        torch.testing.assert_close(part, reference, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ('part', 'option', 'value'),
+    [
+        ('backbone_config', 'layer_scale_init_value', 0.1),
+        ('backbone_config', 'qkv_bias', False),
+        (None, 'pre_norm', True),
+    ],
+)
+def test_a_model_of_another_function_is_refused(small_dinat, tmp_path, part, option, value):
+    (tmp_path / 'peer').mkdir()
+    config = json.loads((small_dinat / 'peer' / 'config.json').read_text())
+    (config[part] if part else config)[option] = value
+    (tmp_path / 'peer' / 'config.json').write_text(json.dumps(config))
+    (tmp_path / 'peer' / 'model.safetensors').symlink_to(small_dinat / 'peer' / 'model.safetensors')
+    with pytest.raises(ConversionError, match=f'cannot compute(.|\n)*{option} = {value}, expected'):
+        convert(tmp_path / 'peer', tmp_path / 'ours.pth')
+
+
+def test_dilations_that_config_json_leaves_out_are_the_default():
+    from transformers import DinatConfig
+
+    config = dict(backbone_config=dict(model_type='dinat'))
+    assert said_of_backbone(config)['dilations'] == DinatConfig().dilations
+
+
+def test_a_config_with_other_dilations_is_refused(small_dinat, config_dir, tmp_path):
+    model = small_swin_config(config_dir)
+    model.backbone = dict(TINY, dilations=[[1, 5], [2], [3, 2], [1]])
+    model.panoptic_head.in_channels = [16, 32, 64, 128]
+    Config(dict(model=model)).dump(tmp_path / 'other.py')
+    for source in ('peer', 'ours.pth'):
+        with pytest.raises(ConversionError, match=r'dilations .*\[3, 1\].*\[3, 2\].* the config'):
+            convert(
+                small_dinat / source,
+                tmp_path / 'any',
+                target='official',
+                config=tmp_path / 'other.py',
+            )
+
+
+def test_dilations_that_nothing_tells_are_asked_for(small_dinat, tmp_path):
+    torch.save(read(small_dinat / 'peer'), tmp_path / 'without_config.pth')
+    with pytest.raises(ConversionError, match=r'kernel 3 and \(2, 1, 2, 1\) blocks .* --config'):
+        convert(tmp_path / 'without_config.pth', tmp_path / 'ours.pth')
+
+
 def test_hugging_face_has_no_resnet():
     with pytest.raises(ConversionError, match='no names for this backbone, only for Swin'):
         HUGGINGFACE.to_foreign({'backbone.conv1.weight': torch.zeros(64, 3, 7, 7)})
@@ -214,11 +349,13 @@ def test_a_tensor_that_tells_the_architecture_can_be_misshapen(small, config_dir
 def test_the_model_is_checked_against_config_json(small, tmp_path):
     (tmp_path / 'peer').mkdir()
     config = json.loads((small / 'peer' / 'config.json').read_text())
-    config.update(decoder_layers=11, pre_norm=True)
+    config.update(decoder_layers=11, num_queries=30)
     (tmp_path / 'peer' / 'config.json').write_text(json.dumps(config))
     (tmp_path / 'peer' / 'model.safetensors').symlink_to(small / 'peer' / 'model.safetensors')
     classes = str(small / 'classes.json')
-    with pytest.raises(ConversionError, match='decoder_layers = 11, expected 10(.|\n)*pre_norm'):
+    with pytest.raises(
+        ConversionError, match='num_queries = 30(.|\n)*decoder_layers = 11, expected 10'
+    ):
         convert(tmp_path / 'peer', tmp_path / 'ours.pth', metainfo=classes)
 
 

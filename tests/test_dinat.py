@@ -5,12 +5,14 @@ import re
 import numpy as np
 import pytest
 import torch
+from dinat_peer import TINY, over_slow_loops, slow_attention, tiny_peer_config
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
+from oneformer.conversion.backbones import translate_backbone
 from oneformer.engine.optim_constructor import is_decayed
 from oneformer.models.neighborhood_attention import NeighborhoodAttention
 from oneformer.texts import Prompts
@@ -30,67 +32,6 @@ DINAT_L = dict(
     mlp_ratio=2,
     drop_path_rate=0.3,
 )
-TINY = dict(
-    type='DiNAT',
-    embed_dims=16,
-    depths=[2, 1, 2, 1],
-    num_heads=[1, 2, 4, 8],
-    kernel_size=3,
-    dilations=[[1, 5], [2], [3, 1], [1]],
-    mlp_ratio=2,
-    drop_path_rate=0.1,
-)
-
-
-def window(i, size, kernel_size, dilation):
-    """Pixels that pixel ``i`` of an axis sees, and which of the 2K - 1 biases each gets."""
-    own = list(range(i % dilation, size, dilation))
-    position = own.index(i)
-    start = min(max(position - kernel_size // 2, 0), len(own) - kernel_size)
-    return [(own[j], j - position + kernel_size - 1) for j in range(start, start + kernel_size)]
-
-
-def slow_logits(query, key, rpb, kernel_size, dilation):
-    """From (B, M, H, W, D), query scaled: (B, M, H, W, K * K), pixel by pixel."""
-    height, width = query.shape[2:4]
-    logits = [
-        (query[:, :, y, x] * key[:, :, key_y, key_x]).sum(-1) + rpb[:, bias_y, bias_x]
-        for y in range(height)
-        for x in range(width)
-        for key_y, bias_y in window(y, height, kernel_size, dilation)
-        for key_x, bias_x in window(x, width, kernel_size, dilation)
-    ]
-    return torch.stack(logits, -1).unflatten(-1, (height, width, -1))
-
-
-def slow_sum(weights, value, kernel_size, dilation):
-    """Values (B, M, H, W, D) under weights (B, M, H, W, K * K), pixel by pixel."""
-    height, width = value.shape[2:4]
-    sums = []
-    for y in range(height):
-        for x in range(width):
-            seen = [
-                value[:, :, key_y, key_x]
-                for key_y, _ in window(y, height, kernel_size, dilation)
-                for key_x, _ in window(x, width, kernel_size, dilation)
-            ]
-            sums.append((weights[:, :, y, x, :, None] * torch.stack(seen, 2)).sum(2))
-    return torch.stack(sums, 2).unflatten(2, (height, width))
-
-
-def slow_attention(module, x):
-    """The module's map of (B, H, W, C), padded as the original pads, from the definition."""
-    height, width, channels = x.shape[1:]
-    num_heads = len(module.rpb)
-    kernel_size = (module.rpb.shape[1] + 1) // 2
-    reach = kernel_size * module.dilation
-    x = nn.functional.pad(x, (0, 0, 0, max(0, reach - width), 0, max(0, reach - height)))
-    query, key, value = module.qkv(x).unflatten(-1, (3, num_heads, -1)).permute(3, 0, 4, 1, 2, 5)
-    query = query / (channels // num_heads) ** 0.5
-    logits = slow_logits(query, key, module.rpb, kernel_size, module.dilation)
-    attended = slow_sum(logits.softmax(-1), value, kernel_size, module.dilation)
-    attended = attended.permute(0, 2, 3, 1, 4).flatten(3)
-    return module.proj(attended[:, :height, :width])
 
 
 @pytest.mark.parametrize(
@@ -165,70 +106,22 @@ def test_dilations_name_every_block():
         MODELS.build(dict(TINY, depths=[2, 1, 3, 1]))
 
 
-def renamed(key):
-    """Our name of one of Hugging Face's, with query, key and value still apart."""
-    for pattern, replacement in [
-        (r'^embeddings\.patch_embeddings\.projection\.', 'patch_embed.proj.'),
-        (r'^embeddings\.norm\.', 'patch_embed.norm.'),
-        (r'^encoder\.', ''),
-        (r'\.layers\.', '.blocks.'),
-        (r'\.layernorm_before\.', '.norm1.'),
-        (r'\.layernorm_after\.', '.norm2.'),
-        (r'\.attention\.self\.', '.attn.'),
-        (r'\.attention\.output\.dense\.', '.attn.proj.'),
-        (r'\.intermediate\.dense\.', '.mlp.fc1.'),
-        (r'\.output\.dense\.', '.mlp.fc2.'),
-        (r'^hidden_states_norms\.stage(\d)\.', lambda match: f'norm{int(match[1]) - 1}.'),
-    ]:
-        key = re.sub(pattern, replacement, key)
-    return key
-
-
 @pytest.fixture
-def peer(monkeypatch):
-    """Hugging Face's DiNAT of the shape of TINY, over the slow loops."""
-    from transformers import DinatConfig
-    from transformers.models.dinat import modeling_dinat
+def peer():
+    """Hugging Face's DiNAT of the shape of TINY."""
+    from transformers import DinatBackbone
 
-    def heads_first(x):
-        # transformers 5 hands over (B, W, H, M, D), although NATTEN takes (B, M, H, W, D)
-        return x.permute(0, 3, 2, 1, 4)
-
-    monkeypatch.setattr(modeling_dinat, 'requires_backends', lambda *args: None)
-    monkeypatch.setattr(
-        modeling_dinat,
-        'natten2dqkrpb',
-        lambda query, key, *args: slow_logits(heads_first(query), heads_first(key), *args),
-    )
-    monkeypatch.setattr(
-        modeling_dinat,
-        'natten2dav',
-        lambda weights, value, *args: slow_sum(weights, heads_first(value), *args),
-    )
-    config = DinatConfig(
-        embed_dim=TINY['embed_dims'],
-        depths=TINY['depths'],
-        num_heads=TINY['num_heads'],
-        kernel_size=TINY['kernel_size'],
-        dilations=TINY['dilations'],
-        mlp_ratio=float(TINY['mlp_ratio']),
-        layer_scale_init_value=0.0,
-        out_features=['stage1', 'stage2', 'stage3', 'stage4'],
-    )
-    torch.manual_seed(0)
-    backbone = modeling_dinat.DinatBackbone(config).eval()
-    for parameter in backbone.parameters():
-        nn.init.normal_(parameter, std=0.2)
-    return backbone
+    with over_slow_loops():
+        torch.manual_seed(0)
+        backbone = DinatBackbone(tiny_peer_config()).eval()
+        for parameter in backbone.parameters():
+            nn.init.normal_(parameter, std=0.2)
+        yield backbone
 
 
 def test_features_equal_hugging_face(peer):
-    weights = {renamed(key): value for key, value in peer.state_dict().items()}
-    for key in [key for key in weights if '.query.' in key]:
-        parts = [weights.pop(key.replace('query', part)) for part in ('query', 'key', 'value')]
-        weights[key.replace('query', 'qkv')] = torch.cat(parts)
     ours = MODELS.build(TINY).eval()
-    ours.load_state_dict(weights)
+    ours.load_state_dict(translate_backbone(peer.state_dict()).tensors)
     images = torch.randn(2, 3, 61, 75)
     with torch.no_grad():
         features, expected = ours(images), peer(images).feature_maps
@@ -251,10 +144,10 @@ def test_only_the_levels_asked_for_have_a_norm():
             torch.testing.assert_close(feature, everything[i])
 
 
-def test_dinat_l_has_the_originals_names_and_shapes(shared_dir):
+def test_dinat_l_has_the_originals_names_and_shapes(root_dir):
     with torch.device('meta'):
         backbone = MODELS.build(DINAT_L)
-    lines = (shared_dir / 'notes/state_dicts/dinat_l_ade20k.txt').read_text().splitlines()
+    lines = (root_dir / 'tests/data/official_dinat-l_ade20k.txt').read_text().splitlines()
     original = dict(line.split('\t') for line in lines if line.startswith('backbone.'))
     ours = {f'backbone.{k}': str(list(v.shape)) for k, v in backbone.state_dict().items()}
     assert ours == original

@@ -1,4 +1,4 @@
-"""Trainings that take minutes (`make test-long`): the quality that the README states is reached."""
+"""What takes minutes (`make test-long`): the quality and the speed that we state are reached."""
 
 import json
 import subprocess
@@ -27,6 +27,13 @@ def test_the_quick_start_reaches_its_quality(quickstart):
     assert metrics['panoptic/PQ'] >= 50
     assert metrics['instance/AP'] >= 25
     assert metrics['semantic/mIoU'] >= 70
+
+
+def test_dinat_costs_little_more_than_swin(root_dir, tmp_path):
+    run(root_dir / 'tools/benchmark.py', 'backbones', '--json', 'results.json', cwd=tmp_path)
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert results['backbones/dinat/time'] >= 1 / 2.5
+    assert results['backbones/dinat/memory'] >= 1 / 2
 
 
 def test_nuclei_are_learned_from_real_photographs(quickstart, root_dir, shared_dir, tmp_path):

@@ -7,11 +7,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / 'projects'), str(ROOT / 'tools')]
 
-from benchmarks import data, metrics, timing  # noqa: E402
+from benchmarks import backbones, data, metrics, timing  # noqa: E402
 
 from oneformer.safe_io import write_json  # noqa: E402
 
-SUB_COMMANDS = dict(data=data, metrics=metrics)
+SUB_COMMANDS = dict(data=data, metrics=metrics, backbones=backbones)
 
 
 def parse_args() -> argparse.Namespace:

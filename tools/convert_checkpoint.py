@@ -13,8 +13,9 @@ from oneformer.conversion.convert import MARKS  # noqa: E402
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Convert a checkpoint of the original (.pth, .pkl), of Hugging Face (a folder) '
-        'or of this plugin to another of the three. Where it comes from is read from its keys. It '
-        'fails with the list of keys if one is missing, unknown or of a wrong shape.'
+        'or of this plugin to another of the three, or the ImageNet weights of a backbone to this '
+        'plugin. Where it comes from is read from its keys. It fails with the list of keys if one '
+        'is missing, unknown or of a wrong shape.'
     )
     parser.add_argument('source', help='checkpoint file, or folder of Hugging Face')
     parser.add_argument('destination', help='file to write, or folder for Hugging Face')

@@ -22,6 +22,10 @@ class ResultsDiffer(Exception):
     """Two variants do not compute the same, so their times must not be compared."""
 
 
+# how tables show what is measured
+SCALES = dict(seconds=(1000, 'ms'), bytes=(2**-20, 'MiB'))
+
+
 class Variant(NamedTuple):
     """One way to do the work.
 
@@ -34,15 +38,16 @@ class Variant(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Seconds of ours and of a peer for the same work, one number per round."""
+    """Seconds or bytes of ours and of a peer for the same work, one number per round."""
 
     name: str
     ours: Sequence[float]
     peer: Sequence[float]
+    unit: str = 'seconds'
 
     @property
     def ratio(self) -> float:
-        """How many times faster ours is."""
+        """How many times faster or smaller ours is."""
         return median(self.peer) / median(self.ours)
 
 
@@ -116,15 +121,16 @@ def describe_machine(threads: int) -> str:
 
 
 def format_rows(rows: Sequence[Row]) -> str:
-    """A table with median times, their ratio, and the range of the ratio over the rounds."""
-    table = [['ours against peer', 'ours', 'peer', 'times faster', 'in single rounds']]
+    """A table with medians, their ratio, and the range of the ratio over the rounds."""
+    table = [['ours against peer', 'ours', 'peer', 'times less', 'in single rounds']]
     for row in rows:
         ratios = [peer / ours for ours, peer in zip(row.ours, row.peer)]
+        scale, unit = SCALES[row.unit]
         table.append(
             [
                 row.name,
-                f'{1000 * median(row.ours):.1f} ms',
-                f'{1000 * median(row.peer):.1f} ms',
+                f'{scale * median(row.ours):.1f} {unit}',
+                f'{scale * median(row.peer):.1f} {unit}',
                 f'{row.ratio:.2f}',
                 f'{min(ratios):.2f} to {max(ratios):.2f}',
             ]
@@ -133,10 +139,10 @@ def format_rows(rows: Sequence[Row]) -> str:
 
 
 def flat_results(rows: Sequence[Row]) -> dict[str, float]:
-    """Flat content for JSON: the ratio under the row's name, the median seconds below it."""
+    """Flat content for JSON: the ratio under the row's name, the medians below it."""
     results = {}
     for row in rows:
         results[row.name] = row.ratio
-        results[f'{row.name}/seconds_ours'] = median(row.ours)
-        results[f'{row.name}/seconds_peer'] = median(row.peer)
+        results[f'{row.name}/{row.unit}_ours'] = median(row.ours)
+        results[f'{row.name}/{row.unit}_peer'] = median(row.peer)
     return results

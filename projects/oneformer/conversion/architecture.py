@@ -15,6 +15,18 @@ from .layout import ConversionError
 Shapes = Mapping[str, tuple[int, ...]]
 
 _RESNETS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
+_CONVNEXTS = {((3, 3, 27, 3), 192): 'large', ((3, 3, 27, 3), 256): 'xlarge'}
+# of the published DiNAT-L by kernel; with kernel 11 the models for 1280 px have others
+_DINAT_DEPTHS = (3, 4, 18, 5)
+_DILATIONS = {
+    7: [[1, 18, 1], [1, 5, 1, 9], [*[1, 2, 1, 3, 1, 4] * 3], [1, 2, 1, 2, 1]],
+    11: [
+        [1, 20, 1],
+        [1, 5, 1, 10],
+        [*[1, 2, 1, 3, 1, 4, 1, 5] * 2, 1, 5],
+        [1, 2, 1, 2, 1],
+    ],
+}
 _TEXT_BRANCH = ('text_mapper.', 'contrastive_loss.')
 _HEAD = 'panoptic_head.'
 _ENCODER = 'panoptic_head.pixel_decoder.encoder.layers.'
@@ -40,7 +52,7 @@ def count(keys: Iterable[str], prefix: str) -> int:
     return max(numbers, default=-1) + 1
 
 
-def resnet_config(shapes: Shapes) -> dict:
+def resnet_config(shapes: Shapes, said: Mapping) -> dict:
     """Config of a ResNet."""
     depths = tuple(count(shapes, f'backbone.layer{stage}.') for stage in range(1, 5))
     if depths not in _RESNETS:
@@ -50,7 +62,7 @@ def resnet_config(shapes: Shapes) -> dict:
     return dict(type='ResNet', depth=_RESNETS[depths], style='pytorch')
 
 
-def swin_config(shapes: Shapes) -> dict:
+def swin_config(shapes: Shapes, said: Mapping) -> dict:
     """Config of a Swin transformer, the window and the heads from the bias tables."""
     stages = range(count(shapes, 'backbone.stages.'))
     tables = [
@@ -58,7 +70,7 @@ def swin_config(shapes: Shapes) -> dict:
         for i in stages
     ]
     return dict(
-        type='SwinTransformer',
+        type='OneFormerSwinTransformer',
         embed_dims=shapes['backbone.patch_embed.norm.weight'][0],
         depths=tuple(count(shapes, f'backbone.stages.{i}.blocks.') for i in stages),
         num_heads=tuple(table[1] for table in tables),
@@ -67,29 +79,84 @@ def swin_config(shapes: Shapes) -> dict:
     )
 
 
-# the key that tells a backbone, and the function that reads its config
-BACKBONES: dict[str, Callable[[Shapes], dict]] = {
+def convnext_config(shapes: Shapes, said: Mapping) -> dict:
+    """Config of a ConvNeXt."""
+    stages = range(count(shapes, 'backbone.stages.'))
+    depths = tuple(count(shapes, f'backbone.stages.{i}.') for i in stages)
+    channels = [shapes[f'backbone.stages.{i}.0.norm.weight'][0] for i in stages]
+    arch = _CONVNEXTS.get((depths, channels[0]), dict(depths=list(depths), channels=channels))
+    return dict(
+        type='mmpretrain.ConvNeXt',
+        arch=arch,
+        out_indices=[0, 1, 2, 3],
+        layer_scale_init_value=1.0,
+        gap_before_final_norm=False,
+    )
+
+
+def undilated(shapes: Shapes) -> list[list[int]]:
+    """Dilations of 1 for each block of a DiNAT."""
+    levels = range(count(shapes, 'backbone.levels.'))
+    return [[1] * count(shapes, f'backbone.levels.{i}.blocks.') for i in levels]
+
+
+def dinat_config(shapes: Shapes, said: Mapping) -> dict:
+    """Config of a DiNAT, whose dilations have to be said unless it is a published one."""
+    levels = range(count(shapes, 'backbone.levels.'))
+    depths = tuple(count(shapes, f'backbone.levels.{i}.blocks.') for i in levels)
+    biases = [shapes[f'backbone.levels.{i}.blocks.0.attn.rpb'] for i in levels]
+    kernel_size = (biases[0][1] + 1) // 2
+    dilations = said.get('dilations')
+    if dilations is None and depths == _DINAT_DEPTHS:
+        dilations = _DILATIONS.get(kernel_size)
+    if dilations is None:
+        raise ConversionError(
+            f'the dilations of a DiNAT with kernel {kernel_size} and {depths} blocks are not known '
+            'and cannot be read from its weights; give --config'
+        )
+    hidden_channels, channels = shapes['backbone.levels.0.blocks.0.mlp.fc1.weight']
+    return dict(
+        type='DiNAT',
+        embed_dims=channels,
+        depths=list(depths),
+        num_heads=[bias[0] for bias in biases],
+        kernel_size=kernel_size,
+        dilations=[list(level) for level in dilations],
+        mlp_ratio=hidden_channels / channels,
+        drop_path_rate=0.3,
+    )
+
+
+# the key that tells a backbone, and the function that reads its config from the shapes and from
+# what the checkpoint says beside them
+BACKBONES: dict[str, Callable[[Shapes, Mapping], dict]] = {
     'backbone.layer1.0.conv1.weight': resnet_config,
     'backbone.stages.0.blocks.0.norm1.weight': swin_config,
+    'backbone.stages.0.0.depthwise_conv.weight': convnext_config,
+    'backbone.levels.0.blocks.0.norm1.weight': dinat_config,
 }
 
 
-def backbone_config(shapes: Shapes) -> dict:
-    """Config of the backbone."""
+def backbone_config(shapes: Shapes, said: Mapping) -> dict:
+    """Config of the backbone, see ``model_config``."""
     for mark, read in BACKBONES.items():
         if mark in shapes:
-            return read(shapes)
+            return read(shapes, said)
     raise ConversionError(
         'the backbone is not recognised: it is none that can be converted, or lacks its first '
         'block; give --config'
     )
 
 
-def model_config(shapes: Shapes) -> dict:
+def model_config(shapes: Shapes, said: Mapping) -> dict:
     """Config of a ``OneFormer`` with tensors of these names and shapes.
 
     The numbers come from single tensors, so every other one can be checked against the model.
     A missing last layer looks like a smaller model, see ``describe``.
+
+    Args:
+        shapes: Of all tensors.
+        said: What the checkpoint says of its backbone beside them: ``dilations`` of a DiNAT.
 
     Raises:
         KeyError: With our name of a tensor that is needed here and missing.
@@ -120,7 +187,7 @@ def model_config(shapes: Shapes) -> dict:
     num_classes = shapes[f'{_HEAD}cls_embed.bias'][0] - 1
     model = dict(
         type='OneFormer',
-        backbone=backbone_config(shapes),
+        backbone=backbone_config(shapes, said),
         panoptic_head=dict(
             type='OneFormerHead',
             in_channels=inputs,
@@ -196,13 +263,18 @@ def window_index(window: int) -> torch.Tensor:
     return down * (2 * window - 1) + right
 
 
+def describe_backbone(backbone: Mapping) -> str:
+    """Type and sizes of a backbone."""
+    names = ('arch', 'depth', 'embed_dims', 'depths', 'window_size', 'kernel_size')
+    sizes = [backbone.get(name) for name in names]
+    return f'{backbone["type"]} ({", ".join(str(size) for size in sizes if size is not None)})'
+
+
 def describe(model: Mapping) -> str:
     """One line that tells the architecture."""
-    backbone, head = model['backbone'], model['panoptic_head']
-    sizes = [backbone.get(key) for key in ('depth', 'embed_dims', 'depths', 'window_size')]
-    details = ', '.join(str(size) for size in sizes if size is not None)
+    head = model['panoptic_head']
     return (
-        f'{backbone["type"]} ({details}), {head["num_queries"]} queries, '
+        f'{describe_backbone(model["backbone"])}, {head["num_queries"]} queries, '
         f'{head["pixel_decoder"]["encoder"]["num_layers"]} encoder layers, '
         f'{head["task_queries"]["num_layers"]} query layers, '
         f'{head["transformer_decoder"]["num_layers"]} decoder layers, '

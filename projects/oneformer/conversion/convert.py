@@ -5,7 +5,8 @@ Every tensor of the source is used or listed, every tensor of the target is fill
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -18,16 +19,20 @@ from ..metainfo import BENCHMARKS, resolve_metainfo
 from . import huggingface, official
 from .architecture import (
     Shapes,
+    backbone_config,
     describe,
+    describe_backbone,
     expected_shapes,
     has_text_branch,
     in_text_branch,
     model_config,
+    undilated,
     window_index,
 )
+from .backbones import PREFIX, fit_backbone, translate_backbone
 from .files import Checkpoint, read_checkpoint, write_folder, write_torch
 from .huggingface import HUGGINGFACE
-from .huggingface_config import check_config, config_of
+from .huggingface_config import check_config, check_function, config_of, said_of_backbone
 from .layout import ConversionError, Translation, key_list, rebuilt_by_us
 from .official import OFFICIAL
 
@@ -54,6 +59,7 @@ class Report:
         unused: Names in the source that the function does not depend on, or that are rebuilt.
         dropped: Names in the source of the text branch, left out.
         rebuilt: Names in the target that are not in the source.
+        notes: Lines about what the source does not tell.
     """
 
     source: str
@@ -64,6 +70,7 @@ class Report:
     unused: list[str]
     dropped: list[str]
     rebuilt: list[str]
+    notes: list[str]
 
     def __str__(self) -> str:
         parts = [
@@ -71,6 +78,35 @@ class Report:
             key_list('not needed in the source', self.unused),
             key_list('left out with the text branch', self.dropped),
             key_list('rebuilt in the target', self.rebuilt),
+            *self.notes,
+            f'{self.used} tensors converted',
+        ]
+        return '\n'.join(part for part in parts if part)
+
+
+@dataclass
+class BackboneReport:
+    """What a conversion of a backbone alone did.
+
+    Attributes:
+        source: Who made the file.
+        backbone: Config of the backbone.
+        used: Number of tensors that were carried over.
+        unused: Names in the source of what a backbone does not use.
+        fresh: Names of output norms, which the source does not have.
+    """
+
+    source: str
+    backbone: dict
+    used: int
+    unused: list[str]
+    fresh: list[str]
+
+    def __str__(self) -> str:
+        parts = [
+            f'{self.source} -> plugin: {describe_backbone(self.backbone)}, a backbone alone',
+            key_list('not needed in the source', self.unused),
+            key_list('not in the source, left to initialisation', self.fresh),
             f'{self.used} tensors converted',
         ]
         return '\n'.join(part for part in parts if part)
@@ -85,10 +121,7 @@ def recognise(keys: Mapping[str, Tensor]) -> str:
     for library, mark in MARKS.items():
         if any(key.startswith(mark) for key in keys):
             return library
-    some = ', '.join(list(keys)[:5])
-    raise ConversionError(
-        f'this is no OneFormer: no key begins with {", ".join(MARKS.values())}; it has {some} ...'
-    )
+    raise ConversionError(f'this is no OneFormer: no key begins with {", ".join(MARKS.values())}')
 
 
 def _translate(tensors: Mapping[str, Tensor], library: str) -> Translation:
@@ -156,7 +189,10 @@ def _metainfo(given: str | None, cfg: Config | None, meta: Mapping, num_classes:
 
 
 def _model_of(
-    tensors: Mapping[str, Tensor], cfg: Config | None, names_of: Callable[[str], list[str]]
+    tensors: Mapping[str, Tensor],
+    said: Mapping,
+    cfg: Config | None,
+    names_of: Callable[[str], list[str]],
 ) -> dict:
     """Config of the model of these tensors, of ``cfg`` or read from their shapes."""
     if cfg is not None:
@@ -164,8 +200,15 @@ def _model_of(
         if not has_text_branch(tensors):
             model.update(text_mapper=None, contrastive_loss=None)
         return model
+    with _reading_shapes(names_of):
+        return model_config({key: tuple(tensor.shape) for key, tensor in tensors.items()}, said)
+
+
+@contextmanager
+def _reading_shapes(names_of: Callable[[str], list[str]]) -> Iterator[None]:
+    """Name what is missing or misshapen among the tensors that tell the architecture."""
     try:
-        return model_config({key: tuple(tensor.shape) for key, tensor in tensors.items()})
+        yield
     except KeyError as error:
         (key,) = error.args
         raise ConversionError(key_list('missing', names_of(key) or [key])) from error
@@ -173,6 +216,15 @@ def _model_of(
         raise ConversionError(
             f'the architecture cannot be read from the shapes ({error}): --config tells which do '
             'not fit'
+        ) from error
+
+
+def _expected_shapes(model: Mapping) -> dict[str, tuple[int, ...]]:
+    try:
+        return expected_shapes(model)
+    except (ArithmeticError, AssertionError, ValueError) as error:
+        raise ConversionError(
+            f'no model can be built from the shapes: {error}; --config tells which do not fit'
         ) from error
 
 
@@ -187,6 +239,32 @@ def _rebuild_ours(expected: Shapes) -> dict[str, Tensor]:
     }
 
 
+def _not_in_weights(backbone: Mapping) -> dict:
+    """Options of a backbone that shapes do not tell, kept in ``meta.backbone`` of our files."""
+    return {name: backbone[name] for name in ('dilations',) if name in backbone}
+
+
+def _check_said(backbone: Mapping, said: Mapping) -> None:
+    """Refuse a config that contradicts what the checkpoint says beside its weights."""
+    for name, value in _not_in_weights(backbone).items():
+        if name in said and json.dumps(said[name]) != json.dumps(value):
+            raise ConversionError(
+                f'{name} of the checkpoint are {said[name]}, but {value} in the config'
+            )
+
+
+def _notes(model: Mapping, cfg: Config | None, said: Mapping) -> list[str]:
+    """What the reader has to know about options that were neither said nor given."""
+    if 'dilations' not in model['backbone'] or cfg is not None or 'dilations' in said:
+        return []
+    kernel_size = model['backbone']['kernel_size']
+    others = ', but the one for 1280 px has others: give its --config' if kernel_size == 11 else ''
+    return [
+        'the dilations are not in the weights: those of the published DiNAT-L with kernel '
+        f'{kernel_size} are taken{others}'
+    ]
+
+
 def convert(
     source: str | PathLike,
     destination: str | PathLike,
@@ -195,11 +273,11 @@ def convert(
     config: str | None = None,
     drop_text_branch: bool = False,
     trust_pickle: bool = False,
-) -> Report:
+) -> Report | BackboneReport:
     """Convert a checkpoint, see ``tools/convert_checkpoint.py``.
 
     Args:
-        source: A file, or a folder of Hugging Face.
+        source: A file, or a folder of Hugging Face; of a OneFormer or of a backbone alone.
         destination: A file, or for Hugging Face a folder.
         target: A key of ``MARKS``.
         metainfo: Name of a benchmark or a JSON file with ``classes`` and ``thing_classes``; the
@@ -214,7 +292,17 @@ def convert(
     """
     source, destination = Path(source), Path(destination)
     checkpoint = read_checkpoint(source, trust_pickle)
-    library = recognise(checkpoint.tensors)
+    try:
+        library = recognise(checkpoint.tensors)
+    except ConversionError as error:
+        if target != 'plugin' or metainfo or config or drop_text_branch:
+            raise ConversionError(
+                f'{source}: {error}; a backbone alone is converted without options'
+            ) from None
+        try:
+            return _convert_backbone(checkpoint, destination)
+        except ConversionError as backbone_error:
+            raise ConversionError(f'{source}: {error}, and {backbone_error}') from None
     if library == target:
         raise ConversionError(f'{source} is a checkpoint of {target} already')
     try:
@@ -223,6 +311,24 @@ def convert(
         )
     except ConversionError as error:
         raise ConversionError(f'{source} ({library}) cannot be converted:\n{error}') from error
+
+
+def _convert_backbone(checkpoint: Checkpoint, destination: Path) -> BackboneReport:
+    weights = translate_backbone(checkpoint.tensors)
+    shapes = {f'{PREFIX}{key}': tuple(tensor.shape) for key, tensor in weights.tensors.items()}
+    with _reading_shapes(lambda key: []):
+        # weights do not depend on the dilations
+        backbone = backbone_config(shapes, dict(dilations=undilated(shapes)))
+    fitted = fit_backbone(weights, _expected_shapes(backbone))
+    state_dict = {f'{PREFIX}{key}': tensor for key, tensor in fitted.tensors.items()}
+    write_torch(destination, dict(meta={}, state_dict=state_dict))
+    return BackboneReport(
+        source=weights.name,
+        backbone=backbone,
+        used=len(state_dict),
+        unused=weights.left_out,
+        fresh=[f'{PREFIX}{key}' for key in fitted.fresh],
+    )
 
 
 def _convert(
@@ -235,6 +341,8 @@ def _convert(
     drop_text_branch: bool,
 ) -> Report:
     source = checkpoint.tensors
+    check_function(checkpoint.config)
+    said = {**checkpoint.meta.get('backbone', {}), **said_of_backbone(checkpoint.config)}
 
     def names_of(key: str) -> list[str]:
         return [key] if library == 'plugin' else LAYOUTS[library].names_of(key, source)
@@ -248,14 +356,10 @@ def _convert(
         del tensors[key]
 
     cfg = Config.fromfile(config) if config else None
-    model = _model_of(tensors, cfg, names_of)
-    try:
-        expected = expected_shapes(model)
-    except (ArithmeticError, AssertionError, ValueError) as error:
-        raise ConversionError(
-            f'no model can be built from the shapes: {error}; --config tells which do not fit'
-        ) from error
+    model = _model_of(tensors, said, cfg, names_of)
+    expected = _expected_shapes(model)
     _check(translation, expected, names_of, source)
+    _check_said(model['backbone'], said)
     num_classes = len(tensors['panoptic_head.cls_embed.bias']) - 1
     metainfo = _metainfo(metainfo, cfg, checkpoint.meta, num_classes)
     if library == 'huggingface':
@@ -265,7 +369,8 @@ def _convert(
         converted, rebuilt = tensors, _rebuild_ours(expected)
         together = {**converted, **rebuilt}
         state_dict = {key: together[key] for key in expected}
-        write_torch(destination, dict(meta=dict(dataset_meta=metainfo), state_dict=state_dict))
+        meta = dict(dataset_meta=metainfo, backbone=_not_in_weights(model['backbone']))
+        write_torch(destination, dict(meta=meta, state_dict=state_dict))
     else:
         converted = LAYOUTS[target].to_foreign(tensors)
         rebuilt = REBUILT[target](expected)
@@ -284,4 +389,5 @@ def _convert(
         unused=translation.unused,
         dropped=[name for key in dropped for name in names_of(key)],
         rebuilt=list(rebuilt),
+        notes=_notes(model, cfg, said),
     )

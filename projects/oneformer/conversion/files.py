@@ -5,10 +5,13 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
+from mmengine.dist import barrier, is_main_process
 from torch import Tensor
 
 from ..safe_io import replacing, write_json
@@ -25,11 +28,13 @@ class _Nothing:
         pass
 
 
-# mmengine stores curves of the losses, with bound functions: their names do nothing here
+# mmengine stores curves of the losses, with bound functions, others the arguments of the training:
+# their names do nothing here
 _STAND_INS = [
     (_Nothing, name)
     for name in (
         'mmengine.logging.history_buffer.HistoryBuffer',
+        'argparse.Namespace',
         '__builtin__.getattr',
         'builtins.getattr',
         'numpy.dtype',
@@ -65,7 +70,7 @@ def read_pickle(path: Path, trust: bool):
     Args:
         path: Of the file.
         trust: Load anything, which may run any code; else tensors and plain values, and nothing
-            in place of mmengine's curves.
+            in place of mmengine's curves and of a training's arguments.
 
     Raises:
         ConversionError: If the file holds more than that and is not trusted, or is broken.
@@ -84,7 +89,7 @@ def read_pickle(path: Path, trust: bool):
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         advice = (
             ', or a pickle of more than tensors, which may run any code when it is loaded: give '
-            '--trust-pickle if you trust its source'
+            '--trust-pickle, or trust_pickle=True in a config, if you trust its source'
         )
         raise ConversionError(f'{path} is broken{"" if trust else advice} ({error})') from error
 
@@ -149,6 +154,34 @@ def read_checkpoint(path: Path, trust: bool = False) -> Checkpoint:
             f'{", ".join(others)}'
         )
     return Checkpoint(tensors, meta)
+
+
+def local_file(source: str) -> Path:
+    """Path of a file or folder; a URL is downloaded once, to where torch.hub keeps its files."""
+    if not source.startswith(('http://', 'https://')):
+        return Path(source)
+    url = urlparse(source)
+    name = Path(url.path).name
+    if any(fnmatch(name, pattern) for pattern in _WEIGHT_FILES):
+        # which all models on Hugging Face's hub are called
+        name = f'{url.netloc}{url.path}'.replace('/', '_')
+    path = Path(torch.hub.get_dir()) / 'checkpoints' / name
+    if not path.exists() and is_main_process():
+        _download(source, path)
+    barrier()
+    if not path.exists():  # on another machine of the same run
+        _download(source, path)
+    return path
+
+
+def _download(url: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(path), progress=is_main_process())
+    except OSError as error:
+        raise OSError(
+            f'{url} cannot be downloaded ({error}); put the file at {path}, or give its own path'
+        ) from error
 
 
 def write_torch(path: Path, content: Mapping) -> None:

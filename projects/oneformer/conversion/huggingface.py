@@ -11,7 +11,7 @@ from .architecture import Shapes
 from .layout import Backbone, Layout, Rule, pixel_order, unfold_order
 from .official import LOGIT_SCALE, loss_tensors
 
-_ENCODER = 'model.pixel_level_module.encoder.'
+ENCODER = 'model.pixel_level_module.encoder.'
 _PIXELS = 'model.pixel_level_module.decoder.'
 _OUR_PIXELS = 'panoptic_head.pixel_decoder.'
 _MODULE = 'model.transformer_module.'
@@ -120,6 +120,12 @@ _HEAD = [
 ]
 
 
+_OUTPUT_NORMS = [
+    Rule(f'{ENCODER}hidden_states_norms.stage{n + 1}' + '.{leaf}', f'backbone.norm{n}' + '.{leaf}')
+    for n in range(4)
+]
+
+
 def _swin(swin: str, qkv: tuple[str, str, str], block: dict[str, str]) -> list[Rule]:
     """Rules of a spelling of Swin: its prefix, its three projections and the rest of a block."""
     theirs, ours = swin + 'encoder.layers.{i}.', 'backbone.stages.{i}.'
@@ -138,18 +144,12 @@ def _swin(swin: str, qkv: tuple[str, str, str], block: dict[str, str]) -> list[R
             for name, our_name in block.items()
         ),
         Rule(theirs + 'downsample.{rest}', ours + 'downsample.{rest}', unfold_order, pixel_order),
-        *(
-            Rule(
-                f'{_ENCODER}hidden_states_norms.stage{n + 1}' + '.{leaf}',
-                f'backbone.norm{n}' + '.{leaf}',
-            )
-            for n in range(4)
-        ),
+        *_OUTPUT_NORMS,
     ]
 
 
 _SWIN_ON_DISK = _swin(
-    _ENCODER,
+    ENCODER,
     tuple(f'attention.self.{name}' for name in ('query', 'key', 'value')),
     {
         'attention.self.relative_position_bias_table': 'attn.w_msa.relative_position_bias_table',
@@ -161,7 +161,7 @@ _SWIN_ON_DISK = _swin(
     },
 )
 _SWIN_IN_MEMORY = _swin(
-    _ENCODER + 'swin.',
+    ENCODER + 'swin.',
     tuple(f'attention.{name}_proj' for name in 'qkv'),
     {
         'attention.relative_position_bias.relative_position_bias_table': (
@@ -175,33 +175,66 @@ _SWIN_IN_MEMORY = _swin(
     },
 )
 
+_DINAT = [
+    Rule(
+        ENCODER + 'embeddings.patch_embeddings.projection.{i}.{leaf}',
+        'backbone.patch_embed.proj.{i}.{leaf}',
+    ),
+    Rule(ENCODER + 'embeddings.norm.{leaf}', 'backbone.patch_embed.norm.{leaf}'),
+    Rule(
+        tuple(
+            ENCODER + 'encoder.levels.{i}.layers.{j}.attention.self.' + name + '.{leaf}'
+            for name in ('query', 'key', 'value')
+        ),
+        'backbone.levels.{i}.blocks.{j}.attn.qkv.{leaf}',
+    ),
+    *(
+        Rule(
+            ENCODER + 'encoder.levels.{i}.layers.{j}.' + theirs,
+            'backbone.levels.{i}.blocks.{j}.' + ours,
+        )
+        for theirs, ours in (
+            ('attention.self.rpb', 'attn.rpb'),
+            ('attention.output.dense.{leaf}', 'attn.proj.{leaf}'),
+            ('layernorm_before.{leaf}', 'norm1.{leaf}'),
+            ('layernorm_after.{leaf}', 'norm2.{leaf}'),
+            ('intermediate.dense.{leaf}', 'mlp.fc1.{leaf}'),
+            ('output.dense.{leaf}', 'mlp.fc2.{leaf}'),
+        )
+    ),
+    Rule(ENCODER + 'encoder.levels.{i}.downsample.{rest}', 'backbone.levels.{i}.downsample.{rest}'),
+    *_OUTPUT_NORMS,
+]
+
 _FIRST_BLOCK = 'encoder.layers.0.blocks.0.attention.'
+_FIRST_RPB = 'encoder.levels.0.layers.0.attention.self.rpb'
 
 HUGGINGFACE = Layout(
     name='Hugging Face',
     head=_HEAD,
     backbones=[
-        Backbone('Swin', f'{_ENCODER}{_FIRST_BLOCK}self.query.weight', _SWIN_ON_DISK),
-        Backbone('Swin in memory', f'{_ENCODER}swin.{_FIRST_BLOCK}q_proj.weight', _SWIN_IN_MEMORY),
+        Backbone('Swin', f'{ENCODER}{_FIRST_BLOCK}self.query.weight', _SWIN_ON_DISK),
+        Backbone('Swin in memory', f'{ENCODER}swin.{_FIRST_BLOCK}q_proj.weight', _SWIN_IN_MEMORY),
+        Backbone('DiNAT', f'{ENCODER}{_FIRST_RPB}', _DINAT),
     ],
     unused=[
-        _ENCODER + 'layernorm.{leaf}',
-        _ENCODER + 'swin.layernorm.{leaf}',
-        _ENCODER + 'encoder.layers.{i}.blocks.{j}.attention.self.relative_position_index',
+        ENCODER + 'layernorm.{leaf}',
+        ENCODER + 'swin.layernorm.{leaf}',
+        ENCODER + 'encoder.layers.{i}.blocks.{j}.attention.self.relative_position_index',
         'criterion.empty_weight',
     ],
 )
 
 
 def rebuilt(shapes: Shapes) -> dict[str, Tensor]:
-    """What transformers' model may have beside tensors of ours: an unused norm, and the loss's.
+    """What transformers' model may have beside tensors of ours: Swin's unused norm, the loss's.
 
     Args:
         shapes: Of all our tensors.
     """
-    channels = shapes['backbone.norm3.weight'][0]
-    return {
-        _ENCODER + 'swin.layernorm.weight': torch.ones(channels),
-        _ENCODER + 'swin.layernorm.bias': torch.zeros(channels),
-        **loss_tensors(shapes['panoptic_head.cls_embed.bias'][0] - 1),
-    }
+    tensors = loss_tensors(shapes['panoptic_head.cls_embed.bias'][0] - 1)
+    if 'backbone.stages.0.blocks.0.norm1.weight' in shapes:
+        channels = shapes['backbone.norm3.weight'][0]
+        tensors[ENCODER + 'swin.layernorm.weight'] = torch.ones(channels)
+        tensors[ENCODER + 'swin.layernorm.bias'] = torch.zeros(channels)
+    return tensors

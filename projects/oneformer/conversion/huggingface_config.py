@@ -7,7 +7,12 @@ from .layout import ConversionError, key_list
 
 # options of which the published models, and so ours, use one value
 _FUNCTION = dict(use_task_norm=True, pre_norm=False, enforce_input_proj=False)
-_FUNCTION_OF_SWIN = dict(hidden_act='gelu', layer_norm_eps=1e-5, use_absolute_embeddings=False)
+_FUNCTION_OF = dict(
+    swin=dict(hidden_act='gelu', layer_norm_eps=1e-5, use_absolute_embeddings=False, qkv_bias=True),
+    dinat=dict(hidden_act='gelu', layer_norm_eps=1e-5, layer_scale_init_value=0, qkv_bias=True),
+)
+# of a DiNAT whose config.json leaves them out
+_DILATIONS = [[1, 8, 1], [1, 4, 1, 4], [1, 2, 1, 2, 1, 2], [1, 1, 1, 1, 1]]
 # options that do not change what the weights mean
 _FREE = {
     'architectures',
@@ -20,32 +25,49 @@ _FREE = {
 }
 
 
+def _differences(config: Mapping, expected: Mapping, expected_backbone: Mapping) -> list[str]:
+    """Lines about options with another value; what config.json leaves out is not checked."""
+    return [
+        f'{part}{name} = {theirs[name]!r}, expected {value!r}'
+        for part, theirs, ours in (
+            ('', config, expected),
+            ('backbone_config.', config.get('backbone_config') or {}, expected_backbone),
+        )
+        for name, value in ours.items()
+        if name in theirs and name not in _FREE and theirs[name] != value
+    ]
+
+
+def check_function(config: Mapping) -> None:
+    """Refuse the config.json of a model that computes something else than ours.
+
+    Raises:
+        ConversionError: With the options that differ.
+    """
+    backbone = (config.get('backbone_config') or {}).get('model_type')
+    if wrong := _differences(config, _FUNCTION, _FUNCTION_OF.get(backbone, {})):
+        raise ConversionError(key_list('config.json asks for what ours cannot compute', wrong))
+
+
 def check_config(config: Mapping, expected: Mapping) -> None:
-    """Refuse a config.json that says another model than its weights, or one of another function.
+    """Refuse a config.json that says another model than its weights.
 
     Args:
-        config: Content of config.json; what it leaves out is not checked.
+        config: Content of config.json.
         expected: ``config_of`` the weights.
 
     Raises:
         ConversionError: With the options that differ.
     """
-    wrong = []
-    for part, theirs, ours in (
-        ('', config, {**expected, **_FUNCTION}),
-        (
-            'backbone_config.',
-            config.get('backbone_config') or {},
-            {**expected['backbone_config'], **_FUNCTION_OF_SWIN},
-        ),
-    ):
-        wrong += [
-            f'{part}{name} = {theirs[name]!r}, expected {value!r}'
-            for name, value in ours.items()
-            if name in theirs and name not in _FREE and theirs[name] != value
-        ]
-    if wrong:
+    if wrong := _differences(config, expected, expected['backbone_config']):
         raise ConversionError(key_list('config.json does not fit to the weights', wrong))
+
+
+def said_of_backbone(config: Mapping) -> dict:
+    """What config.json says of the backbone and shapes do not tell."""
+    backbone = config.get('backbone_config') or config
+    is_dinat = backbone.get('model_type') == 'dinat'
+    return dict(dilations=backbone.get('dilations') or _DILATIONS) if is_dinat else {}
 
 
 def swin_options(backbone: Mapping) -> dict:
@@ -62,8 +84,28 @@ def swin_options(backbone: Mapping) -> dict:
     )
 
 
+def dinat_options(backbone: Mapping) -> dict:
+    """``backbone_config`` of our DiNAT."""
+    return dict(
+        model_type='dinat',
+        embed_dim=backbone['embed_dims'],
+        depths=list(backbone['depths']),
+        num_heads=list(backbone['num_heads']),
+        kernel_size=backbone['kernel_size'],
+        dilations=[list(level) for level in backbone['dilations']],
+        mlp_ratio=float(backbone['mlp_ratio']),
+        layer_scale_init_value=0.0,
+        drop_path_rate=backbone['drop_path_rate'],
+        out_features=['stage1', 'stage2', 'stage3', 'stage4'],
+    )
+
+
 # by the type of our backbone
-BACKBONE_OPTIONS = {'SwinTransformer': swin_options}
+BACKBONE_OPTIONS = {
+    'OneFormerSwinTransformer': swin_options,
+    'SwinTransformer': swin_options,
+    'DiNAT': dinat_options,
+}
 
 
 def config_of(model: Mapping, shapes: Shapes, metainfo: Mapping) -> dict:

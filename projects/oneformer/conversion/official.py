@@ -174,12 +174,40 @@ _SWIN = [
     Rule('backbone.norm{i}.{leaf}', 'backbone.norm{i}.{leaf}'),
 ]
 
+_CONVNEXT = [
+    Rule('backbone.downsample_layers.{i}.{j}.{leaf}', 'backbone.downsample_layers.{i}.{j}.{leaf}'),
+    *(
+        Rule(f'backbone.stages.{{i}}.{{j}}.{theirs}', f'backbone.stages.{{i}}.{{j}}.{ours}')
+        for theirs, ours in (
+            ('gamma', 'gamma'),
+            ('dwconv.{leaf}', 'depthwise_conv.{leaf}'),
+            ('norm.{leaf}', 'norm.{leaf}'),
+            ('pwconv1.{leaf}', 'pointwise_conv1.{leaf}'),
+            ('pwconv2.{leaf}', 'pointwise_conv2.{leaf}'),
+        )
+    ),
+    Rule('backbone.norm{i}.{leaf}', 'backbone.norm{i}.{leaf}'),
+]
+
+# our modules bear the names of the original
+_DINAT = [
+    Rule(name, name)
+    for name in (
+        'backbone.patch_embed.proj.{i}.{leaf}',
+        'backbone.patch_embed.norm.{leaf}',
+        'backbone.levels.{i}.{rest}',
+        'backbone.norm{i}.{leaf}',
+    )
+]
+
 OFFICIAL = Layout(
     name='the original',
     head=_HEAD,
     backbones=[
         Backbone('ResNet', 'backbone.stem.conv1.weight', _RESNET),
         Backbone('Swin', 'backbone.layers.0.blocks.0.attn.qkv.weight', _SWIN),
+        Backbone('ConvNeXt', 'backbone.stages.0.0.dwconv.weight', _CONVNEXT),
+        Backbone('DiNAT', 'backbone.levels.0.blocks.0.attn.rpb', _DINAT),
     ],
     unused=[
         'backbone.layers.{i}.blocks.{j}.attn.relative_position_index',

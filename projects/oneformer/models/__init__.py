@@ -5,6 +5,8 @@ from .efficientnet_lite import EfficientNetLite0
 from .oneformer import OneFormer
 from .oneformer_head import OneFormerHead
 from .pixel_decoder import OneFormerPixelDecoder
+from .pretrained import PretrainedBackbone
+from .swin import OneFormerSwinTransformer
 from .text_mapper import TextMapper
 from .tta import OneFormerTTA
 
@@ -14,7 +16,9 @@ __all__ = [
     'OneFormer',
     'OneFormerHead',
     'OneFormerPixelDecoder',
+    'OneFormerSwinTransformer',
     'OneFormerTTA',
+    'PretrainedBackbone',
     'QueryTextContrastiveLoss',
     'SetCriterion',
     'TextMapper',

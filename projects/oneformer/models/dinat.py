@@ -103,7 +103,7 @@ class DiNAT(BaseModule):
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
         out_indices: Levels to return, each after a norm of its own; level ``i`` has stride
             ``4 * 2**i``.
-        init_cfg: For example ``dict(type='Pretrained', checkpoint=path_or_url)``.
+        init_cfg: For example ``dict(type='PretrainedBackbone', checkpoint=path_or_url)``.
 
     Raises:
         ValueError: If ``dilations`` does not name one dilation per block.

@@ -1,0 +1,113 @@
+"""DiNAT-L against Swin-L: time and memory of one forward pass of the backbone, in evaluation.
+
+Both are the backbones of OneFormer's published models and have the same outputs: four maps of
+strides 4 to 32 with 192 to 1536 channels. Their weights are random. Measured are
+
+* seconds: of one pass; the two take turns in one process.
+* bytes: the peak of a process that does one pass, above what it had before the model was built.
+"""
+
+import argparse
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from multiprocessing import get_context
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
+from torch import nn
+
+import oneformer  # noqa: F401  before mmdet
+
+from .timing import ResultsDiffer, Row, Variant, alternate, fix_threads, positive_int
+
+DINAT = dict(
+    type='DiNAT',
+    embed_dims=192,
+    depths=[3, 4, 18, 5],
+    num_heads=[6, 12, 24, 48],
+    kernel_size=11,
+    dilations=[
+        [1, 20, 1],
+        [1, 5, 1, 10],
+        [*[1, 2, 1, 3, 1, 4, 1, 5] * 2, 1, 5],
+        [1, 2, 1, 2, 1],
+    ],
+    mlp_ratio=2,
+    drop_path_rate=0.3,
+)
+SWIN = dict(
+    type='OneFormerSwinTransformer',
+    embed_dims=192,
+    depths=(2, 2, 18, 2),
+    num_heads=(6, 12, 24, 48),
+    window_size=12,
+    drop_path_rate=0.3,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--size', type=positive_int, default=512, help='height and width')
+    parser.add_argument('--repeats', type=positive_int, default=3, help='rounds after the warm-up')
+
+
+def build(config: Mapping) -> nn.Module:
+    """A backbone with random weights, in evaluation."""
+    init_default_scope('mmdet')
+    backbone = MODELS.build(config)
+    backbone.eval()
+    return backbone
+
+
+def forward(backbone: nn.Module, size: int) -> list[tuple[int, ...]]:
+    """One pass of a square image; returns the shapes of the outputs."""
+    with torch.inference_mode():
+        return [tuple(feature.shape) for feature in backbone(torch.zeros(1, 3, size, size))]
+
+
+def peak_bytes(config: Mapping, size: int, threads: int) -> int:
+    """Memory of this process for a backbone and one pass, if it is the first thing it does."""
+    fix_threads(threads)
+    before = _peak()
+    forward(build(config), size)
+    return max(_peak() - before, 1)
+
+
+def _peak() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == 'darwin' else 1024 * peak
+
+
+def in_own_process(work: Callable, *arguments):
+    """What ``work`` returns in a new process."""
+    with get_context('spawn').Pool(1) as pool:
+        return pool.apply(work, arguments)
+
+
+def same_shapes(shapes: Mapping[str, list]) -> None:
+    if shapes['ours'] != shapes['peer']:
+        raise ResultsDiffer(f'features of DiNAT are {shapes["ours"]}, of Swin {shapes["peer"]}')
+
+
+def run(args: argparse.Namespace) -> list[Row]:
+    """Measure time and memory."""
+    configs = dict(ours=DINAT, peer=SWIN)
+    memory = {
+        name: [in_own_process(peak_bytes, config, args.size, args.threads)]
+        for name, config in configs.items()
+    }
+    models = {name: build(config) for name, config in configs.items()}
+    variants = {
+        name: Variant(
+            run=lambda backbone: forward(backbone, args.size),
+            prepare=partial(models.get, name),
+        )
+        for name in models
+    }
+    seconds = alternate(variants, args.repeats, same_shapes)
+    return [
+        Row('backbones/dinat/time', seconds['ours'], seconds['peer']),
+        Row('backbones/dinat/memory', memory['ours'], memory['peer'], 'bytes'),
+    ]
