@@ -5,4 +5,3 @@ _base_ = [
     '_base_/schedule_poly_160k.py',
 ]
 model = dict(metainfo=_base_.metainfo, test_cfg=dict(object_mask_thr=0.5))
-optim_wrapper = dict(type='AmpOptimWrapper')

@@ -5,4 +5,3 @@ _base_ = [
     '_base_/schedule_poly_90k.py',
 ]
 model = dict(metainfo=_base_.metainfo)
-optim_wrapper = dict(type='AmpOptimWrapper')

@@ -1,4 +1,4 @@
-"""The Swin-L ADE20K config is the original's, number by number."""
+"""What no config changes is the original's, number by number; tests/test_zoo.py has the rest."""
 
 import math
 
@@ -75,19 +75,6 @@ def test_dropout_is_where_the_original_has_it(model):
         }
 
 
-def test_crop_sizes_and_task_probabilities(cfg):
-    steps = {step['type']: step for step in cfg.train_dataloader.dataset.pipeline}
-    assert steps['ResizeShortEdge']['short_edges'] == [320 + 64 * i for i in range(16)]
-    assert steps['ResizeShortEdge']['max_size'] == 2560
-    assert steps['RandomCrop']['crop_size'] == steps['Pad']['size'] == (640, 640)
-    assert steps['SampleTask']['probs'] == dict(semantic=0.33, instance=0.33, panoptic=0.34)
-    test_steps = {step['type']: step for step in cfg.test_dataloader.dataset.pipeline}
-    assert test_steps['ResizeShortEdge']['short_edges'] == [640]
-    assert test_steps['ResizeShortEdge']['max_size'] == 2560
-    assert cfg.train_cfg.max_iters == cfg.param_scheduler.end == 160000
-    assert 'clip_grad' not in cfg.optim_wrapper and cfg.optim_wrapper.type == 'AmpOptimWrapper'
-
-
 def test_labels_are_in_the_natural_order_of_ade20k(cfg, model):
     assert cfg.model.metainfo == cfg.train_dataloader.dataset.metainfo == 'ade20k'
     classes, things = BENCHMARKS['ade20k']['classes'], BENCHMARKS['ade20k']['thing_classes']
@@ -136,22 +123,3 @@ def test_optimiser_rules_are_the_originals(cfg, model):
         if name in SURPRISES:
             assert decay == SURPRISES[name], name
     assert SURPRISES.keys() <= dict(model.named_parameters()).keys()
-
-
-def test_the_r50_coco_config_is_the_originals(config_dir):
-    cfg = Config.fromfile(config_dir / 'oneformer_r50_coco.py')
-    cfg.model.backbone.init_cfg = None
-    model = MODELS.build(cfg.model)
-    assert model.num_classes == 133 and int(model.is_thing.sum()) == 80
-    assert (model.panoptic_head.num_queries, model.text_mapper.num_texts) == (150, 134)
-    assert model.test_cfg['object_mask_thr'] == model.test_cfg['iou_thr'] == 0.8
-    assert model.test_cfg['max_per_image'] == 150
-    assert not any(p.requires_grad for n, p in model.backbone.named_parameters() if 'bn' in n)
-    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
-    assert cfg.param_scheduler.milestones == [327778, 355092]
-    assert cfg.train_cfg.max_iters == 368750
-    assert cfg.train_dataloader.dataset.filter_cfg == dict(without_things=True)
-    steps = {step['type']: step for step in cfg.train_dataloader.dataset.pipeline}
-    assert steps['LargeScaleJitter'] == dict(
-        type='LargeScaleJitter', size=1024, scale_range=(0.1, 2.0)
-    )

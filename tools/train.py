@@ -11,6 +11,7 @@ from mmengine.runner import Runner  # noqa: E402
 from oneformer.engine.cli import (  # noqa: E402
     add_run_arguments,
     load_config,
+    use_batch_norm_without_gpu,
     use_float32_without_gpu,
 )
 from oneformer.engine.distributed import leave_processes  # noqa: E402
@@ -47,6 +48,7 @@ def main() -> None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     use_float32_without_gpu(cfg)
+    use_batch_norm_without_gpu(cfg)
     Runner.from_cfg(cfg).train()
     leave_processes()
 

@@ -1,8 +1,8 @@
 # A OneFormer that a CPU trains in minutes: 64 channels, 2 + 3 layers, 30 queries.
-_base_ = 'oneformer_r50.py'
+_base_ = 'oneformer.py'
 model = dict(
     data_preprocessor=dict(mean=[127.0, 127.0, 127.0], std=[128.0, 128.0, 128.0]),
-    backbone=dict(_delete_=True, type='EfficientNetLite0'),
+    backbone=dict(type='EfficientNetLite0'),
     panoptic_head=dict(
         in_channels=[24, 40, 112, 320],
         feat_channels=64,

@@ -52,6 +52,34 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def use_batch_norm_without_gpu(cfg: Config) -> None:
+    """torch's SyncBatchNorm refuses a CPU; train with BatchNorm where there is no GPU, and say so.
+
+    Their parameters have the same names.
+    """
+    if torch.cuda.is_available():
+        return
+    synced = _norms(cfg.model, 'SyncBN')
+    for norm in synced:
+        norm['type'] = 'BN'
+    if synced:
+        print_log(
+            'no GPU: training with BatchNorm instead of SyncBatchNorm, so each process takes '
+            'statistics of its own photos',
+            logger='current',
+        )
+
+
+def _norms(config: object, kind: str) -> list[dict]:
+    """All dicts of this ``type`` in a config, at any depth."""
+    if isinstance(config, dict):
+        found = [config] if config.get('type') == kind else []
+        return found + [norm for value in config.values() for norm in _norms(value, kind)]
+    if isinstance(config, list | tuple):
+        return [norm for value in config for norm in _norms(value, kind)]
+    return []
+
+
 def use_float32_without_gpu(cfg: Config) -> None:
     """mmengine's AMP needs an accelerator; train in float32 where there is none, and say so."""
     if cfg.optim_wrapper.type == 'AmpOptimWrapper' and not torch.cuda.is_available():

@@ -1,0 +1,7 @@
+_base_ = 'oneformer_r50.py'
+model = dict(
+    backbone=dict(
+        depth=101,
+        init_cfg=dict(checkpoint='https://download.pytorch.org/models/resnet101-63fe2227.pth'),
+    ),
+)

@@ -1,0 +1,5 @@
+# load_from: what oneformer_convnext-l_cityscapes-pre_mapillary.py trains, or the original's
+# mapillary_pretrain_250_16_convnext_l_oneformer_mapillary_300k.pth, converted.
+_base_ = 'oneformer_convnext-l_cityscapes.py'
+load_from = 'checkpoints/oneformer_convnext-l_cityscapes-pre_mapillary.pth'
+model = dict(backbone=dict(init_cfg=None))

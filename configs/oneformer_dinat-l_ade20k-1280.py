@@ -1,0 +1,8 @@
+_base_ = [
+    '_base_/default_runtime.py',
+    '_base_/models/oneformer_dinat-l-1280.py',
+    '_base_/datasets/ade20k_panoptic_1280.py',
+    '_base_/schedule_poly_160k.py',
+]
+model = dict(metainfo=_base_.metainfo, test_cfg=dict(object_mask_thr=0.5))
+optim_wrapper = dict(type='OptimWrapper')  # the original trains it in float32

@@ -1,0 +1,8 @@
+_base_ = [
+    '_base_/default_runtime.py',
+    '_base_/models/oneformer_dinat-l.py',
+    '_base_/datasets/mapillary_panoptic.py',
+    '_base_/schedule_poly_300k.py',
+]
+model = dict(metainfo=_base_.metainfo)
+optim_wrapper = dict(type='OptimWrapper')  # the original trains it in float32

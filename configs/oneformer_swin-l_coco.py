@@ -1,0 +1,12 @@
+_base_ = [
+    '_base_/default_runtime.py',
+    '_base_/models/oneformer_swin-l.py',
+    '_base_/datasets/coco_panoptic.py',
+    '_base_/schedule_step_100e_coco.py',
+]
+model = dict(
+    metainfo=_base_.metainfo,
+    panoptic_head=dict(num_queries=150),
+    test_cfg=dict(max_per_image=150),
+)
+optim_wrapper = dict(type='OptimWrapper')  # the original trains it in float32

@@ -1,0 +1,7 @@
+_base_ = [
+    '_base_/default_runtime.py',
+    '_base_/models/oneformer_swin-t.py',
+    '_base_/datasets/coco_panoptic.py',
+    '_base_/schedule_step_50e_coco.py',
+]
+model = dict(metainfo=_base_.metainfo)
