@@ -206,6 +206,22 @@ class OneFormerVisualizer(DetLocalVisualizer):
     def __init__(self, name: str = 'visualizer', alpha: float = 0.55, **kwargs) -> None:
         super().__init__(name, alpha=alpha, **kwargs)
 
+    def draw_answer(
+        self, image: np.ndarray, data_sample: DetDataSample, task: str, pred_score_thr: float = 0.0
+    ) -> np.ndarray:
+        """Paint one answer over the photo.
+
+        Args:
+            image: The photo at the size of the answers.
+            data_sample: With the answer.
+            task: A task word.
+            pred_score_thr: Instances that do not score above are not drawn.
+        """
+        classes = self.dataset_meta['classes']
+        colors = class_colors(len(classes), self.dataset_meta.get('palette'))
+        regions = _ANSWERS[task][1](data_sample.cpu(), classes, pred_score_thr)
+        return paint(image, regions, colors, self.alpha)
+
     @master_only
     def add_datasample(
         self,
