@@ -89,8 +89,8 @@ class _Video:
 class PredictionFiles:
     """Writes the answers of photos as they come, and the JSON files at the end.
 
-    Use it as a context. Each file appears when it is complete, and replaces one of the same name. If an error ends the
-    context, the JSON files and the current video are not written.
+    Use it as a context. Each file appears when it is complete, and replaces one of the same name.
+    If an error ends the context, the JSON files and the current video are not written.
 
     Args:
         out_dir: Gets ``overlays/TASK/NAME.jpg`` (``.mp4`` for a video), ``panoptic/NAME.png`` and
