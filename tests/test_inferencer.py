@@ -13,6 +13,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from oneformer.apis import OneFormerInferencer
+from oneformer.apis.loading import TEST_SETTINGS, find_config
+from oneformer.metainfo import resolve_metainfo
 from oneformer.tasks import TASKS
 
 QUICKSTART = 'oneformer_efficientnet-lite0_quickstart'
@@ -446,3 +448,75 @@ def test_only_weights_of_this_very_model_are_loaded(weights, config_dir, tmp_pat
         )
     renamed = dict(classes=[f'class {k}' for k in range(8)], thing_classes=['class 7'])
     assert attempt(dataset_meta=renamed).model.thing_flags == [False] * 7 + [True]
+
+
+SMALL_SWIN = dict(
+    backbone=dict(
+        type='SwinTransformer',
+        embed_dims=16,
+        depths=(1, 1, 1, 1),
+        num_heads=(1, 2, 2, 2),
+        window_size=4,
+        out_indices=(0, 1, 2, 3),
+        _delete_=True,
+    ),
+    panoptic_head=dict(
+        in_channels=[16, 32, 64, 128],
+        feat_channels=32,
+        num_queries=20,
+        pixel_decoder=dict(
+            encoder=dict(
+                num_layers=1,
+                layer_cfg=dict(
+                    self_attn_cfg=dict(embed_dims=32),
+                    ffn_cfg=dict(embed_dims=32, feedforward_channels=64),
+                ),
+            ),
+            positional_encoding=dict(num_feats=16),
+        ),
+        task_queries=dict(num_layers=1, feedforward_channels=64),
+        transformer_decoder=dict(num_layers=1, feedforward_channels=64),
+    ),
+    text_mapper=None,
+    contrastive_loss=None,
+)
+
+
+def test_weights_alone_give_the_answers_of_their_config(config_dir, photos, tmp_path):
+    cfg = Config.fromfile(config_dir / 'oneformer_swin-l_ade20k.py')
+    cfg.model.test_cfg.max_per_image = 20
+    cfg.merge_from_dict(dict(model=SMALL_SWIN))
+    path = tmp_path / 'swin.pth'
+    model = MODELS.build(cfg.model)
+    meta = dict(dataset_meta=resolve_metainfo('ade20k'))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+    answers = [
+        OneFormerInferencer(config, path, 'cpu')(
+            photos[0], object_mask_thr=0.001, iou_thr=0.0, score_thr=0.0, progress=False
+        )[0]
+        for config in (cfg, None)
+    ]
+    assert len(answers[0].segments) > 0
+    assert_same(*answers)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), path)
+    with pytest.raises(ValueError, match='does not name its classes.*give the config'):
+        OneFormerInferencer(weights=path)
+
+
+@pytest.mark.parametrize(
+    'benchmark, config',
+    [
+        ('ade20k', 'oneformer_swin-l_ade20k'),
+        ('cityscapes', 'oneformer_swin-l_cityscapes'),
+        ('coco', 'oneformer_r50_coco'),
+        ('mapillary', 'oneformer_swin-l_mapillary'),
+    ],
+)
+def test_settings_assumed_for_weights_alone_are_those_of_the_configs(benchmark, config):
+    cfg = Config.fromfile(find_config(config))
+    (resize,) = (step for step in cfg.test_pipeline if step.type == 'ResizeShortEdge')
+    assert TEST_SETTINGS[benchmark] == (
+        *resize.short_edges,
+        resize.max_size,
+        cfg.model.test_cfg.object_mask_thr,
+    )
