@@ -280,7 +280,8 @@ def test_a_broken_file_is_an_error_unless_someone_is_told(inferencer, folder):
         (dict(tasks='depth'), "unknown task 'depth'"),
         (dict(tasks=[]), 'no task'),
         (dict(classes=['bal']), r"no classes \['bal'\]: did you mean \['ball'\]"),
-        (dict(batch_size=0), 'batch_size'),
+        (dict(batch_size=0), 'batch_size is 0'),
+        (dict(score_thr=30), 'score_thr is 30, it has to be between 0 and 1'),
         (dict(inputs=[]), 'no input'),
         (dict(inputs='nowhere.jpg'), 'nowhere.jpg does not exist'),
         (dict(inputs='nowhere/*.jpg'), 'no file matches'),
@@ -310,7 +311,7 @@ def test_coco_photographs_get_files_that_the_evaluator_reads(
     photos = shared_dir / 'data/coco_panoptic_tiny/images'
     out_dir = tmp_path / 'out'
     printed, _ = predict(run_tool, weights, photos, '--out-dir', out_dir, '--batch-size', 2)
-    assert '4 photos and frames answered' in printed
+    assert 'answered photos and frames: 4;' in printed
     stems = sorted(path.stem for path in photos.iterdir())
     for task in TASKS:
         overlays = sorted((out_dir / 'overlays' / task).iterdir())
@@ -379,7 +380,7 @@ def test_a_video_becomes_a_video_per_task(frames, run_tool, weights, photos, tmp
         run_tool, weights, tmp_path / 'clip.mp4', '--out-dir', out_dir,
         '--tasks', 'panoptic', 'semantic', '--batch-size', 3, *['--frames'] * frames,
     )  # fmt: skip
-    assert '4 photos and frames answered' in printed
+    assert 'answered photos and frames: 4;' in printed
     for task in ('panoptic', 'semantic'):
         (path,) = (out_dir / 'overlays' / task).iterdir()
         video = cv2.VideoCapture(str(path))

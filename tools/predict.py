@@ -65,7 +65,7 @@ def main() -> None:
             answered += 1
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')
-    print(f'{answered} photos and frames answered, results are in {args.out_dir}')
+    print(f'answered photos and frames: {answered}; results are in {args.out_dir}')
     if unreadable:
         sys.exit('\n'.join([f'not readable ({len(unreadable)}):', *unreadable]))
 

@@ -33,6 +33,15 @@ def check_tasks(tasks: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(check_task, tasks)))
 
 
+def check_thresholds(**thresholds: float | None) -> dict[str, float]:
+    """Those that are given; ValueError for one outside of [0, 1]."""
+    given = {name: value for name, value in thresholds.items() if value is not None}
+    for name, value in given.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f'{name} is {value}, it has to be between 0 and 1')
+    return given
+
+
 def equal_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[list[int]]:
     """Batches of indices of equal sizes, in the order of their first."""
     of_size = {}
@@ -105,7 +114,7 @@ class OneFormerInferencer:
         out_dir: str | os.PathLike | None = None,
         *,
         tasks: str | Sequence[str] = TASKS,
-        classes: Sequence[str] | None = None,
+        classes: str | Sequence[str] | None = None,
         score_thr: float = 0.3,
         object_mask_thr: float | None = None,
         iou_thr: float | None = None,
@@ -127,7 +136,8 @@ class OneFormerInferencer:
             out_dir: Write files here, see ``PredictionFiles``. They are complete when the last
                 answer has been taken.
             tasks: Task words.
-            classes: Names of the classes to keep; the answers of others are left out.
+            classes: Names of the classes to keep; the answers of others are left out. Case does not
+                matter, and aliases count, such as ``road`` for ``road, route``.
             score_thr: Instances that score less are left out.
             object_mask_thr: A panoptic segment's class probability has to be above; the default is
                 the config's.
@@ -147,13 +157,17 @@ class OneFormerInferencer:
                 would overwrite each other.
         """
         tasks = check_tasks(tasks)
-        labels = None if classes is None else labels_of_names(classes, self.dataset_meta)
-        if batch_size < 1:
-            raise ValueError(f'batch_size is {batch_size}, it has to be at least 1')
-        thresholds = dict(
-            object_mask_thr=object_mask_thr, iou_thr=iou_thr, max_per_image=max_per_image
-        )
-        test_cfg = {key: value for key, value in thresholds.items() if value is not None}
+        check_thresholds(score_thr=score_thr)
+        test_cfg = check_thresholds(object_mask_thr=object_mask_thr, iou_thr=iou_thr)
+        for name, number in (('max_per_image', max_per_image), ('batch_size', batch_size)):
+            if number is not None and number < 1:
+                raise ValueError(f'{name} is {number}, it has to be at least 1')
+        if max_per_image is not None:
+            test_cfg['max_per_image'] = max_per_image
+        labels = None
+        if classes is not None:
+            classes = [classes] if isinstance(classes, str) else classes
+            labels = labels_of_names(classes, self.dataset_meta)
         sources = list_sources(inputs)
         if out_dir is not None:
             check_places(sources, out_dir)

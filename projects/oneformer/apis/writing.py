@@ -94,7 +94,8 @@ class PredictionFiles:
 
     Args:
         out_dir: Gets ``overlays/TASK/NAME.jpg`` (``.mp4`` for a video), ``panoptic/NAME.png`` and
-            ``panoptic.json``, ``instance.json``, and ``semantic/NAME.png``.
+            ``panoptic.json``, ``instance.json``, and ``semantic/NAME.png``. NAME is the photo's
+            without suffix, and its image id.
         tasks: Task words, the answers to write.
         dataset_meta: Classes, things, and maybe palette and category ids; without these the
             category id of a class is its label.
