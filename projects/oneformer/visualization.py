@@ -16,6 +16,8 @@ from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.dist import master_only
 
+from .evaluation.result_files import segment_ids
+
 _GAP = 6  # pixels between panels
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _HATCHING = ((0, 0), (2, 255))  # two of four stripes, to be seen on any photo
@@ -60,14 +62,9 @@ def ground_truth_regions(sample: DetDataSample, classes: Sequence[str], task: st
 
 def panoptic_regions(sample: DetDataSample, classes: Sequence[str], score_thr: float) -> Regions:
     """Segments of the panoptic answer."""
-    codes, region_map = np.unique(
-        sample.pred_panoptic_seg.sem_seg[0].cpu().numpy(), return_inverse=True
-    )
-    labels = codes % INSTANCE_OFFSET
-    real = labels < len(classes)
-    number = np.where(real, real.cumsum(), 0)
-    labels = labels[real].tolist()
-    region_map = number[region_map.reshape(sample.pred_panoptic_seg.shape)]
+    pred_map = sample.pred_panoptic_seg.sem_seg[0].cpu().numpy()
+    region_map, codes, _ = segment_ids(pred_map, len(classes))
+    labels = (codes % INSTANCE_OFFSET).tolist()
     return Regions('panoptic', region_map, labels, [classes[label] for label in labels])
 
 
