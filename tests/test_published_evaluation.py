@@ -175,6 +175,16 @@ def test_label_pngs_shift_for_ade20k_and_grow_to_16_bits(tmp_path):
         assert np.array(picture).tolist() == [[shift, 255 + shift]]
 
 
+@pytest.mark.parametrize('classes, shift, void', [(9, 0, 255), (9, 1, 0), (256, 0, 65535)])
+def test_label_pngs_have_a_value_of_their_own_for_void(classes, shift, void, tmp_path):
+    meta = dict(classes=tuple(f'class {i}' for i in range(classes)), thing_classes=())
+    sample = make_sample(draw('..'), [], meta=meta)
+    sample['pred_sem_seg']['sem_seg'] = torch.tensor([[[8, -1]]])
+    writer = dict(out_dir=str(tmp_path), reduce_zero_label=bool(shift))
+    evaluate('SemanticFiles', [sample], meta, **writer)
+    assert np.array(Image.open(tmp_path / 'semantic/1.png')).tolist() == [[8 + shift, void]]
+
+
 WRITERS = ('PanopticFiles', 'InstanceFiles', 'SemanticFiles')
 
 

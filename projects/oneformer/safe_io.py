@@ -12,7 +12,9 @@ import numpy as np
 
 
 @contextmanager
-def replacing(path: str | os.PathLike, scratch: str | os.PathLike | None = None) -> Iterator[Path]:
+def replacing(
+    path: str | os.PathLike, scratch: str | os.PathLike | None = None, ending: str = '.tmp'
+) -> Iterator[Path]:
     """Yield a path to write to; what lies there replaces ``path`` if the block is left well.
 
     Creates the folder of ``path``.
@@ -20,10 +22,11 @@ def replacing(path: str | os.PathLike, scratch: str | os.PathLike | None = None)
     Args:
         scratch: Folder for the unfinished file, on the file system of ``path``. The default is the
             folder of ``path``, where a killed process leaves a hidden file behind.
+        ending: Of the unfinished file's name; some writers read the format from it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(scratch or path.parent) / f'.{path.name}.{os.getpid()}.tmp'
+    temporary = Path(scratch or path.parent) / f'.{path.name}.{os.getpid()}{ending}'
     try:
         yield temporary
         temporary.replace(path)

@@ -16,6 +16,8 @@ from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.dist import master_only
 
+from .evaluation.result_files import segment_ids
+
 _GAP = 6  # pixels between panels
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _HATCHING = ((0, 0), (2, 255))  # two of four stripes, to be seen on any photo
@@ -60,14 +62,9 @@ def ground_truth_regions(sample: DetDataSample, classes: Sequence[str], task: st
 
 def panoptic_regions(sample: DetDataSample, classes: Sequence[str], score_thr: float) -> Regions:
     """Segments of the panoptic answer."""
-    codes, region_map = np.unique(
-        sample.pred_panoptic_seg.sem_seg[0].cpu().numpy(), return_inverse=True
-    )
-    labels = codes % INSTANCE_OFFSET
-    real = labels < len(classes)
-    number = np.where(real, real.cumsum(), 0)
-    labels = labels[real].tolist()
-    region_map = number[region_map.reshape(sample.pred_panoptic_seg.shape)]
+    pred_map = sample.pred_panoptic_seg.sem_seg[0].cpu().numpy()
+    region_map, codes, _ = segment_ids(pred_map, len(classes))
+    labels = (codes % INSTANCE_OFFSET).tolist()
     return Regions('panoptic', region_map, labels, [classes[label] for label in labels])
 
 
@@ -205,6 +202,22 @@ class OneFormerVisualizer(DetLocalVisualizer):
 
     def __init__(self, name: str = 'visualizer', alpha: float = 0.55, **kwargs) -> None:
         super().__init__(name, alpha=alpha, **kwargs)
+
+    def draw_answer(
+        self, image: np.ndarray, data_sample: DetDataSample, task: str, pred_score_thr: float = 0.0
+    ) -> np.ndarray:
+        """Paint one answer over the photo.
+
+        Args:
+            image: The photo at the size of the answers.
+            data_sample: With the answer.
+            task: A task word.
+            pred_score_thr: Instances that do not score above are not drawn.
+        """
+        classes = self.dataset_meta['classes']
+        colors = class_colors(len(classes), self.dataset_meta.get('palette'))
+        regions = _ANSWERS[task][1](data_sample.cpu(), classes, pred_score_thr)
+        return paint(image, regions, colors, self.alpha)
 
     @master_only
     def add_datasample(

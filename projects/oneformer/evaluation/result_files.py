@@ -19,9 +19,14 @@ from .data_sample import is_thing, naming_image, read_detections, read_map
 from .panoptic_quality import segment_codes
 
 
+def photo_name(data_sample: dict) -> str:
+    """`photo_name` of the sample, which may have folders, else the file name of the photo."""
+    return data_sample.get('photo_name') or osp.basename(data_sample['img_path'])
+
+
 def photo_stem(data_sample: dict) -> str:
-    """Name of the photo without folder and suffix."""
-    return osp.splitext(osp.basename(data_sample['img_path']))[0]
+    """Name of the photo without suffix."""
+    return osp.splitext(photo_name(data_sample))[0]
 
 
 def category_ids(dataset_meta: dict) -> list:
@@ -46,6 +51,25 @@ def category_of(label: int, dataset_meta: dict) -> int:
     return category
 
 
+def segment_ids(
+    pred_map: np.ndarray, num_classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Number the segments of a panoptic answer.
+
+    Args:
+        pred_map: (H, W), label + INSTANCE_OFFSET * k; void has label K.
+
+    Returns:
+        Ids of shape (H, W), int32, from 1 in the order of the values, 0 for void; and for each id
+        its value in `pred_map` and its area in pixels, both int64.
+    """
+    codes, areas = segment_codes(pred_map, num_classes)
+    segments = codes != num_classes
+    ids = np.zeros(codes[-1] + 1, dtype=np.int32)
+    ids[codes[segments]] = np.arange(1, segments.sum() + 1)
+    return ids[pred_map], codes[segments], areas[segments]
+
+
 def number_segments(pred_map: np.ndarray, num_classes: int) -> tuple[np.ndarray, list]:
     """A panoptic answer as panopticapi has it.
 
@@ -56,14 +80,9 @@ def number_segments(pred_map: np.ndarray, num_classes: int) -> tuple[np.ndarray,
         The RGB picture (H, W, 3), uint8, of segment ids from 1 in R + 256 G + 65536 B, 0 for void;
         and for each id its label and its area in pixels.
     """
-    codes, areas = segment_codes(pred_map, num_classes)
-    segments = codes != num_classes
-    ids = np.zeros(codes[-1] + 1, dtype=np.int32)
-    ids[codes[segments]] = np.arange(1, segments.sum() + 1)
-    id_map = ids[pred_map]
+    id_map, codes, areas = segment_ids(pred_map, num_classes)
     picture = np.stack([id_map >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
-    labels = codes[segments] % INSTANCE_OFFSET
-    return picture, list(zip(labels.tolist(), areas[segments].tolist()))
+    return picture, list(zip((codes % INSTANCE_OFFSET).tolist(), areas.tolist()))
 
 
 class ResultFiles(BaseMetric):
@@ -147,7 +166,7 @@ class PanopticFiles(ResultFiles):
         write_png(osp.join(self.out_dir, 'panoptic', name), picture)
         photo = dict(
             id=data_sample['img_id'],
-            file_name=osp.basename(data_sample['img_path']),
+            file_name=photo_name(data_sample),
             height=pred_map.shape[0],
             width=pred_map.shape[1],
         )
@@ -198,6 +217,9 @@ class InstanceFiles(ResultFiles):
 class SemanticFiles(ResultFiles):
     """A label PNG per photo: `semantic/*.png`, of 8 bits if the values fit, else of 16.
 
+    Label -1 is void, which is written as the highest value of the type, or as 0 with
+    `reduce_zero_label`.
+
     Args:
         reduce_zero_label: write label + 1, as in ADE20K's files, where 0 is void.
         **kwargs: of `ResultFiles`.
@@ -217,5 +239,8 @@ class SemanticFiles(ResultFiles):
     def write(self, data_sample: dict) -> None:
         values = self.values()
         labels = read_map(data_sample, 'pred_sem_seg')
-        picture = values.astype(np.uint8 if values.max() < 256 else np.uint16)[labels]
+        has_void = labels.min() < 0
+        dtype = np.uint8 if values.max() + has_void < 256 else np.uint16
+        void = 0 if self.reduce_zero_label else np.iinfo(dtype).max
+        picture = np.append(values, void).astype(dtype)[labels]  # -1 is the last
         write_png(osp.join(self.out_dir, self.folder, f'{photo_stem(data_sample)}.png'), picture)

@@ -1,0 +1,264 @@
+"""``OneFormerInferencer``: from photos, folders and videos to plain arrays and files."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from itertools import islice
+
+import torch
+from mmcv.transforms import Compose
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.utils import ProgressBar
+
+from ..tasks import TASKS, check_task
+from .inputs import Input, Photo, Source, count_photos, list_sources, read_photos
+from .loading import load_trained
+from .prediction import Prediction, keep_confident, keep_labels, labels_of_names, to_prediction
+from .writing import PredictionFiles, check_places
+
+_LOADERS = ('LoadPhoto', 'LoadImageFromFile')
+_LOOKAHEAD = 4  # batches of photos held in memory, among which those of equal size are found
+
+Unreadable = Callable[[str, Exception], None]
+
+
+def check_tasks(tasks: str | Sequence[str]) -> tuple[str, ...]:
+    """One or several task words as a tuple without repetition; ValueError for other words."""
+    tasks = [tasks] if isinstance(tasks, str) else tasks
+    if not tasks:
+        raise ValueError(f'no task: name one or more of {", ".join(TASKS)}')
+    return tuple(dict.fromkeys(map(check_task, tasks)))
+
+
+def check_thresholds(**thresholds: float | None) -> dict[str, float]:
+    """Those that are given; ValueError for one outside of [0, 1]."""
+    given = {name: value for name, value in thresholds.items() if value is not None}
+    for name, value in given.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f'{name} is {value}, it has to be between 0 and 1')
+    return given
+
+
+def equal_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[list[int]]:
+    """Batches of indices of equal sizes, in the order of their first."""
+    of_size = {}
+    for index, size in enumerate(sizes):
+        of_size.setdefault(size, []).append(index)
+    return sorted(
+        indices[start : start + batch_size]
+        for indices in of_size.values()
+        for start in range(0, len(indices), batch_size)
+    )
+
+
+class OneFormerInferencer:
+    """Answers one, two or all three tasks from one pass over each photo.
+
+    Example:
+        >>> inferencer = OneFormerInferencer('oneformer_swin-l_ade20k', 'swin-l_ade20k.pth')
+        >>> (prediction,) = inferencer('street.jpg', tasks=['panoptic', 'semantic'])
+        >>> prediction.panoptic_map, prediction.segments, prediction.semantic_map
+
+    Args:
+        model: Path of a config, a Config, or the name of a config of the zoo. None reads the
+            architecture from the shapes of the weights; the size of photos and the thresholds are
+            then those of the benchmark with the same classes, which is logged.
+        weights: Checkpoint of this plugin, from training or ``tools/convert_checkpoint.py``. It is
+            read without running what it contains, and has to fit the model exactly.
+        device: The default is the first GPU if there is one, and else the CPU.
+
+    Attributes:
+        dataset_meta: ``classes``, ``thing_classes``, ``palette``: of the checkpoint, or if it names
+            none of the config. Labels are positions in ``classes``.
+
+    Raises:
+        FileNotFoundError: If the config or the weights do not exist.
+        ValueError: Without weights, if they cannot be read safely, or do not fit the model.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike | Config | None = None,
+        weights: str | os.PathLike | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        if weights is None:
+            raise ValueError(
+                'no weights: give a checkpoint of training, or one that '
+                'tools/convert_checkpoint.py has written'
+            )
+        device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        trained = load_trained(model, weights, device)
+        self.model = trained.model
+        self.dataset_meta = trained.dataset_meta
+        if trained.pipeline[0]['type'].split('.')[-1] not in _LOADERS:
+            raise ValueError(
+                f'the test pipeline of the config begins with {trained.pipeline[0]["type"]}, not '
+                f'with one of {", ".join(_LOADERS)}, in whose place photos are handed over'
+            )
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            self.transform = Compose(trained.pipeline[1:])
+
+    def __call__(
+        self, inputs: Input | Sequence[Input], out_dir: str | os.PathLike | None = None, **kwargs
+    ) -> list[Prediction]:
+        """Answer, and return all answers at once; see ``stream`` for the arguments."""
+        return list(self.stream(inputs, out_dir, **kwargs))
+
+    def stream(
+        self,
+        inputs: Input | Sequence[Input],
+        out_dir: str | os.PathLike | None = None,
+        *,
+        tasks: str | Sequence[str] = TASKS,
+        classes: str | Sequence[str] | None = None,
+        score_thr: float = 0.3,
+        object_mask_thr: float | None = None,
+        iou_thr: float | None = None,
+        max_per_image: int | None = None,
+        batch_size: int = 1,
+        frames: bool = False,
+        on_unreadable: Unreadable | None = None,
+        progress: bool = True,
+    ) -> Iterator[Prediction]:
+        """Answer photo by photo, in the order of the inputs, in bounded memory.
+
+        ``batch_size`` does not change the answers: the model does not mask padding, so photos share
+        a batch only if they are padded to the same size on their own. Such are looked for among
+        the next ``4 * batch_size`` photos.
+
+        Args:
+            inputs: An array (BGR, uint8, of shape (H, W, 3), as ``cv2.imread`` returns it), a path
+                of a photo, video or folder (with its sub-folders), a glob, or a list of these.
+            out_dir: Write files here, see ``PredictionFiles``. They are complete when the last
+                answer has been taken.
+            tasks: Task words.
+            classes: Names of the classes to keep; the answers of others are left out. Case does not
+                matter, and aliases count, such as ``road`` for ``road, route``.
+            score_thr: Instances that score less are left out.
+            object_mask_thr: A panoptic segment's class probability has to be above; the default is
+                the config's.
+            iou_thr: Least share of its own mask that a panoptic segment has to win; the default is
+                the config's.
+            max_per_image: Number of instances at most; the default is the config's.
+            batch_size: Photos answered at once.
+            frames: Also write PNGs and JSON entries of the frames of videos, not only the drawn
+                videos.
+            on_unreadable: Called with the name and the error of a file that cannot be read, which
+                is then left out. Without it the error is raised.
+            progress: Show a progress bar on stderr.
+
+        Raises:
+            FileNotFoundError: For a path or glob that does not lead to a file.
+            ValueError: For unknown tasks and classes, a file that cannot be read, and results that
+                would overwrite each other.
+        """
+        tasks = check_tasks(tasks)
+        check_thresholds(score_thr=score_thr)
+        test_cfg = check_thresholds(object_mask_thr=object_mask_thr, iou_thr=iou_thr)
+        for name, number in (('max_per_image', max_per_image), ('batch_size', batch_size)):
+            if number is not None and number < 1:
+                raise ValueError(f'{name} is {number}, it has to be at least 1')
+        if max_per_image is not None:
+            test_cfg['max_per_image'] = max_per_image
+        labels = None
+        if classes is not None:
+            classes = [classes] if isinstance(classes, str) else classes
+            labels = labels_of_names(classes, self.dataset_meta)
+        sources = list_sources(inputs)
+        if out_dir is not None:
+            check_places(sources, out_dir)
+            files = PredictionFiles(out_dir, tasks, self.dataset_meta, frames)
+        else:
+            files = nullcontext()
+
+        def finish(sample: DetDataSample) -> DetDataSample:
+            if labels is not None:
+                keep_labels(sample, labels, len(self.dataset_meta['classes']))
+            keep_confident(sample, score_thr)
+            return sample.cpu()
+
+        def answers() -> Iterator[Prediction]:
+            photos = self._read(sources, on_unreadable)
+            bar = ProgressBar(count_photos(sources), file=sys.stderr) if progress else None
+            with files:
+                answered = self._answer(photos, batch_size, dict(test_cfg, tasks=tasks), finish)
+                for photo, sample in answered:
+                    if out_dir is not None:
+                        files.add(photo, sample)
+                    if bar is not None:
+                        bar.update()
+                    path = photo.source.path and str(photo.source.path)
+                    yield to_prediction(sample, self.dataset_meta['classes'], photo.name, path)
+            if bar is not None:
+                print(file=sys.stderr)
+
+        return answers()
+
+    def _read(self, sources: Sequence[Source], on_unreadable: Unreadable | None) -> Iterator[Photo]:
+        for source in sources:
+            try:
+                yield from read_photos(source)
+            except (OSError, ValueError) as error:
+                if on_unreadable is None:
+                    raise
+                on_unreadable(str(source), error)
+
+    def _answer(
+        self,
+        photos: Iterator[Photo],
+        batch_size: int,
+        test_cfg: dict,
+        finish: Callable[[DetDataSample], DetDataSample],
+    ) -> Iterator[tuple[Photo, DetDataSample]]:
+        """Photos with their finished answers, in order, each as soon as those before it are."""
+        window_size = _LOOKAHEAD * batch_size if batch_size > 1 else 1
+        while window := list(islice(photos, window_size)):
+            packed = [self._pack(photo) for photo in window]
+            sizes = [self._padded_size(sample['inputs']) for sample in packed]
+            answered, upcoming = {}, 0
+            for indices in equal_batches(sizes, batch_size):
+                samples = self._predict([packed[index] for index in indices], test_cfg)
+                answered.update(zip(indices, map(finish, samples)))
+                while upcoming in answered:
+                    yield window[upcoming], answered.pop(upcoming)
+                    upcoming += 1
+
+    def _padded_size(self, image: torch.Tensor) -> tuple[int, int]:
+        """(height, width) of an input of the model after padding on its own."""
+        divisor = self.model.data_preprocessor.pad_size_divisor
+        height, width = (-(-side // divisor) * divisor for side in image.shape[1:])
+        return height, width
+
+    def _pack(self, photo: Photo) -> dict:
+        """The input of the model, by the transforms that follow the loading."""
+        size = photo.image.shape[:2]
+        path = str(photo.source.path or photo.name)
+        packed = self.transform(
+            dict(
+                img=photo.image,
+                img_path=path,
+                img_id=os.path.splitext(photo.name)[0],
+                img_shape=size,
+                ori_shape=size,
+            )
+        )
+        packed['data_samples'].set_metainfo(dict(photo_name=photo.name))
+        return packed
+
+    @torch.no_grad()
+    def _predict(self, packed: Sequence[dict], test_cfg: dict) -> list[DetDataSample]:
+        default = self.model.test_cfg
+        self.model.test_cfg = {**default, **test_cfg}
+        try:
+            return self.model.test_step(
+                dict(
+                    inputs=[sample['inputs'] for sample in packed],
+                    data_samples=[sample['data_samples'] for sample in packed],
+                )
+            )
+        finally:
+            self.model.test_cfg = default

@@ -1,0 +1,179 @@
+"""What people hand to an inferencer (arrays, files, folders, globs, videos) as a stream of photos.
+
+All images are BGR, uint8, of shape (H, W, 3), as mmcv reads them and mmdet's functions expect them.
+"""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path, PurePath
+
+import cv2
+import numpy as np
+from mmengine.logging import print_log
+
+from ..datasets.loading import load_image
+
+PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
+VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
+_SUFFIXES = PHOTO_SUFFIXES + VIDEO_SUFFIXES
+
+Input = np.ndarray | str | os.PathLike
+
+
+@dataclass(frozen=True)
+class Source:
+    """A photo or a video that has not been read yet.
+
+    Attributes:
+        name: Path below the folder that was handed in, or the file name; names its results.
+        path: Of the file, None for an array.
+        image: The array, None for a file.
+    """
+
+    name: str
+    path: Path | None
+    image: np.ndarray | None = None
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it has frames."""
+        return self.path is not None and self.path.suffix.lower() in VIDEO_SUFFIXES
+
+    def __str__(self) -> str:
+        return str(self.path or self.name)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An image that has been read.
+
+    Attributes:
+        name: Of its source; of a frame the name of its video without suffix, ``/`` and the number
+            of the frame, from ``000000``.
+        source: Where it is from.
+        image: BGR, uint8, of shape (H, W, 3).
+        fps: Frames per second of its video, None for a photo.
+    """
+
+    name: str
+    source: Source
+    image: np.ndarray
+    fps: float | None = None
+
+
+def check_array(image: np.ndarray) -> np.ndarray:
+    """Return a photo handed in as an array; ValueError if it is not BGR, uint8, (H, W, 3)."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(
+            f'an array of {image.dtype} and shape {image.shape} is no photo: give BGR, uint8, of '
+            'shape (height, width, 3), such as cv2.imread returns'
+        )
+    return image
+
+
+def files_of_folder(folder: Path) -> list[Path]:
+    """Photos and videos in a folder and its sub-folders, by name; hidden files are not listed."""
+    files = sorted(
+        path
+        for path in folder.rglob('*')
+        if path.is_file() and not any(p.startswith('.') for p in path.relative_to(folder).parts)
+    )
+    kept = [path for path in files if path.suffix.lower() in _SUFFIXES]
+    if not kept:
+        raise FileNotFoundError(f'folder {folder} has no photo or video ({", ".join(_SUFFIXES)})')
+    if len(kept) < len(files):
+        print_log(
+            f'{folder}: {len(files) - len(kept)} of {len(files)} files are no photo or video and '
+            'are left out',
+            logger='current',
+        )
+    return kept
+
+
+def files_of_glob(pattern: str) -> tuple[Path, list[Path]]:
+    """The folder in front of the first wildcard, and the files that match, by name."""
+    parts = takewhile(lambda part: not glob.has_magic(part), PurePath(pattern).parts)
+    files = sorted(Path(p) for p in glob.glob(pattern, recursive=True) if os.path.isfile(p))
+    if not files:
+        raise FileNotFoundError(f'no file matches {pattern}')
+    return Path(*parts), files
+
+
+def list_sources(inputs: Input | Sequence[Input]) -> list[Source]:
+    """List what was handed in; nothing is read yet.
+
+    Args:
+        inputs: An array, a path of a photo, video or folder, a glob, or a list of these.
+
+    Raises:
+        FileNotFoundError: For a path or glob that does not lead to a file.
+        ValueError: For an array that is no photo, and if there is no input.
+    """
+    if isinstance(inputs, (np.ndarray, str, os.PathLike)):
+        inputs = [inputs]
+    sources = []
+    for given in inputs:
+        if isinstance(given, np.ndarray):
+            sources.append(Source(f'array_{len(sources):06d}', None, check_array(given)))
+            continue
+        path = Path(given)
+        if path.is_dir():
+            folder, files = path, files_of_folder(path)
+        elif path.exists():
+            folder, files = path.parent, [path]
+        elif glob.has_magic(str(given)):
+            folder, files = files_of_glob(str(given))
+        else:
+            raise FileNotFoundError(f'input {given} does not exist')
+        sources += [Source(file.relative_to(folder).as_posix(), file) for file in files]
+    if not sources:
+        raise ValueError('no input: give an array, a path, a folder, a glob, or a list of these')
+    return sources
+
+
+def read_photos(source: Source) -> Iterator[Photo]:
+    """Read a photo, or a video frame by frame.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is damaged, or no photo or video.
+    """
+    if source.image is not None:
+        yield Photo(source.name, source, source.image)
+    elif source.is_video:
+        yield from _read_frames(source)
+    else:
+        yield Photo(source.name, source, load_image(str(source.path), 'photo'))
+
+
+def count_photos(sources: Sequence[Source]) -> int:
+    """Number of photos and frames, for a progress bar; videos state theirs, not always right."""
+    return sum(_stated_frames(source.path) if source.is_video else 1 for source in sources)
+
+
+def _stated_frames(path: Path) -> int:
+    capture = cv2.VideoCapture(str(path))
+    try:
+        return max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 1)
+    finally:
+        capture.release()
+
+
+def _read_frames(source: Source) -> Iterator[Photo]:
+    capture = cv2.VideoCapture(str(source.path))
+    try:
+        fps = capture.get(cv2.CAP_PROP_FPS) or 25.0  # some containers do not state it
+        stem, number = os.path.splitext(source.name)[0], 0
+        while True:
+            there, image = capture.read()
+            if not there:
+                break
+            yield Photo(f'{stem}/{number:06d}', source, image, fps)
+            number += 1
+    finally:
+        capture.release()
+    if number == 0:
+        raise ValueError(f'video {source.path} has no frame that OpenCV can decode')

@@ -1,0 +1,261 @@
+"""Build a trained model from a config and its weights, or from the weights alone, strictly."""
+
+import copy
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmdet.registry import MODELS
+from mmdet.utils import get_test_pipeline_cfg
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+
+from ..conversion.architecture import in_text_branch, model_config
+from ..conversion.convert import recognise
+from ..conversion.files import Checkpoint, read_checkpoint
+from ..conversion.layout import ConversionError, key_list
+from ..metainfo import BENCHMARKS, resolve_metainfo
+
+ZOO = Path(__file__).resolve().parents[3] / 'configs'
+
+# of weights without a config: short edge and limit of the long edge of the benchmark's configs,
+# and the threshold of a panoptic segment
+TEST_SETTINGS = dict(
+    ade20k=(640, 2560, 0.5),
+    cityscapes=(1024, 2048, 0.8),
+    coco=(800, 1333, 0.8),
+    mapillary=(2048, 2048, 0.8),
+)
+
+
+@dataclass
+class TrainedModel:
+    """A model, and what its answers mean.
+
+    Attributes:
+        model: With its weights, for inference.
+        pipeline: Configs of the test transforms, the first of which loads the photo.
+        dataset_meta: With ``classes``, ``thing_classes``, and maybe ``palette`` and
+            ``category_ids``.
+    """
+
+    model: nn.Module
+    pipeline: list[dict]
+    dataset_meta: dict
+
+
+def find_config(name: str | os.PathLike) -> Path:
+    """A config file by its path, or by its name in the zoo (``oneformer_swin-l_ade20k``).
+
+    Raises:
+        FileNotFoundError: If there is neither; names the most similar configs of the zoo.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    zoo = {p.stem: p for p in ZOO.rglob('oneformer_*.py') if '_base_' not in p.parts}
+    if str(name) in zoo:
+        return zoo[str(name)]
+    similar = difflib.get_close_matches(path.stem, zoo, n=3) or sorted(zoo)[:3]
+    raise FileNotFoundError(
+        f'{name} is neither a config file nor the name of one in {ZOO}, such as '
+        f'{", ".join(similar) or "none, since that folder has no configs"}'
+    )
+
+
+def read_weights(path: str | os.PathLike) -> Checkpoint:
+    """Read a checkpoint of this plugin, without running what it contains.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is broken, not trusted, or of another library.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f'weights {path} do not exist')
+    try:
+        checkpoint = read_checkpoint(path)
+    except ConversionError as error:
+        raise ValueError(
+            f'weights {path} are broken, or hold more than tensors and plain values, which may run '
+            f'any code when it is loaded ({error.__cause__ or error})'
+        ) from error
+    try:
+        library = recognise(checkpoint.tensors)
+    except ConversionError as error:
+        raise ValueError(f'weights {path}: {error}') from error
+    if library != 'plugin':
+        raise ValueError(
+            f'{path} has the names of another library ({library}): first run '
+            f'python tools/convert_checkpoint.py {path} CONVERTED.pth'
+        )
+    return checkpoint
+
+
+def count_classes(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> int:
+    """K, of the class head of a checkpoint."""
+    key = 'panoptic_head.cls_embed.bias'
+    if key not in tensors:
+        raise ValueError(f'{path} has no {key}: it is incomplete, or of another version')
+    return len(tensors[key]) - 1
+
+
+def choose_metainfo(checkpoint: Checkpoint, configured, weights: str | os.PathLike) -> dict:
+    """Classes of the checkpoint, or if it names none those of the config.
+
+    Args:
+        checkpoint: With the class head.
+        configured: ``model.metainfo`` of the config, None without a config.
+        weights: Path of the checkpoint, for messages.
+
+    Raises:
+        ValueError: If config and class head have different numbers of classes, and if nothing names
+            the classes.
+    """
+    stored = checkpoint.meta.get('dataset_meta') or {}
+    num_classes = count_classes(checkpoint.tensors, weights)
+    if configured is not None:
+        configured = resolve_metainfo(configured)
+        if len(configured['classes']) != num_classes:
+            raise ValueError(
+                f'{weights} has {num_classes} classes, but the config '
+                f'{len(configured["classes"])}: give the config that it was trained with, or train '
+                'it on the classes of this one first'
+            )
+    if {'classes', 'thing_classes'} <= set(stored):
+        metainfo = resolve_metainfo(stored)
+        if len(metainfo['classes']) != num_classes:
+            raise ValueError(
+                f'{weights} has {num_classes} classes, but its meta.dataset_meta names '
+                f'{len(metainfo["classes"])}: correct the checkpoint'
+            )
+        return {'palette': (configured or {}).get('palette'), **metainfo}
+    if configured is None:
+        raise ValueError(
+            f'{weights} does not name its classes and things (meta.dataset_meta): give the config '
+            'that it was trained with'
+        )
+    return configured
+
+
+def guess_settings(
+    tensors: Mapping[str, Tensor], metainfo: Mapping, weights: str | os.PathLike
+) -> tuple[dict, list[dict]]:
+    """Configs of the model and of the test transforms of weights without a config.
+
+    The architecture is in the shapes. The normalisation is the published models', and the size of
+    the photos and the threshold are those of the benchmark with these classes, else COCO's, which
+    is logged.
+
+    Raises:
+        ValueError: If the architecture cannot be read.
+    """
+    named = [
+        name for name, meta in BENCHMARKS.items() if tuple(meta['classes']) == metainfo['classes']
+    ]
+    benchmark = named[0] if named else 'coco'
+    short_edge, max_size, threshold = TEST_SETTINGS[benchmark]
+    try:
+        model = model_config({key: tuple(tensor.shape) for key, tensor in tensors.items()})
+    except (KeyError, IndexError, ArithmeticError, ValueError) as error:
+        raise ValueError(
+            f'the architecture of {weights} cannot be read from its shapes ({error}): give the '
+            'config that it was trained with'
+        ) from error
+    model['data_preprocessor'] = dict(
+        type='DetDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_size_divisor=32,
+    )
+    model['test_cfg']['object_mask_thr'] = threshold
+    pipeline = [
+        dict(type='LoadPhoto'),
+        dict(type='ResizeShortEdge', short_edges=[short_edge], max_size=max_size),
+        dict(type='PackPanopticInputs'),
+    ]
+    print_log(
+        f'no config: photos are resized to a short edge of {short_edge} (long edge at most '
+        f'{max_size}) and object_mask_thr is {threshold}, as in the configs of {benchmark}; give '
+        'the config if the model was trained otherwise',
+        logger='current',
+    )
+    return model, pipeline
+
+
+def load_strictly(
+    model: nn.Module, tensors: Mapping[str, Tensor], weights: str | os.PathLike
+) -> None:
+    """Load every tensor of a state dict but those of the text branch.
+
+    Raises:
+        ValueError: With the lists of missing, unknown and misshapen tensors.
+    """
+    given = {key: tensor for key, tensor in tensors.items() if not in_text_branch(key)}
+    own = model.state_dict()
+    lists = [
+        key_list('missing in the checkpoint', [key for key in own if key not in given]),
+        key_list('unknown to the model', [key for key in given if key not in own]),
+        key_list(
+            'wrong shape',
+            [
+                f'{key}: {tuple(given[key].shape)}, the model has {tuple(tensor.shape)}'
+                for key, tensor in own.items()
+                if key in given and given[key].shape != tensor.shape
+            ],
+        ),
+    ]
+    if any(lists):
+        raise ValueError(
+            '\n'.join(
+                [
+                    f'{weights} does not fit the model: give the config that it was trained with',
+                    *filter(None, lists),
+                ]
+            )
+        )
+    model.load_state_dict(given)
+
+
+def load_trained(
+    model: str | os.PathLike | Config | None, weights: str | os.PathLike, device: str | torch.device
+) -> TrainedModel:
+    """Build a model for inference.
+
+    Args:
+        model: Config, its path, its name in the zoo, or None to read the architecture from the
+            weights.
+        weights: Checkpoint of this plugin; its text branch is not needed.
+        device: Where to.
+
+    Raises:
+        FileNotFoundError: If the config or the weights do not exist.
+        ValueError: If the weights cannot be read safely, or do not fit.
+    """
+    if isinstance(model, (str, os.PathLike)):
+        model = Config.fromfile(find_config(model))
+    checkpoint = read_weights(weights)
+    if model is None:
+        metainfo = choose_metainfo(checkpoint, None, weights)
+        model_cfg, pipeline = guess_settings(checkpoint.tensors, metainfo, weights)
+    else:
+        model_cfg = copy.deepcopy(model.model)
+        if 'metainfo' not in model_cfg:
+            raise ValueError(
+                f'the config has a {model_cfg.type} without metainfo, which is no OneFormer'
+            )
+        metainfo = choose_metainfo(checkpoint, model_cfg.metainfo, weights)
+        pipeline = copy.deepcopy(get_test_pipeline_cfg(model))
+    model_cfg = ConfigDict(
+        model_cfg, metainfo=metainfo, criterion=None, text_mapper=None, contrastive_loss=None
+    )
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        trained = MODELS.build(model_cfg)
+    load_strictly(trained, checkpoint.tensors, weights)
+    return TrainedModel(trained.to(device).eval(), pipeline, metainfo)

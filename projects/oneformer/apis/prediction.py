@@ -1,0 +1,141 @@
+"""The answers to a photo as plain arrays, and what is left out of them on request.
+
+Legend: H, W original size of the photo, K classes, N instances.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from mmdet.evaluation.functional import INSTANCE_OFFSET
+from mmdet.structures import DetDataSample
+
+from ..evaluation.result_files import segment_ids
+
+UNWANTED = -1  # in a semantic map: the class of the pixel is not among the wanted ones
+
+
+@dataclass
+class Prediction:
+    """The answers to one photo or frame; those of tasks that were not asked are None.
+
+    Attributes:
+        name: Of the photo below the folder that was handed in, such as ``street/0001.jpg``; of a
+            frame the video's without suffix and the number, ``clip/000012``; of an array its
+            position, ``array_000000``.
+        path: Of the file, None for an array.
+        panoptic_map: Segment ids of shape (H, W), int32, 0 for void, as in the panoptic PNG.
+        segments: Of each id from 1 a dict with ``id``, ``label``, ``category`` (its name),
+            ``isthing``, ``area`` in pixels, and ``score``: the class probability of its query, and
+            of the best query for stuff that several have found.
+        masks: Of the instances, bool of shape (N, H, W). They may overlap.
+        labels: Of the instances, int64 of shape (N,).
+        scores: Of the instances, float32 of shape (N,), from the best: class probability of the
+            query times mean mask probability inside the mask.
+        boxes: Tight boxes (x1, y1, x2, y2) around the masks, x2 and y2 exclusive, float32 (N, 4).
+        semantic_map: Labels of shape (H, W), int16, -1 where ``classes`` leaves the answer out.
+    """
+
+    name: str
+    path: str | None
+    panoptic_map: np.ndarray | None = None
+    segments: list[dict] | None = None
+    masks: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    semantic_map: np.ndarray | None = None
+
+
+def _normalised(name: str) -> str:
+    return name.strip().lower()
+
+
+def labels_of_names(names: Sequence[str], metainfo: Mapping) -> list[int]:
+    """Labels of class names or aliases; upper case and blanks around a name do not matter.
+
+    Raises:
+        ValueError: For names that are neither, with similar ones.
+    """
+    label_of = {_normalised(name): k for k, name in enumerate(metainfo['classes'])}
+    for alias, name in (metainfo.get('aliases') or {}).items():
+        if name is not None:
+            label_of.setdefault(_normalised(alias), label_of[_normalised(name)])
+    unknown = [name for name in names if _normalised(name) not in label_of]
+    if unknown:
+        similar = [
+            match
+            for name in unknown
+            for match in difflib.get_close_matches(_normalised(name), label_of, n=3)
+        ]
+        hint = f'did you mean {similar}?' if similar else f'it has {list(metainfo["classes"])}'
+        raise ValueError(f'the model has no classes {unknown}: {hint}')
+    return [label_of[_normalised(name)] for name in names]
+
+
+def keep_labels(sample: DetDataSample, labels: Sequence[int], num_classes: int) -> None:
+    """Leave the answers of other classes out, in place.
+
+    They become void in the panoptic map, -1 in the semantic map, and are no instances. The other
+    answers stay as they are, so a pixel never changes from one class to another.
+    """
+    wanted = torch.zeros(num_classes + 1, dtype=torch.bool)
+    wanted[list(labels)] = True
+    if 'pred_panoptic_seg' in sample:
+        panoptic = sample.pred_panoptic_seg
+        codes = panoptic.sem_seg
+        kept = wanted.to(codes.device)[(codes % INSTANCE_OFFSET).long()]
+        panoptic.sem_seg = torch.where(kept, codes, num_classes)
+        segments = [s for s in panoptic.segments_info if wanted[s['label']]]
+        panoptic.set_metainfo(dict(segments_info=segments))
+    if 'pred_instances' in sample:
+        instances = sample.pred_instances
+        sample.pred_instances = instances[wanted.to(instances.labels.device)[instances.labels]]
+    if 'pred_sem_seg' in sample:
+        label_map = sample.pred_sem_seg.sem_seg
+        kept = wanted.to(label_map.device)[label_map]
+        sample.pred_sem_seg.sem_seg = torch.where(kept, label_map, UNWANTED)
+
+
+def keep_confident(sample: DetDataSample, score_thr: float) -> None:
+    """Sort the instances from the best, and drop those that score below ``score_thr``, in place."""
+    if 'pred_instances' in sample:
+        instances = sample.pred_instances
+        instances = instances[instances.scores >= score_thr]
+        sample.pred_instances = instances[instances.scores.argsort(descending=True, stable=True)]
+
+
+def to_prediction(
+    sample: DetDataSample, classes: Sequence[str], name: str, path: str | None
+) -> Prediction:
+    """Arrays of a sample with answers on the CPU."""
+    prediction = Prediction(name, path)
+    if 'pred_panoptic_seg' in sample:
+        panoptic = sample.pred_panoptic_seg
+        info_of = {
+            s['label'] + INSTANCE_OFFSET * s['id'] * s['isthing']: s for s in panoptic.segments_info
+        }
+        id_map, codes, areas = segment_ids(panoptic.sem_seg[0].numpy(), len(classes))
+        prediction.panoptic_map = id_map
+        prediction.segments = [
+            dict(
+                id=k,
+                label=info_of[code]['label'],
+                category=classes[info_of[code]['label']],
+                isthing=info_of[code]['isthing'],
+                area=area,
+                score=info_of[code]['score'],
+            )
+            for k, (code, area) in enumerate(zip(codes.tolist(), areas.tolist()), 1)
+        ]
+    if 'pred_instances' in sample:
+        instances = sample.pred_instances
+        prediction.masks = instances.masks.numpy()
+        prediction.labels = instances.labels.numpy()
+        prediction.scores = instances.scores.numpy()
+        prediction.boxes = instances.bboxes.numpy()
+    if 'pred_sem_seg' in sample:
+        prediction.semantic_map = sample.pred_sem_seg.sem_seg[0].numpy().astype(np.int16)
+    return prediction

@@ -1,0 +1,167 @@
+"""Write answers: overlays, COCO panoptic PNGs and JSON, COCO instance JSON, label PNGs, videos."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmdet.structures import DetDataSample
+
+from ..evaluation.result_files import InstanceFiles, PanopticFiles, SemanticFiles
+from ..safe_io import replacing, write_bytes
+from ..visualization import OneFormerVisualizer
+from .inputs import Photo, Source
+
+_WRITERS = dict(panoptic=PanopticFiles, instance=InstanceFiles, semantic=SemanticFiles)
+
+
+def check_places(sources: Sequence[Source], out_dir: str | os.PathLike) -> None:
+    """Refuse inputs whose results would overwrite each other, or that are results themselves.
+
+    Raises:
+        ValueError: With the names of two inputs of one name, or of one below ``out_dir``.
+    """
+    folder, known = Path(out_dir).resolve(), {}
+    for source in sources:
+        key = os.path.splitext(source.name)[0], source.is_video
+        if key in known:
+            raise ValueError(
+                f'results of {known[key]} and {source} would both be called {key[0]}: predict them '
+                'in separate runs, or hand in a folder above both'
+            )
+        known[key] = source
+        if source.path is not None and folder in source.path.resolve().parents:
+            raise ValueError(
+                f'input {source} lies in {out_dir}, where results are written: choose another '
+                'folder for the results, or hand in fewer files'
+            )
+
+
+def with_category_ids(dataset_meta: Mapping) -> dict:
+    """The classes with the category ids of their data set, or else with labels for ids."""
+    ids = dataset_meta.get('category_ids')
+    if ids is None or None in ids:
+        ids = range(len(dataset_meta['classes']))
+    return {**dataset_meta, 'category_ids': list(ids)}
+
+
+class _Video:
+    """An MPEG-4 file that appears when it is complete; use it as a context.
+
+    Args:
+        path: Of the file.
+        fps: Frames per second.
+    """
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self.path = path
+        self.fps = fps
+        self.writer = None
+
+    def __enter__(self) -> '_Video':
+        self.stack = ExitStack()
+        # OpenCV reads the container from the ending
+        self.temporary = self.stack.enter_context(replacing(self.path, ending='.tmp.mp4'))
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self.writer is not None:
+            self.writer.release()
+        self.stack.__exit__(*error)
+
+    def add(self, frame: np.ndarray) -> None:
+        """Append a frame: BGR, uint8, of shape (H, W, 3).
+
+        Raises:
+            OSError: If OpenCV was built without a video encoder.
+        """
+        if self.writer is None:
+            codec = cv2.VideoWriter_fourcc(*'mp4v')
+            size = frame.shape[1::-1]
+            self.writer = cv2.VideoWriter(str(self.temporary), codec, self.fps, size)
+            if not self.writer.isOpened():
+                raise OSError(f'OpenCV cannot write {self.path}: it has no encoder for mp4v')
+        self.writer.write(frame)
+
+
+class PredictionFiles:
+    """Writes the answers of photos as they come, and the JSON files at the end.
+
+    Use it as a context. Each file appears when it is complete, and replaces one of the same name.
+    If an error ends the context, the JSON files and the current video are not written.
+
+    Args:
+        out_dir: Gets ``overlays/TASK/NAME.jpg`` (``.mp4`` for a video), ``panoptic/NAME.png`` and
+            ``panoptic.json``, ``instance.json``, and ``semantic/NAME.png``. NAME is the photo's
+            without suffix, and its image id.
+        tasks: Task words, the answers to write.
+        dataset_meta: Classes, things, and maybe palette and category ids; without these the
+            category id of a class is its label.
+        frames: Also write PNGs and JSON entries of the frames of videos.
+    """
+
+    def __init__(
+        self,
+        out_dir: str | os.PathLike,
+        tasks: Sequence[str],
+        dataset_meta: Mapping,
+        frames: bool = False,
+    ) -> None:
+        self.out_dir = Path(out_dir)
+        self.frames = frames
+        dataset_meta = with_category_ids(dataset_meta)
+        self.writers = {task: _WRITERS[task](out_dir=str(out_dir)) for task in tasks}
+        for writer in self.writers.values():
+            writer.dataset_meta = dataset_meta
+        self.visualizer = OneFormerVisualizer(name='predictions')
+        self.visualizer.dataset_meta = dataset_meta
+        self.video_source = None
+        self.videos = ExitStack()
+        self.video_of = {}
+
+    def __enter__(self) -> 'PredictionFiles':
+        return self
+
+    def __exit__(self, error_type, *error) -> None:
+        self.videos.__exit__(error_type, *error)
+        if error_type is None:
+            for writer in self.writers.values():
+                if writer.results:
+                    writer.evaluate(len(writer.results))
+
+    def add(self, photo: Photo, sample: DetDataSample) -> None:
+        """Write the answers to a photo; the frames of a video have to come in their order.
+
+        Args:
+            photo: What was answered.
+            sample: With the answers, and ``photo_name`` and ``img_id`` in its metainfo.
+        """
+        if photo.source is not self.video_source:
+            self._change_video(photo)
+        for task in self.writers:
+            overlay = self.visualizer.draw_answer(photo.image[..., ::-1], sample, task)
+            overlay = np.ascontiguousarray(overlay[..., ::-1])
+            if photo.fps is None:
+                jpeg = cv2.imencode('.jpg', overlay)[1].tobytes()
+                write_bytes(self._overlay_path(task, photo.name, '.jpg'), jpeg)
+            else:
+                self.video_of[task].add(overlay)
+        if photo.fps is None or self.frames:
+            answers = sample.to_dict()
+            for writer in self.writers.values():
+                writer.process(None, [answers])
+
+    def _overlay_path(self, task: str, name: str, suffix: str) -> Path:
+        return self.out_dir / 'overlays' / task / (os.path.splitext(name)[0] + suffix)
+
+    def _change_video(self, photo: Photo) -> None:
+        """Complete the last video, and begin that of the photo if it is a frame."""
+        self.videos.close()
+        self.video_source, self.video_of = None, {}
+        if photo.fps is not None:
+            self.video_source = photo.source
+            for task in self.writers:
+                path = self._overlay_path(task, photo.source.name, '.mp4')
+                self.video_of[task] = self.videos.enter_context(_Video(path, photo.fps))

@@ -1,0 +1,74 @@
+"""Segment photos and videos: ``python tools/predict.py INPUT... --model CONFIG --weights CKPT``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
+
+from oneformer.apis import OneFormerInferencer  # noqa: E402
+from oneformer.tasks import TASKS  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Answer one or more tasks for photos and videos from one pass over each, and '
+        'write overlays, COCO panoptic PNGs and JSON, COCO instance JSON and label PNGs. Files '
+        'that cannot be read are listed at the end, with exit code 1.'
+    )
+    parser.add_argument('inputs', nargs='+', help='photos, videos, folders or globs')
+    parser.add_argument(
+        '--model', help='config, or its name in the zoo (default: read from the weights)'
+    )
+    parser.add_argument('--weights', required=True, help='checkpoint file')
+    parser.add_argument('--out-dir', default='predictions', help='(%(default)s)')
+    parser.add_argument('--tasks', nargs='+', choices=TASKS, default=TASKS, help='(all)')
+    parser.add_argument('--classes', nargs='+', help='names of the classes to keep (all)')
+    parser.add_argument(
+        '--score-thr', type=float, default=0.3, help='least score of an instance (%(default)s)'
+    )
+    parser.add_argument(
+        '--object-mask-thr', type=float, help='of a panoptic segment (of the config)'
+    )
+    parser.add_argument(
+        '--iou-thr', type=float, help='least visible share of a panoptic segment (of the config)'
+    )
+    parser.add_argument('--max-per-image', type=int, help='instances at most (of the config)')
+    parser.add_argument('--batch-size', type=int, default=1, help='(%(default)s)')
+    parser.add_argument('--device', help='such as cuda:1 or cpu (a GPU if there is one)')
+    parser.add_argument(
+        '--frames',
+        action='store_true',
+        help='of videos also write PNGs and JSON entries of each frame',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    unreadable, answered = [], 0
+    try:
+        inferencer = OneFormerInferencer(args.model, args.weights, args.device)
+        for _ in inferencer.stream(
+            args.inputs,
+            args.out_dir,
+            tasks=args.tasks,
+            classes=args.classes,
+            score_thr=args.score_thr,
+            object_mask_thr=args.object_mask_thr,
+            iou_thr=args.iou_thr,
+            max_per_image=args.max_per_image,
+            batch_size=args.batch_size,
+            frames=args.frames,
+            on_unreadable=lambda name, error: unreadable.append(f'  {name}: {error}'),
+        ):
+            answered += 1
+    except (OSError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    print(f'answered photos and frames: {answered}; results are in {args.out_dir}')
+    if unreadable:
+        sys.exit('\n'.join([f'not readable ({len(unreadable)}):', *unreadable]))
+
+
+if __name__ == '__main__':
+    main()
