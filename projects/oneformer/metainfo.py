@@ -110,6 +110,12 @@ BENCHMARKS = dict(
 )
 
 
+def benchmark_of_size(num_classes: int) -> str | None:
+    """The benchmark that has this number of classes, which is how a bare checkpoint is read."""
+    sizes = {len(benchmark['classes']): name for name, benchmark in BENCHMARKS.items()}
+    return sizes.get(num_classes)
+
+
 def resolve_metainfo(metainfo: Mapping | str) -> dict:
     """Look up a benchmark by name, or check a data set's own classes.
 

@@ -95,6 +95,15 @@ def model_config(shapes: Shapes) -> dict:
         KeyError: With our name of a tensor that is needed here and missing.
         ConversionError: If the backbone is not recognised.
     """
+    return dict(config_beside_backbone(shapes), backbone=backbone_config(shapes))
+
+
+def config_beside_backbone(shapes: Shapes) -> dict:
+    """Config of a ``OneFormer`` but for its backbone, see ``model_config``.
+
+    Raises:
+        KeyError: With our name of a tensor that is needed here and missing.
+    """
     query_embed = shapes[f'{_HEAD}query_embed.weight']
     queries, channels = query_embed[0], query_embed[1]
     levels = shapes[f'{_HEAD}level_embed.weight'][0]
@@ -120,7 +129,6 @@ def model_config(shapes: Shapes) -> dict:
     num_classes = shapes[f'{_HEAD}cls_embed.bias'][0] - 1
     model = dict(
         type='OneFormer',
-        backbone=backbone_config(shapes),
         panoptic_head=dict(
             type='OneFormerHead',
             in_channels=inputs,
