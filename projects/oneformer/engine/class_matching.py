@@ -9,9 +9,9 @@ The rule: a class has several names, and those that come first are the stronger 
 5. all of these without COCO's endings "-stuff", "-other" and "-merged".
 
 A name belongs to the class that has it by the strongest of these; where two classes have it equally
-strongly, to none. Two classes of different sets are the same if one name belongs to both; of several
-such names the one that is stronger for the target decides. So one class may be the same as two of
-the other set: "sidewalk, pavement" as "sidewalk" and as "pavement".
+strongly, to none. Classes of two sets are the same if one name belongs to both. Of several such
+names the one that is stronger for the target decides, so one class may be the same as two of the
+other set: "sidewalk, pavement" as "sidewalk" and as "pavement".
 """
 
 import re
