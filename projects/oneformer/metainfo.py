@@ -158,4 +158,8 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
     unknown = [name for name in aliases if name is not None and name not in classes]
     if unknown:
         raise ValueError(f'metainfo.aliases leads to names that are no class: {unknown}')
-    return {**metainfo, 'classes': classes, 'thing_classes': things}
+    resolved = {**metainfo, 'classes': classes, 'thing_classes': things}
+    if 'aliases' in metainfo:
+        # plain, since checkpoints keep it, and a config's own dict is refused by torch's safe loading
+        resolved['aliases'] = dict(metainfo['aliases'])
+    return resolved

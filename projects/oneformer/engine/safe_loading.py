@@ -25,9 +25,11 @@ def _statistic(owner: type, name: str):
     raise pickle.UnpicklingError(f'getattr({owner}, {name!r}) is refused')
 
 
-# what mmengine stores beside tensors and plain values: curves, which hold arrays
+# what mmengine stores beside tensors and plain values: curves, which hold arrays, and the dicts of
+# a config in the metainfo of data sets, which are plain ones here
 _ALLOWED = [
     HistoryBuffer,
+    (dict, 'mmengine.config.config.ConfigDict'),
     *((_statistic, f'{module}.getattr') for module in ('__builtin__', 'builtins')),
     np.ndarray,
     np.dtype,
@@ -61,14 +63,17 @@ def read_training_checkpoint(path: Path, trust: bool = False, map_location=None)
         with torch.serialization.safe_globals(_ALLOWED):
             return torch.load(path, map_location=map_location, weights_only=not trust)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        advice = (
-            'is broken, or holds more than a checkpoint of training, which may run any code when '
-            'it is loaded: give --trust-pickle if you trust its source'
-        )
-        raise ValueError(
-            f'{path} {"is broken" if trust else advice}. A .pkl of detectron2 has to be converted '
-            f'first: {convert} ({error})'
-        ) from error
+        state = 'is broken'
+        if not trust:
+            state += (
+                ', or a pickle of more than a checkpoint of training has, which may run any code '
+                'when it is loaded: give --trust-pickle if you trust its source'
+            )
+        if path.suffix == '.pkl':
+            state += f'. If it is of the original, convert it first: {convert}'
+        # of torch's page the one sentence that is about this file
+        reason = str(error).split('WeightsUnpickler error: ')[-1].split('. ')[0]
+        raise ValueError(f'{path} {state} ({reason})') from error
 
 
 def _download(url: str) -> Path:
