@@ -152,10 +152,11 @@ def test_fine_tuning_changes_what_it_started_from_and_goes_on(
     assert read_checkpoint(checkpoint).meta['dataset_meta']['aliases']['ball'] == 'sports ball'
 
 
-def started(model, checkpoint):
+def started(model, checkpoint, fresh=()):
     """Weights of a model that starts from a checkpoint, and the lines of the log."""
-    replaced, lines = start_from(checkpoint, model.state_dict(), model.metainfo, 'FILE')
-    return {**checkpoint['state_dict'], **replaced}, '\n'.join(lines)
+    weights, lines = start_from(checkpoint, model.state_dict(), model.metainfo, 'FILE', fresh)
+    model.load_state_dict(weights, strict=True)
+    return weights, '\n'.join(lines)
 
 
 def test_the_same_number_of_classes_in_another_order_is_remapped(build):
@@ -226,17 +227,17 @@ def test_a_row_that_serves_several_classes_is_told(build):
         (
             {'text_mapper.num_context': 6},
             r'prompt_ctx\.weight: \(6, 64\) in the checkpoint, \(4, 64\)',
-            r'--cfg-options model\.text_mapper\.num_context=6$',
+            r'--cfg-options model\.text_mapper\.num_context=6\n',
         ),
         (
             {'panoptic_head.transformer_decoder.num_layers': 4},
             r'not in the model \(\d+\):\n  panoptic_head\.transformer_decoder\.layers\.3',
-            r'model\.panoptic_head\.transformer_decoder\.num_layers=4$',
+            r'model\.panoptic_head\.transformer_decoder\.num_layers=4\n',
         ),
         (
             {'panoptic_head.task_queries.feedforward_channels': 128},
             r'ffn\.layers\.0\.0\.bias: \(128,\)',
-            r'model\.panoptic_head\.task_queries\.feedforward_channels=128$',
+            r'model\.panoptic_head\.task_queries\.feedforward_channels=128\n',
         ),
     ],
 )
@@ -244,6 +245,34 @@ def test_what_does_not_fit_is_named_with_the_option_to_change(build, changes, te
     other = build(**changes)
     with pytest.raises(RuntimeError, match=rf'{tensor}[\s\S]*{advice}'):
         started(build('cityscapes'), dict(state_dict=other.state_dict()))
+
+
+def test_queries_of_another_number_start_afresh_if_the_config_says_so(build):
+    checkpoint = dict(state_dict=build(**{'panoptic_head.num_queries': 34}).state_dict())
+    target, key = build('cityscapes', seed=1), 'panoptic_head.query_embed.weight'
+    own = target.state_dict()[key].clone()
+    weights, log = started(target, checkpoint, fresh=['panoptic_head.query_embed.'])
+    assert torch.equal(weights[key], own)
+    assert 'newly initialised as the config says: panoptic_head.query_embed.' in log
+    weights, _ = started(target, checkpoint, fresh=['panoptic_head.'])
+    assert all(torch.equal(weights[key], target.state_dict()[key]) for key in HEAD)
+    backbone = [key for key in weights if key.startswith('backbone.')]
+    assert all(torch.equal(weights[key], checkpoint['state_dict'][key]) for key in backbone)
+    with pytest.raises(ValueError, match=r"no tensor begins with: \['query_embed'\]"):
+        started(target, checkpoint, fresh=['query_embed'])
+
+
+def test_the_nuclei_start_from_the_weights_of_the_demo(config_dir):
+    demo, nuclei = (
+        Config.fromfile(config_dir / f'oneformer_efficientnet-lite0_{name}.py')
+        for name in ('quickstart', 'nuclei')
+    )
+    for cfg in (demo, nuclei):
+        cfg.model.backbone.pretrained = False
+    source, target = MODELS.build(demo.model), MODELS.build(nuclei.model)
+    checkpoint = dict(meta=dict(dataset_meta=source.metainfo), state_dict=source.state_dict())
+    _, log = started(target, checkpoint, nuclei.default_hooks.weights.fresh)
+    assert '0 of 4 classes re-used by name, 4 new' in log
 
 
 def test_texts_of_another_length_have_to_start_afresh(build):

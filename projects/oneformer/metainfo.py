@@ -160,6 +160,6 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
         raise ValueError(f'metainfo.aliases leads to names that are no class: {unknown}')
     resolved = {**metainfo, 'classes': classes, 'thing_classes': things}
     if 'aliases' in metainfo:
-        # plain, since checkpoints keep it, and a config's own dict is refused by torch's safe loading
+        # plain, since checkpoints keep it, and safe loading refuses a config's own dict
         resolved['aliases'] = dict(metainfo['aliases'])
     return resolved

@@ -216,14 +216,14 @@ def _advice(theirs: Shapes, ours: Shapes) -> list[str]:
     return lines
 
 
-def check_fit(theirs: Shapes, ours: Shapes) -> None:
+def misfits(theirs: Shapes, ours: Shapes) -> list[str]:
     """Compare names and shapes of a checkpoint with those of a model, but for number of classes.
 
     Tensors that the model rebuilds itself may be missing. Those of the text branch may be there for
     a model that has none.
 
-    Raises:
-        RuntimeError: If they differ; the message names the tensors and the options to change.
+    Returns:
+        Lines that name the tensors and the options to change, none if everything fits.
     """
     for key in CLASS_HEAD:
         if key in theirs:  # its classes may be others
@@ -245,41 +245,57 @@ def check_fit(theirs: Shapes, ours: Shapes) -> None:
     ):
         if names:
             lines += [f'{title} ({len(names)}):', *_some(names)]
-    if lines:
-        title = 'the checkpoint does not fit the model of the config'
-        raise RuntimeError('\n'.join([title, *lines, *_advice(theirs, ours)]))
+    if not lines:
+        return []
+    return ['the checkpoint does not fit the model of the config', *lines, *_advice(theirs, ours)]
 
 
 def start_from(
-    checkpoint: Mapping, model_state: Mapping[str, Tensor], metainfo: Mapping, path: str
+    checkpoint: Mapping,
+    model_state: Mapping[str, Tensor],
+    metainfo: Mapping,
+    path: str,
+    fresh: Sequence[str] = (),
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Tensors to start training from, and what was re-used of a checkpoint of any classes.
+    """Weights to start training from, of a checkpoint of any classes.
 
     Args:
         checkpoint: Content of the file.
         model_state: State dict of the newly initialised model.
         metainfo: Classes of the model.
         path: Of the file, for messages.
+        fresh: What the names of those tensors begin with that stay as the model has them.
 
     Returns:
-        Tensors that replace those of the checkpoint, by name, and lines for the log.
+        A state dict, and lines for the log that tell what was re-used and what is new.
 
     Raises:
-        RuntimeError: If anything but the class head does not fit.
+        RuntimeError: If anything but the class head and ``fresh`` does not fit.
+        ValueError: If ``fresh`` has the beginning of no tensor.
     """
     tensors = tensors_of(checkpoint, path)
-    replaced, lines = {}, []
+    unknown = [start for start in fresh if not any(key.startswith(start) for key in model_state)]
+    if unknown:
+        raise ValueError(f'default_hooks.weights.fresh names what no tensor begins with: {unknown}')
+    lines = [f'newly initialised as the config says: {start}' for start in fresh]
     if has_text_branch(model_state) and not has_text_branch(tensors):
-        replaced = {key: value for key, value in model_state.items() if in_text_branch(key)}
+        fresh = [*fresh, *filter(in_text_branch, model_state)]
         lines.append('text branch: not in the checkpoint, newly initialised')
     elif has_text_branch(tensors) and not has_text_branch(model_state):
         lines.append('text branch: left out, since the model has none')
-    check_fit(shapes_of({**tensors, **replaced}), shapes_of(model_state))
-    source = classes_of(checkpoint, len(tensors[CLASS_HEAD[1]]) - 1, metainfo)
-    rows = match_classes(source, metainfo)
-    for key in CLASS_HEAD:
-        replaced[key] = reuse_rows(tensors[key], model_state[key], rows)
-    return replaced, [*lines, class_table(source['classes'], metainfo['classes'], rows)]
+    weights = {key: value for key, value in tensors.items() if not key.startswith(tuple(fresh))}
+    weights |= {key: value for key, value in model_state.items() if key.startswith(tuple(fresh))}
+    if problems := misfits(shapes_of(weights), shapes_of(model_state)):
+        option = '--cfg-options default_hooks.weights.fresh=[BEGINNING_OF_A_NAME,...]'
+        problems.append(f'Or to start some tensors newly initialised: {option}')
+        raise RuntimeError('\n'.join(problems))
+    if not CLASS_HEAD[0].startswith(tuple(fresh)):
+        source = classes_of(checkpoint, len(weights[CLASS_HEAD[1]]) - 1, metainfo)
+        rows = match_classes(source, metainfo)
+        for key in CLASS_HEAD:
+            weights[key] = reuse_rows(weights[key], model_state[key], rows)
+        lines.append(class_table(source['classes'], metainfo['classes'], rows))
+    return {key: value for key, value in weights.items() if key in model_state}, lines
 
 
 @HOOKS.register_module()
@@ -288,9 +304,18 @@ class ReuseWeights(Hook):
 
     Training that starts from ``load_from`` re-uses rows of the class head by name. Resumed training
     and testing need the same classes.
+
+    Args:
+        fresh: Of training that starts: what the names of those tensors begin with that are newly
+            initialised. An example are object queries of another number.
     """
 
     priority = 'VERY_HIGH'  # before EMAHook copies the weights
+
+    def __init__(self, fresh: Sequence[str] = ()) -> None:
+        if isinstance(fresh, str):
+            raise ValueError(f'default_hooks.weights.fresh is {fresh!r}: write a list, [{fresh}]')
+        self.fresh = fresh
 
     def after_load_checkpoint(self, runner, checkpoint: MutableMapping) -> None:
         """Change the checkpoint in place, before it goes to the model.
@@ -299,17 +324,19 @@ class ReuseWeights(Hook):
             RuntimeError: If the checkpoint does not fit.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        state, metainfo = model.state_dict(), model.metainfo
         path = str(runner._load_from or 'SRC')
         # the Runner builds the loop of training, and only then loads what it starts from
         if isinstance(runner._train_loop, BaseLoop) and not runner._resume:
-            replaced, lines = start_from(checkpoint, model.state_dict(), model.metainfo, path)
-            weights = checkpoint.get('state_dict', checkpoint)
-            wrapped = any(key.startswith('module.') for key in weights)
-            weights.update({f'module.{k}' if wrapped else k: v for k, v in replaced.items()})
+            weights, lines = start_from(checkpoint, state, metainfo, path, self.fresh)
+            loaded = checkpoint.get('state_dict', checkpoint)
+            loaded.clear()  # not replaced, since it also carries the versions of modules
+            loaded.update(weights)
             for line in lines:
                 print_log(line, logger='current')
             return
         tensors = tensors_of(checkpoint, path)
-        check_fit(shapes_of(tensors), shapes_of(model.state_dict()))
-        source = classes_of(checkpoint, len(tensors[CLASS_HEAD[1]]) - 1, model.metainfo)
-        check_same_classes(source, model.metainfo)
+        if problems := misfits(shapes_of(tensors), shapes_of(state)):
+            raise RuntimeError('\n'.join(problems))
+        source = classes_of(checkpoint, len(tensors[CLASS_HEAD[1]]) - 1, metainfo)
+        check_same_classes(source, metainfo)
