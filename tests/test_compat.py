@@ -7,7 +7,7 @@ import torch
 
 from oneformer import compat
 from oneformer.models import deformable_attention
-from oneformer.models.deformable_attention import DeformableAttention, choose_path
+from oneformer.models.deformable_attention import DeformableAttention, Levels, choose_path
 
 
 def test_the_stand_in_has_every_operator_and_none_can_be_called():
@@ -36,27 +36,20 @@ def test_the_cuda_operator_runs_only_where_it_can(monkeypatch):
             deformable_attention, 'get_compiling_cuda_version', lambda version=version: version
         )
         assert choose_path('cuda')[0] == path
-        assert choose_path('cpu')[0] == 'torch'
+        assert choose_path('cpu')[0] == 'cpu'
     monkeypatch.setattr(deformable_attention, 'compiled_ops_available', lambda: False)
     path, reason = choose_path('cuda')
     assert path == 'torch' and '_ext is missing' in reason
 
 
-def test_both_paths_get_the_same_arguments(monkeypatch):
+def test_all_paths_give_the_same(monkeypatch):
     torch.manual_seed(0)
     attention = DeformableAttention(
         embed_dims=16, num_heads=2, num_levels=2, num_points=3, dropout=0.0, batch_first=True
     ).eval()
-    shapes = torch.tensor([[3, 4], [6, 8]])
-    tokens = int(shapes.prod(1).sum())
-    inputs = dict(
-        query=torch.randn(2, tokens, 16),
-        query_pos=torch.randn(2, tokens, 16),
-        reference_points=torch.rand(2, tokens, 2, 2),
-        spatial_shapes=shapes,
-        level_start_index=torch.tensor([0, 12]),
-    )
-    expected = attention(**inputs)
+    levels = Levels.of([(3, 4), (6, 8)], torch.device('cpu'))
+    inputs = torch.randn(2, 60, 16), torch.randn(60, 16), levels
+    paths = {}
 
     class Operator:
         """Takes what mmcv's operator takes and computes it in torch."""
@@ -69,5 +62,8 @@ def test_both_paths_get_the_same_arguments(monkeypatch):
             )
 
     monkeypatch.setattr(deformable_attention, 'MultiScaleDeformableAttnFunction', Operator)
-    monkeypatch.setattr(deformable_attention, 'choose_path', lambda device: ('cuda', ''))
-    assert torch.equal(attention(**inputs), expected)
+    for path in ('cpu', 'torch', 'cuda'):
+        monkeypatch.setattr(deformable_attention, 'choose_path', lambda device, p=path: (p, ''))
+        paths[path] = attention(*inputs)
+    assert torch.equal(paths['cuda'], paths['torch'])
+    torch.testing.assert_close(paths['cpu'], paths['torch'], atol=1e-5, rtol=0)

@@ -78,7 +78,8 @@ def main() -> int:
     report('device', f'{device} ({name}), {torch.get_num_threads()} threads')
     report('mmcv._ext', 'compiled' if compiled_ops_available() else 'missing, a stand-in is loaded')
     path, reason = choose_path(device)
-    implementation = {'cuda': "mmcv's CUDA operator", 'torch': 'plain torch'}[path]
+    names = {'cuda': "mmcv's CUDA operator", 'cpu': 'bags of rows', 'torch': 'plain torch'}
+    implementation = names[path]
     report('deformable attention', f'{implementation}: {reason}')
     report('AMP', amp_advice(torch))
     if choose_path('cuda')[0] != 'cuda':

@@ -1,9 +1,13 @@
-"""Multi-scale deformable attention: mmcv's CUDA operator where it can run, plain torch elsewhere.
+"""Multi-scale deformable attention: mmcv's CUDA operator, a fast path on a CPU, or plain torch.
 
 Shapes: B images, N tokens of all levels, M heads, L levels, P points, C channels.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
+import torch.nn.functional as F
 from mmcv.ops import get_compiling_cuda_version
 from mmcv.ops.multi_scale_deform_attn import (
     MultiScaleDeformableAttention,
@@ -13,21 +17,53 @@ from mmcv.ops.multi_scale_deform_attn import (
 from torch import Tensor
 
 from ..compat import compiled_ops_available
+from .point_gathering import gather_points
 
 
 def choose_path(device: torch.device | str) -> tuple[str, str]:
     """Say which implementation runs on a device, and why.
 
     Returns:
-        ``('cuda', reason)`` or ``('torch', reason)``.
+        ``('cuda', reason)``, ``('cpu', reason)`` or ``('torch', reason)``.
     """
-    if torch.device(device).type != 'cuda':
-        return 'torch', 'the operator of mmcv is for CUDA; on other devices plain torch runs'
+    kind = torch.device(device).type
+    if kind == 'cpu':
+        return 'cpu', 'sums over bags of weighted rows, which need no operator of mmcv'
+    if kind != 'cuda':
+        return 'torch', f'the operator of mmcv is for CUDA; plain torch runs on {kind}'
     if not compiled_ops_available():
         return 'torch', 'mmcv was installed without compiled operators (mmcv._ext is missing)'
     if get_compiling_cuda_version() == 'not available':
         return 'torch', 'mmcv._ext was compiled without CUDA'
     return 'cuda', 'mmcv._ext is compiled with CUDA'
+
+
+class Levels(NamedTuple):
+    """The maps whose tokens attend to each other.
+
+    Attributes:
+        shapes: (height, width) of each.
+        sizes: The same as int64 of shape (L, 2).
+        starts: Index of each level's first token, int64 of shape (L,).
+        centres: Of the tokens, (x, y) in [0, 1], of shape (N, 2).
+    """
+
+    shapes: list[tuple[int, int]]
+    sizes: Tensor
+    starts: Tensor
+    centres: Tensor
+
+    @classmethod
+    def of(cls, shapes: Sequence[tuple[int, int]], device: torch.device) -> 'Levels':
+        """Describe levels of these (height, width)."""
+        sizes = torch.tensor(shapes, device=device)
+        counts = sizes.prod(1)
+        centres = []
+        for height, width in shapes:
+            y = (torch.arange(height, device=device) + 0.5) / height
+            x = (torch.arange(width, device=device) + 0.5) / width
+            centres.append(torch.cartesian_prod(y, x).flip(1))
+        return cls(list(shapes), sizes, counts.cumsum(0) - counts, torch.cat(centres))
 
 
 class DeformableAttention(MultiScaleDeformableAttention):
@@ -37,42 +73,41 @@ class DeformableAttention(MultiScaleDeformableAttention):
     their names and the function are mmcv's.
     """
 
-    def forward(
-        self,
-        query: Tensor,
-        query_pos: Tensor,
-        reference_points: Tensor,
-        spatial_shapes: Tensor,
-        level_start_index: Tensor,
-        **unused,
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, position: Tensor, levels: Levels) -> Tensor:
         """Attend from every token to sampled points of all levels.
 
-        mmdet's encoder also passes the tokens as keys and values, and a padding mask that is empty:
-        as in the original, padding is not masked.
+        As in the original, padding is not masked.
 
         Args:
-            query: Tokens of shape (B, N, C), which are the values too.
-            query_pos: Of shape (B, N, C).
-            reference_points: (x, y) in [0, 1], of shape (B, N, L, 2).
-            spatial_shapes: (height, width) of the levels, of shape (L, 2).
-            level_start_index: Index of each level's first token, of shape (L,).
+            tokens: Of shape (B, N, C).
+            position: Position code of shape (N, C), which the values do not see.
+            levels: Whose tokens these are.
 
         Returns:
             Of shape (B, N, C), residual included.
         """
-        positioned = query + query_pos
-        value = self.value_proj(query).unflatten(-1, (self.num_heads, -1))  # B N M C/M
-        points = (self.num_heads, self.num_levels, self.num_points)
-        offsets = self.sampling_offsets(positioned).unflatten(-1, (*points, 2))  # B N M L P 2
-        weights = self.attention_weights(positioned).unflatten(-1, (self.num_heads, -1))
-        weights = weights.softmax(-1).unflatten(-1, points[1:])  # B N M L P
-        level_size = spatial_shapes.flip(1)[:, None]  # L 1 2, (width, height)
-        locations = reference_points[:, :, None, :, None] + offsets / level_size
-        if choose_path(query.device)[0] == 'cuda':
-            sampled = MultiScaleDeformableAttnFunction.apply(
-                value, spatial_shapes, level_start_index, locations, weights, self.im2col_step
-            )
+        value = self.value_proj(tokens).unflatten(-1, (self.num_heads, -1))  # B N M C/M
+        M, L, P = self.num_heads, self.num_levels, self.num_points
+        weight = torch.cat([self.sampling_offsets.weight, self.attention_weights.weight])
+        bias = torch.cat([self.sampling_offsets.bias, self.attention_weights.bias])
+        numbers = F.linear(tokens + position, weight, bias)
+        offsets, scores = numbers.split((2 * M * L * P, M * L * P), -1)
+        offsets = offsets.unflatten(-1, (M, L, P, 2))  # B N M L P 2
+        scores = scores.unflatten(-1, (M, L * P))  # B N M LP
+        path, _ = choose_path(tokens.device)
+        if path == 'cpu':
+            sampled = gather_points(value, levels.shapes, levels.centres, offsets, scores)
+            sampled = sampled.flatten(2)
         else:
-            sampled = multi_scale_deformable_attn_pytorch(value, spatial_shapes, locations, weights)
-        return query + self.dropout(self.output_proj(sampled))
+            attention = scores.softmax(-1).unflatten(-1, (L, P))  # B N M L P
+            scale = levels.sizes.flip(1)[:, None]  # L 1 2, (width, height)
+            locations = levels.centres[:, None, None, None] + offsets / scale
+            if path == 'cuda':
+                sampled = MultiScaleDeformableAttnFunction.apply(
+                    value, levels.sizes, levels.starts, locations, attention, self.im2col_step
+                )
+            else:
+                sampled = multi_scale_deformable_attn_pytorch(
+                    value, levels.sizes, locations, attention
+                )
+        return tokens + self.dropout(self.output_proj(sampled))

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from mmdet.models.layers import SinePositionalEncoding
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .position_code import position_code
 from .task_queries import TaskQueries
 from .transformer import Decoder, KeyValue
 
@@ -89,7 +89,6 @@ class OneFormerHead(BaseModule):
         self.task_queries = TaskQueries(feat_channels, **(task_queries or {}))
         decoder = dict(num_layers=9, order=('cross', 'self'), embed_dims=feat_channels)
         self.transformer_decoder = Decoder(**{**decoder, **(transformer_decoder or {})})
-        self.position_code = SinePositionalEncoding(feat_channels // 2, normalize=True)
         self.query_embed = nn.Embedding(num_queries, feat_channels)
         self.level_embed = nn.Embedding(3, feat_channels)
         self.cls_embed = nn.Linear(feat_channels, num_classes + 1)
@@ -111,9 +110,8 @@ class OneFormerHead(BaseModule):
         values, keys = [], []
         for level, embed in zip(levels, self.level_embed.weight):
             value = level.flatten(2).mT + embed  # B N C
-            position = self.position_code(None, input=level[:1]).flatten(2).mT  # 1 N C
             values.append(value)
-            keys.append(value + position)
+            keys.append(value + position_code(*level.shape[-2:], value.shape[-1], value.device))
         memories = [
             layer.cross_attn.project(keys[i % len(levels)], values[i % len(levels)])
             for i, layer in enumerate(self.transformer_decoder.layers)

@@ -1,13 +1,18 @@
-"""The pixel decoder: Mask2Former's, in float32, on deformable attention that runs everywhere."""
+"""Sec. 3.4, the pixel decoder: Mask2Former's, in float32, on deformable attention for any device.
+
+Shapes: B images, N tokens of the levels of strides 32, 16, 8 together, L levels, C channels.
+"""
 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from mmdet.models.layers import MSDeformAttnPixelDecoder
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from .deformable_attention import DeformableAttention
+from .deformable_attention import DeformableAttention, Levels
+from .position_code import position_code
 
 
 @MODELS.register_module()
@@ -38,7 +43,42 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
             feats: Maps of strides 4, 8, 16, 32.
 
         Returns:
-            Mask features (B, C, H/4, W/4) and the maps of strides 32, 16, 8 as (B, C, h, w).
+            Mask features (B, C, H/4, W/4) and the maps of strides 32, 16, 8 as (B, C, h, w), whose
+            memory is laid out as tokens (channels last).
         """
         with torch.autocast(feats[0].device.type, enabled=False):
-            return super().forward([feat.float() for feat in feats])
+            feats = [feat.float() for feat in feats]
+            coarse = feats[: -len(self.input_convs) - 1 : -1]
+            maps = self.encode([conv(feat) for conv, feat in zip(self.input_convs, coarse)])
+            *_, fine = maps
+            finer = feats[-len(self.input_convs) - 1 :: -1]
+            for lateral, output, feat in zip(self.lateral_convs, self.output_convs, finer):
+                # like the tokens; with it, resizing and the sums over channels read whole pixels
+                feat = feat.contiguous(memory_format=torch.channels_last)
+                fine = lateral(feat) + F.interpolate(fine, size=feat.shape[-2:], mode='bilinear')
+                fine = output(fine)
+            return self.mask_feature(fine), maps
+
+    def encode(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Let the tokens of all levels attend to each other.
+
+        Args:
+            maps: Of shape (B, C, h, w), from the coarsest.
+
+        Returns:
+            The same shapes.
+        """
+        device, channels = maps[0].device, maps[0].shape[1]
+        levels = Levels.of([tuple(level.shape[-2:]) for level in maps], device)
+        tokens = torch.cat([level.flatten(2).mT for level in maps], 1)  # B N C
+        position = torch.cat(
+            [
+                position_code(*shape, channels, device) + embed
+                for shape, embed in zip(levels.shapes, self.level_encoding.weight)
+            ]
+        )  # N C
+        for layer in self.encoder.layers:
+            tokens = layer.norms[0](layer.self_attn(tokens, position, levels))
+            tokens = layer.norms[1](layer.ffn(tokens))
+        parts = tokens.split([h * w for h, w in levels.shapes], dim=1)
+        return [part.mT.unflatten(2, shape) for part, shape in zip(parts, levels.shapes)]

@@ -6,12 +6,13 @@ Shapes: B images, T tasks per image, Q queries, C channels, h x w the 1/4-resolu
 from collections.abc import Sequence
 
 import torch
-from mmdet.models.layers import SinePositionalEncoding
+import torch.nn.functional as F
 from mmengine.model import BaseModule, caffe2_xavier_init
 from torch import Tensor, nn
 
 from ..tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, check_task
-from .transformer import MLP, Decoder
+from .position_code import project_position
+from .transformer import MLP, Attention, Decoder, KeyValue
 
 
 class TaskQueries(BaseModule):
@@ -39,7 +40,6 @@ class TaskQueries(BaseModule):
         self.class_transformer = Decoder(
             num_layers, ('self', 'cross'), embed_dims, num_heads, feedforward_channels, dropout
         )
-        self.position_code = SinePositionalEncoding(embed_dims // 2, normalize=True)
 
     def init_weights(self) -> None:
         """Initialise as the original does."""
@@ -72,9 +72,6 @@ class TaskQueries(BaseModule):
     def forward(self, task_tokens: Tensor, mask_features: Tensor, query_pos: Tensor) -> Tensor:
         """Initialise object queries from task tokens and 1/4-scale features.
 
-        The keys see position code and image features, the *values* the position code alone: the
-        original swaps the two arguments, and its checkpoints are trained this way.
-
         Args:
             task_tokens: Of shape (B, T, C).
             mask_features: Of shape (B, C, h, w).
@@ -83,12 +80,38 @@ class TaskQueries(BaseModule):
         Returns:
             Of shape (B, T, Q, C), the task token itself as the last query.
         """
-        position = self.position_code(None, input=mask_features[:1]).flatten(2).mT  # 1 hw C
-        position = position.to(mask_features.dtype)
-        key = position + self.class_input_proj(mask_features).flatten(2).mT  # B hw C
-        value = position.expand_as(key)
+        pixels = mask_features.flatten(2).mT  # B hw C
+        size = tuple(mask_features.shape[-2:])
         tokens = task_tokens[:, :, None]  # B T 1 C
         queries = tokens.expand(-1, -1, len(query_pos) - 1, -1)
         for layer in self.class_transformer.layers:
-            queries = layer(queries, query_pos[:-1], layer.cross_attn.project(key, value))
+            queries = layer(queries, query_pos[:-1], self._memory(layer.cross_attn, pixels, size))
         return torch.cat([self.class_transformer.post_norm(queries), tokens], dim=2)
+
+    def _memory(self, attention: Attention, pixels: Tensor, size: tuple[int, int]) -> KeyValue:
+        """Project what the queries attend to.
+
+        The keys see position code and image features, the *values* the position code alone: the
+        original swaps the two arguments, and its checkpoints are trained this way.
+
+        Two linear layers in a row are one, and of the position code neither the keys nor the values
+        need more than its rows and columns. The values are the same for all images.
+
+        Args:
+            attention: Whose keys and values are wanted.
+            pixels: Image features of shape (B, h * w, C).
+            size: (h, w).
+
+        Returns:
+            Keys and values of shape (B, M, h * w, C / M).
+        """
+        _, weight_k, weight_v = attention.attn.in_proj_weight.chunk(3)
+        _, bias_k, bias_v = attention.attn.in_proj_bias.chunk(3)
+        with torch.autocast(pixels.device.type, enabled=False):
+            weight = weight_k @ self.class_input_proj.weight.flatten(1)
+            bias = weight_k @ self.class_input_proj.bias + bias_k
+            key_position = project_position(*size, weight_k, bias)
+            value = project_position(*size, weight_v, bias_v)
+        key = F.linear(pixels, weight)
+        key = key + key_position.to(key.dtype)
+        return attention.heads(key), attention.heads(value.to(key.dtype).expand_as(key))

@@ -30,7 +30,8 @@ class Attention(nn.Module):
         super().__init__()
         self.attn = nn.MultiheadAttention(embed_dims, num_heads, dropout, batch_first=True)
 
-    def _heads(self, x: Tensor) -> Tensor:
+    def heads(self, x: Tensor) -> Tensor:
+        """Split (B, N, C) into (B, M, N, C / M), a view."""
         return x.unflatten(-1, (self.attn.num_heads, -1)).transpose(1, 2)
 
     def project(self, key: Tensor, value: Tensor) -> KeyValue:
@@ -46,8 +47,8 @@ class Attention(nn.Module):
         _, weight_k, weight_v = self.attn.in_proj_weight.chunk(3)
         _, bias_k, bias_v = self.attn.in_proj_bias.chunk(3)
         return (
-            self._heads(F.linear(key, weight_k, bias_k)),
-            self._heads(F.linear(value, weight_v, bias_v)),
+            self.heads(F.linear(key, weight_k, bias_k)),
+            self.heads(F.linear(value, weight_v, bias_v)),
         )
 
     def forward(self, query: Tensor, memory: KeyValue, mask: Tensor | None = None) -> Tensor:
@@ -62,7 +63,7 @@ class Attention(nn.Module):
             Of shape (B, Q, C), without residual.
         """
         C = query.shape[-1]
-        projected = self._heads(
+        projected = self.heads(
             F.linear(query, self.attn.in_proj_weight[:C], self.attn.in_proj_bias[:C])
         )  # B M Q C/M
         attended = F.scaled_dot_product_attention(

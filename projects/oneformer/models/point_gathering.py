@@ -1,0 +1,234 @@
+"""The core of deformable attention on a CPU: bags of weighted rows instead of image sampling.
+
+A bilinear sample is a weighted sum of four rows of a table with one row per pixel and head. All
+samples of a query and head, four rows for each, are one bag, and the sum over a bag is what
+``embedding_bag`` does without writing the rows down. Its gradient to the table is again a sum over
+bags, once the rows are sorted. The function is mmcv's ``multi_scale_deformable_attn_pytorch``.
+
+Shapes: B images, N queries, M heads, L levels, P points per level, C channels, R rows of the table.
+Levels have a border of one zero pixel in the table, so samples need no test for the edge.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Grid(NamedTuple):
+    """Where the pixels of all levels are in the table.
+
+    Attributes:
+        shapes: (height, width) of each level.
+        starts: Index of the first pixel of each level, border included.
+        size: Number of pixels of an image. Some at the end are for points clamped to the edge.
+        limit_x: Greatest coordinate for each of the L * P points, float32, shape (L * P,).
+        limit_y: Same.
+        pitch: Pixels in a row, likewise.
+        origin: ``starts``, likewise.
+    """
+
+    shapes: tuple[tuple[int, int], ...]
+    starts: tuple[int, ...]
+    size: int
+    limit_x: Tensor
+    limit_y: Tensor
+    pitch: Tensor
+    origin: Tensor
+
+
+@lru_cache(maxsize=32)
+def make_grid(shapes: tuple[tuple[int, int], ...], num_points: int, dtype: torch.dtype) -> Grid:
+    """Lay out levels of these (height, width) for P points in each."""
+    starts = [0]
+    for height, width in shapes:
+        starts.append(starts[-1] + (height + 2) * (width + 2))
+    heights, widths = torch.tensor(shapes, dtype=dtype).repeat_interleave(num_points, 0).unbind(1)
+    # a point on the last row and column of the border reads the row and pixel behind it, times zero
+    return Grid(
+        shapes,
+        tuple(starts[:-1]),
+        starts[-1] + shapes[-1][1] + 4,
+        widths + 1,
+        heights + 1,
+        widths + 2,
+        torch.tensor(starts[:-1], dtype=dtype).repeat_interleave(num_points),
+    )
+
+
+def fill_table(value: Tensor, grid: Grid) -> Tensor:
+    """Put values (B, N, M, C) at their places in a table (B, R / (B M), M, C)."""
+    table = value.new_zeros(len(value), grid.size, *value.shape[2:])
+    for inner, level in zip(_inner(table, grid), _levels(value, grid)):
+        inner.copy_(level)
+    return table
+
+
+def read_table(table: Tensor, grid: Grid) -> Tensor:
+    """The inverse of ``fill_table``."""
+    return torch.cat([inner.flatten(1, 2) for inner in _inner(table, grid)], 1)
+
+
+def _inner(table: Tensor, grid: Grid) -> list[Tensor]:
+    """Each level without its border, a view (B, h, w, M, C)."""
+    return [
+        table[:, start : start + (h + 2) * (w + 2)].unflatten(1, (h + 2, w + 2))[:, 1:-1, 1:-1]
+        for start, (h, w) in zip(grid.starts, grid.shapes)
+    ]
+
+
+def _levels(value: Tensor, grid: Grid) -> list[Tensor]:
+    """Each level of (B, N, M, C) as a view (B, h, w, M, C)."""
+    parts = value.split([h * w for h, w in grid.shapes], dim=1)
+    return [part.unflatten(1, shape) for part, shape in zip(parts, grid.shapes)]
+
+
+class Corners(NamedTuple):
+    """The four pixels around each sample, in the order (0, 0), (0, 1), (1, 0), (1, 1) of (y, x).
+
+    Attributes:
+        rows: Of the table, int32 of shape (B, N, M, 4, L * P).
+        weights: Of the rows, of the same shape.
+        x: Share of the right pixels, of shape (B, N, M, L * P).
+        y: Share of the lower pixels.
+    """
+
+    rows: Tensor
+    weights: Tensor
+    x: Tensor
+    y: Tensor
+
+
+def find_corners(x: Tensor, y: Tensor, attention: Tensor, grid: Grid) -> Corners:
+    """Resolve samples to rows.
+
+    Args:
+        x: Pixel coordinates with the border at 0, of shape (B, N, M, L * P).
+        y: Same.
+        attention: Weight of each sample.
+        grid: Of the table.
+    """
+    B, _, M, _ = x.shape
+    x = torch.minimum(x.clamp(min=0), grid.limit_x)
+    y = torch.minimum(y.clamp(min=0), grid.limit_y)
+    left, top = x.floor(), y.floor()
+    x, y = x.sub_(left), y.sub_(top)
+    pixel = top.mul_(grid.pitch).add_(left).add_(grid.origin).int()
+    pixel.clamp_(0, grid.size - 1)  # what is not a number has no pixel
+    image = torch.arange(B, dtype=torch.int32)[:, None] * (grid.size * M)
+    row = pixel.mul_(M).add_((image + torch.arange(M, dtype=torch.int32))[:, None, :, None])
+
+    rows = row.new_empty(*row.shape[:3], 4, row.shape[3])
+    weights = attention.new_empty(rows.shape)
+    lower = attention * y
+    upper = attention - lower
+    for half, share in enumerate((upper, lower)):
+        left, right = 2 * half, 2 * half + 1
+        torch.mul(share, x, out=weights[..., right, :])
+        torch.sub(share, weights[..., right, :], out=weights[..., left, :])
+        rows[..., left, :] = row
+        torch.add(row, M, out=rows[..., right, :])
+        row = row.add_(grid.pitch.int() * M)
+    return Corners(rows, weights, x, y)
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Softmax of the last axis; torch's own is six times slower for a dozen numbers."""
+    scores = (scores - scores.amax(-1, keepdim=True)).exp_()
+    return scores.div_(scores.sum(-1, keepdim=True))
+
+
+class _GatherPoints(torch.autograd.Function):
+    """See ``gather_points``; the backward pass finds the corners again, which costs little."""
+
+    @staticmethod
+    def forward(ctx, value, x, y, scores, grid):
+        attention = softmax(scores)
+        table = fill_table(value, grid)
+        corners = find_corners(x, y, attention, grid)
+        ctx.save_for_backward(table, x, y, attention)
+        ctx.grid = grid
+        size = corners.rows[0, 0, 0].numel()
+        return F.embedding_bag(
+            corners.rows.view(-1),
+            table.flatten(0, 2),
+            _starts_of_bags(corners.rows, size),
+            mode='sum',
+            per_sample_weights=corners.weights.view(-1),
+        ).view(*x.shape[:3], -1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        table, x, y, attention = ctx.saved_tensors
+        grid = ctx.grid
+        corners = find_corners(x, y, attention, grid)
+        bags = gradient.flatten(0, 2).contiguous()  # BNM C
+        rows = corners.rows.view(-1)
+        size = corners.rows[0, 0, 0].numel()
+
+        # each row of the table gathers the bags it was put into
+        _, order = rows.sort(stable=True)
+        count = rows.bincount(minlength=table[..., 0].numel())
+        table_gradient = F.embedding_bag(
+            order.div(size, rounding_mode='floor'),
+            bags,
+            count.cumsum(0).sub_(count),
+            mode='sum',
+            per_sample_weights=corners.weights.view(-1)[order],
+        ).view(table.shape)
+
+        bag_of = torch.arange(len(bags), dtype=torch.int32).repeat_interleave(size)
+        per_row = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+            bags, table.flatten(0, 2), rows, _starts_of_bags(rows, size), bag_of, 0
+        ).view(corners.rows.shape)
+        upper_left, upper_right, lower_left, lower_right = per_row.unbind(-2)
+        upper = upper_left + corners.x * (upper_right - upper_left)
+        lower = lower_left + corners.x * (lower_right - lower_left)
+        right = upper_right + corners.y * (lower_right - upper_right)
+        left = upper_left + corners.y * (lower_left - upper_left)
+        per_sample = upper + corners.y * (lower - upper)
+        inside_x = (x > 0) & (x < grid.limit_x)
+        inside_y = (y > 0) & (y < grid.limit_y)
+        return (
+            read_table(table_gradient, grid),
+            attention * (right - left) * inside_x,
+            attention * (lower - upper) * inside_y,
+            attention * (per_sample - (attention * per_sample).sum(-1, keepdim=True)),
+            None,
+        )
+
+
+def _starts_of_bags(rows: Tensor, size: int) -> Tensor:
+    return torch.arange(0, rows.numel(), size, dtype=torch.int32)
+
+
+def gather_points(
+    value: Tensor,
+    shapes: Sequence[tuple[int, int]],
+    centres: Tensor,
+    offsets: Tensor,
+    scores: Tensor,
+) -> Tensor:
+    """Sum bilinear samples of all levels, zero outside, on a CPU.
+
+    Args:
+        value: Of shape (B, number of pixels, M, C).
+        shapes: (height, width) of the levels.
+        centres: What offsets start from, (x, y) in [0, 1], of shape (N, 2).
+        offsets: (x, y) in pixels of the level, of shape (B, N, M, L, P, 2).
+        scores: Of shape (B, N, M, L * P), whose softmax weighs the samples.
+
+    Returns:
+        Of shape (B, N, M, C).
+    """
+    P = offsets.shape[4]
+    grid = make_grid(tuple(shapes), P, offsets.dtype)
+    sizes = torch.tensor(shapes, dtype=offsets.dtype).flip(1)  # L 2, (width, height)
+    # centres are at half pixels, and the border shifts by one
+    base = centres[:, None] * sizes + 0.5  # N L 2
+    x, y = (offsets + base[:, None, :, None]).unbind(-1)
+    return _GatherPoints.apply(value, x.flatten(3), y.flatten(3), scores, grid)
