@@ -58,5 +58,9 @@ param_scheduler = [
 ]
 randomness = dict(seed=0)
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters + 1)
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=400, save_best=None))
+default_hooks = dict(
+    logger=dict(interval=20),
+    checkpoint=dict(interval=400, save_best=None),
+    weights=dict(fresh=['panoptic_head.query_embed.']),  # 100 queries, where `make demo` has 30
+)
 auto_scale_lr = dict(base_batch_size=4)

@@ -110,6 +110,12 @@ BENCHMARKS = dict(
 )
 
 
+def benchmark_of_size(num_classes: int) -> str | None:
+    """The benchmark that has this number of classes, which is how a bare checkpoint is read."""
+    sizes = {len(benchmark['classes']): name for name, benchmark in BENCHMARKS.items()}
+    return sizes.get(num_classes)
+
+
 def resolve_metainfo(metainfo: Mapping | str) -> dict:
     """Look up a benchmark by name, or check a data set's own classes.
 
@@ -152,4 +158,8 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
     unknown = [name for name in aliases if name is not None and name not in classes]
     if unknown:
         raise ValueError(f'metainfo.aliases leads to names that are no class: {unknown}')
-    return {**metainfo, 'classes': classes, 'thing_classes': things}
+    resolved = {**metainfo, 'classes': classes, 'thing_classes': things}
+    if 'aliases' in metainfo:
+        # plain, since checkpoints keep it, and safe loading refuses a config's own dict
+        resolved['aliases'] = dict(metainfo['aliases'])
+    return resolved

@@ -144,7 +144,7 @@ def choose_metainfo(checkpoint: Checkpoint, configured, weights: str | os.PathLi
 
 
 def guess_settings(
-    tensors: Mapping[str, Tensor], metainfo: Mapping, weights: str | os.PathLike
+    checkpoint: Checkpoint, metainfo: Mapping, weights: str | os.PathLike
 ) -> tuple[dict, list[dict]]:
     """Configs of the model and of the test transforms of weights without a config.
 
@@ -161,7 +161,8 @@ def guess_settings(
     benchmark = named[0] if named else 'coco'
     short_edge, max_size, threshold = TEST_SETTINGS[benchmark]
     try:
-        model = model_config({key: tuple(tensor.shape) for key, tensor in tensors.items()})
+        shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
+        model = model_config(shapes, checkpoint.meta.get('backbone'))
     except (KeyError, IndexError, ArithmeticError, ValueError) as error:
         raise ValueError(
             f'the architecture of {weights} cannot be read from its shapes ({error}): give the '
@@ -243,7 +244,7 @@ def load_trained(
     checkpoint = read_weights(weights)
     if model is None:
         metainfo = choose_metainfo(checkpoint, None, weights)
-        model_cfg, pipeline = guess_settings(checkpoint.tensors, metainfo, weights)
+        model_cfg, pipeline = guess_settings(checkpoint, metainfo, weights)
     else:
         model_cfg = copy.deepcopy(model.model)
         if 'metainfo' not in model_cfg:

@@ -137,18 +137,18 @@ BACKBONES: dict[str, Callable[[Shapes, Mapping], dict]] = {
 }
 
 
-def backbone_config(shapes: Shapes, said: Mapping) -> dict:
+def backbone_config(shapes: Shapes, said: Mapping | None = None) -> dict:
     """Config of the backbone, see ``model_config``."""
     for mark, read in BACKBONES.items():
         if mark in shapes:
-            return read(shapes, said)
+            return read(shapes, said or {})
     raise ConversionError(
         'the backbone is not recognised: it is none that can be converted, or lacks its first '
         'block; give --config'
     )
 
 
-def model_config(shapes: Shapes, said: Mapping) -> dict:
+def model_config(shapes: Shapes, said: Mapping | None = None) -> dict:
     """Config of a ``OneFormer`` with tensors of these names and shapes.
 
     The numbers come from single tensors, so every other one can be checked against the model.
@@ -161,6 +161,15 @@ def model_config(shapes: Shapes, said: Mapping) -> dict:
     Raises:
         KeyError: With our name of a tensor that is needed here and missing.
         ConversionError: If the backbone is not recognised.
+    """
+    return dict(config_beside_backbone(shapes), backbone=backbone_config(shapes, said))
+
+
+def config_beside_backbone(shapes: Shapes) -> dict:
+    """Config of a ``OneFormer`` but for its backbone, see ``model_config``.
+
+    Raises:
+        KeyError: With our name of a tensor that is needed here and missing.
     """
     query_embed = shapes[f'{_HEAD}query_embed.weight']
     queries, channels = query_embed[0], query_embed[1]
@@ -187,7 +196,6 @@ def model_config(shapes: Shapes, said: Mapping) -> dict:
     num_classes = shapes[f'{_HEAD}cls_embed.bias'][0] - 1
     model = dict(
         type='OneFormer',
-        backbone=backbone_config(shapes, said),
         panoptic_head=dict(
             type='OneFormerHead',
             in_channels=inputs,

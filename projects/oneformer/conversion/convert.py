@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from ..metainfo import BENCHMARKS, resolve_metainfo
+from ..metainfo import BENCHMARKS, benchmark_of_size, resolve_metainfo
 from . import huggingface, official
 from .architecture import (
     Shapes,
@@ -173,13 +173,12 @@ def _metainfo(given: str | None, cfg: Config | None, meta: Mapping, num_classes:
     elif 'dataset_meta' in meta:
         metainfo = meta['dataset_meta']
     else:
-        sizes = {len(benchmark['classes']): name for name, benchmark in BENCHMARKS.items()}
-        if num_classes not in sizes:
+        metainfo = benchmark_of_size(num_classes)
+        if metainfo is None:
             raise ConversionError(
                 f'{num_classes} classes are no benchmark: name them with --metainfo FILE, JSON '
                 'with "classes" and "thing_classes"'
             )
-        metainfo = sizes[num_classes]
     metainfo = resolve_metainfo(metainfo)
     if len(metainfo['classes']) != num_classes:
         raise ConversionError(

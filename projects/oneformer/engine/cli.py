@@ -9,6 +9,7 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 
 from .distributed import init_cpu_processes
+from .safe_loading import register_loaders
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +37,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', help='folder of logs and results')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    parser.add_argument(
+        '--trust-pickle',
+        action='store_true',
+        help='load checkpoints of more than mmengine saves: they may run any code',
+    )
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -49,6 +55,7 @@ def load_config(args: argparse.Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
     init_cpu_processes(cfg.launcher)
+    register_loaders(trust=args.trust_pickle)
     return cfg
 
 

@@ -58,7 +58,7 @@ class OneFormer(BaseDetector):
         data_preprocessor: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
-        metainfo = resolve_metainfo(metainfo)
+        metainfo = self.metainfo = resolve_metainfo(metainfo)
         self.num_classes = len(metainfo['classes'])
         self.thing_flags = [name in metainfo['thing_classes'] for name in metainfo['classes']]
         self.register_buffer('is_thing', torch.tensor(self.thing_flags), persistent=False)

@@ -1,0 +1,342 @@
+"""Start from a checkpoint of other classes: rows of the class head are re-used by class name.
+
+Everything else has to fit, tensor by tensor, and nothing is skipped silently.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import BaseLoop
+from torch import Tensor
+
+from ..conversion.architecture import (
+    Shapes,
+    backbone_config,
+    config_beside_backbone,
+    has_text_branch,
+    in_text_branch,
+)
+from ..conversion.convert import MARKS
+from ..conversion.layout import rebuilt_by_us
+from ..metainfo import benchmark_of_size, resolve_metainfo
+from .class_matching import match_classes
+
+CLASS_HEAD = ('panoptic_head.cls_embed.weight', 'panoptic_head.cls_embed.bias')
+_LISTED = 12  # tensors of each kind in a message
+
+
+def tensors_of(checkpoint: Mapping, path: str = 'SRC') -> dict[str, Tensor]:
+    """The tensors of a checkpoint of this plugin, by the names they have in the model.
+
+    Args:
+        checkpoint: Content of the file.
+        path: Its name, for messages.
+
+    Raises:
+        RuntimeError: If it is of another library, or has no OneFormer.
+    """
+    wrapped = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
+    tensors = {re.sub(r'^module\.', '', key): tensor for key, tensor in wrapped.items()}
+    for library, mark in MARKS.items():
+        if any(key.startswith(mark) for key in tensors):
+            if library == 'plugin':
+                return tensors
+            raise RuntimeError(
+                f'{path} has the tensor names of the {library} OneFormer; convert it first: '
+                f'python tools/convert_checkpoint.py {path} OUT.pth'
+            )
+    raise RuntimeError(
+        f'{path} has no OneFormer: no tensor begins with {MARKS["plugin"]}, but there are '
+        f'{", ".join(list(tensors)[:3])} ... If it is a backbone, drop load_from and set '
+        f"model.backbone.init_cfg=dict(type='PretrainedBackbone', checkpoint={path!r})"
+    )
+
+
+def classes_of(checkpoint: Mapping, num_classes: int, expected: Mapping) -> dict:
+    """Metainfo of the classes of a checkpoint.
+
+    Args:
+        checkpoint: Content of the file; its ``meta.dataset_meta`` names the classes.
+        num_classes: K of its class head.
+        expected: Metainfo of the model. If the checkpoint does not name its classes, they are taken
+            to be these if there are as many, or else those of the benchmark that has as many.
+
+    Raises:
+        RuntimeError: If the classes are not known, or are not as many as the head has.
+    """
+    named = checkpoint.get('meta', {}).get('dataset_meta')
+    if named is not None:
+        metainfo = resolve_metainfo({'thing_classes': (), **named})
+        if len(metainfo['classes']) != num_classes:
+            raise RuntimeError(
+                f'the class head of the checkpoint has {num_classes} classes, but its '
+                f'meta.dataset_meta names {len(metainfo["classes"])}'
+            )
+        return metainfo
+    if num_classes == len(expected['classes']):
+        metainfo, whose = expected, 'the config'
+    elif benchmark := benchmark_of_size(num_classes):
+        metainfo, whose = resolve_metainfo(benchmark), benchmark
+    else:
+        raise RuntimeError(
+            f'the checkpoint does not name its {num_classes} classes, and the config has '
+            f'{len(expected["classes"])}. Write them into it first: python '
+            'tools/convert_checkpoint.py SRC DST --metainfo FILE, where FILE is JSON with '
+            '"classes" and "thing_classes"'
+        )
+    print_log(
+        f'the checkpoint does not name its {num_classes} classes: they are taken to be those of '
+        f'{whose}',
+        logger='current',
+        level=logging.WARNING,
+    )
+    return metainfo
+
+
+def check_same_classes(source: Mapping, target: Mapping) -> None:
+    """Compare the classes of a checkpoint with those of a model that is tested or resumed.
+
+    Args:
+        source: Metainfo of the checkpoint.
+        target: Metainfo of the model.
+
+    Raises:
+        RuntimeError: If they are not the same in the same order, by ``match_classes``.
+    """
+    theirs, ours = source['classes'], target['classes']
+    matches = match_classes(source, target)
+    if len(theirs) == len(ours) and matches == list(range(len(ours))):
+        return
+    pairs = [
+        f'class {label} is {theirs[label]!r} in the checkpoint, {ours[label]!r} in the config'
+        for label, match in enumerate(matches)
+        if match != label and label < len(theirs)
+    ]
+    raise RuntimeError(
+        '\n'.join(
+            [
+                f'the checkpoint was trained on {len(theirs)} classes, the config has {len(ours)}, '
+                'and they are not the same in the same order',
+                *_some(pairs),
+                'Take the config of its classes. To train on other classes than those of a '
+                'checkpoint, give it as load_from without --resume',
+            ]
+        )
+    )
+
+
+def class_table(source: Sequence[str], target: Sequence[str], rows: Sequence[int | None]) -> str:
+    """Tell which row of the class head comes from where.
+
+    Args:
+        source: Classes of the checkpoint.
+        target: Classes of the model.
+        rows: For each class of the model its label in the checkpoint, or None.
+    """
+    if list(rows) == list(range(len(source))):
+        return f'class head: all {len(target)} classes are those of the checkpoint'
+    new = rows.count(None)
+    width = max(map(len, target))
+    lines = [
+        f'class head: {len(target) - new} of {len(target)} classes re-used by name, {new} new, '
+        f'{len(source) - len(set(rows) - {None})} of the {len(source)} in the checkpoint not used',
+        f'  {"class":{width}}  in the checkpoint',
+    ]
+    for name, row in zip(target, rows):
+        shared = ' (also for others)' if row is not None and rows.count(row) > 1 else ''
+        lines.append(f'  {name:{width}}  {"- (new)" if row is None else source[row] + shared}')
+    return '\n'.join([*lines, f'  {"no object":{width}}  no object'])
+
+
+def reuse_rows(pretrained: Tensor, fresh: Tensor, rows: Sequence[int | None]) -> Tensor:
+    """Rows of a class head by class, the last one, "no object", always from the checkpoint.
+
+    Args:
+        pretrained: Weight or bias of the checkpoint, its first axis of classes and "no object".
+        fresh: That of the model, newly initialised.
+        rows: For each class of the model its row in ``pretrained``, or None to keep ``fresh``.
+    """
+    reused = fresh.detach().to(pretrained, copy=True)
+    for label, row in enumerate([*rows, -1]):
+        if row is not None:
+            reused[label] = pretrained[row]
+    return reused
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor."""
+    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+
+
+def _some(lines: Sequence[str]) -> list[str]:
+    """The first lines, indented, and how many more there are."""
+    more = [f'  and {len(lines) - _LISTED} more'] if len(lines) > _LISTED else []
+    return [f'  {line}' for line in lines[:_LISTED]] + more
+
+
+def _differences(theirs: Mapping, ours: Mapping, name: str) -> Iterator[str]:
+    """Options of one config that differ in another, with the values of the first."""
+    for key in theirs.keys() & ours.keys() - {'metainfo'}:
+        if isinstance(theirs[key], Mapping) and isinstance(ours[key], Mapping):
+            yield from _differences(theirs[key], ours[key], f'{name}.{key}')
+        elif theirs[key] != ours[key]:
+            yield f'{name}.{key}={theirs[key]}'.replace(' ', '')
+
+
+def _advice(theirs: Shapes, ours: Shapes) -> list[str]:
+    """Lines that tell what to change in the config for tensors of these shapes."""
+    lines, options = [], []
+    for read, name in ((config_beside_backbone, 'model'), (backbone_config, 'model.backbone')):
+        try:
+            options += sorted(_differences(read(theirs), read(ours), name))
+        except (LookupError, ValueError):
+            continue  # too much is missing, or the backbone is none that is recognised
+    if options:
+        lines.append(f'To use this checkpoint: --cfg-options {" ".join(options)}')
+    own = {key: shape for key, shape in ours.items() if key.startswith('backbone.')}
+    if any(theirs.get(key) != shape for key, shape in own.items() if not rebuilt_by_us(key)):
+        lines.append('The backbone is another one: set model.backbone as in its config')
+    fixed = [
+        key
+        for name in ('positional_embedding', 'token_embedding.weight')
+        if (key := f'text_mapper.text_encoder.{name}') in theirs.keys() & ours.keys()
+        and theirs[key][0] != ours[key][0]
+    ]
+    if fixed:
+        lines.append(
+            f'The length of texts and the vocabulary are fixed ({", ".join(fixed)}): start the '
+            'text branch afresh, from the file that python tools/convert_checkpoint.py SRC DST '
+            '--drop-text-branch writes'
+        )
+    return lines
+
+
+def misfits(theirs: Shapes, ours: Shapes) -> list[str]:
+    """Compare names and shapes of a checkpoint with those of a model, but for number of classes.
+
+    Tensors that the model rebuilds itself may be missing. Those of the text branch may be there for
+    a model that has none.
+
+    Returns:
+        Lines that name the tensors and the options to change, none if everything fits.
+    """
+    for key in CLASS_HEAD:
+        if key in theirs:  # its classes may be others
+            ours = {**ours, key: theirs[key][:1] + ours[key][1:]}
+    theirs = {key: shape for key, shape in theirs.items() if not rebuilt_by_us(key)}
+    ours = {key: shape for key, shape in ours.items() if not rebuilt_by_us(key)}
+    if not has_text_branch(ours):
+        theirs = {key: shape for key, shape in theirs.items() if not in_text_branch(key)}
+    wrong = [
+        f'{key}: {theirs[key]} in the checkpoint, {shape} in the model'
+        for key, shape in ours.items()
+        if key in theirs and theirs[key] != shape
+    ]
+    lines = []
+    for title, names in (
+        ('not in the model', [key for key in theirs if key not in ours]),
+        ('missing in the checkpoint', [key for key in ours if key not in theirs]),
+        ('of another shape', wrong),
+    ):
+        if names:
+            lines += [f'{title} ({len(names)}):', *_some(names)]
+    if not lines:
+        return []
+    return ['the checkpoint does not fit the model of the config', *lines, *_advice(theirs, ours)]
+
+
+def start_from(
+    checkpoint: Mapping,
+    model_state: Mapping[str, Tensor],
+    metainfo: Mapping,
+    path: str,
+    fresh: Sequence[str] = (),
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Weights to start training from, of a checkpoint of any classes.
+
+    Args:
+        checkpoint: Content of the file.
+        model_state: State dict of the newly initialised model.
+        metainfo: Classes of the model.
+        path: Of the file, for messages.
+        fresh: What the names of those tensors begin with that stay as the model has them.
+
+    Returns:
+        A state dict, and lines for the log that tell what was re-used and what is new.
+
+    Raises:
+        RuntimeError: If anything but the class head and ``fresh`` does not fit.
+        ValueError: If ``fresh`` has the beginning of no tensor.
+    """
+    tensors = tensors_of(checkpoint, path)
+    unknown = [start for start in fresh if not any(key.startswith(start) for key in model_state)]
+    if unknown:
+        raise ValueError(f'default_hooks.weights.fresh names what no tensor begins with: {unknown}')
+    lines = [f'newly initialised as the config says: {start}' for start in fresh]
+    if has_text_branch(model_state) and not has_text_branch(tensors):
+        fresh = [*fresh, *filter(in_text_branch, model_state)]
+        lines.append('text branch: not in the checkpoint, newly initialised')
+    elif has_text_branch(tensors) and not has_text_branch(model_state):
+        lines.append('text branch: left out, since the model has none')
+    weights = {key: value for key, value in tensors.items() if not key.startswith(tuple(fresh))}
+    weights |= {key: value for key, value in model_state.items() if key.startswith(tuple(fresh))}
+    if problems := misfits(shapes_of(weights), shapes_of(model_state)):
+        option = '--cfg-options default_hooks.weights.fresh=[BEGINNING_OF_A_NAME,...]'
+        problems.append(f'Or to start some tensors newly initialised: {option}')
+        raise RuntimeError('\n'.join(problems))
+    if not CLASS_HEAD[0].startswith(tuple(fresh)):
+        source = classes_of(checkpoint, len(weights[CLASS_HEAD[1]]) - 1, metainfo)
+        rows = match_classes(source, metainfo)
+        for key in CLASS_HEAD:
+            weights[key] = reuse_rows(weights[key], model_state[key], rows)
+        lines.append(class_table(source['classes'], metainfo['classes'], rows))
+    return {key: value for key, value in weights.items() if key in model_state}, lines
+
+
+@HOOKS.register_module()
+class ReuseWeights(Hook):
+    """Fits checkpoints of a ``OneFormer`` to its model, or refuses them.
+
+    Training that starts from ``load_from`` re-uses rows of the class head by name. Resumed training
+    and testing need the same classes.
+
+    Args:
+        fresh: Of training that starts: what the names of those tensors begin with that are newly
+            initialised. An example are object queries of another number.
+    """
+
+    priority = 'VERY_HIGH'  # before EMAHook copies the weights
+
+    def __init__(self, fresh: Sequence[str] = ()) -> None:
+        if isinstance(fresh, str):
+            raise ValueError(f'default_hooks.weights.fresh is {fresh!r}: write a list, [{fresh}]')
+        self.fresh = fresh
+
+    def after_load_checkpoint(self, runner, checkpoint: MutableMapping) -> None:
+        """Change the checkpoint in place, before it goes to the model.
+
+        Raises:
+            RuntimeError: If the checkpoint does not fit.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        state, metainfo = model.state_dict(), model.metainfo
+        path = str(runner._load_from or 'SRC')
+        # the Runner builds the loop of training, and only then loads what it starts from
+        if isinstance(runner._train_loop, BaseLoop) and not runner._resume:
+            weights, lines = start_from(checkpoint, state, metainfo, path, self.fresh)
+            loaded = checkpoint.get('state_dict', checkpoint)
+            loaded.clear()  # not replaced, since it also carries the versions of modules
+            loaded.update(weights)
+            for line in lines:
+                print_log(line, logger='current')
+            return
+        tensors = tensors_of(checkpoint, path)
+        if problems := misfits(shapes_of(tensors), shapes_of(state)):
+            raise RuntimeError('\n'.join(problems))
+        source = classes_of(checkpoint, len(tensors[CLASS_HEAD[1]]) - 1, metainfo)
+        check_same_classes(source, metainfo)
