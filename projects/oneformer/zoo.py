@@ -127,6 +127,8 @@ def markdown_tables(models: Sequence[ZooModel]) -> str:
             rows.append([name, model.backbone, model.crop, *numbers, link])
         commands = [
             f'python tools/convert_checkpoint.py {model.checkpoint} checkpoints/{model.name}.pth'
+            # the weights do not tell the dilations
+            + (f' --config {model.config}' if model.backbone.startswith('DiNAT') else '')
             for model in of_set
             if model.weights
         ]
