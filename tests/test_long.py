@@ -33,7 +33,7 @@ def test_dinat_costs_little_more_than_swin(root_dir, tmp_path):
     run(root_dir / 'tools/benchmark.py', 'backbones', '--json', 'results.json', cwd=tmp_path)
     results = json.loads((tmp_path / 'results.json').read_text())
     assert results['backbones/dinat/time'] >= 1 / 2.5
-    assert results['backbones/dinat/memory'] >= 1 / 2
+    assert results['backbones/dinat/memory'] <= 2
 
 
 def test_nuclei_are_learned_from_real_photographs(quickstart, root_dir, shared_dir, tmp_path):

@@ -1,17 +1,37 @@
 """Time ours side by side with peers on this machine, after checking that results are the same."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / 'projects'), str(ROOT / 'tools')]
 
-from benchmarks import backbones, data, metrics, timing  # noqa: E402
+from benchmarks import (  # noqa: E402
+    backbones,
+    data,
+    infer,
+    metrics,
+    post,
+    scale,
+    text,
+    timing,
+    train,
+)
 
 from oneformer.safe_io import write_json  # noqa: E402
 
-SUB_COMMANDS = dict(data=data, metrics=metrics, backbones=backbones)
+SUB_COMMANDS = dict(
+    infer=infer,
+    train=train,
+    post=post,
+    text=text,
+    data=data,
+    metrics=metrics,
+    scale=scale,
+    backbones=backbones,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,7 +48,11 @@ def parse_args() -> argparse.Namespace:
         command.add_argument(
             '--threads', type=timing.positive_int, default=2, help='of OpenCV and torch'
         )
-        command.add_argument('--json', type=Path, help='also write the results to this file')
+        command.add_argument(
+            '--json',
+            type=Path,
+            help='also write the results to this file, beside those of other commands',
+        )
     return parser.parse_args()
 
 
@@ -38,10 +62,11 @@ def main() -> None:
     timing.fix_threads(args.threads)
     machine = timing.describe_machine(args.threads)
     print(machine)
-    rows = SUB_COMMANDS[args.command].run(args)
-    print(timing.format_rows(rows))
+    results = SUB_COMMANDS[args.command].run(args)
+    print(timing.format_results(results))
     if args.json is not None:
-        write_json(args.json, dict(timing.flat_results(rows), machine=machine))
+        before = json.loads(args.json.read_text()) if args.json.exists() else {}
+        write_json(args.json, dict(before, **timing.flat_results(results), machine=machine))
 
 
 if __name__ == '__main__':

@@ -8,11 +8,8 @@ strides 4 to 32 with 192 to 1536 channels. Their weights are random. Measured ar
 """
 
 import argparse
-import resource
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from multiprocessing import get_context
 
 import torch
 from mmdet.registry import MODELS
@@ -21,6 +18,7 @@ from torch import nn
 
 import oneformer  # noqa: F401  before mmdet
 
+from . import memory
 from .timing import ResultsDiffer, Row, Variant, alternate, fix_threads, positive_int
 
 DINAT = dict(
@@ -70,20 +68,9 @@ def forward(backbone: nn.Module, size: int) -> list[tuple[int, ...]]:
 def peak_bytes(config: Mapping, size: int, threads: int) -> int:
     """Memory of this process for a backbone and one pass, if it is the first thing it does."""
     fix_threads(threads)
-    before = _peak()
+    before = memory.lifetime_peak()
     forward(build(config), size)
-    return max(_peak() - before, 1)
-
-
-def _peak() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == 'darwin' else 1024 * peak
-
-
-def in_own_process(work: Callable, *arguments):
-    """What ``work`` returns in a new process."""
-    with get_context('spawn').Pool(1) as pool:
-        return pool.apply(work, arguments)
+    return max(memory.lifetime_peak() - before, 1)
 
 
 def same_shapes(shapes: Mapping[str, list]) -> None:
@@ -94,8 +81,8 @@ def same_shapes(shapes: Mapping[str, list]) -> None:
 def run(args: argparse.Namespace) -> list[Row]:
     """Measure time and memory."""
     configs = dict(ours=DINAT, peer=SWIN)
-    memory = {
-        name: [in_own_process(peak_bytes, config, args.size, args.threads)]
+    peaks = {
+        name: [memory.in_own_process(peak_bytes, config, args.size, args.threads)]
         for name, config in configs.items()
     }
     models = {name: build(config) for name, config in configs.items()}
@@ -109,5 +96,5 @@ def run(args: argparse.Namespace) -> list[Row]:
     seconds = alternate(variants, args.repeats, same_shapes)
     return [
         Row('backbones/dinat/time', seconds['ours'], seconds['peer']),
-        Row('backbones/dinat/memory', memory['ours'], memory['peer'], 'bytes'),
+        Row('backbones/dinat/memory', peaks['ours'], peaks['peer'], 'bytes'),
     ]

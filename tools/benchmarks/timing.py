@@ -47,8 +47,21 @@ class Row(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """How many times faster or smaller ours is."""
-        return median(self.peer) / median(self.ours)
+        """Of seconds how many times faster ours is; of bytes ours as a share of the peer's."""
+        return self.ratios([median(self.ours)], [median(self.peer)])[0]
+
+    def ratios(self, ours: Sequence[float], peer: Sequence[float]) -> list[float]:
+        """The same for each round."""
+        pairs = zip(ours, peer) if self.unit == 'bytes' else zip(peer, ours)
+        return [above / below for above, below in pairs]
+
+
+class Figure(NamedTuple):
+    """A number that stands for itself, and what it says."""
+
+    name: str
+    value: float
+    text: str
 
 
 def positive_int(text: str) -> int:
@@ -65,8 +78,43 @@ def fix_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Let the user choose; a GPU is timed with CUDA events and has its own memory measured."""
+    default = 'cuda' if torch.cuda.is_available() else 'cpu'
+    parser.add_argument('--device', type=torch.device, default=default, help='cpu or cuda')
+
+
+class Clock:
+    """Seconds between laps."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.last = self._now()
+
+    def _now(self):
+        if self.device.type != 'cuda':
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def lap(self) -> float:
+        """Seconds since the last lap or the start; waits for the GPU."""
+        last, self.last = self.last, self._now()
+        if self.device.type != 'cuda':
+            return self.last - last
+        self.last.synchronize()
+        return last.elapsed_time(self.last) / 1000
+
+
+CPU = torch.device('cpu')
+
+
 def alternate(
-    variants: Mapping[str, Variant], repeats: int, check: Callable[[dict], None]
+    variants: Mapping[str, Variant],
+    repeats: int,
+    check: Callable[[dict], None],
+    device: torch.device = CPU,
 ) -> dict[str, list[float]]:
     """Run all variants in turn: one round to warm up and compare, then ``repeats`` timed ones.
 
@@ -77,6 +125,7 @@ def alternate(
         repeats: At least 1.
         check: Gets what the variants returned in the first round, and raises ``ResultsDiffer``
             unless it is the same; then nothing is timed.
+        device: Where the work is done.
 
     Returns:
         For each variant its seconds, one number per round.
@@ -92,9 +141,9 @@ def alternate(
             for name in names[shift:] + names[:shift]:
                 prepared = variants[name].prepare()
                 gc.collect()
-                start = time.perf_counter()
+                clock = Clock(device)
                 result = variants[name].run(prepared)
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock.lap())
                 del prepared, result  # now, since giving memory back takes time, too
     finally:
         gc.unfreeze()
@@ -120,29 +169,37 @@ def describe_machine(threads: int) -> str:
     )
 
 
-def format_rows(rows: Sequence[Row]) -> str:
-    """A table with medians, their ratio, and the range of the ratio over the rounds."""
-    table = [['ours against peer', 'ours', 'peer', 'times less', 'in single rounds']]
-    for row in rows:
-        ratios = [peer / ours for ours, peer in zip(row.ours, row.peer)]
-        scale, unit = SCALES[row.unit]
-        table.append(
-            [
-                row.name,
-                f'{scale * median(row.ours):.1f} {unit}',
-                f'{scale * median(row.peer):.1f} {unit}',
-                f'{row.ratio:.2f}',
-                f'{min(ratios):.2f} to {max(ratios):.2f}',
-            ]
-        )
-    return AsciiTable(table).table
+def format_results(results: Sequence[Row | Figure]) -> str:
+    """A table with medians, what they say, and its range over the rounds; figures below it."""
+    table = [['ours against peer', 'ours', 'peer', 'result', 'in single rounds']]
+    for row in results:
+        if isinstance(row, Row):
+            ratios = row.ratios(row.ours, row.peer)
+            scale, unit = SCALES[row.unit]
+            says = f'{row.ratio:.2f} ' + ('times faster' if row.unit == 'seconds' else 'of peer')
+            table.append(
+                [
+                    row.name,
+                    f'{scale * median(row.ours):.1f} {unit}',
+                    f'{scale * median(row.peer):.1f} {unit}',
+                    says,
+                    f'{min(ratios):.2f} to {max(ratios):.2f}',
+                ]
+            )
+    lines = [
+        f'{row.name}: {row.value:.3g} {row.text}' for row in results if isinstance(row, Figure)
+    ]
+    return '\n'.join([AsciiTable(table).table] * (len(table) > 1) + lines)
 
 
-def flat_results(rows: Sequence[Row]) -> dict[str, float]:
+def flat_results(results: Sequence[Row | Figure]) -> dict[str, float]:
     """Flat content for JSON: the ratio under the row's name, the medians below it."""
-    results = {}
-    for row in rows:
-        results[row.name] = row.ratio
-        results[f'{row.name}/{row.unit}_ours'] = median(row.ours)
-        results[f'{row.name}/{row.unit}_peer'] = median(row.peer)
-    return results
+    flat = {}
+    for row in results:
+        if isinstance(row, Figure):
+            flat[row.name] = row.value
+            continue
+        flat[row.name] = row.ratio
+        flat[f'{row.name}/{row.unit}_ours'] = median(row.ours)
+        flat[f'{row.name}/{row.unit}_peer'] = median(row.peer)
+    return flat
