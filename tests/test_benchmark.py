@@ -71,7 +71,7 @@ def small_backbones(tool, monkeypatch):
     dinat |= dict(kernel_size=3, out_indices=(0, 1))
     monkeypatch.setattr(tool.backbones, 'DINAT', dict(tool.backbones.DINAT, **dinat))
     monkeypatch.setattr(tool.backbones, 'SWIN', dict(tool.backbones.SWIN, **swin))
-    monkeypatch.setattr(tool.backbones, 'in_own_process', lambda work, *given: work(*given))
+    monkeypatch.setattr(tool.backbones.memory, 'in_own_process', lambda work, *given: work(*given))
 
 
 @pytest.mark.usefixtures('small_backbones')
@@ -80,9 +80,12 @@ def test_backbones_are_measured_in_time_and_memory(run_tool, tmp_path):
     printed = run_tool('benchmark', 'backbones', *arguments)
     assert ' ms ' in printed and ' MiB ' in printed
     results = json.loads((tmp_path / 'results.json').read_text())
-    for row, unit in (('time', 'seconds'), ('memory', 'bytes')):
+    for row, unit, above, below in (
+        ('time', 'seconds', 'peer', 'ours'),
+        ('memory', 'bytes', 'ours', 'peer'),
+    ):
         name = f'backbones/dinat/{row}'
-        quotient = results[f'{name}/{unit}_peer'] / results[f'{name}/{unit}_ours']
+        quotient = results[f'{name}/{unit}_{above}'] / results[f'{name}/{unit}_{below}']
         assert results[name] == pytest.approx(quotient) and quotient > 0
 
 
@@ -94,7 +97,7 @@ def test_backbones_of_other_outputs_are_not_compared(run_tool, tool, monkeypatch
 
 
 def test_memory_is_measured_in_a_process_of_its_own(tool):
-    assert tool.backbones.in_own_process(os.getpid) != os.getpid()
+    assert tool.backbones.memory.in_own_process(os.getpid) != os.getpid()
 
 
 def without_one_pixel(labels, masks):
@@ -207,3 +210,210 @@ def test_counts_below_one_are_refused(tool):
     assert tool.timing.positive_int('3') == 3
     with pytest.raises(argparse.ArgumentTypeError, match='at least 1'):
         tool.timing.positive_int('0')
+
+
+# the flat JSON of issue 6: peer's time over ours, our memory over the peer's, and shares
+CONTRACT = dict(
+    infer={
+        'infer/one_task/hf',
+        'infer/three_tasks/hf',
+        'infer/one_task/mask2former',
+        'infer/memory/one_task/hf',
+        'infer/memory/three_tasks/hf',
+        'infer/floor_share',
+    },
+    train={
+        'train/step/hf',
+        'train/step/mask2former',
+        'train/memory/hf',
+        'train/memory/mask2former',
+        'train/text_share',
+    },
+    post={'post/panoptic/hf', 'post/instance/hf', 'post/semantic/hf', 'post/memory/hf'},
+    text={'text/forward/hf', 'text/step/hf'},
+)
+SMALL = dict(
+    infer=('--size', 64, '--repeats', 1),
+    train=('--size', 64, '--repeats', 1),
+    post=('--height', 64, '--width', 128, '--queries', 40, '--repeats', 1),
+    text=('--repeats', 1),
+    scale=('--size', 64, '--quick'),
+)
+SHARES = ('infer/floor_share', 'train/text_share')
+
+
+@pytest.fixture
+def small_models(tool, monkeypatch):
+    """Networks of few channels, measured in this process."""
+    monkeypatch.setattr(tool.infer.peers, 'SHAPE', tool.infer.peers.SMALL)
+    monkeypatch.setattr(tool.infer, 'PRODUCTS', (32, 64))
+    monkeypatch.setattr(tool.infer.memory, 'in_own_process', lambda work, *given: work(*given))
+
+
+@pytest.fixture
+def transformers():
+    pytest.importorskip('transformers', reason='the peer is installed by requirements/tests.txt')
+
+
+@pytest.mark.usefixtures('small_models', 'transformers')
+@pytest.mark.parametrize('command', CONTRACT)
+def test_json_has_the_keys_of_the_contract(run_tool, tmp_path, command):
+    # results of other commands stay
+    (tmp_path / 'results.json').write_text('{"data/targets/mmdet": 10.0}')
+    arguments = (*SMALL[command], '--threads', 1, '--device', 'cpu', '--json', 'results.json')
+    printed = run_tool('benchmark', command, *arguments)
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert results.pop('data/targets/mmdet') == 10
+    results.pop('machine')
+    details = [name for name in results if name.endswith(('_ours', '_peer'))]
+    assert results.keys() - details == CONTRACT[command]
+    for name in CONTRACT[command]:
+        assert name in printed and results[name] > 0
+        if name in SHARES:
+            assert results[name] < 1
+        elif '/memory/' in name:
+            assert results[name] == pytest.approx(
+                results[f'{name}/bytes_ours'] / results[f'{name}/bytes_peer']
+            )
+        else:
+            assert results[name] == pytest.approx(
+                results[f'{name}/seconds_peer'] / results[f'{name}/seconds_ours']
+            )
+
+
+@pytest.mark.usefixtures('small_models')
+def test_scale_measures_every_axis_and_fits_exponents(run_tool, tool, tmp_path, monkeypatch):
+    points = []
+
+    def measured(work, point, *_):
+        points.append(point)
+        pixels = point.side**2 * point.batch
+        return 2.0 * pixels, 3.0 * pixels**0.5 * point.queries * (1 + (point.targets or 0))
+
+    monkeypatch.setattr(tool.scale.memory, 'in_own_process', measured)
+    run_tool('benchmark', 'scale', *SMALL['scale'], '--json', 'results.json')
+    results = json.loads((tmp_path / 'results.json').read_text())
+    expected = dict(pixels=(1, 0.5), queries=(0, 1), batch=(1, 0.5), targets=(0, None))
+    for axis, (time, memory) in expected.items():
+        assert results[f'scale/time/{axis}'] == pytest.approx(time, abs=1e-9)
+        if memory is not None:
+            assert results[f'scale/memory/{axis}'] == pytest.approx(memory)
+    assert [point.targets for point in points if point.targets is not None] == [0, 10, 20]
+
+    def quadratic(work, point, *_):
+        return 1.0, float(point.side**4)
+
+    monkeypatch.setattr(tool.scale.memory, 'in_own_process', quadratic)
+    with pytest.raises(tool.timing.ResultsDiffer, match='pixels to the power of 2.00'):
+        run_tool('benchmark', 'scale', *SMALL['scale'])
+
+
+@pytest.mark.usefixtures('small_models')
+def test_a_point_of_scale_takes_one_pass_or_step(tool):
+    scale = tool.scale
+    for point in (scale.Point(64, 20, batch=2), scale.Point(64, 10, targets=5)):
+        seconds, peak = scale.measure(point, scale.peers.SMALL, 1, torch.device('cpu'))
+        assert seconds > 0 and peak > 0
+
+
+@pytest.mark.usefixtures('small_models', 'transformers')
+@pytest.mark.parametrize('command', ['infer', 'train'])
+def test_pictures_show_time_and_memory_by_module(run_tool, tool, tmp_path, monkeypatch, command):
+    pytest.importorskip('matplotlib')
+    drawn = {}
+    draw = tool.infer.by_module.draw
+    monkeypatch.setattr(
+        tool.infer.by_module,
+        'draw',
+        lambda path, title, *values: drawn.update(values=values) or draw(path, title, *values),
+    )
+    run_tool('benchmark', command, *SMALL[command], '--device', 'cpu', '--plot', 'modules.png')
+    assert cv2.imread(str(tmp_path / 'modules.png')).std() > 0
+    names = ['backbone', 'pixel decoder', 'transformer']
+    names += ['text', 'criterion'] if command == 'train' else []
+    for values in drawn['values']:
+        assert values.keys() == {'ours', 'hf'}
+        for of in values.values():
+            assert sorted(of) == sorted(names) and all(value > 0 for value in of.values())
+
+
+@pytest.mark.usefixtures('small_models', 'transformers')
+def test_gradients_by_module_are_those_of_the_whole_step(tool):
+    by_module, peers, train = tool.infer.by_module, tool.infer.peers, tool.train
+    batch = peers.draw_batch(64, [3, 2], torch.device('cpu'))
+    for side in ('ours', 'peer'):
+        model = train.build(side, 'hf', peers.SMALL, torch.device('cpu'))
+        for module in model.modules():
+            if hasattr(module, 'is_training'):
+                module.is_training = module is model.model  # no dropout
+        forward = train.make_forward(side, 'hf', model, batch, peers.SMALL)
+        torch.manual_seed(0)
+        forward().backward()
+        whole = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        model.zero_grad(set_to_none=True)
+        torch.manual_seed(0)
+        by_module.laps_of(model, forward, lambda: 0.0)
+        parts = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        assert parts.keys() == whole.keys() and len(parts) > 100
+        for name, gradient in whole.items():
+            torch.testing.assert_close(parts[name], gradient, atol=1e-3, rtol=1e-3, msg=name)
+
+
+@pytest.mark.usefixtures('small_models', 'transformers')
+@pytest.mark.parametrize('command', ['infer', 'train', 'text'])
+def test_networks_that_differ_are_not_timed(run_tool, tool, monkeypatch, command):
+    peers = tool.infer.peers
+    share = peers.share_weights
+
+    def share_wrongly(ours, peer):
+        share(ours, peer)
+        with torch.no_grad():
+            for weight in (ours.panoptic_head.cls_embed.bias, *ours.text_mapper.parameters()):
+                weight.add_(0.5)
+
+    def share_all_but_classes(ours, peer):
+        share(ours, peer)
+        with torch.no_grad():
+            ours.panoptic_head.cls_embed.bias.add_(0.5)
+
+    wrong = share_wrongly if command == 'text' else share_all_but_classes
+    monkeypatch.setattr(peers, 'share_weights', wrong)
+    with pytest.raises(tool.timing.ResultsDiffer, match='differ'):
+        run_tool('benchmark', command, *SMALL[command], '--device', 'cpu')
+
+
+@pytest.mark.usefixtures('small_models', 'transformers')
+@pytest.mark.parametrize('task', ['panoptic', 'semantic', 'instance'])
+def test_answers_that_differ_are_not_timed(run_tool, tool, monkeypatch, task):
+    right = tool.post.our_answer
+
+    def wrong(model, logits, size, asked):
+        scores = logits.scores.roll(1, 1) if asked == task else logits.scores
+        return right(model, logits._replace(scores=scores), size, asked)
+
+    monkeypatch.setattr(tool.post, 'our_answer', wrong)
+    with pytest.raises(tool.timing.ResultsDiffer, match=task):
+        run_tool('benchmark', 'post', *SMALL['post'], '--device', 'cpu')
+
+
+def test_operations_and_matrix_products_are_counted(tool):
+    linear = torch.nn.Linear(30, 20, bias=False)
+    given = torch.ones(7, 30)
+    assert tool.infer.count_operations(linear, lambda: linear(given)) == 2 * 7 * 30 * 20
+
+
+def test_peaks_are_those_of_the_work_alone(tool):
+    memory = tool.infer.memory
+    if not memory._RESET.exists():
+        pytest.skip('the system has no counter that can be reset')
+    before = torch.ones(40 * 2**18)  # 40 MiB
+    del before
+    peak = memory.peak_of(lambda: torch.ones(20 * 2**18), torch.device('cpu'))
+    assert 18 * 2**20 < peak < 30 * 2**20
+
+
+@pytest.mark.parametrize('command', CONTRACT)
+def test_without_the_peer_there_is_advice(run_tool, monkeypatch, command):
+    monkeypatch.setitem(sys.modules, 'transformers', None)
+    with pytest.raises(SystemExit, match='pip install -r requirements/tests.txt'):
+        run_tool('benchmark', command, '--device', 'cpu')

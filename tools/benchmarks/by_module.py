@@ -2,8 +2,8 @@
 
 Hooks charge what happens inside backbone, pixel decoder, text branch and criterion to these, and
 all else to the transformer. For the backward pass the graph is cut between them and walked in
-reverse. Time of modules adds up to the step, plus the cuts; memory is the peak, above the model,
-while the module works, so it contains what the modules before have left.
+reverse. Time of modules adds up to the step, plus the cuts. Memory is the peak while a module
+works, above what was held when it began, forward or backward, whichever is more.
 """
 
 from collections import defaultdict
@@ -18,6 +18,7 @@ from . import memory
 from .timing import Clock
 
 REST = 'transformer'
+SIDES = dict(ours='ours', hf='Hugging Face')
 MODULES = ('backbone', 'pixel decoder', REST, 'text', 'criterion')
 
 Pairs = list[tuple[Tensor, Tensor]]
@@ -61,17 +62,17 @@ def cut(value, pairs: Pairs):
 
 
 def laps_of(
-    model: nn.Module, step: Callable[[], Tensor | None], meter: Clock | memory.PeakMeter
+    model: nn.Module, step: Callable[[], Tensor | None], lap: Callable[[], float]
 ) -> dict[str, list[float]]:
     """Take one step.
 
     Args:
         model: Ours or Hugging Face's.
         step: The forward pass; returns the loss for a backward pass, or None for none.
-        meter: Asked whenever a module begins or ends.
+        lap: Measures since it was last called, which is whenever a module begins or ends.
 
     Returns:
-        What the meter said, by module.
+        What was measured, by module.
     """
     laps = defaultdict(list)
     into_criterion: Pairs = []
@@ -81,14 +82,14 @@ def laps_of(
         def hook(module, args, kwargs):
             if name == 'criterion':
                 args, kwargs = cut(args, into_criterion), cut(kwargs, into_criterion)
-            laps[REST].append(meter.lap())
+            laps[REST].append(lap())
             return args, kwargs
 
         return hook
 
     def end(name: str):
         def hook(module, args, result):
-            laps[name].append(meter.lap())
+            laps[name].append(lap())
             if name == 'criterion':
                 return result
             out_of.append((name, []))
@@ -102,14 +103,14 @@ def laps_of(
         hooks.append(module.register_forward_hook(end(name)))
     try:
         loss = step()
-        laps[REST].append(meter.lap())
+        laps[REST].append(lap())
         if loss is not None:
             loss.backward()
-            laps['criterion'].append(meter.lap())
+            laps['criterion'].append(lap())
             for name, pairs in [(REST, into_criterion), *reversed(out_of)]:
                 reached = [(tensor, copy.grad) for tensor, copy in pairs if copy.grad is not None]
                 torch.autograd.backward(*zip(*reached))
-                laps[name].append(meter.lap())
+                laps[name].append(lap())
     finally:
         for hook in hooks:
             hook.remove()
@@ -120,14 +121,20 @@ def seconds_by_module(
     model: nn.Module, step: Callable, device: torch.device, repeats: int
 ) -> dict[str, float]:
     """Medians over some steps."""
-    rounds = [laps_of(model, step, Clock(device)) for _ in range(repeats)]
+    rounds = [laps_of(model, step, Clock(device).lap) for _ in range(repeats)]
     return {name: median(sum(laps[name]) for laps in rounds) for name in rounds[0]}
 
 
 def bytes_by_module(model: nn.Module, step: Callable, device: torch.device) -> dict[str, float]:
-    """Peaks above the model; to be called in an own process."""
-    laps = laps_of(model, step, memory.PeakMeter(device))
-    return {name: max(values) for name, values in laps.items()}
+    """Peaks; to be called in an own process."""
+    meter = memory.PeakMeter(device)
+
+    def lap() -> int:
+        peak = meter.lap()
+        meter.restart()
+        return peak
+
+    return {name: max(values) for name, values in laps_of(model, step, lap).items()}
 
 
 def require_matplotlib() -> None:
@@ -154,16 +161,16 @@ def draw(
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout='constrained')
+    figure = Figure(figsize=(12, 4), layout='constrained')
     figure.suptitle(title)
-    panels = (('seconds', seconds, 1), ('GiB above the model, at most', peaks, 2**-30))
+    panels = (('seconds', seconds, 1), ('GiB on top', peaks, 2**-30))
     for axes, (label, values, scale) in zip(figure.subplots(1, 2), panels):
         names = [name for name in MODULES if any(name in side for side in values.values())]
         for shift, (side, of) in enumerate(values.items()):
             places = [number + 0.4 * shift for number in range(len(names))]
             heights = [scale * of.get(name, 0) for name in names]
-            axes.bar(places, heights, 0.38, label=f'{side}')
-        axes.set_xticks([number + 0.2 for number in range(len(names))], names)
+            axes.bar(places, heights, 0.38, label=SIDES[side])
+        axes.set_xticks([number + 0.2 for number in range(len(names))], names, fontsize=9)
         axes.set_ylabel(label)
         axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)

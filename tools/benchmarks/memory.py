@@ -31,7 +31,7 @@ def _from_status(key: str) -> int:
 
 
 class PeakMeter:
-    """Peak bytes since the last lap, above what was held when the meter was made.
+    """Peak bytes since the last lap, above what was held when the meter was made or restarted.
 
     Without Linux's counters, which can be reset, what a process held is taken to be its peak until
     then, which is too much if building the model took more than the model.
@@ -43,15 +43,18 @@ class PeakMeter:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         gc.collect()
-        if device.type == 'cuda':
-            torch.cuda.synchronize()
-            self.held = torch.cuda.memory_allocated()
-        elif _RESET.exists():
+        if _RESET.exists():
             # what building the model left in the allocator's hands would hide what the work takes
             getattr(ctypes.CDLL(None), 'malloc_trim', int)(0)
-            self.held = _from_status('VmRSS')
+        self.restart()
+
+    def restart(self) -> None:
+        """Measure from what is held now."""
+        if self.device.type == 'cuda':
+            torch.cuda.synchronize()
+            self.held = torch.cuda.memory_allocated()
         else:
-            self.held = lifetime_peak()
+            self.held = _from_status('VmRSS') if _RESET.exists() else lifetime_peak()
         self._reset()
 
     def _reset(self) -> None:
