@@ -7,7 +7,7 @@ from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 from mmdet.models.layers import SinePositionalEncoding
 
 from oneformer.models.deformable_attention import Levels
-from oneformer.models.dropout import dropout, relu_dropout_
+from oneformer.models.dropout import dropout, relu_dropout
 from oneformer.models.point_gathering import gather_points
 from oneformer.models.position_attention import PositionMemory, attend_positions
 from oneformer.models.position_code import position_code, project_position
@@ -141,7 +141,7 @@ def test_dropout_keeps_the_share_and_the_mean_it_should():
 def test_relu_and_dropout_in_one_have_the_gradient_of_both():
     torch.manual_seed(0)
     x = torch.randn(64, 100, requires_grad=True)
-    y = relu_dropout_(x * 1, 0.3, training=True)
+    y = relu_dropout(x * 1, 0.3, training=True)
     scale = 1 / (1 - round(0.3 * 65536) / 65536)
     passed = y.detach() > 0
     assert not (passed & (x < 0)).any()

@@ -170,17 +170,7 @@ class _GatherPoints(torch.autograd.Function):
         rows = corners.rows.view(-1)
         size = corners.rows[0, 0, 0].numel()
 
-        # each row of the table gathers the bags it was put into
-        _, order = rows.sort(stable=True)
-        count = rows.bincount(minlength=table[..., 0].numel())
-        table_gradient = F.embedding_bag(
-            order.div(size, rounding_mode='floor'),
-            bags,
-            count.cumsum(0).sub_(count),
-            mode='sum',
-            per_sample_weights=corners.weights.view(-1)[order],
-        ).view(table.shape)
-
+        table_gradient = _scatter(corners, bags, table, grid)
         bag_of = torch.arange(len(bags), dtype=torch.int32).repeat_interleave(size)
         per_row = torch.ops.aten._embedding_bag_per_sample_weights_backward(
             bags, table.flatten(0, 2), rows, _starts_of_bags(rows, size), bag_of, 0
@@ -200,6 +190,34 @@ class _GatherPoints(torch.autograd.Function):
             attention * (per_sample - (attention * per_sample).sum(-1, keepdim=True)),
             None,
         )
+
+
+def _scatter(corners: Corners, bags: Tensor, table: Tensor, grid: Grid) -> Tensor:
+    """Add each bag (B N M, C) to the rows it was taken from, times their weights.
+
+    Only the first of the four corners is sorted: the others lie beside and below it, so their sums
+    are moved by a pixel, a row of pixels, or both.
+
+    Returns:
+        Like the table.
+    """
+    first = corners.rows[..., 0, :].flatten()
+    per_bag = corners.rows.shape[-1]
+    _, order = first.sort(stable=True)
+    count = first.bincount(minlength=table[..., 0].numel())
+    starts = count.cumsum(0).sub_(count)
+    # in floating point, where processors can divide several numbers at once
+    bag = order.double().add_(0.5).mul_(1 / per_bag).long()
+    total = torch.zeros_like(table)
+    for corner in range(4):
+        weights = corners.weights[..., corner, :].flatten()[order]
+        part = F.embedding_bag(bag, bags, starts, mode='sum', per_sample_weights=weights)
+        part = part.view(table.shape)
+        for start, (h, w) in zip(grid.starts, grid.shapes):
+            shift = (corner // 2) * (w + 2) + corner % 2
+            end = start + (h + 2) * (w + 2)
+            total[:, start + shift : end] += part[:, start : end - shift]
+    return total
 
 
 def _starts_of_bags(rows: Tensor, size: int) -> Tensor:

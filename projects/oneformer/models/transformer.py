@@ -14,7 +14,7 @@ from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .dropout import dropout, relu_dropout_
+from .dropout import dropout, relu_dropout
 from .position_attention import PositionMemory, attend_positions
 
 KeyValue = tuple[Tensor, Tensor]
@@ -88,7 +88,7 @@ class FeedForward(FFN):
         (first, activation, inner), second, outer = self.layers
         if not isinstance(activation, nn.ReLU):
             return super().forward(x)
-        hidden = relu_dropout_(first(x), inner.p, self.training)
+        hidden = relu_dropout(first(x), inner.p, self.training)
         return x + dropout(second(hidden), outer.p, self.training)
 
 
