@@ -3,12 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from mmcv.ops import point_sample
 from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 from mmdet.models.layers import SinePositionalEncoding
 
 from oneformer.models.deformable_attention import Levels
 from oneformer.models.dropout import dropout, relu_dropout
-from oneformer.models.point_gathering import gather_points
+from oneformer.models.point_gathering import gather_points, sample_pixels
 from oneformer.models.position_attention import PositionMemory, attend_positions
 from oneformer.models.position_code import position_code, project_position
 
@@ -60,6 +61,18 @@ def test_gathered_points_that_are_not_numbers_give_no_number():
     value = torch.ones(1, 4, 1, 2)
     output = gather_points(value, levels.shapes, levels.centres, offsets, torch.zeros(1, 4, 1, 1))
     assert output.isnan().any(-1).flatten().tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize('size', [(1, 1), (3, 8), (16, 5)])
+def test_sampled_pixels_equal_point_sampling(size):
+    torch.manual_seed(0)
+    corners = torch.cartesian_prod(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.0]))
+    points = torch.cat([torch.rand(200, 2), corners])
+    features = torch.randn(1, 6, *size)
+    expected = point_sample(features, points[None])[0].mT
+    for layout in (torch.contiguous_format, torch.channels_last):
+        sampled = sample_pixels(features.contiguous(memory_format=layout), points)
+        torch.testing.assert_close(sampled, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (3, 8), (16, 5)])

@@ -20,6 +20,7 @@ from mmengine.dist import all_reduce, get_world_size
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from .point_gathering import sample_pixels
 from .points import uniform_points
 from .targets import Targets, counted_points, known_scores
 
@@ -222,8 +223,8 @@ class SetCriterion(nn.Module):
                 continue
             points = self.sample_points(L, P, cls_scores.device, ('match', target.img_id))
             points = points.view(1, L * P, 2)
-            features = point_sample(mask_features[b : b + 1], points).unflatten(-1, (L, P))[0]
-            logits = torch.einsum('lqc,clp->lqp', mask_embeds[:, b], features)
+            features = sample_pixels(mask_features[b : b + 1], points[0]).view(L, P, -1)
+            logits = mask_embeds[:, b] @ features.mT  # L Q P
             masks = point_sample(target.masks[None].float(), points).unflatten(-1, (L, P))[0]
             counted = counted_points(target.ignored, points.view(L, P, 2))
             mask_cost, dice_cost = mask_costs(logits, masks.transpose(0, 1), counted)
@@ -252,8 +253,7 @@ class SetCriterion(nn.Module):
         if target.open is None:
             return None
         points = self.sample_points(1, self.num_points, mask_embeds.device, ('open', target.img_id))
-        features = point_sample(mask_features, points)[0]  # C P
-        covered = torch.einsum('lqc,cp->lqp', mask_embeds, features) > 0
+        covered = mask_embeds @ sample_pixels(mask_features, points[0]).mT > 0  # L Q P
         open_points = point_sample(target.open[None, None].float(), points)[0, 0] > 0.5  # P
         return 2 * (covered & open_points).sum(-1) > covered.sum(-1)
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from mmcv.ops import point_sample
 from torch import Tensor
 
 
@@ -250,3 +251,34 @@ def gather_points(
     base = centres[:, None] * sizes + 0.5  # N L 2
     x, y = (offsets + base[:, None, :, None]).unbind(-1)
     return _GatherPoints.apply(value, x.flatten(3), y.flatten(3), scores, grid)
+
+
+@torch.no_grad()
+def sample_pixels(features: Tensor, points: Tensor) -> Tensor:
+    """Bilinear samples of all channels at many points, without gradient.
+
+    The function is mmcv's ``point_sample``, which is slow on a CPU for many channels.
+
+    Args:
+        features: Of shape (1, C, h, w); fast if its memory is laid out with the channels last.
+        points: (x, y) in [0, 1], of shape (N, 2).
+
+    Returns:
+        Of shape (N, C).
+    """
+    if features.device.type != 'cpu':
+        return point_sample(features, points[None])[0].mT
+    h, w = features.shape[2:]
+    x, y = (points * points.new_tensor([w, h]) - 0.5).unbind(1)
+    left, top = x.floor(), y.floor()
+    columns = torch.stack([left, left + 1], 1)[:, None]  # N 1 2
+    rows = torch.stack([top, top + 1], 1)[:, :, None]  # N 2 1
+    weights = (1 - (y[:, None, None] - rows).abs()) * (1 - (x[:, None, None] - columns).abs())
+    inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
+    pixels = rows.clamp(0, h - 1) * w + columns.clamp(0, w - 1)  # N 2 2
+    return F.embedding_bag(
+        pixels.flatten(1).int(),
+        features[0].permute(1, 2, 0).flatten(0, 1),
+        mode='sum',
+        per_sample_weights=(weights * inside).flatten(1),
+    )
