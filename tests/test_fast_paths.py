@@ -12,6 +12,7 @@ from oneformer.models.dropout import dropout, relu_dropout
 from oneformer.models.point_gathering import gather_points, sample_pixels
 from oneformer.models.position_attention import PositionMemory, attend_positions
 from oneformer.models.position_code import position_code, project_position
+from oneformer.models.targets import SampledTargets
 
 
 def leaves_and_gradients(function, inputs, upstream):
@@ -73,6 +74,23 @@ def test_sampled_pixels_equal_point_sampling(size):
     for layout in (torch.contiguous_format, torch.channels_last):
         sampled = sample_pixels(features.contiguous(memory_format=layout), points)
         torch.testing.assert_close(sampled, expected, atol=1e-5, rtol=0)
+
+
+def test_sampled_targets_equal_point_sampling_of_their_masks():
+    torch.manual_seed(0)
+    target_map = torch.randint(-1, 5, (7, 9), dtype=torch.int16)
+    points = torch.rand(3, 40, 2)
+    corners = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.5, 0.5]])
+    points[:, :3] = corners
+    sampled = SampledTargets(target_map, points)
+    masks = torch.stack([target_map == k for k in range(1, 5)])[:, None].float()
+    expected = torch.stack([point_sample(masks, p.expand(4, -1, -1))[:, 0] for p in points])
+    torch.testing.assert_close(sampled.all_masks(4), expected, atol=1e-5, rtol=0)
+    own = torch.tensor([2, 0, 3])
+    torch.testing.assert_close(sampled.own_masks(own), expected[range(3), own], atol=1e-5, rtol=0)
+    unknown = (target_map < 0)[None, None].float().expand(3, -1, -1, -1)
+    share = point_sample(unknown, points)[:, 0]
+    assert torch.equal(sampled.counted(), (share == 0).float())
 
 
 @pytest.mark.parametrize('size', [(1, 1), (3, 8), (16, 5)])
