@@ -8,7 +8,7 @@ Shapes: L decoder outputs, B images, Q queries, K classes, N targets of an image
 H x W the padded input.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,9 +46,9 @@ class Targets:
 
 
 class SampledTargets:
-    """A target map at points, as the four pixels around each and their bilinear weights.
+    """A target map at points: of each the four pixels around it and their bilinear weights.
 
-    Sampling all masks at once costs no more than sampling one. Values are those of mmcv's
+    Sampling all masks at once costs little more than sampling one. Values are those of mmcv's
     ``point_sample`` on each mask.
 
     Args:
@@ -57,23 +57,29 @@ class SampledTargets:
     """
 
     def __init__(self, target_map: Tensor, points: Tensor) -> None:
-        H, W = target_map.shape
-        x, y = points.unbind(-1)  # ... P
+        self.target_map, self.points = target_map, points
+
+    def _corners(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Ids and weights (..., P) of the four pixels, one after the other to save memory."""
+        H, W = self.target_map.shape
+        x, y = self.points.unbind(-1)
         x, y = x * W - 0.5, y * H - 0.5
         left, top = x.floor(), y.floor()
-        columns = torch.stack([left, left + 1, left, left + 1], -2)  # ... 4 P
-        rows = torch.stack([top, top, top + 1, top + 1], -2)
-        inside = (rows >= 0) & (rows < H) & (columns >= 0) & (columns < W)
-        pixels = rows.clamp(0, H - 1).long() * W + columns.clamp(0, W - 1).long()
-        self.ids = target_map.flatten()[pixels].long() * inside  # ... 4 P, background outside
-        across, down = (x[..., None, :] - columns).abs(), (y[..., None, :] - rows).abs()
-        self.weights = (1 - across) * (1 - down)
+        for row in (top, top + 1):
+            for column in (left, left + 1):
+                weights = (1 - (x - column).abs_()).mul_(1 - (y - row).abs_())
+                inside = (row >= 0) & (row < H) & (column >= 0) & (column < W)
+                pixels = row.clamp(0, H - 1) * W + column.clamp(0, W - 1)
+                # outside is background
+                yield self.target_map.flatten()[pixels.long()] * inside, weights
 
     def all_masks(self, count: int) -> Tensor:
         """All N masks at all points, in [0, 1], of shape (..., N, P)."""
-        shape = (*self.ids.shape[:-2], count + 1, self.ids.shape[-1])
-        masks = self.weights.new_zeros(shape)
-        masks.scatter_add_(-2, self.ids.clamp(min=0), self.weights * (self.ids >= 0))
+        *sets, P, _ = self.points.shape
+        masks = self.points.new_zeros(*sets, count + 1, P)
+        for ids, weights in self._corners():
+            index = ids.clamp(min=0).long()[..., None, :]
+            masks.scatter_add_(-2, index, (weights * (ids > 0))[..., None, :])
         return masks[..., 1:, :]
 
     def own_masks(self, targets: Tensor) -> Tensor:
@@ -85,11 +91,13 @@ class SampledTargets:
         Returns:
             Of shape (..., P).
         """
-        return (self.weights * (self.ids == targets[..., None, None] + 1)).sum(-2)
+        own = targets[..., None] + 1
+        return sum(weights * (ids == own) for ids, weights in self._corners())
 
     def counted(self) -> Tensor:
         """1 at points whose bilinear sample touches no unknown pixel, else 0, of shape (..., P)."""
-        return ((self.weights * (self.ids < 0)).sum(-2) == 0).float()
+        touched = sum(weights * (ids < 0) for ids, weights in self._corners())
+        return (touched == 0).float()
 
 
 def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Targets]:
