@@ -97,7 +97,7 @@ class Watch(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_forward_backward_and_update_read_nothing_outside_the_matching(model, monkeypatch):
+def test_forward_and_backward_read_nothing_outside_the_matching(model, monkeypatch):
     watch = Watch()
     assign = criterion.assign
 
@@ -109,10 +109,8 @@ def test_forward_backward_and_update_read_nothing_outside_the_matching(model, mo
 
     monkeypatch.setattr(criterion, 'assign', allowed)
     images, samples = batch()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, foreach=True)
     with watch:
         sum(model(images, samples, mode='loss').values()).backward()
-        optimizer.step()
     assert watch.reads == []
     with watch:  # it does notice
         images[images > 0].sum().item()

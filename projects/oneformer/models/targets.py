@@ -123,12 +123,11 @@ def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Ta
         known, has_unknown = None, bool(sample.get('ignore'))
         open_pixels = target_map < 0 if has_unknown else None
         if sample.get('known_labels') is not None:
-            known = torch.zeros(len(is_thing), dtype=torch.bool)
-            known[list(sample.known_labels)] = True
-            asked = torch.tensor(is_thing) | (sample.task != 'instance')
-            if (asked & ~known).any():
+            flags = [label in sample.known_labels for label in range(len(is_thing))]
+            asked = [thing or sample.task != 'instance' for thing in is_thing]
+            if any(ask and not flag for ask, flag in zip(asked, flags)):
                 open_pixels = target_map <= 0
-            known = known.to(labels.device, non_blocking=True)
+            known = torch.tensor(flags, device=labels.device)
         img_id = sample.get('img_id')
         targets.append(Targets(labels, target_map, img_id, known, open_pixels, has_unknown))
     return targets
