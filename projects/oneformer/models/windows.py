@@ -119,16 +119,20 @@ def image_queries(windows: Sequence[Window], content: tuple[int, int]) -> Querie
 
     Args:
         windows: In the order of ``window_places``.
-        content: (height, width) of the input without padding; windows beyond it are left out.
+        content: (height, width) of the input without padding. Windows that are not needed to cover
+            it are left out, so the answer does not depend on the other images of the batch.
     """
-    windows = [
-        window
-        for window in windows
-        if window.top * _STRIDE < content[0] and window.left * _STRIDE < content[1]
-    ]
+    bottom = _last_needed([window.bottom for window in windows], content[0])
+    right = _last_needed([window.right for window in windows], content[1])
+    windows = [w for w in windows if w.bottom <= bottom and w.right <= right]
     if len(windows) == 1:
         return Queries(windows[0].cls_scores, windows[0].masks_of)
     return MergedQueries(windows)
+
+
+def _last_needed(ends: Sequence[int], content: int) -> int:
+    """The first end of a window beyond the content and the point that interpolation needs."""
+    return min((end for end in ends if end * _STRIDE >= content + _STRIDE), default=max(ends))
 
 
 class MergedQueries(Queries):
