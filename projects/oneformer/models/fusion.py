@@ -30,16 +30,16 @@ class Queries:
 
     Attributes:
         cls_scores: Logits of shape (Q, K + 1).
-        masks_of: Mask logits (n, h, w) of the queries of given indices (n,).
+        masks_of: Mask logits (n, h, w) of the queries of given indices (n,), or of a slice.
     """
 
     cls_scores: Tensor
-    masks_of: Callable[[Tensor], Tensor]
+    masks_of: Callable[[Tensor | slice], Tensor]
 
     def block_scores(self) -> Callable[[Block], BlockScores]:
         """How the class scores of a block come about: the product of what is returned."""
         class_weights = self.cls_scores.softmax(-1)[:, :-1]
-        masks = self.masks_of(torch.arange(len(class_weights), device=class_weights.device))
+        masks = self.masks_of(slice(None))
         return lambda block: relevant_probabilities(class_weights, block.source(masks), block)
 
 

@@ -90,8 +90,8 @@ class Window:
     def right(self) -> int:
         return self.left + self.mask_features.shape[2]
 
-    def masks_of(self, index: Tensor) -> Tensor:
-        """Logits (n, y, x) of the queries of given indices (n,)."""
+    def masks_of(self, index: Tensor | slice) -> Tensor:
+        """Logits (n, y, x) of the queries of given indices (n,), or of a slice."""
         return mask_logits(self.mask_embeds[None, None, index], self.mask_features[None])[0, 0]
 
     def part(self, rows: slice, columns: slice) -> Tensor:
