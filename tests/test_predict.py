@@ -136,6 +136,17 @@ def test_perfect_answers_score_100(model):
         assert metrics[name] > 99, (name, metrics[name])
 
 
+def test_answers_are_made_in_float32_also_under_autocast(model, monkeypatch):
+    found = model._find(torch.zeros(2, 3, 64, 96), TASKS)
+    monkeypatch.setattr(model, '_find', lambda *_: found)
+    plain = model.predict(torch.zeros(2, 3, 64, 96), samples())
+    with torch.autocast('cpu', torch.bfloat16):
+        answers = model.predict(torch.zeros(2, 3, 64, 96), samples())
+    for answer, expected in zip(answers, plain):
+        assert torch.equal(answer.pred_instances.scores, expected.pred_instances.scores)
+        assert torch.equal(answer.pred_instances.masks, expected.pred_instances.masks)
+
+
 def test_keys_of_test_cfg_are_checked(config_dir):
     cfg = Config.fromfile(config_dir / 'oneformer_efficientnet-lite0_quickstart.py')
     cfg.model.test_cfg.overlap_thr = 0.5

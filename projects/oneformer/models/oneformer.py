@@ -174,21 +174,22 @@ class OneFormer(BaseDetector):
         )
         places = window_places(batch_inputs.shape[-2:], self.test_cfg.get('window'))
         found = [self._find(batch_inputs[..., rows, columns], words) for rows, columns in places]
-        for b, sample in enumerate(batch_data_samples):
-            resize = MaskResize(
-                grid_size(places[-1], found[-1][-1]),
-                batch_inputs.shape[-2:],
-                sample.img_shape,
-                sample.ori_shape if rescale else sample.img_shape,
-                batch_inputs.device,
-            )
-            for task, token in token_of.items():
-                t = words.index(token)
-                windows = [
-                    window_at(place, scores[b, t], embeds[b, t], features[b])
-                    for place, (scores, embeds, features) in zip(places, found)
-                ]
-                answers[task](sample, image_queries(windows, sample.img_shape), resize)
+        with torch.autocast(batch_inputs.device.type, enabled=False):  # answers are in float32
+            for b, sample in enumerate(batch_data_samples):
+                resize = MaskResize(
+                    grid_size(places[-1], found[-1][-1]),
+                    batch_inputs.shape[-2:],
+                    sample.img_shape,
+                    sample.ori_shape if rescale else sample.img_shape,
+                    batch_inputs.device,
+                )
+                for task, token in token_of.items():
+                    t = words.index(token)
+                    windows = [
+                        window_at(place, scores[b, t], embeds[b, t], features[b])
+                        for place, (scores, embeds, features) in zip(places, found)
+                    ]
+                    answers[task](sample, image_queries(windows, sample.img_shape), resize)
         return batch_data_samples
 
     def _find(self, batch_inputs: Tensor, words: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
@@ -201,7 +202,7 @@ class OneFormer(BaseDetector):
         encoded = self.panoptic_head.encode(self.extract_feat(batch_inputs))
         decoded = self.panoptic_head.decode(encoded, [words] * len(batch_inputs))
         scores, embeds = decoded.cls_scores[-1], decoded.mask_embeds[-1]
-        return scores.float(), embeds.float(), encoded.mask_features
+        return scores.float(), embeds.float(), encoded.mask_features.float()
 
     def _answer_panoptic(self, sample: DetDataSample, queries, resize) -> None:
         codes, segments = fusion.panoptic_map(
