@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from mmcv.ops import point_sample
 from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 from mmdet.models.layers import SinePositionalEncoding
+from mmdet.registry import MODELS
+from mmengine.config import Config
 
 from oneformer.models.deformable_attention import Levels
 from oneformer.models.dropout import dropout, relu_dropout
@@ -180,3 +182,23 @@ def test_relu_and_dropout_in_one_have_the_gradient_of_both():
     torch.testing.assert_close(y, torch.where(passed, x * scale, 0))
     y.sum().backward()
     torch.testing.assert_close(x.grad, passed * scale)
+
+
+def test_recomputed_activations_give_the_same_gradients(config_dir):
+    config = Config.fromfile(config_dir / 'oneformer_efficientnet-lite0_quickstart.py').model
+    config = dict(config.panoptic_head.pixel_decoder, feat_channels=64, out_channels=64)
+    config['encoder']['layer_cfg']['self_attn_cfg']['dropout'] = 0.1
+    feats = [torch.randn(2, c, s, s) for c, s in ((24, 16), (40, 8), (112, 4), (320, 2))]
+    gradients = []
+    for with_cp in (False, True):
+        torch.manual_seed(0)
+        decoder = MODELS.build(
+            dict(config, in_channels=[24, 40, 112, 320], with_cp=with_cp)
+        ).train()
+        torch.manual_seed(1)  # the same dropout, also the second time
+        mask_features, maps = decoder(feats)
+        (mask_features.square().sum() + sum(level.sum() for level in maps)).backward()
+        gradients.append({name: p.grad for name, p in decoder.named_parameters()})
+    assert sum(gradient.norm() > 0 for gradient in gradients[0].values()) > 40
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
