@@ -1,13 +1,18 @@
 """Every fast path computes what its plain reference does, forward and backward."""
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from mmcv.ops import point_sample
 from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 from mmdet.models.layers import SinePositionalEncoding
-from mmdet.registry import MODELS
+from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from plain_paths import use_plain_paths
 
 from oneformer.models.deformable_attention import Levels
 from oneformer.models.dropout import dropout, relu_dropout
@@ -202,3 +207,61 @@ def test_recomputed_activations_give_the_same_gradients(config_dir):
     assert sum(gradient.norm() > 0 for gradient in gradients[0].values()) > 40
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+
+
+@pytest.fixture
+def double(monkeypatch):
+    """Double precision all over: in training, rounding errors grow."""
+    monkeypatch.setattr(torch.Tensor, 'float', torch.Tensor.double)
+    monkeypatch.setattr(torch, 'float32', torch.float64)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(default)
+
+
+def keyed_points(iteration):
+    """The same points for the same image, purpose and iteration."""
+
+    def sample_points(num_sets, num_points, device, key):
+        purpose, img_id = key
+        purpose = ['match', 'candidates', 'random'].index(purpose)
+        seed = (iteration[0] * 100 + int(img_id)) * 3 + purpose
+        return torch.rand(num_sets, num_points, 2, generator=torch.Generator().manual_seed(seed))
+
+    return sample_points
+
+
+@pytest.mark.parametrize('iterations', [3, pytest.param(200, marks=pytest.mark.long)])
+def test_fast_and_plain_paths_have_the_same_loss_curve(
+    iterations, double, config_dir, tiny_set, monkeypatch
+):
+    cfg = Config.fromfile(config_dir / 'oneformer_efficientnet-lite0_quickstart.py')
+    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, data_root=str(tiny_set)))
+    np.random.seed(0)
+    batches = [
+        pseudo_collate([dataset[(4 * i + k) % len(dataset)] for k in range(4)]) for i in range(20)
+    ]
+    curves = []
+    for plain in (False, True):
+        torch.manual_seed(0)
+        model = MODELS.build(cfg.model).train().double()
+        model.init_weights()
+        iteration = [0]
+        model.criterion.sample_points = keyed_points(iteration)
+        if plain:
+            use_plain_paths(model, monkeypatch)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=4e-4, weight_decay=0.05)
+        curve = []
+        for iteration[0] in range(iterations):
+            data = model.data_preprocessor(copy.deepcopy(batches[iteration[0] % 20]), True)
+            losses = model(data['inputs'].double(), data['data_samples'], mode='loss')
+            total = sum(losses.values())
+            optimizer.zero_grad()
+            total.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            curve.append(total.item())
+        curves.append(curve)
+    assert iterations == 3 or curves[0][-1] < 0.7 * curves[0][0]
+    np.testing.assert_allclose(*curves, rtol=1e-3)
