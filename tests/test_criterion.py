@@ -32,7 +32,7 @@ def random_targets(*sizes):
     return [
         Targets(
             torch.randint(0, K, (n,), generator=generator),
-            torch.rand(n, *INPUT, generator=generator) > 0.6,
+            torch.randint(0, n + 1, INPUT, generator=generator),
             img_id,
         )
         for img_id, n in enumerate(sizes)

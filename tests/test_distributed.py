@@ -213,7 +213,8 @@ shapes = ((1, 1, 5, 4), (1, 1, 5, 8), (1, 8, 8, 8))
 outputs = [torch.randn(shape, generator=generator) for shape in shapes]
 sizes = (3, 0)  # targets of the two processes
 N = sizes[rank]
-targets = [Targets(torch.zeros(N, dtype=torch.long), torch.ones(N, 32, 32) > 0, 0)]
+target_map = torch.arange(32 * 32).view(32, 32) % (N + 1)
+targets = [Targets(torch.zeros(N, dtype=torch.long), target_map, 0)]
 criterion = MODELS.build(dict(type='SetCriterion', num_classes=3, num_points=20))
 def fixed_points(num_sets, num_points, device, key):
     return torch.rand(num_sets, num_points, 2, generator=torch.Generator().manual_seed(0))

@@ -1,16 +1,25 @@
 """Every fast path computes what its plain reference does, forward and backward."""
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mmcv.ops import point_sample
 from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 from mmdet.models.layers import SinePositionalEncoding
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from plain_paths import use_plain_paths
 
 from oneformer.models.deformable_attention import Levels
-from oneformer.models.dropout import dropout, relu_dropout_
-from oneformer.models.point_gathering import gather_points
+from oneformer.models.dropout import dropout, relu_dropout
+from oneformer.models.point_gathering import gather_points, sample_pixels
 from oneformer.models.position_attention import PositionMemory, attend_positions
 from oneformer.models.position_code import position_code, project_position
+from oneformer.models.targets import SampledTargets
 
 
 def leaves_and_gradients(function, inputs, upstream):
@@ -60,6 +69,35 @@ def test_gathered_points_that_are_not_numbers_give_no_number():
     value = torch.ones(1, 4, 1, 2)
     output = gather_points(value, levels.shapes, levels.centres, offsets, torch.zeros(1, 4, 1, 1))
     assert output.isnan().any(-1).flatten().tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize('size', [(1, 1), (3, 8), (16, 5)])
+def test_sampled_pixels_equal_point_sampling(size):
+    torch.manual_seed(0)
+    corners = torch.cartesian_prod(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.0]))
+    points = torch.cat([torch.rand(200, 2), corners])
+    features = torch.randn(1, 6, *size)
+    expected = point_sample(features, points[None])[0].mT
+    for layout in (torch.contiguous_format, torch.channels_last):
+        sampled = sample_pixels(features.contiguous(memory_format=layout), points)
+        torch.testing.assert_close(sampled, expected, atol=1e-5, rtol=0)
+
+
+def test_sampled_targets_equal_point_sampling_of_their_masks():
+    torch.manual_seed(0)
+    target_map = torch.randint(-1, 5, (7, 9), dtype=torch.int16)
+    points = torch.rand(3, 40, 2)
+    corners = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.5, 0.5]])
+    points[:, :3] = corners
+    sampled = SampledTargets(target_map, points)
+    masks = torch.stack([target_map == k for k in range(1, 5)])[:, None].float()
+    expected = torch.stack([point_sample(masks, p.expand(4, -1, -1))[:, 0] for p in points])
+    torch.testing.assert_close(sampled.all_masks(4), expected, atol=1e-5, rtol=0)
+    own = torch.tensor([2, 0, 3])
+    torch.testing.assert_close(sampled.own_masks(own), expected[range(3), own], atol=1e-5, rtol=0)
+    unknown = (target_map < 0)[None, None].float().expand(3, -1, -1, -1)
+    share = point_sample(unknown, points)[:, 0]
+    assert torch.equal(sampled.counted(), (share == 0).float())
 
 
 @pytest.mark.parametrize('size', [(1, 1), (3, 8), (16, 5)])
@@ -141,7 +179,7 @@ def test_dropout_keeps_the_share_and_the_mean_it_should():
 def test_relu_and_dropout_in_one_have_the_gradient_of_both():
     torch.manual_seed(0)
     x = torch.randn(64, 100, requires_grad=True)
-    y = relu_dropout_(x * 1, 0.3, training=True)
+    y = relu_dropout(x * 1, 0.3, training=True)
     scale = 1 / (1 - round(0.3 * 65536) / 65536)
     passed = y.detach() > 0
     assert not (passed & (x < 0)).any()
@@ -149,3 +187,81 @@ def test_relu_and_dropout_in_one_have_the_gradient_of_both():
     torch.testing.assert_close(y, torch.where(passed, x * scale, 0))
     y.sum().backward()
     torch.testing.assert_close(x.grad, passed * scale)
+
+
+def test_recomputed_activations_give_the_same_gradients(config_dir):
+    config = Config.fromfile(config_dir / 'oneformer_efficientnet-lite0_quickstart.py').model
+    config = dict(config.panoptic_head.pixel_decoder, feat_channels=64, out_channels=64)
+    config['encoder']['layer_cfg']['self_attn_cfg']['dropout'] = 0.1
+    feats = [torch.randn(2, c, s, s) for c, s in ((24, 16), (40, 8), (112, 4), (320, 2))]
+    gradients = []
+    for with_cp in (False, True):
+        torch.manual_seed(0)
+        decoder = MODELS.build(
+            dict(config, in_channels=[24, 40, 112, 320], with_cp=with_cp)
+        ).train()
+        torch.manual_seed(1)  # the same dropout, also the second time
+        mask_features, maps = decoder(feats)
+        (mask_features.square().sum() + sum(level.sum() for level in maps)).backward()
+        gradients.append({name: p.grad for name, p in decoder.named_parameters()})
+    assert sum(gradient.norm() > 0 for gradient in gradients[0].values()) > 40
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+
+
+@pytest.fixture
+def double(monkeypatch):
+    """Double precision all over: in training, rounding errors grow."""
+    monkeypatch.setattr(torch.Tensor, 'float', torch.Tensor.double)
+    monkeypatch.setattr(torch, 'float32', torch.float64)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(default)
+
+
+def keyed_points(iteration):
+    """The same points for the same image, purpose and iteration."""
+
+    def sample_points(num_sets, num_points, device, key):
+        purpose, img_id = key
+        purpose = ['match', 'candidates', 'random'].index(purpose)
+        seed = (iteration[0] * 100 + int(img_id)) * 3 + purpose
+        return torch.rand(num_sets, num_points, 2, generator=torch.Generator().manual_seed(seed))
+
+    return sample_points
+
+
+@pytest.mark.parametrize('iterations', [3, pytest.param(200, marks=pytest.mark.long)])
+def test_fast_and_plain_paths_have_the_same_loss_curve(
+    iterations, double, config_dir, tiny_set, monkeypatch
+):
+    cfg = Config.fromfile(config_dir / 'oneformer_efficientnet-lite0_quickstart.py')
+    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, data_root=str(tiny_set)))
+    np.random.seed(0)
+    batches = [
+        pseudo_collate([dataset[(4 * i + k) % len(dataset)] for k in range(4)]) for i in range(20)
+    ]
+    curves = []
+    for plain in (False, True):
+        torch.manual_seed(0)
+        model = MODELS.build(cfg.model).train().double()
+        model.init_weights()
+        iteration = [0]
+        model.criterion.sample_points = keyed_points(iteration)
+        if plain:
+            use_plain_paths(model, monkeypatch)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=4e-4, weight_decay=0.05)
+        curve = []
+        for iteration[0] in range(iterations):
+            data = model.data_preprocessor(copy.deepcopy(batches[iteration[0] % 20]), True)
+            losses = model(data['inputs'].double(), data['data_samples'], mode='loss')
+            total = sum(losses.values())
+            optimizer.zero_grad()
+            total.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            curve.append(total.item())
+        curves.append(curve)
+    assert iterations == 3 or curves[0][-1] < 0.7 * curves[0][0]
+    np.testing.assert_allclose(*curves, rtol=1e-3)

@@ -11,9 +11,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hf_peer import peer_and_ours, renamed_weights
+from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.structures import DetDataSample
 
 from oneformer.models import fusion
+from oneformer.models.mask_resize import MaskResize
 from oneformer.tasks import TASK_TOKEN_IDS
 from oneformer.texts import Prompts, text_list
 
@@ -36,6 +38,12 @@ def processor(tmp_path):
 def answers(cls_scores, masks):
     """Raw outputs of one image as the peer's post-processing takes them."""
     return SimpleNamespace(class_queries_logits=cls_scores[None], masks_queries_logits=masks[None])
+
+
+def ours_of(cls_scores, masks, size):
+    """The same for our post-processing, with the size of the input and the answer."""
+    resize = MaskResize(masks.shape[1:], size, size, size)
+    return fusion.Queries(cls_scores, masks.__getitem__), resize
 
 
 def confident(labels, num_classes=2):
@@ -125,7 +133,7 @@ def test_semantic_masks_are_resized_before_they_are_added(processor):
     cls_scores = 3 * torch.randn(6, 3, generator=generator)
     masks = 4 * torch.randn(6, 16, 24, generator=generator)
     size = (64, 96)
-    ours = fusion.semantic_map(cls_scores, fusion.resize_masks(masks, size, size, size))
+    ours = fusion.semantic_map(*ours_of(cls_scores, masks, size))
     resized = F.interpolate(masks[None], size=size, mode='bilinear', align_corners=False)[0]
     scores = torch.einsum('qk,qhw->khw', cls_scores.softmax(-1)[:, :2], resized.sigmoid())
     assert torch.equal(ours, scores.argmax(0))
@@ -139,10 +147,9 @@ def test_panoptic_pixels_below_one_half_are_void(processor):
     cls_scores = confident([1])
     masks = torch.full((1, 8, 8), -0.5)  # sigmoid 0.38
     masks[0, :, :4] = 5
-    kept, labels, scores = fusion.confident_queries(cls_scores, 0.5)
     # one query wins every pixel, twice as many as its mask has
-    segment_map, _ = fusion.panoptic_map(labels, scores, masks[kept], IS_THING, 0.8)
-    assert segment_map[:, :4].all() and not segment_map[:, 4:].any()
+    codes, _ = fusion.panoptic_map(*ours_of(cls_scores, masks, (8, 8)), IS_THING, 0.5, 0.8)
+    assert (codes[:, :4] != 2).all() and (codes[:, 4:] == 2).all()
     (theirs,) = processor.post_process_panoptic_segmentation(
         answers(cls_scores, masks), label_ids_to_fuse={0}
     )
@@ -154,9 +161,9 @@ def test_panoptic_ids_are_unique_and_stuff_is_one_segment(processor):
     masks = torch.full((4, 8, 8), -9.0)
     for q in range(4):
         masks[q, 2 * q : 2 * q + 2] = 9
-    kept, labels, scores = fusion.confident_queries(cls_scores, 0.5)
-    segment_map, segments = fusion.panoptic_map(labels, scores, masks[kept], IS_THING, 0.8)
-    assert segment_map[::2, 0].tolist() == [1, 2, 1, 3]
+    queries, resize = ours_of(cls_scores, masks, (8, 8))
+    codes, segments = fusion.panoptic_map(queries, resize, IS_THING, 0.5, 0.8)
+    assert codes[::2, 0].tolist() == [0, 1 + 2 * INSTANCE_OFFSET, 0, 1 + 3 * INSTANCE_OFFSET]
     assert [(s['id'], s['label']) for s in segments] == [(1, 0), (2, 1), (3, 1)]
     (theirs,) = processor.post_process_panoptic_segmentation(
         answers(cls_scores, masks), label_ids_to_fuse={0}
@@ -172,12 +179,11 @@ def test_instances_overlap_and_keep_their_own_pixels(processor):
     masks = torch.full((2, 16, 16), -8.0)
     masks[0, :8, :8] = 8  # 64 pixels
     masks[1, 4:12, 4:12] = 8  # 64 pixels, 16 of them shared
-    queries, _, scores = fusion.top_instances(cls_scores, IS_THING, 2)
-    binary, quality = fusion.mask_quality(masks)
-    assert sorted(queries.tolist()) == [0, 1]
+    ours = fusion.instances(*ours_of(cls_scores, masks, (16, 16)), IS_THING, 2)
+    binary = ours['masks']
     assert binary.flatten(1).sum(1).tolist() == [64, 64]
     assert (binary[0] & binary[1]).sum() == 16
-    assert (scores * quality[queries]).min() > 0.99
+    assert ours['scores'].min() > 0.99
     (theirs,) = processor.post_process_instance_segmentation(answers(cls_scores, masks))
     areas = [(theirs['segmentation'] == s['id']).sum() for s in theirs['segments_info']]
     assert sorted(map(int, areas)) != [64, 64]

@@ -27,11 +27,11 @@ def outputs():
     return [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
 
 
-def masks():
+def target_map():
     """Two targets, a square in each left corner."""
-    masks = torch.zeros(2, SIDE, SIDE, dtype=torch.bool)
-    masks[0, :24, :24] = masks[1, 40:, :24] = True
-    return masks
+    pixels = torch.zeros(SIDE, SIDE, dtype=torch.int16)
+    pixels[:24, :24], pixels[40:, :24] = 1, 2
+    return pixels
 
 
 def right_half():
@@ -49,7 +49,7 @@ def run(criterion, targets, tensors=None):
 
 
 def both(**kwargs):
-    return [Targets(torch.tensor([0, 3]), masks(), i, **kwargs) for i in range(B)]
+    return [Targets(torch.tensor([0, 3]), target_map(), i, **kwargs) for i in range(B)]
 
 
 def test_classes_that_are_not_annotated_get_no_gradient_and_change_nothing(criterion):
@@ -72,26 +72,31 @@ def test_known_classes_share_the_softmax_among_themselves(criterion):
     known, _ = run(criterion, both(known=KNOWN), tensors)
     kept = torch.cat([KNOWN, torch.tensor([True])])
     small = MODELS.build(dict(type='SetCriterion', num_classes=3, num_points=200))
-    targets = [Targets(torch.tensor([0, 2]), masks(), i) for i in range(B)]  # renumbered
+    targets = [Targets(torch.tensor([0, 2]), target_map(), i) for i in range(B)]  # renumbered
     expected, _ = run(small, targets, [tensors[0][..., kept], *tensors[1:]])
     for name in expected:
         torch.testing.assert_close(known[name], expected[name])
 
 
-def test_ignored_pixels_count_in_neither_matching_nor_losses(criterion):
-    losses, (*_, features) = run(criterion, both(ignored=right_half()))
+def test_unknown_pixels_count_in_neither_matching_nor_losses(criterion):
+    def half_known():
+        pixels = target_map()
+        pixels[right_half()] = -1
+        return [Targets(torch.tensor([0, 3]), pixels, i, has_unknown=True) for i in range(B)]
+
+    losses, (*_, features) = run(criterion, half_known())
     # bilinear samples reach one pixel of the features over the border
     assert (features[..., SIDE // 8 + 1 :] == 0).all()
     assert (features[..., : SIDE // 8] != 0).any()
-    # neither what the answer nor what the label says there matters
-    painted = masks()
-    painted[0] |= right_half()
+    # what the answer says there does not matter
     tensors = outputs()
     tensors[2].data[..., SIDE // 8 + 1 :] *= -5
-    targets = [Targets(torch.tensor([0, 3]), painted, i, ignored=right_half()) for i in range(B)]
-    others, _ = run(criterion, targets, tensors)
+    others, _ = run(criterion, half_known(), tensors)
     for name in losses:
         torch.testing.assert_close(others[name], losses[name])
+    # it does where the pixels are known to be background
+    others, _ = run(criterion, both(), tensors)
+    assert others['loss_mask'] != losses['loss_mask']
 
 
 def on_one_side():
@@ -109,7 +114,7 @@ def test_a_query_on_open_pixels_is_not_taught_to_be_no_object(criterion, with_ta
     def targets(open_pixels):
         if with_targets:
             return both(open=open_pixels)
-        none = torch.zeros(0, dtype=torch.long), torch.zeros(0, SIDE, SIDE, dtype=torch.bool)
+        none = torch.zeros(0, dtype=torch.long), torch.zeros(SIDE, SIDE, dtype=torch.int16)
         return [Targets(*none, i, open=open_pixels) for i in range(B)]
 
     tensors = on_one_side()
@@ -125,9 +130,9 @@ def test_a_query_on_open_pixels_is_not_taught_to_be_no_object(criterion, with_ta
 
 
 def test_nothing_to_learn_is_no_division_by_zero(criterion):
-    none = torch.zeros(0, dtype=torch.long), torch.zeros(0, SIDE, SIDE, dtype=torch.bool)
+    none = torch.zeros(0, dtype=torch.long), torch.full((SIDE, SIDE), -1)
     everywhere = torch.ones(SIDE, SIDE, dtype=torch.bool)
-    targets = [Targets(*none, i, open=everywhere, ignored=everywhere) for i in range(B)]
+    targets = [Targets(*none, i, open=everywhere, has_unknown=True) for i in range(B)]
     tensors = on_one_side()
     losses, gradients = run(criterion, targets, tensors)
     assert all(value == 0 for value in losses.values())
@@ -157,7 +162,7 @@ def test_which_pixels_are_open_depends_on_what_the_task_asks_for():
         (target,) = batch_targets(
             [sample(task, target_map, [0], known_labels=known, ignore=('crowd',))], is_thing
         )
-        assert target.ignored.tolist() == [[False, False, True]]
+        assert target.has_unknown
         return target.open.tolist()[0]
 
     # an instance set of all things: what is not labelled is no thing

@@ -9,7 +9,6 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import PixelData
 
-from oneformer.models import oneformer
 from oneformer.models.oneformer_head import Decoded
 from oneformer.tasks import TASKS
 
@@ -37,20 +36,15 @@ def model(config_dir, monkeypatch):
     def decode(encoded, tasks):
         asked.append(tasks)
         T = len(tasks[0])
+        encoded.mask_features = masks  # with the embeddings below they are the mask logits
         return Decoded(
             cls_scores=scores.expand(1, 2, T, -1, -1),
-            mask_embeds=torch.zeros(1, 2, T, 4, 1),
+            mask_embeds=torch.eye(4).expand(1, 2, T, -1, -1),
             initial_queries=None,
             object_queries=None,
         )
 
-    calls = iter(range(100))
     monkeypatch.setattr(model.panoptic_head, 'decode', decode)
-    monkeypatch.setattr(
-        oneformer,
-        'mask_logits',
-        lambda embeds, _: masks[next(calls) % 2].expand(1, embeds.shape[1], -1, -1, -1),
-    )
     model.asked = asked
     return model
 
@@ -140,6 +134,17 @@ def test_perfect_answers_score_100(model):
         metrics.update(metric.evaluate(len(answers)))
     for name in ('panoptic/PQ', 'instance/AP', 'semantic/mIoU'):
         assert metrics[name] > 99, (name, metrics[name])
+
+
+def test_answers_are_made_in_float32_also_under_autocast(model, monkeypatch):
+    found = model._find(torch.zeros(2, 3, 64, 96), TASKS)
+    monkeypatch.setattr(model, '_find', lambda *_: found)
+    plain = model.predict(torch.zeros(2, 3, 64, 96), samples())
+    with torch.autocast('cpu', torch.bfloat16):
+        answers = model.predict(torch.zeros(2, 3, 64, 96), samples())
+    for answer, expected in zip(answers, plain):
+        assert torch.equal(answer.pred_instances.scores, expected.pred_instances.scores)
+        assert torch.equal(answer.pred_instances.masks, expected.pred_instances.masks)
 
 
 def test_keys_of_test_cfg_are_checked(config_dir):

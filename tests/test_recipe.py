@@ -66,13 +66,11 @@ def test_dropout_is_where_the_original_has_it(model):
         assert layer.self_attn.dropout.p == 0.1
         assert {m.p for m in layer.ffn.modules() if isinstance(m, torch.nn.Dropout)} == {0.1}
     for layer in head.task_queries.class_transformer.layers:
-        assert {layer.dropout.p, layer.self_attn.attn.dropout, layer.cross_attn.attn.dropout} == {
-            0.1
-        }
+        attentions = layer.self_attn.attn, layer.cross_attn.attn
+        assert {layer.dropout_rate, *(attention.dropout for attention in attentions)} == {0.1}
     for layer in head.transformer_decoder.layers:
-        assert {layer.dropout.p, layer.self_attn.attn.dropout, layer.cross_attn.attn.dropout} == {
-            0.0
-        }
+        attentions = layer.self_attn.attn, layer.cross_attn.attn
+        assert {layer.dropout_rate, *(attention.dropout for attention in attentions)} == {0.0}
 
 
 def test_labels_are_in_the_natural_order_of_ade20k(cfg, model):

@@ -20,8 +20,9 @@ from mmengine.dist import all_reduce, get_world_size
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from .point_gathering import sample_pixels
 from .points import uniform_points
-from .targets import Targets, counted_points, known_scores
+from .targets import SampledTargets, Targets, known_scores
 
 
 def mask_costs(
@@ -221,12 +222,11 @@ class SetCriterion(nn.Module):
                 costs.append(cls_scores.new_zeros(L, cls_scores.shape[2], 0))
                 continue
             points = self.sample_points(L, P, cls_scores.device, ('match', target.img_id))
-            points = points.view(1, L * P, 2)
-            features = point_sample(mask_features[b : b + 1], points).unflatten(-1, (L, P))[0]
-            logits = torch.einsum('lqc,clp->lqp', mask_embeds[:, b], features)
-            masks = point_sample(target.masks[None].float(), points).unflatten(-1, (L, P))[0]
-            counted = counted_points(target.ignored, points.view(L, P, 2))
-            mask_cost, dice_cost = mask_costs(logits, masks.transpose(0, 1), counted)
+            features = sample_pixels(mask_features[b : b + 1], points.flatten(0, 1))
+            logits = mask_embeds[:, b] @ features.view(L, P, -1).mT  # L Q P
+            sampled = SampledTargets(target.target_map, points)
+            counted = sampled.counted() if target.has_unknown else None
+            mask_cost, dice_cost = mask_costs(logits, sampled.all_masks(N), counted)
             class_cost = -cls_scores[:, b].softmax(-1)[..., target.labels]  # L Q N
             costs.append(
                 self.weights['cls'] * class_cost
@@ -252,8 +252,7 @@ class SetCriterion(nn.Module):
         if target.open is None:
             return None
         points = self.sample_points(1, self.num_points, mask_embeds.device, ('open', target.img_id))
-        features = point_sample(mask_features, points)[0]  # C P
-        covered = torch.einsum('lqc,cp->lqp', mask_embeds, features) > 0
+        covered = mask_embeds @ sample_pixels(mask_features, points[0]).mT > 0  # L Q P
         open_points = point_sample(target.open[None, None].float(), points)[0, 0] > 0.5  # P
         return 2 * (covered & open_points).sum(-1) > covered.sum(-1)
 
@@ -306,13 +305,9 @@ class SetCriterion(nn.Module):
             logits = torch.einsum('lnc,chw->lnhw', embeds, mask_features[b]).flatten(0, 1)
             points = self._loss_points(logits[:, None].detach(), target)  # LN P 2
             at_points = point_sample(logits[:, None], points).view(L, N, -1)
-            # all outputs sample one copy of the masks
-            per_target = points.view(L, N, -1, 2).transpose(0, 1).flatten(1, 2)  # N LP 2
-            wanted = point_sample(target.masks[:, None].float(), per_target)
-            wanted = wanted.view(N, L, -1).transpose(0, 1)  # L N P
-            counted = counted_points(target.ignored, points)
-            if counted is not None:
-                counted = counted.view(L, N, -1)
+            sampled = SampledTargets(target.target_map, points.view(L, N, -1, 2))
+            wanted = sampled.own_masks(torch.arange(N, device=points.device).expand(L, N))  # L N P
+            counted = sampled.counted() if target.has_unknown else None
             cross_entropy, dice = point_losses(at_points, wanted, counted)
             mask_sums = mask_sums + (cross_entropy * matched).sum(1)
             dice_sums = dice_sums + (dice * matched).sum(1)
@@ -324,7 +319,7 @@ class SetCriterion(nn.Module):
 
         Args:
             logits: Of shape (M, 1, h, w).
-            target: Of the image; its ignored pixels are as certain as can be.
+            target: Of the image; its unknown pixels are as certain as can be.
 
         Returns:
             Of shape (M, P, 2).
@@ -334,8 +329,8 @@ class SetCriterion(nn.Module):
             M, self.num_candidates, device, ('candidates', target.img_id)
         )
         uncertainty = -point_sample(logits, candidates)[:, 0].abs()
-        counted = counted_points(target.ignored, candidates)
-        if counted is not None:
+        if target.has_unknown:
+            counted = SampledTargets(target.target_map, candidates).counted()
             uncertainty.masked_fill_(counted == 0, -torch.inf)
         top = uncertainty.topk(self.num_uncertain, dim=1).indices[..., None].expand(-1, -1, 2)
         num_random = self.num_points - self.num_uncertain

@@ -109,6 +109,6 @@ class DeformableAttention(MultiScaleDeformableAttention):
                 )
             else:
                 sampled = multi_scale_deformable_attn_pytorch(
-                    value, levels.sizes, locations, attention
+                    value, levels.shapes, locations, attention
                 )
         return tokens + dropout(self.output_proj(sampled), self.dropout.p, self.training)

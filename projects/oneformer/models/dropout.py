@@ -49,15 +49,14 @@ class _Dropout(torch.autograd.Function):
 
 
 class _ReluDropout(torch.autograd.Function):
-    """In place; what passed is what is positive, so the result tells the gradient its way."""
+    """What passed is what is positive, so the result tells the gradient its way."""
 
     @staticmethod
     def forward(ctx, x, p):
-        x.clamp_(min=0).masked_fill_(drop_mask(x.shape, p), 0).mul_(1 / (1 - p))
-        ctx.mark_dirty(x)
-        ctx.save_for_backward(x)
         ctx.scale = 1 / (1 - p)
-        return x
+        passed = x.relu().masked_fill_(drop_mask(x.shape, p), 0).mul_(ctx.scale)
+        ctx.save_for_backward(passed)
+        return passed
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -74,9 +73,9 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     return _Dropout.apply(x, p)
 
 
-def relu_dropout_(x: Tensor, p: float, training: bool) -> Tensor:
-    """``F.dropout(F.relu(x))``, in place."""
+def relu_dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """``F.dropout(F.relu(x))``, of which only the result is kept for the backward pass."""
     p = nearest_probability(p)
     if not training or p == 0 or x.device.type != 'cpu':
-        return F.dropout(F.relu(x, inplace=True), p, training)
+        return F.dropout(F.relu(x), p, training)
     return _ReluDropout.apply(x, p)

@@ -1,83 +1,138 @@
-"""From logits to answers: the original's post-processing of each task as pure functions.
+"""From logits to answers: the original's post-processing of each task.
 
-Shapes: Q queries, K classes, H x W the size of the answer. "No object" is class K.
+The answers are made block by block. The logits below a block bound what interpolation can make of
+them, so a block only sees the queries that can matter in it, and Q masks at full size never exist.
+
+Shapes: Q queries, K classes, N instances, H x W the size of the answer, h x w the 1/4 grid,
+r x c a block of the answer and n the queries that matter in it. "No object" is class K.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
+from mmdet.evaluation.functional import INSTANCE_OFFSET
 from torch import Tensor
 
+from .mask_resize import Block, MaskResize
 
-def resize_masks(
-    logits: Tensor, input_size: tuple[int, int], content: tuple[int, int], size: tuple[int, int]
-) -> Tensor:
-    """Bring mask logits to the size of the photo by the original's two bilinear steps.
+# Queries are left out of a block whose class scores they could change by this much in all.
+_NEGLIGIBLE = 4e-6
+# Classes whose scores are computed at every pixel of a block; the others are bounded first.
+_CANDIDATES = 16
 
-    Args:
-        logits: At 1/4 of the padded input, of shape (Q, h, w).
-        input_size: (height, width) of the padded input.
-        content: (height, width) of the input without padding.
-        size: (height, width) of the answer.
-
-    Returns:
-        Of shape (Q, H, W), Q may be zero.
-    """
-    if len(logits) == 0:  # interpolate takes no empty batch
-        return logits.new_zeros(0, *size)
-    logits = F.interpolate(logits[None], size=input_size, mode='bilinear')
-    logits = logits[..., : content[0], : content[1]]
-    if content != size:
-        logits = F.interpolate(logits, size=size, mode='bilinear')
-    return logits[0]
+BlockScores = tuple[Tensor, Tensor]  # class weights (n, K) and mask probabilities (r, n, c)
 
 
-def class_score_tiles(cls_scores: Tensor, masks: Tensor, rows: int) -> Iterator[Tensor]:
-    """Score every class at every pixel, a few rows at a time, which bounds the memory.
+@dataclass
+class Queries:
+    """What was found in an image for a task.
 
-    Args:
+    Attributes:
         cls_scores: Logits of shape (Q, K + 1).
-        masks: Logits of shape (Q, H, W).
-        rows: Height of a tile.
+        masks_of: Mask logits (n, h, w) of the queries of given indices (n,), or of a slice.
+    """
+
+    cls_scores: Tensor
+    masks_of: Callable[[Tensor | slice], Tensor]
+
+    def block_scores(self) -> Callable[[Block], BlockScores]:
+        """How the class scores of a block come about: the product of what is returned."""
+        class_weights = self.cls_scores.softmax(-1)[:, :-1]
+        masks = self.masks_of(slice(None))
+        return lambda block: relevant_probabilities(class_weights, block.source(masks), block)
+
+
+def relevant_probabilities(class_weights: Tensor, source: Tensor, block: Block) -> BlockScores:
+    """Mask probabilities of the queries that can matter in a block.
+
+    Args:
+        class_weights: Class probabilities of shape (Q, K).
+        source: The logits below the block, of shape (Q, s, t).
+        block: The block.
+    """
+    most = source.amax((1, 2)).sigmoid() * class_weights.amax(1)  # what each can add to a score
+    most, order = most.sort()
+    used = order[most.cumsum(0) > _NEGLIGIBLE].sort().values
+    return class_weights[used], block.resize(source[used]).sigmoid_()
+
+
+def class_scores(
+    queries: Queries, resize: MaskResize
+) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
+    """Score every class at every pixel.
 
     Yields:
-        Scores of shape (K, rows, W), from the first row to the last.
+        The rows and columns of a block, and its scores of shape (K, r, c).
     """
-    class_weights = cls_scores.softmax(-1)[:, :-1]
-    for tile in masks.split(rows, dim=1):
-        yield torch.einsum('qk,qhw->khw', class_weights, tile.sigmoid())
+    block_scores = queries.block_scores()
+    for block in resize.blocks():
+        class_weights, probabilities = block_scores(block)
+        scores = class_weights.T @ probabilities  # r K c
+        yield (block.rows, block.columns), scores.transpose(0, 1)
 
 
-def semantic_map(cls_scores: Tensor, masks: Tensor, rows: int = 64) -> Tensor:
-    """Label every pixel; there is no void.
-
-    Args:
-        cls_scores: Logits of shape (Q, K + 1).
-        masks: Logits of shape (Q, H, W).
-        rows: Rows labelled at a time.
-
-    Returns:
-        Labels of shape (H, W), int64.
-    """
-    return torch.cat([tile.argmax(0) for tile in class_score_tiles(cls_scores, masks, rows)])
-
-
-def add_class_scores(
-    total: Tensor, cls_scores: Tensor, masks: Tensor, flipped: bool, rows: int = 64
-) -> None:
+def add_class_scores(total: Tensor, queries: Queries, resize: MaskResize, flipped: bool) -> None:
     """Add the class scores of one view of a photo to those of others, in place.
 
     Args:
         total: Of shape (K, H, W).
-        cls_scores: Logits of shape (Q, K + 1).
-        masks: Logits of shape (Q, H, W).
+        queries: Of the view.
+        resize: From the view to the photo.
         flipped: The view is mirrored left to right.
-        rows: Rows added at a time.
     """
-    tiles = class_score_tiles(cls_scores, masks, rows)
-    for target, tile in zip(total.split(rows, dim=1), tiles):
-        target += tile.flip(-1) if flipped else tile
+    W = total.shape[-1]
+    for (rows, columns), scores in class_scores(queries, resize):
+        if flipped:
+            columns, scores = slice(W - columns.stop, W - columns.start), scores.flip(-1)
+        total[:, rows, columns] += scores
+
+
+def semantic_map(queries: Queries, resize: MaskResize) -> Tensor:
+    """Label every pixel; there is no void.
+
+    Returns:
+        Labels of shape (H, W), int64.
+    """
+    labels = torch.empty(resize.size, dtype=torch.long, device=resize.device)
+    block_scores = queries.block_scores()
+    for block in resize.blocks():
+        labels[block.rows, block.columns] = best_classes(*block_scores(block))
+    return labels
+
+
+def best_classes(class_weights: Tensor, probabilities: Tensor) -> Tensor:
+    """The class of the highest score at each pixel of a block.
+
+    Few classes occur in a block. Scores of the likely ones are compared with a bound on all others,
+    the score of a class that had each query's highest weight among them, and pixels where this does
+    not decide are scored in full.
+
+    Args:
+        class_weights: Of shape (n, K).
+        probabilities: Of shape (r, n, c).
+
+    Returns:
+        Labels of shape (r, c).
+    """
+    n, K = class_weights.shape
+    if K <= 2 * _CANDIDATES:
+        return _best(class_weights, probabilities)
+    most = probabilities.amax((0, 2)) @ class_weights
+    likely = most.topk(_CANDIDATES).indices.sort().values
+    bound = class_weights.index_fill(1, likely, 0).amax(1, keepdim=True)  # n 1
+    columns = torch.cat([class_weights[:, likely], bound], 1)
+    best = _best(columns, probabilities)
+    rows, places = (best == _CANDIDATES).nonzero(as_tuple=True)
+    if 4 * len(rows) > best.numel():
+        return _best(class_weights, probabilities)
+    labels = likely[best.clamp(max=_CANDIDATES - 1)]
+    labels[rows, places] = (probabilities[rows, :, places] @ class_weights).argmax(1)
+    return labels
+
+
+def _best(class_weights: Tensor, probabilities: Tensor) -> Tensor:
+    return (class_weights.T.contiguous() @ probabilities).max(1).indices
 
 
 def confident_queries(cls_scores: Tensor, score_thr: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,7 +151,7 @@ def confident_queries(cls_scores: Tensor, score_thr: float) -> tuple[Tensor, Ten
 
 
 def panoptic_map(
-    labels: Tensor, scores: Tensor, masks: Tensor, is_thing: Tensor, iou_thr: float
+    queries: Queries, resize: MaskResize, is_thing: Tensor, score_thr: float, iou_thr: float
 ) -> tuple[Tensor, list[dict]]:
     """Merge confident queries into one non-overlapping map.
 
@@ -105,33 +160,32 @@ def panoptic_map(
     dropped, and its pixels stay void. Stuff segments of a class are one segment.
 
     Args:
-        labels: Of shape (Q,), of confident queries in query order.
-        scores: Of shape (Q,).
-        masks: Logits of shape (Q, H, W).
+        queries: Of the image.
+        resize: From the grid to the answer.
         is_thing: Bool of shape (K,).
+        score_thr: Confident is a query whose best class is real and scores above it.
         iou_thr: Least share of its own mask that a query must win, in [0, 1]; mmdet's name for the
             original's overlap threshold.
 
     Returns:
-        Segment ids of shape (H, W), int64, 0 for void; and for each id from 1 a dict with ``id``,
-        ``label``, ``isthing`` and ``score`` (of a merged stuff segment its best query's).
+        ``label + INSTANCE_OFFSET * id`` for things, ``label`` for stuff, K for void, of shape
+        (H, W), int32; and for each id from 1 a dict with ``id``, ``label``, ``isthing`` and
+        ``score`` (of a merged stuff segment its best query's).
     """
-    Q = len(labels)
+    kept, labels, scores = confident_queries(queries.cls_scores, score_thr)
+    void = len(is_thing)
+    Q = len(kept)
     if Q == 0:
-        return torch.zeros(masks.shape[1:], dtype=torch.long, device=masks.device), []
-    probabilities = masks.sigmoid()
-    winner = (scores[:, None, None] * probabilities).argmax(0)  # H W
-    own = probabilities.gather(0, winner[None])[0] >= 0.5  # H W, the winner's mask covers the pixel
-    won = winner.flatten().bincount(minlength=Q)
-    visible = winner[own].bincount(minlength=Q)
-    covered = (probabilities >= 0.5).flatten(1).sum(1)
-    kept = (visible > 0) & (won.double() / covered.clamp(min=1) >= iou_thr)
+        return torch.full(resize.size, void, dtype=torch.int32, device=resize.device), []
+    owner, covered = _owners(queries.masks_of(kept), scores, resize)
+    visible, hidden = owner.flatten().bincount(minlength=2 * Q).view(2, Q)
+    accepted = (visible > 0) & ((visible + hidden).double() / covered.clamp(min=1) >= iou_thr)
 
-    segment_of = torch.zeros(Q, dtype=torch.long)
+    codes = torch.full((2 * Q,), void, dtype=torch.int32)
     segments, stuff_segment = [], {}
-    columns = (labels, scores, is_thing[labels], kept)
-    for q, (label, score, isthing, keep) in enumerate(zip(*(c.tolist() for c in columns))):
-        if not keep:
+    rows = zip(*(column.tolist() for column in (labels, scores, is_thing[labels], accepted)))
+    for q, (label, score, isthing, accept) in enumerate(rows):
+        if not accept:
             continue
         segment = None if isthing else stuff_segment.get(label)
         if segment is None:
@@ -140,8 +194,36 @@ def panoptic_map(
             if not isthing:
                 stuff_segment[label] = segment
         segment['score'] = max(segment['score'], score)
-        segment_of[q] = segment['id']
-    return torch.where(own, segment_of.to(winner.device)[winner], 0), segments
+        codes[q] = label + INSTANCE_OFFSET * segment['id'] * isthing
+    return codes.to(owner.device)[owner.int()], segments
+
+
+def _owners(masks: Tensor, scores: Tensor, resize: MaskResize) -> tuple[Tensor, Tensor]:
+    """Which query has each pixel, and the sizes of all masks.
+
+    Args:
+        masks: Logits of shape (Q, h, w).
+        scores: Of shape (Q,).
+        resize: From the grid to the answer.
+
+    Returns:
+        The query of the highest score times probability, plus Q where its mask is below 0.5, of
+        shape (H, W), int16; and the pixels of each mask at or above 0.5, of shape (Q,).
+    """
+    Q = len(masks)
+    owner = torch.empty(resize.size, dtype=torch.int16, device=masks.device)
+    covered = torch.zeros(Q, device=masks.device, dtype=torch.double)
+    for block in resize.blocks():
+        source = block.source(masks)
+        low, high = (bound((1, 2)) for bound in (source.amin, source.amax))
+        never = scores * high.sigmoid() < (scores * low.sigmoid()).max()  # another is always better
+        used = (~never | (high >= 0)).nonzero()[:, 0]
+        logits = block.resize(source[used])  # r n c
+        covered[used] += (logits >= 0).float().sum((0, 2))
+        winner = (logits.sigmoid() * scores[used, None]).max(1).indices  # r c
+        hidden = logits.gather(1, winner[:, None])[:, 0] < 0
+        owner[block.rows, block.columns] = (used[winner] + Q * hidden).short()
+    return owner, covered
 
 
 def top_instances(
@@ -168,28 +250,59 @@ def top_instances(
     return pairs // K, pairs % K, top.values[thing]
 
 
-def mask_quality(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Binary masks and their mean probability inside.
+def instances(
+    queries: Queries, resize: MaskResize, is_thing: Tensor, max_per_image: int
+) -> dict[str, Tensor]:
+    """The best instances, which may overlap.
 
     Args:
-        masks: Logits of shape (Q, H, W).
+        queries: Of the image.
+        resize: From the grid to the answer.
+        is_thing: Bool of shape (K,).
+        max_per_image: Pairs of query and class to take, stuff among them.
 
     Returns:
-        Bool masks of shape (Q, H, W), and in [0, 1] the quality of shape (Q,), 0 for empty masks.
+        ``labels`` (N,), ``scores`` (N,) (class probability times mean mask probability inside the
+        mask, 0 for empty masks), bool ``masks`` (N, H, W), and ``bboxes`` (N, 4), float32: tight
+        boxes (x1, y1, x2, y2), x2 and y2 exclusive, zeros for empty masks.
     """
-    binary = masks > 0
-    inside = (masks.sigmoid() * binary).flatten(1).sum(1)
-    return binary, inside / (binary.flatten(1).sum(1) + 1e-6)
+    found, labels, scores = top_instances(queries.cls_scores, is_thing, max_per_image)
+    used, query_of = found.unique(return_inverse=True)
+    logits = queries.masks_of(used)
+    H, W = resize.size
+    masks = torch.zeros(len(labels), H, W, dtype=torch.bool, device=logits.device)
+    inside, area = logits.new_zeros(2, len(used))
+    rows, columns = logits.new_zeros(len(used), H), logits.new_zeros(len(used), W)  # 1 if occupied
+    for block in resize.blocks():
+        source = block.source(logits)
+        positive = source.amax((1, 2)) > 0
+        present = positive.nonzero()[:, 0]
+        values = block.resize(source[present])  # r n c
+        binary = values > 0
+        number = binary.float()
+        area[present] += number.sum((0, 2))
+        inside[present] += values.sigmoid_().mul_(number).sum((0, 2))
+        rows[present, block.rows] += number.amax(2).T
+        columns[present, block.columns] += number.amax(0)
+        pairs = positive[query_of].nonzero()[:, 0]
+        place = positive.cumsum(0)[query_of[pairs]] - 1  # of the pair's query among the present
+        masks[pairs, block.rows, block.columns] = binary.transpose(0, 1)[place]
+    return dict(
+        labels=labels,
+        scores=scores * (inside / (area + 1e-6))[query_of],
+        masks=masks,
+        bboxes=occupied_boxes(columns, rows)[query_of],
+    )
 
 
-def mask_boxes(masks: Tensor) -> Tensor:
-    """Tight boxes (x1, y1, x2, y2) around bool masks (Q, H, W), x2 and y2 exclusive.
+def occupied_boxes(columns: Tensor, rows: Tensor) -> Tensor:
+    """Boxes (x1, y1, x2, y2) from occupied columns (Q, W) and rows (Q, H), x2 and y2 exclusive.
 
     Returns:
-        Of shape (Q, 4), float32, zeros for empty masks.
+        Of shape (Q, 4), float32, zeros where nothing is occupied.
     """
     corners = []
-    for occupied in (masks.any(1), masks.any(2)):  # columns, rows
+    for occupied in (columns > 0, rows > 0):
         occupied = occupied.int()
         first = occupied.argmax(1)
         last = occupied.shape[1] - occupied.flip(1).argmax(1)

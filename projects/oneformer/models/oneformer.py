@@ -7,10 +7,8 @@ Shapes: B images, T task words, Q queries, K classes, H x W the padded input.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
-from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
@@ -20,8 +18,10 @@ from torch import Tensor
 from ..metainfo import resolve_metainfo
 from ..tasks import check_task
 from . import fusion
+from .mask_resize import MaskResize
 from .oneformer_head import mask_logits
 from .targets import batch_targets
+from .windows import check_window, grid_size, image_queries, window_at, window_places
 
 
 @MODELS.register_module()
@@ -38,7 +38,9 @@ class OneFormer(BaseDetector):
         contrastive_loss: Config of ``QueryTextContrastiveLoss``; needed with ``text_mapper``.
         test_cfg: ``tasks`` (the answers wanted), ``object_mask_thr`` and ``iou_thr`` of the
             panoptic answer, ``max_per_image`` instances, and optionally ``token``: a task word that
-            conditions *every* answer in place of the answer's own.
+            conditions *every* answer in place of the answer's own, and ``window``: ``size`` and
+            ``overlap`` in pixels; inputs with a longer side are seen in overlapping windows, which
+            bounds the memory (see ``windows``).
         data_preprocessor: Config of the preprocessor.
 
     Raises:
@@ -64,11 +66,13 @@ class OneFormer(BaseDetector):
         self.register_buffer('is_thing', torch.tensor(self.thing_flags), persistent=False)
         self.test_cfg = dict(test_cfg)
         expected = {'tasks', 'object_mask_thr', 'iou_thr', 'max_per_image'}
-        if set(self.test_cfg) - {'token'} != expected:
+        if set(self.test_cfg) - {'token', 'window'} != expected:
             raise ValueError(
                 f'model.test_cfg has the keys {sorted(self.test_cfg)}, but takes '
-                f'{sorted(expected)} and optionally token'
+                f'{sorted(expected)} and optionally token and window'
             )
+        if self.test_cfg.get('window') is not None:
+            check_window(self.test_cfg['window'])
         self.backbone = MODELS.build(backbone)
         self.panoptic_head = MODELS.build(dict(panoptic_head, num_classes=self.num_classes))
         self.criterion = self.text_mapper = self.contrastive_loss = None
@@ -163,58 +167,57 @@ class OneFormer(BaseDetector):
         token = self.test_cfg.get('token')
         token_of = {task: token or task for task in map(check_task, self.test_cfg['tasks'])}
         words = list(dict.fromkeys(token_of.values()))
-        encoded = self.panoptic_head.encode(self.extract_feat(batch_inputs))
-        decoded = self.panoptic_head.decode(encoded, [words] * len(batch_inputs))
         answers = dict(
             panoptic=self._answer_panoptic,
             instance=self._answer_instance,
             semantic=self._answer_semantic,
         )
-        for b, sample in enumerate(batch_data_samples):
-            size = sample.ori_shape if rescale else sample.img_shape
-            resize = partial(
-                fusion.resize_masks,
-                input_size=tuple(batch_inputs.shape[-2:]),
-                content=tuple(sample.img_shape),
-                size=tuple(size),
-            )
-            masks = mask_logits(
-                decoded.mask_embeds[-1, b : b + 1].float(), encoded.mask_features[b : b + 1]
-            )[0]  # T Q H/4 W/4
-            for task, token in token_of.items():
-                t = words.index(token)
-                answers[task](sample, decoded.cls_scores[-1, b, t].float(), masks[t], resize)
+        places = window_places(batch_inputs.shape[-2:], self.test_cfg.get('window'))
+        found = [self._find(batch_inputs[..., rows, columns], words) for rows, columns in places]
+        with torch.autocast(batch_inputs.device.type, enabled=False):  # answers are in float32
+            for b, sample in enumerate(batch_data_samples):
+                resize = MaskResize(
+                    grid_size(places[-1], found[-1][-1]),
+                    batch_inputs.shape[-2:],
+                    sample.img_shape,
+                    sample.ori_shape if rescale else sample.img_shape,
+                    batch_inputs.device,
+                )
+                for task, token in token_of.items():
+                    t = words.index(token)
+                    windows = [
+                        window_at(place, scores[b, t], embeds[b, t], features[b])
+                        for place, (scores, embeds, features) in zip(places, found)
+                    ]
+                    answers[task](sample, image_queries(windows, sample.img_shape), resize)
         return batch_data_samples
 
-    def _answer_panoptic(self, sample: DetDataSample, cls_scores, masks, resize) -> None:
-        kept, labels, scores = fusion.confident_queries(
-            cls_scores, self.test_cfg['object_mask_thr']
+    def _find(self, batch_inputs: Tensor, words: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """What the answers are made of: all else of the network is released.
+
+        Returns:
+            Class scores (B, T, Q, K + 1), mask embeddings (B, T, Q, C) and mask features
+            (B, C, H/4, W/4).
+        """
+        encoded = self.panoptic_head.encode(self.extract_feat(batch_inputs))
+        decoded = self.panoptic_head.decode(encoded, [words] * len(batch_inputs))
+        scores, embeds = decoded.cls_scores[-1], decoded.mask_embeds[-1]
+        return scores.float(), embeds.float(), encoded.mask_features.float()
+
+    def _answer_panoptic(self, sample: DetDataSample, queries, resize) -> None:
+        codes, segments = fusion.panoptic_map(
+            queries,
+            resize,
+            self.is_thing,
+            self.test_cfg['object_mask_thr'],
+            self.test_cfg['iou_thr'],
         )
-        masks = resize(masks[kept])
-        segment_map, segments = fusion.panoptic_map(
-            labels, scores, masks, self.is_thing, self.test_cfg['iou_thr']
-        )
-        codes = [self.num_classes] + [
-            segment['label'] + INSTANCE_OFFSET * segment['id'] * segment['isthing']
-            for segment in segments
-        ]
-        codes = torch.tensor(codes, dtype=torch.int32, device=segment_map.device)
-        sample.pred_panoptic_seg = PixelData(sem_seg=codes[segment_map][None])
+        sample.pred_panoptic_seg = PixelData(sem_seg=codes[None])
         sample.pred_panoptic_seg.set_metainfo(dict(segments_info=segments))
 
-    def _answer_instance(self, sample: DetDataSample, cls_scores, masks, resize) -> None:
-        queries, labels, scores = fusion.top_instances(
-            cls_scores, self.is_thing, self.test_cfg['max_per_image']
-        )
-        used, index = queries.unique(return_inverse=True)
-        masks, quality = fusion.mask_quality(resize(masks[used]))
-        sample.pred_instances = InstanceData(
-            labels=labels,
-            scores=scores * quality[index],
-            masks=masks[index],
-            bboxes=fusion.mask_boxes(masks)[index],
-        )
+    def _answer_instance(self, sample: DetDataSample, queries, resize) -> None:
+        answer = fusion.instances(queries, resize, self.is_thing, self.test_cfg['max_per_image'])
+        sample.pred_instances = InstanceData(**answer)
 
-    def _answer_semantic(self, sample: DetDataSample, cls_scores, masks, resize) -> None:
-        labels = fusion.semantic_map(cls_scores, resize(masks))
-        sample.pred_sem_seg = PixelData(sem_seg=labels[None])
+    def _answer_semantic(self, sample: DetDataSample, queries, resize) -> None:
+        sample.pred_sem_seg = PixelData(sem_seg=fusion.semantic_map(queries, resize)[None])

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from mmdet.models.layers import MSDeformAttnPixelDecoder
 from mmdet.registry import MODELS
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .deformable_attention import DeformableAttention, Levels
 from .position_code import position_code
@@ -22,10 +23,15 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
 
     Arguments and parameter names are the parent's. The original switches autocast off here, and
     uses dropout 0.1 where Mask2Former has none (set in the config).
+
+    Args:
+        with_cp: Keep no activations of the encoder layers in training, but compute them again in
+            the backward pass.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args, with_cp: bool = False, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        self.with_cp = with_cp
         for layer in self.encoder.layers:
             layer.self_attn = DeformableAttention(**layer.self_attn_cfg)
             layer.ffn = FeedForward(**layer.ffn_cfg)
@@ -79,8 +85,15 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
                 for shape, embed in zip(levels.shapes, self.level_encoding.weight)
             ]
         )  # N C
-        for layer in self.encoder.layers:
+
+        def update(layer: nn.Module, tokens: Tensor) -> Tensor:
             tokens = layer.norms[0](layer.self_attn(tokens, position, levels))
-            tokens = layer.norms[1](layer.ffn(tokens))
+            return layer.norms[1](layer.ffn(tokens))
+
+        for layer in self.encoder.layers:
+            if self.with_cp and torch.is_grad_enabled():
+                tokens = checkpoint(update, layer, tokens, use_reentrant=False)
+            else:
+                tokens = update(layer, tokens)
         parts = tokens.split([h * w for h, w in levels.shapes], dim=1)
         return [part.mT.unflatten(2, shape) for part, shape in zip(parts, levels.shapes)]

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from mmcv.ops import point_sample
 from torch import Tensor
 
 
@@ -170,17 +171,7 @@ class _GatherPoints(torch.autograd.Function):
         rows = corners.rows.view(-1)
         size = corners.rows[0, 0, 0].numel()
 
-        # each row of the table gathers the bags it was put into
-        _, order = rows.sort(stable=True)
-        count = rows.bincount(minlength=table[..., 0].numel())
-        table_gradient = F.embedding_bag(
-            order.div(size, rounding_mode='floor'),
-            bags,
-            count.cumsum(0).sub_(count),
-            mode='sum',
-            per_sample_weights=corners.weights.view(-1)[order],
-        ).view(table.shape)
-
+        table_gradient = _scatter(corners, bags, table, grid)
         bag_of = torch.arange(len(bags), dtype=torch.int32).repeat_interleave(size)
         per_row = torch.ops.aten._embedding_bag_per_sample_weights_backward(
             bags, table.flatten(0, 2), rows, _starts_of_bags(rows, size), bag_of, 0
@@ -200,6 +191,34 @@ class _GatherPoints(torch.autograd.Function):
             attention * (per_sample - (attention * per_sample).sum(-1, keepdim=True)),
             None,
         )
+
+
+def _scatter(corners: Corners, bags: Tensor, table: Tensor, grid: Grid) -> Tensor:
+    """Add each bag (B N M, C) to the rows it was taken from, times their weights.
+
+    Only the first of the four corners is sorted: the others lie beside and below it, so their sums
+    are moved by a pixel, a row of pixels, or both.
+
+    Returns:
+        Like the table.
+    """
+    first = corners.rows[..., 0, :].flatten()
+    per_bag = corners.rows.shape[-1]
+    _, order = first.sort(stable=True)
+    count = first.bincount(minlength=table[..., 0].numel())
+    starts = count.cumsum(0).sub_(count)
+    # in floating point, where processors can divide several numbers at once
+    bag = order.double().add_(0.5).mul_(1 / per_bag).long()
+    total = torch.zeros_like(table)
+    for corner in range(4):
+        weights = corners.weights[..., corner, :].flatten()[order]
+        part = F.embedding_bag(bag, bags, starts, mode='sum', per_sample_weights=weights)
+        part = part.view(table.shape)
+        for start, (h, w) in zip(grid.starts, grid.shapes):
+            shift = (corner // 2) * (w + 2) + corner % 2
+            end = start + (h + 2) * (w + 2)
+            total[:, start + shift : end] += part[:, start : end - shift]
+    return total
 
 
 def _starts_of_bags(rows: Tensor, size: int) -> Tensor:
@@ -232,3 +251,34 @@ def gather_points(
     base = centres[:, None] * sizes + 0.5  # N L 2
     x, y = (offsets + base[:, None, :, None]).unbind(-1)
     return _GatherPoints.apply(value, x.flatten(3), y.flatten(3), scores, grid)
+
+
+@torch.no_grad()
+def sample_pixels(features: Tensor, points: Tensor) -> Tensor:
+    """Bilinear samples of all channels at many points, without gradient.
+
+    The function is mmcv's ``point_sample``, which is slow on a CPU for many channels.
+
+    Args:
+        features: Of shape (1, C, h, w); fast if its memory is laid out with the channels last.
+        points: (x, y) in [0, 1], of shape (N, 2).
+
+    Returns:
+        Of shape (N, C).
+    """
+    if features.device.type != 'cpu':
+        return point_sample(features, points[None])[0].mT
+    h, w = features.shape[2:]
+    x, y = (points * points.new_tensor([w, h]) - 0.5).unbind(1)
+    left, top = x.floor(), y.floor()
+    columns = torch.stack([left, left + 1], 1)[:, None]  # N 1 2
+    rows = torch.stack([top, top + 1], 1)[:, :, None]  # N 2 1
+    weights = (1 - (y[:, None, None] - rows).abs()) * (1 - (x[:, None, None] - columns).abs())
+    inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
+    pixels = rows.clamp(0, h - 1) * w + columns.clamp(0, w - 1)  # N 2 2
+    return F.embedding_bag(
+        pixels.flatten(1).int(),
+        features[0].permute(1, 2, 0).flatten(0, 1),
+        mode='sum',
+        per_sample_weights=(weights * inside).flatten(1),
+    )

@@ -8,40 +8,100 @@ Shapes: L decoder outputs, B images, Q queries, K classes, N targets of an image
 H x W the padded input.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from mmcv.ops import point_sample
 from mmdet.structures import SampleList
 from torch import Tensor
 
 
 @dataclass
 class Targets:
-    """What one image should be answered with.
+    """What one image should be answered with, as one map, which is never expanded to masks.
 
     Attributes:
         labels: Classes of shape (N,), N may be zero.
-        masks: Bool of shape (N, H, W).
+        target_map: Of shape (H, W), integer: k is target k - 1, 0 is background, -1 is unknown.
         img_id: Identifies the image to ``SetCriterion.sample_points``.
         known: Bool of shape (K,), the classes that the labels annotate; None for all.
-        ignored: Bool of shape (H, W), pixels that count in no mask; None for none.
         open: Bool of shape (H, W), pixels that may show what the labels do not annotate, among them
-            the ignored ones; None for none.
+            the unknown ones; None for none.
+        has_unknown: The map may have unknown pixels, which count in no mask.
     """
 
     labels: Tensor
-    masks: Tensor
+    target_map: Tensor
     img_id: int | str
     known: Tensor | None = None
-    ignored: Tensor | None = None
     open: Tensor | None = None
+    has_unknown: bool = False
+
+    @property
+    def masks(self) -> Tensor:
+        """Bool of shape (N, H, W)."""
+        index = torch.arange(1, len(self.labels) + 1, device=self.labels.device)
+        return self.target_map == index[:, None, None]
+
+
+class SampledTargets:
+    """A target map at points: of each the four pixels around it and their bilinear weights.
+
+    Sampling all masks at once costs little more than sampling one. Values are those of mmcv's
+    ``point_sample`` on each mask.
+
+    Args:
+        target_map: Of shape (H, W), see ``Targets``.
+        points: (x, y) in [0, 1], of shape (..., P, 2).
+    """
+
+    def __init__(self, target_map: Tensor, points: Tensor) -> None:
+        self.target_map, self.points = target_map, points
+
+    def _corners(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Ids and weights (..., P) of the four pixels, one after the other to save memory."""
+        H, W = self.target_map.shape
+        x, y = self.points.unbind(-1)
+        x, y = x * W - 0.5, y * H - 0.5
+        left, top = x.floor(), y.floor()
+        for row in (top, top + 1):
+            for column in (left, left + 1):
+                weights = (1 - (x - column).abs_()).mul_(1 - (y - row).abs_())
+                inside = (row >= 0) & (row < H) & (column >= 0) & (column < W)
+                pixels = row.clamp(0, H - 1) * W + column.clamp(0, W - 1)
+                # outside is background
+                yield self.target_map.flatten()[pixels.long()] * inside, weights
+
+    def all_masks(self, count: int) -> Tensor:
+        """All N masks at all points, in [0, 1], of shape (..., N, P)."""
+        *sets, P, _ = self.points.shape
+        masks = self.points.new_zeros(*sets, count + 1, P)
+        for ids, weights in self._corners():
+            index = ids.clamp(min=0).long()[..., None, :]
+            masks.scatter_add_(-2, index, (weights * (ids > 0))[..., None, :])
+        return masks[..., 1:, :]
+
+    def own_masks(self, targets: Tensor) -> Tensor:
+        """One mask per set of points, in [0, 1].
+
+        Args:
+            targets: Which, from 0, of shape (...).
+
+        Returns:
+            Of shape (..., P).
+        """
+        own = targets[..., None] + 1
+        return sum(weights * (ids == own) for ids, weights in self._corners())
+
+    def counted(self) -> Tensor:
+        """1 at points whose bilinear sample touches no unknown pixel, else 0, of shape (..., P)."""
+        touched = sum(weights * (ids < 0) for ids, weights in self._corners())
+        return (touched == 0).float()
 
 
 def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Targets]:
-    """Expand each sample's target map to masks of the padded input size.
+    """Gather each sample's targets at the padded input size.
 
     Args:
         data_samples: With ``gt_instances.labels`` (N,), ``gt_panoptic_seg.sem_seg`` (1, h, w), in
@@ -50,7 +110,7 @@ def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Ta
         is_thing: For each of the K classes.
 
     Returns:
-        One per sample, with masks of its ``batch_input_shape``.
+        One per sample, at its ``batch_input_shape``.
     """
     targets = []
     for sample in data_samples:
@@ -60,36 +120,17 @@ def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Ta
         target_map = F.pad(
             target_map, (0, width - target_map.shape[1], 0, height - target_map.shape[0])
         )
-        index = torch.arange(1, len(labels) + 1, device=labels.device)
-        masks = target_map == index[:, None, None]  # N H W
-        known = None
-        ignored = open_pixels = target_map < 0 if sample.get('ignore') else None
+        known, has_unknown = None, bool(sample.get('ignore'))
+        open_pixels = target_map < 0 if has_unknown else None
         if sample.get('known_labels') is not None:
-            known = torch.zeros(len(is_thing), dtype=torch.bool)
-            known[list(sample.known_labels)] = True
-            asked = torch.tensor(is_thing) | (sample.task != 'instance')
-            if (asked & ~known).any():
+            flags = [label in sample.known_labels for label in range(len(is_thing))]
+            asked = [thing or sample.task != 'instance' for thing in is_thing]
+            if any(ask and not flag for ask, flag in zip(asked, flags)):
                 open_pixels = target_map <= 0
-            known = known.to(labels.device, non_blocking=True)
+            known = torch.tensor(flags, device=labels.device)
         img_id = sample.get('img_id')
-        targets.append(Targets(labels, masks, img_id, known, ignored, open_pixels))
+        targets.append(Targets(labels, target_map, img_id, known, open_pixels, has_unknown))
     return targets
-
-
-def counted_points(ignored: Tensor | None, points: Tensor) -> Tensor | None:
-    """Which points count: those whose bilinear sample touches no ignored pixel.
-
-    Args:
-        ignored: Bool of shape (H, W), or None.
-        points: Of shape (M, P, 2).
-
-    Returns:
-        0 or 1 of shape (M, P), float32; None if all count.
-    """
-    if ignored is None:
-        return None
-    share = point_sample(ignored[None, None].float(), points.view(1, -1, 2))
-    return (share.view(points.shape[:-1]) == 0).float()
 
 
 def known_scores(cls_scores: Tensor, targets: Sequence[Targets]) -> Tensor:

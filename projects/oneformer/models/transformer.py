@@ -9,12 +9,13 @@ Shapes: B images, Q queries, N memory positions, C channels, M heads.
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .dropout import dropout, relu_dropout_
+from .dropout import dropout, relu_dropout
 from .position_attention import PositionMemory, attend_positions
 
 KeyValue = tuple[Tensor, Tensor]
@@ -81,15 +82,26 @@ class Attention(nn.Module):
 
 
 class FeedForward(FFN):
-    """mmcv's network of two linear layers with a ReLU, and cheaper dropout on a CPU."""
+    """mmcv's network of two linear layers with a ReLU, made cheaper on a CPU.
+
+    There, without gradients, tokens are taken some at a time, so that the inner features stay in
+    the cache; in training, dropout needs less time and memory.
+    """
+
+    rows = 1024
 
     def forward(self, x: Tensor) -> Tensor:
         """Update features of any shape (..., C), residual included."""
         (first, activation, inner), second, outer = self.layers
         if not isinstance(activation, nn.ReLU):
             return super().forward(x)
-        hidden = relu_dropout_(first(x), inner.p, self.training)
-        return x + dropout(second(hidden), outer.p, self.training)
+        if self.training or torch.is_grad_enabled() or x.device.type != 'cpu':
+            hidden = relu_dropout(first(x), inner.p, self.training)
+            return x + dropout(second(hidden), outer.p, self.training)
+        parts = [
+            second(first(part).relu_()).add_(part) for part in x.flatten(0, -2).split(self.rows)
+        ]
+        return torch.cat(parts).view(x.shape)
 
 
 class DecoderLayer(BaseModule):

@@ -76,5 +76,5 @@ class OneFormerTTA(OneFormer):
                 view = np.ascontiguousarray(view.transpose(2, 0, 1))
                 yield torch.from_numpy(view), flipped
 
-    def _answer_semantic(self, sample: DetDataSample, cls_scores, masks, resize) -> None:
-        fusion.add_class_scores(sample.class_scores, cls_scores, resize(masks), sample.flip)
+    def _answer_semantic(self, sample: DetDataSample, queries, resize) -> None:
+        fusion.add_class_scores(sample.class_scores, queries, resize, sample.flip)

@@ -1,0 +1,312 @@
+"""Large images in overlapping windows, merged at the level of mask logits.
+
+The network sees one window at a time, so its memory does not depend on the size of the image. Each
+window has its own queries. Those of neighbouring windows that find the same object where the
+windows overlap become one query, and the usual fusion makes the answer from the merged queries.
+
+Points of the 1/4 grid where windows overlap are trusted to each window by its *share*, which falls
+to its border; the shares of a point sum to 1. The window of the largest share is the point's home.
+
+Shapes: Q queries of a window, K classes, C channels, h x w the 1/4 grid of the image, y x x that of
+a window, r x c a part of the grid.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+
+import torch
+from torch import Tensor
+
+from .fusion import BlockScores, Queries, relevant_probabilities
+from .mask_resize import Block
+from .oneformer_head import mask_logits
+
+_STRIDE = 4  # of the grid
+_ALIGNMENT = 32  # windows begin where all maps of the backbone have a cell
+_SAME_OBJECT = 0.5  # least IoU of two masks where their windows overlap
+_NOWHERE = -50.0  # mask logit where a query has nothing to say
+
+
+def check_window(window: Mapping) -> None:
+    """Check ``test_cfg.window``.
+
+    Raises:
+        ValueError: For other keys than ``size`` and ``overlap``, and for lengths that do not work.
+    """
+    if set(window) != {'size', 'overlap'}:
+        raise ValueError(
+            f'model.test_cfg.window has the keys {sorted(window)}, but takes size and overlap'
+        )
+    size, overlap = window['size'], window['overlap']
+    if any(side % _ALIGNMENT or side <= 0 for side in (size, overlap)) or 2 * overlap > size:
+        raise ValueError(
+            f'model.test_cfg.window has size {size} and overlap {overlap}, but both must be '
+            f'positive multiples of {_ALIGNMENT}, and overlap at most half of size'
+        )
+
+
+def window_places(image: tuple[int, int], window: Mapping | None) -> list[tuple[slice, slice]]:
+    """Rows and columns of the windows of an image, row by row.
+
+    Args:
+        image: (height, width) of the padded input.
+        window: ``size`` of a window's sides and ``overlap`` of neighbours at least, in pixels, or
+            None for one window of the whole image.
+    """
+    if window is None:
+        return [(slice(0, image[0]), slice(0, image[1]))]
+    axes = []
+    for length in image:
+        size = min(window['size'], length)
+        starts = [*range(0, length - size, window['size'] - window['overlap']), length - size]
+        axes.append([slice(start, start + size) for start in starts])
+    return list(product(*axes))
+
+
+@dataclass
+class Window:
+    """What was found in a window of an image for a task.
+
+    Attributes:
+        top: First row of the image's grid that it covers.
+        left: First column.
+        cls_scores: Logits of shape (Q, K + 1).
+        mask_embeds: Of shape (Q, C).
+        mask_features: Of shape (C, y, x).
+    """
+
+    top: int
+    left: int
+    cls_scores: Tensor
+    mask_embeds: Tensor
+    mask_features: Tensor
+
+    @property
+    def bottom(self) -> int:
+        return self.top + self.mask_features.shape[1]
+
+    @property
+    def right(self) -> int:
+        return self.left + self.mask_features.shape[2]
+
+    def masks_of(self, index: Tensor | slice) -> Tensor:
+        """Logits (n, y, x) of the queries of given indices (n,), or of a slice."""
+        return mask_logits(self.mask_embeds[None, None, index], self.mask_features[None])[0, 0]
+
+    def part(self, rows: slice, columns: slice) -> Tensor:
+        """Logits (Q, r, c) of a part of the image's grid; outside the border's are repeated."""
+        (_, y, x), device = self.mask_features.shape, self.mask_features.device
+        r = torch.arange(rows.start, rows.stop, device=device).sub_(self.top).clamp_(0, y - 1)
+        c = torch.arange(columns.start, columns.stop, device=device).sub_(self.left)
+        features = self.mask_features[:, r[:, None], c.clamp_(0, x - 1)]
+        return torch.einsum('qc,crs->qrs', self.mask_embeds, features)
+
+
+def window_at(place: tuple[slice, slice], *found: Tensor) -> Window:
+    """The ``Window`` at given rows and columns of the padded input."""
+    return Window(*(axis.start // _STRIDE for axis in place), *found)
+
+
+def grid_size(place: tuple[slice, slice], mask_features: Tensor) -> tuple[int, int]:
+    """(height, width) of an image's grid by the place and the features of its last window."""
+    h, w = mask_features.shape[-2:]
+    return place[0].start // _STRIDE + h, place[1].start // _STRIDE + w
+
+
+def image_queries(windows: Sequence[Window], content: tuple[int, int]) -> Queries:
+    """The queries of an image from those of its windows.
+
+    Args:
+        windows: In the order of ``window_places``.
+        content: (height, width) of the input without padding. Windows that are not needed to cover
+            it are left out, so the answer does not depend on the other images of the batch.
+    """
+    bottom = _last_needed([window.bottom for window in windows], content[0])
+    right = _last_needed([window.right for window in windows], content[1])
+    windows = [w for w in windows if w.bottom <= bottom and w.right <= right]
+    if len(windows) == 1:
+        return Queries(windows[0].cls_scores, windows[0].masks_of)
+    return MergedQueries(windows)
+
+
+def _last_needed(ends: Sequence[int], content: int) -> int:
+    """The first end of a window beyond the content and the point that interpolation needs."""
+    return min((end for end in ends if end * _STRIDE >= content + _STRIDE), default=max(ends))
+
+
+class MergedQueries(Queries):
+    """Queries of several windows, those of one object merged.
+
+    The class probabilities of a merged query are the mean of its members', weighted by the sizes of
+    their masks. Its mask logits are the mean of those of its members by their shares, at points
+    whose home is among its windows; elsewhere another window knows better, and it is silent.
+
+    Args:
+        windows: That form a grid, row by row.
+    """
+
+    def __init__(self, windows: Sequence[Window]) -> None:
+        self.windows = windows
+        device = windows[0].cls_scores.device
+        self.rows, self.home_rows = axis_shares([(w.top, w.bottom) for w in windows])
+        self.columns, self.home_columns = axis_shares([(w.left, w.right) for w in windows])
+        self.rows, self.columns = self.rows.to(device), self.columns.to(device)
+        probabilities = torch.cat([window.cls_scores for window in windows]).softmax(-1)
+        sizes = torch.cat([(w.masks_of(slice(None)) > 0).flatten(1).sum(1) for w in windows])
+        self.group_of = groups(len(sizes), self._links()).to(device)
+        weights = (sizes + 1e-3)[:, None]  # that of an empty mask is not zero
+        total = probabilities.new_zeros(int(self.group_of.max()) + 1, probabilities.shape[1])
+        total.index_add_(0, self.group_of, probabilities * weights)
+        mean = total / total.sum(1, keepdim=True)
+        super().__init__(mean.clamp(min=torch.finfo(mean.dtype).tiny).log(), self._masks_of)
+
+    def _links(self) -> list[tuple[int, int]]:
+        """Pairs of queries of neighbouring windows that found the same object."""
+        links, Q = [], len(self.windows[0].cls_scores)
+        number = {(w.top, w.left): i for i, w in enumerate(self.windows)}
+        tops, lefts = (sorted(set(starts)) for starts in zip(*number))
+        neighbours = [((a, left), (b, left)) for a, b in pairwise(tops) for left in lefts]
+        neighbours += [((top, a), (top, b)) for a, b in pairwise(lefts) for top in tops]
+        for first, second in neighbours:
+            i, j = number[first], number[second]
+            pairs = same_objects(self.windows[i], self.windows[j]).tolist()
+            links += [(i * Q + a, j * Q + b) for a, b in pairs]
+        return links
+
+    def _masks_of(self, index: Tensor) -> Tensor:
+        Q = len(self.windows[0].cls_scores)
+        place = self.group_of.new_full((len(self.cls_scores),), -1)
+        place[index] = torch.arange(len(index), device=place.device)
+        members = place[self.group_of]
+        found = (members >= 0).nonzero()[:, 0]
+        pieces = [{} for _ in index]  # of each query its logits in each of its windows
+        for i, window in enumerate(self.windows):
+            queries = found[(found >= i * Q) & (found < (i + 1) * Q)]
+            for n, logits in zip(members[queries].tolist(), window.masks_of(queries - i * Q)):
+                # two queries of a window that found one object
+                pieces[n][i] = logits.maximum(pieces[n].get(i, logits))
+        h, w = self.windows[-1].bottom, self.windows[-1].right
+        masks = self.cls_scores.new_full((len(index), h, w), _NOWHERE)
+        for mask, piece in zip(masks, pieces):
+            for i in piece:
+                rows, columns = self.home_rows[i], self.home_columns[i]
+                mask[rows, columns] = self._mean(piece, rows, columns)
+        return masks
+
+    def _mean(self, piece: dict[int, Tensor], rows: slice, columns: slice) -> Tensor:
+        """Mean logits by share of a query's windows in a part of the grid."""
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        total, weight = self.cls_scores.new_zeros(2, *shape)
+        for i, logits in piece.items():
+            window = self.windows[i]
+            top, bottom = max(rows.start, window.top), min(rows.stop, window.bottom)
+            left, right = max(columns.start, window.left), min(columns.stop, window.right)
+            if top >= bottom or left >= right:
+                continue
+            share = self._share(i, slice(top, bottom), slice(left, right))
+            here = (
+                slice(top - rows.start, bottom - rows.start),
+                slice(left - columns.start, right - columns.start),
+            )
+            there = (
+                slice(top - window.top, bottom - window.top),
+                slice(left - window.left, right - window.left),
+            )
+            total[here] += share * logits[there]
+            weight[here] += share
+        return total / weight
+
+    def _share(self, i: int, rows: slice, columns: slice) -> Tensor:
+        return self.rows[i, rows, None] * self.columns[i, columns]
+
+    def block_scores(self) -> Callable[[Block], BlockScores]:
+        """As of one window; where several overlap their class scores are averaged by share."""
+        weights = [window.cls_scores.softmax(-1)[:, :-1] for window in self.windows]
+
+        def scores(block: Block) -> BlockScores:
+            parts = []
+            place = block.grid_rows, block.grid_columns
+            for i, (window, class_weights) in enumerate(zip(self.windows, weights)):
+                above_or_below = place[0].stop <= window.top or place[0].start >= window.bottom
+                if above_or_below or place[1].stop <= window.left or place[1].start >= window.right:
+                    continue
+                used, probabilities = relevant_probabilities(
+                    class_weights, window.part(*place), block
+                )
+                parts.append((used, probabilities * block.resize(self._share(i, *place)[None])))
+            used, probabilities = zip(*parts)
+            return torch.cat(used), torch.cat(probabilities, 1)
+
+        return scores
+
+
+def axis_shares(spans: Sequence[tuple[int, int]]) -> tuple[Tensor, list[slice]]:
+    """How the windows of an image share an axis of its grid.
+
+    Args:
+        spans: First and last + 1 point of each window; several windows may have the same.
+
+    Returns:
+        The shares of shape (windows, points), 0 outside a window, those of different spans sum
+        to 1; and the home points of each window.
+    """
+    length = max(stop for _, stop in spans)
+    points = torch.arange(length)
+    depths = {}
+    for start, stop in sorted(set(spans)):
+        # the image's border is no border of the window
+        before = points - start + 0.5 if start > 0 else points.new_full((length,), length)
+        after = stop - points - 0.5 if stop < length else points.new_full((length,), length)
+        depths[start, stop] = before.minimum(after).clamp(min=0.0)
+    total = sum(depths.values())
+    deepest = torch.stack(list(depths.values())).argmax(0)
+    homes = {}
+    for k, span in enumerate(depths):
+        at_home = (deepest == k).nonzero()
+        homes[span] = slice(int(at_home[0]), int(at_home[-1]) + 1)
+    return torch.stack([depths[span] / total for span in spans]), [homes[span] for span in spans]
+
+
+def same_objects(one: Window, other: Window) -> Tensor:
+    """Pairs (number, 2) of queries of two windows that find the same object where these overlap.
+
+    They have the same best class and an IoU of at least 1/2, and among such pairs each is the
+    other's best by IoU times class probabilities.
+    """
+    place = (
+        slice(max(one.top, other.top), min(one.bottom, other.bottom)),
+        slice(max(one.left, other.left), min(one.right, other.right)),
+    )
+    masks, scores, labels = [], [], []
+    for window in (one, other):
+        masks.append((window.part(*place) > 0).flatten(1).float())
+        best = window.cls_scores.softmax(-1)[:, :-1].max(-1)
+        scores.append(best.values)
+        labels.append(best.indices)
+    both = masks[0] @ masks[1].T
+    either = masks[0].sum(1)[:, None] + masks[1].sum(1) - both
+    iou = both / either.clamp(min=1)
+    agree = (iou >= _SAME_OBJECT) & (labels[0][:, None] == labels[1])
+    fit = iou * scores[0][:, None] * scores[1] * agree
+    mutual = (fit == fit.amax(0)) & (fit == fit.amax(1, keepdim=True)) & (fit > 0)
+    return mutual.nonzero()
+
+
+def groups(number: int, links: Sequence[tuple[int, int]]) -> Tensor:
+    """The connected sets of numbered things, numbered by their first members.
+
+    Returns:
+        The set of each thing, of shape (number,).
+    """
+    parent = list(range(number))
+
+    def first(k: int) -> int:
+        while parent[k] != k:
+            k = parent[k]
+        return k
+
+    for a, b in links:
+        a, b = sorted((first(a), first(b)))
+        parent[b] = a
+    return torch.tensor([first(k) for k in range(number)]).unique(return_inverse=True)[1]
