@@ -2,54 +2,12 @@
 
 import re
 
-import torch
+from benchmarks.peers import randomise, renamed_weights  # noqa: F401
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
-from oneformer.conversion.huggingface import HUGGINGFACE
-
-_TABLES = (
-    'queries_embedder.weight',
-    'level_embed',
-    'level_embed.weight',
-    'prompt_ctx.weight',
-    'token_embedding.weight',
-    'positional_embedding',
-    'relative_position_bias_table',
-)
-
 # Rebuilt from the window size.
 DERIVED_OF_OURS = re.compile(r'.*\.relative_position_index')
-
-
-def renamed_weights(state_dict):
-    """Hugging Face's weights as ours."""
-    translation = HUGGINGFACE.to_ours(state_dict)
-    assert not translation.unknown + translation.broken
-    return translation.tensors
-
-
-def randomise(model, seed=0):
-    """Give every parameter a value that matters: no zeros, no ones, masks of both signs."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            if parameter.dim() == 0:
-                continue  # the temperature keeps its value
-            if 'sampling_offsets' in name:
-                parameter.add_(noise * 0.1)
-            elif name.endswith('task_mlp.layers.0.0.weight'):
-                parameter.copy_(noise * 1e-4)  # its inputs are token ids up to 49407
-            elif name.endswith(_TABLES):
-                parameter.copy_(noise)
-            elif parameter.dim() > 1:
-                parameter.copy_(noise * parameter[0].numel() ** -0.5)
-            elif parameter.dim() == 1 and name.endswith('weight'):
-                parameter.copy_(1 + noise * 0.2)
-            else:
-                parameter.copy_(noise * 0.3)
-    return model
 
 
 def peer_and_ours(config_dir, hidden=64, seed=0, dropout=0.0):

@@ -28,7 +28,8 @@ from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
-from oneformer.models import fusion
+from oneformer.models.fusion import Queries
+from oneformer.models.mask_resize import MaskResize
 from oneformer.tasks import TASKS
 
 from . import memory, peers
@@ -86,8 +87,9 @@ def our_model(num_queries: int, device: torch.device) -> nn.Module:
 def our_answer(model: nn.Module, logits: Logits, size: tuple[int, int], task: str) -> DetDataSample:
     """What ``OneFormer.predict`` does once it has the logits of an image."""
     sample = DetDataSample()
-    resize = partial(fusion.resize_masks, input_size=size, content=size, size=size)
-    getattr(model, f'_answer_{task}')(sample, logits.scores, logits.masks, resize)
+    queries = Queries(logits.scores, logits.masks.__getitem__)
+    resize = MaskResize(logits.masks.shape[1:], size, size, size, logits.masks.device)
+    getattr(model, f'_answer_{task}')(sample, queries, resize)
     return sample
 
 
