@@ -39,36 +39,17 @@ def split_tab(line):
     return line.split('\t')
 
 
-DINAT_L = dict(
-    type='DiNAT',
-    embed_dims=192,
-    depths=[3, 4, 18, 5],
-    num_heads=[6, 12, 24, 48],
-    kernel_size=11,
-    dilations=[[1] * 3, [1] * 4, [1] * 18, [1] * 5],
-    mlp_ratio=2,
-    drop_path_rate=0.3,
-)
-CONVNEXT_L = dict(
-    type='mmpretrain.ConvNeXt',
-    arch='large',
-    out_indices=[0, 1, 2, 3],
-    layer_scale_init_value=1.0,
-    gap_before_final_norm=False,
-)
-
-
 @pytest.mark.parametrize(
-    ('name', 'described', 'config', 'backbone'),
+    ('name', 'described', 'config'),
     [
-        ('swin-l', '(192, (2, 2, 18, 2), 12)', 'oneformer_swin-l_ade20k.py', None),
-        ('r50', '(50)', 'oneformer_r50_coco.py', None),
-        ('convnext-l', '(large)', 'oneformer_swin-l_ade20k.py', CONVNEXT_L),
-        ('dinat-l', '(192, [3, 4, 18, 5], 11)', 'oneformer_swin-l_ade20k.py', DINAT_L),
+        ('swin-l', '(192, (2, 2, 18, 2), 12)', 'oneformer_swin-l_ade20k.py'),
+        ('r50', '(50)', 'oneformer_r50_coco.py'),
+        ('convnext-l', '(large)', 'oneformer_convnext-l_ade20k.py'),
+        ('dinat-l', '(192, [3, 4, 18, 5], 11)', 'oneformer_dinat-l_ade20k.py'),
     ],
 )
 def test_every_key_of_the_original_is_used_and_comes_back(
-    run_tool, root_dir, config_dir, tmp_path, name, described, config, backbone
+    run_tool, root_dir, config_dir, tmp_path, name, described, config
 ):
     source = official_tensors(root_dir, f'{name}_ade20k')
     counters = {
@@ -85,7 +66,6 @@ def test_every_key_of_the_original_is_used_and_comes_back(
     assert ours['meta']['dataset_meta']['classes'] == BENCHMARKS['ade20k']['classes']
     model = Config.fromfile(config_dir / config).model
     model.metainfo = 'ade20k'
-    model.backbone = backbone or model.backbone
     meta_model(model).load_state_dict(ours['state_dict'], strict=True, assign=True)
     del ours
 
@@ -98,27 +78,59 @@ def test_every_key_of_the_original_is_used_and_comes_back(
     assert back['criterion.empty_weight'].tolist() == [1.0] * 150 + [pytest.approx(0.1)]
 
 
-@pytest.mark.parametrize(
-    ('kernel_size', 'second_level', 'hint'), [(11, [1, 5, 1, 10], '1280 px'), (7, [1, 5, 1, 9], '')]
-)
+@pytest.fixture
+def official_dinat(root_dir, tmp_path):
+    """Path of a DiNAT-L of the original with a kernel of this size."""
+
+    def write(kernel_size):
+        source = official_tensors(root_dir, 'dinat-l_ade20k')
+        size = 2 * kernel_size - 1
+        for key in source:
+            if key.endswith('.rpb'):
+                source[key] = source[key][:, :size, :size].contiguous()
+        torch.save(dict(model=source), tmp_path / 'official.pth')
+        return tmp_path / 'official.pth'
+
+    return write
+
+
+def meta_of(path):
+    return torch.load(path, weights_only=True)['meta']
+
+
+@pytest.mark.parametrize(('kernel_size', 'base'), [(11, 'dinat-l'), (7, 'dinat-l-k7')])
 def test_dilations_of_the_original_are_the_published_ones(
-    root_dir, tmp_path, kernel_size, second_level, hint
+    official_dinat, config_dir, tmp_path, kernel_size, base
 ):
-    source = official_tensors(root_dir, 'dinat-l_ade20k')
-    size = 2 * kernel_size - 1
-    for key in source:
-        if key.endswith('.rpb'):
-            source[key] = source[key][:, :size, :size].contiguous()
-    torch.save(dict(model=source), tmp_path / 'official.pth')
-    report = convert(tmp_path / 'official.pth', tmp_path / 'ours.pth')
+    report = convert(official_dinat(kernel_size), tmp_path / 'ours.pth')
     backbone = report.model['backbone']
-    assert backbone['dilations'][1] == second_level
-    assert [len(level) for level in backbone['dilations']] == backbone['depths'] == [3, 4, 18, 5]
+    published = Config.fromfile(config_dir / '_base_/models' / f'oneformer_{base}.py').model
+    assert backbone['dilations'] == published.backbone.dilations
     (note,) = report.notes
-    assert 'not in the weights' in note and hint in note and note in str(report)
-    # our file says them itself
-    again = convert(tmp_path / 'ours.pth', tmp_path / 'back.pth', target='official')
-    assert again.model['backbone'] == backbone and not again.notes
+    assert 'not in the weights' in note and note in str(report)
+    assert ('1280 px' in note) == (kernel_size == 11)
+
+
+def test_dilations_that_were_assumed_are_not_taken_for_said(official_dinat, config_dir, tmp_path):
+    ours, wide = tmp_path / 'ours.pth', str(config_dir / 'oneformer_dinat-l_ade20k-1280.py')
+    convert(official_dinat(11), ours)
+    assert meta_of(ours)['backbone'] == {}
+    with pytest.raises(ConversionError, match='config.json has to say .* dilations .*--config'):
+        convert(ours, tmp_path / 'folder', target='huggingface')
+    report = convert(ours, tmp_path / 'back.pth', target='official', config=wide)
+    assert not report.notes
+    report = convert(tmp_path / 'back.pth', tmp_path / 'wide.pth', config=wide)
+    assert not report.notes
+    said = meta_of(tmp_path / 'wide.pth')['backbone']
+    assert said['dilations'] == Config.fromfile(wide).model.backbone.dilations
+    # our file says them itself from now on
+    again = convert(tmp_path / 'wide.pth', tmp_path / 'back2.pth', target='official')
+    assert again.model['backbone']['dilations'] == said['dilations'] and not again.notes
+    narrow = str(config_dir / 'oneformer_dinat-l_ade20k.py')
+    with pytest.raises(
+        ConversionError, match=r'dilations .*\[1, 28, 1\].*\[1, 20, 1\].* the config'
+    ):
+        convert(tmp_path / 'wide.pth', tmp_path / 'back3.pth', target='official', config=narrow)
 
 
 def test_the_window_index_is_the_one_of_mmdet(config_dir, tmp_path, small):

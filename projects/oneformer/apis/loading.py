@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,12 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from ..conversion.architecture import in_text_branch, model_config
+from ..conversion.architecture import (
+    assumptions,
+    contradictions,
+    in_text_branch,
+    model_config,
+)
 from ..conversion.convert import recognise
 from ..conversion.files import Checkpoint, read_checkpoint
 from ..conversion.layout import ConversionError, key_list
@@ -162,12 +168,15 @@ def guess_settings(
     short_edge, max_size, threshold = TEST_SETTINGS[benchmark]
     try:
         shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
-        model = model_config(shapes, checkpoint.meta.get('backbone'))
+        said = checkpoint.meta.get('backbone') or {}
+        model = model_config(shapes, said)
     except (KeyError, IndexError, ArithmeticError, ValueError) as error:
         raise ValueError(
             f'the architecture of {weights} cannot be read from its shapes ({error}): give the '
             'config that it was trained with'
         ) from error
+    for line in assumptions(model['backbone'], said):
+        print_log(f'no config: {line}', logger='current', level=logging.WARNING)
     model['data_preprocessor'] = dict(
         type='DetDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
@@ -251,6 +260,9 @@ def load_trained(
             raise ValueError(
                 f'the config has a {model_cfg.type} without metainfo, which is no OneFormer'
             )
+        said = checkpoint.meta.get('backbone') or {}
+        if wrong := contradictions(model_cfg.backbone, said):
+            raise ValueError('\n'.join([f'{weights} is of another model than the config:', *wrong]))
         metainfo = choose_metainfo(checkpoint, model_cfg.metainfo, weights)
         pipeline = copy.deepcopy(get_test_pipeline_cfg(model))
     model_cfg = ConfigDict(

@@ -19,13 +19,16 @@ from ..metainfo import BENCHMARKS, benchmark_of_size, resolve_metainfo
 from . import huggingface, official
 from .architecture import (
     Shapes,
+    assumptions,
     backbone_config,
+    contradictions,
     describe,
     describe_backbone,
     expected_shapes,
     has_text_branch,
     in_text_branch,
     model_config,
+    not_in_weights,
     undilated,
     window_index,
 )
@@ -238,32 +241,6 @@ def _rebuild_ours(expected: Shapes) -> dict[str, Tensor]:
     }
 
 
-def _not_in_weights(backbone: Mapping) -> dict:
-    """Options of a backbone that shapes do not tell, kept in ``meta.backbone`` of our files."""
-    return {name: backbone[name] for name in ('dilations',) if name in backbone}
-
-
-def _check_said(backbone: Mapping, said: Mapping) -> None:
-    """Refuse a config that contradicts what the checkpoint says beside its weights."""
-    for name, value in _not_in_weights(backbone).items():
-        if name in said and json.dumps(said[name]) != json.dumps(value):
-            raise ConversionError(
-                f'{name} of the checkpoint are {said[name]}, but {value} in the config'
-            )
-
-
-def _notes(model: Mapping, cfg: Config | None, said: Mapping) -> list[str]:
-    """What the reader has to know about options that were neither said nor given."""
-    if 'dilations' not in model['backbone'] or cfg is not None or 'dilations' in said:
-        return []
-    kernel_size = model['backbone']['kernel_size']
-    others = ', but the one for 1280 px has others: give its --config' if kernel_size == 11 else ''
-    return [
-        'the dilations are not in the weights: those of the published DiNAT-L with kernel '
-        f'{kernel_size} are taken{others}'
-    ]
-
-
 def convert(
     source: str | PathLike,
     destination: str | PathLike,
@@ -358,7 +335,11 @@ def _convert(
     model = _model_of(tensors, said, cfg, names_of)
     expected = _expected_shapes(model)
     _check(translation, expected, names_of, source)
-    _check_said(model['backbone'], said)
+    assumed = [] if cfg is not None else assumptions(model['backbone'], said)
+    if assumed and target == 'huggingface':
+        raise ConversionError(f'config.json has to say what is not known: {assumed[0]} (--config)')
+    if wrong := contradictions(model['backbone'], said):
+        raise ConversionError('\n'.join(wrong))
     num_classes = len(tensors['panoptic_head.cls_embed.bias']) - 1
     metainfo = _metainfo(metainfo, cfg, checkpoint.meta, num_classes)
     if library == 'huggingface':
@@ -368,7 +349,9 @@ def _convert(
         converted, rebuilt = tensors, _rebuild_ours(expected)
         together = {**converted, **rebuilt}
         state_dict = {key: together[key] for key in expected}
-        meta = dict(dataset_meta=metainfo, backbone=_not_in_weights(model['backbone']))
+        # what was only assumed is left open, for the config that the weights are used with
+        backbone = {} if assumed else not_in_weights(model['backbone'])
+        meta = dict(dataset_meta=metainfo, backbone=backbone)
         write_torch(destination, dict(meta=meta, state_dict=state_dict))
     else:
         converted = LAYOUTS[target].to_foreign(tensors)
@@ -388,5 +371,5 @@ def _convert(
         unused=translation.unused,
         dropped=[name for key in dropped for name in names_of(key)],
         rebuilt=list(rebuilt),
-        notes=_notes(model, cfg, said),
+        notes=assumed,
     )

@@ -18,8 +18,10 @@ from ..conversion.architecture import (
     Shapes,
     backbone_config,
     config_beside_backbone,
+    contradictions,
     has_text_branch,
     in_text_branch,
+    not_in_weights,
 )
 from ..conversion.convert import MARKS
 from ..conversion.layout import rebuilt_by_us
@@ -298,12 +300,17 @@ def start_from(
     return {key: value for key, value in weights.items() if key in model_state}, lines
 
 
+def _backbone_config(runner) -> Mapping:
+    """Config of the backbone, empty for a model that was not built by its runner."""
+    return (runner.cfg.get('model') or {}).get('backbone') or {}
+
+
 @HOOKS.register_module()
 class ReuseWeights(Hook):
     """Fits checkpoints of a ``OneFormer`` to its model, or refuses them.
 
     Training that starts from ``load_from`` re-uses rows of the class head by name. Resumed training
-    and testing need the same classes.
+    and testing need the same classes, and the same dilations.
 
     Args:
         fresh: Of training that starts: what the names of those tensors begin with that are newly
@@ -317,6 +324,10 @@ class ReuseWeights(Hook):
             raise ValueError(f'default_hooks.weights.fresh is {fresh!r}: write a list, [{fresh}]')
         self.fresh = fresh
 
+    def before_save_checkpoint(self, runner, checkpoint: MutableMapping) -> None:
+        """Keep what weights do not tell of their backbone beside them."""
+        checkpoint['meta']['backbone'] = not_in_weights(_backbone_config(runner))
+
     def after_load_checkpoint(self, runner, checkpoint: MutableMapping) -> None:
         """Change the checkpoint in place, before it goes to the model.
 
@@ -326,15 +337,19 @@ class ReuseWeights(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         state, metainfo = model.state_dict(), model.metainfo
         path = str(runner._load_from or 'SRC')
+        said = checkpoint.get('meta', {}).get('backbone', {})
+        others = contradictions(_backbone_config(runner), said)
         # the Runner builds the loop of training, and only then loads what it starts from
         if isinstance(runner._train_loop, BaseLoop) and not runner._resume:
             weights, lines = start_from(checkpoint, state, metainfo, path, self.fresh)
             loaded = checkpoint.get('state_dict', checkpoint)
             loaded.clear()  # not replaced, since it also carries the versions of modules
             loaded.update(weights)
-            for line in lines:
+            for line in [*lines, *others]:
                 print_log(line, logger='current')
             return
+        if others:
+            raise RuntimeError('\n'.join(others))
         tensors = tensors_of(checkpoint, path)
         if problems := misfits(shapes_of(tensors), shapes_of(state)):
             raise RuntimeError('\n'.join(problems))
