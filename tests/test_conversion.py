@@ -230,7 +230,7 @@ def test_a_config_is_checked_and_gives_the_classes(small, config_dir, tmp_path):
     model.panoptic_head.task_queries.num_layers = 3
     Config(dict(model=model)).dump(tmp_path / 'deeper.py')
     with pytest.raises(ConversionError, match='query_transformer.decoder.layers.2.linear1.weight'):
-        convert(small / 'peer', tmp_path / 'ours.pth', config=str(tmp_path / 'deeper.py'))
+        convert(small / 'peer', tmp_path / 'deeper.pth', config=str(tmp_path / 'deeper.py'))
 
 
 @pytest.fixture(scope='module')
@@ -372,7 +372,9 @@ def test_the_model_is_checked_against_config_json(small, tmp_path):
 
 
 def test_classes_that_are_no_benchmark_have_to_be_named(small, tmp_path):
-    with pytest.raises(ConversionError, match='7 classes are no benchmark.*--metainfo'):
+    with pytest.raises(
+        ConversionError, match='not name its 7 classes, which are no benchmark.*--metainfo'
+    ):
         convert(small / 'peer', tmp_path / 'ours.pth')
     with pytest.raises(ConversionError, match='7 classes, but 19 are named'):
         convert(small / 'peer', tmp_path / 'ours.pth', metainfo='cityscapes')
@@ -425,3 +427,165 @@ def test_a_trusted_pickle_of_detectron2_holds_arrays(small, tmp_path):
     )
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def folder_with(source, folder, **changes):
+    """A folder of Hugging Face with other options in its config.json."""
+    folder.mkdir()
+    config = json.loads((source / 'config.json').read_text())
+    (folder / 'config.json').write_text(json.dumps(config | changes))
+    (folder / 'model.safetensors').symlink_to(source / 'model.safetensors')
+    return folder
+
+
+def id2label(names):
+    return {str(label): name for label, name in enumerate(names)}
+
+
+def test_labels_of_hugging_face_are_the_classes(small, tmp_path, config_dir):
+    named = folder_with(small / 'peer', tmp_path / 'named', id2label=id2label('gfedcba'))
+    with pytest.raises(ConversionError, match='not which are things: .*"thing_classes"'):
+        convert(named, tmp_path / 'ours.pth')
+    (tmp_path / 'things.json').write_text('{"thing_classes": ["c"]}')
+    convert(named, tmp_path / 'ours.pth', metainfo=str(tmp_path / 'things.json'))
+    names = meta_of(tmp_path / 'ours.pth')['dataset_meta']
+    assert names == dict(classes=tuple('gfedcba'), thing_classes=('c',))
+    Config(dict(model=small_swin_config(config_dir))).dump(tmp_path / 'small.py')
+    with pytest.raises(ConversionError, match=r"class 0 is 'g' in the checkpoint(.|\n)*--metainfo"):
+        convert(named, tmp_path / 'other.pth', config=str(tmp_path / 'small.py'))
+    convert(named, tmp_path / 'other.pth', metainfo=str(small / 'classes.json'))
+    assert meta_of(tmp_path / 'other.pth')['dataset_meta']['classes'] == tuple('abcdefg')
+
+
+def test_labels_of_hugging_face_that_are_a_benchmarks_need_no_more(small, config_dir, tmp_path):
+    model = small_swin_config(config_dir)
+    model.metainfo = 'cityscapes'
+    torch.save(dict(state_dict=MODELS.build(model).state_dict()), tmp_path / 'ours.pth')
+    convert(tmp_path / 'ours.pth', tmp_path / 'peer', target='huggingface')
+    config = json.loads((tmp_path / 'peer/config.json').read_text())
+    names = [name.title() for name in config['id2label'].values()]
+    plain = folder_with(
+        tmp_path / 'peer', tmp_path / 'plain', id2label=id2label(names), metainfo={}
+    )
+    convert(plain, tmp_path / 'again.pth')
+    classes = BENCHMARKS['cityscapes']['classes']
+    assert meta_of(tmp_path / 'again.pth')['dataset_meta']['classes'] == tuple(classes)
+    turned = folder_with(
+        tmp_path / 'peer', tmp_path / 'turned', id2label=id2label(names[::-1]), metainfo={}
+    )
+    with pytest.raises(ConversionError, match='name these with --metainfo'):
+        convert(turned, tmp_path / 'turned.pth')
+
+
+def test_own_classes_survive_the_way_over_hugging_face(small, tmp_path):
+    names = dict(
+        classes=list('abcdefg'),
+        thing_classes=['b'],
+        aliases={'other': 'a', 'void': None},
+        palette=[[k, 2, 3] for k in range(7)],
+    )
+    (tmp_path / 'own.json').write_text(json.dumps(names))
+    convert(small / 'peer', tmp_path / 'ours.pth', metainfo=str(tmp_path / 'own.json'))
+    convert(tmp_path / 'ours.pth', tmp_path / 'folder', target='huggingface')
+    convert(tmp_path / 'folder', tmp_path / 'back.pth')
+    before, after = (meta_of(tmp_path / name)['dataset_meta'] for name in ('ours.pth', 'back.pth'))
+    assert before == after and after['thing_classes'] == ('b',)
+
+
+def test_prefixes_of_a_model_in_several_processes_are_dropped(small, tmp_path):
+    content = torch.load(small / 'ours.pth', weights_only=True)
+    tensors = content['state_dict']
+    content['state_dict'] = {f'module.{key}': tensor for key, tensor in tensors.items()}
+    torch.save(content, tmp_path / 'parallel.pth')
+    report = convert(tmp_path / 'parallel.pth', tmp_path / 'official.pth', target='official')
+    assert report.source == 'plugin' and report.used + len(report.unused) == len(tensors)
+    content['state_dict'] = {f'model.{key}': tensor for key, tensor in tensors.items()}
+    torch.save(content, tmp_path / 'wrapped.pth')
+    with pytest.raises(ConversionError, match=r'more than a backbone.*model\.panoptic_head\.'):
+        convert(tmp_path / 'wrapped.pth', tmp_path / 'any.pth')
+
+
+def test_nothing_is_overwritten_without_leave(small, tmp_path, run_tool):
+    source = tmp_path / 'source.pth'
+    source.write_bytes((small / 'ours.pth').read_bytes())
+    (tmp_path / 'link.pth').symlink_to(source)
+    for same in (source, tmp_path / 'link.pth'):
+        with pytest.raises(ConversionError, match='is the source'):
+            convert(source, same, target='official', overwrite=True)
+    assert source.read_bytes() == (small / 'ours.pth').read_bytes()
+    (tmp_path / 'official.pth').write_text('mine')
+    with pytest.raises(SystemExit, match='official.pth exists: give another path, or --overwrite'):
+        run_tool('convert_checkpoint', source, 'official.pth', '--to', 'official')
+    assert (tmp_path / 'official.pth').read_text() == 'mine'
+    run_tool('convert_checkpoint', source, 'official.pth', '--to', 'official', '--overwrite')
+    assert 'model' in torch.load(tmp_path / 'official.pth', weights_only=True)
+
+
+def test_a_folder_is_replaced_whole_and_only_if_it_is_of_a_model(small, tmp_path, monkeypatch):
+    folder = tmp_path / 'folder'
+    folder.mkdir()
+    (folder / 'model-00001-of-00002.safetensors').write_text('stale')
+
+    def to_folder(**options):
+        convert(small / 'ours.pth', folder, target='huggingface', **options)
+
+    with pytest.raises(ConversionError, match='has files: give a new folder, or --overwrite'):
+        to_folder()
+    monkeypatch.setattr('oneformer.conversion.files.write_json', lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        to_folder(overwrite=True)
+    assert [path.name for path in folder.iterdir()] == ['model-00001-of-00002.safetensors']
+    monkeypatch.undo()
+    to_folder(overwrite=True)
+    names = ['config.json', 'model.safetensors']
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert [path.name for path in tmp_path.iterdir()] == ['folder']
+    (folder / 'notes.txt').write_text('mine')
+    with pytest.raises(ConversionError, match='other files .notes.txt.'):
+        to_folder(overwrite=True)
+
+
+def test_shards_are_those_of_the_index(small, tmp_path):
+    from safetensors.torch import save_file
+
+    tensors = read(small / 'peer')
+    folder = tmp_path / 'peer'
+    folder.mkdir()
+    (folder / 'config.json').write_bytes((small / 'peer/config.json').read_bytes())
+    parts = {f'model-{n}.safetensors': list(tensors)[n::2] for n in range(2)}
+    for name, keys in parts.items():
+        save_file({key: tensors[key] for key in keys}, folder / name)
+    save_file({'stale': torch.zeros(1)}, folder / 'model-2.safetensors')
+    with pytest.raises(ConversionError, match='is no folder of Hugging Face'):
+        convert(folder, tmp_path / 'ours.pth')
+    index = dict(weight_map={key: name for name, keys in parts.items() for key in keys})
+    (folder / 'model.safetensors.index.json').write_text(json.dumps(index))
+    convert(folder, tmp_path / 'ours.pth', metainfo=str(small / 'classes.json'))
+    before, after = (
+        torch.load(path, weights_only=True)['state_dict']
+        for path in (small / 'ours.pth', tmp_path / 'ours.pth')
+    )
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'just text\n', 'is broken'),
+        (b'', 'is broken'),
+        (torch.zeros(2), 'holds a Tensor'),
+        ([1], 'holds a list'),
+        (dict(meta='x', state_dict={}), 'meta.dataset_meta of .* is a str'),
+        (dict(meta=dict(backbone='x'), state_dict={}), 'meta.backbone of .* is a str'),
+        (dict(meta=None, state_dict={3: torch.zeros(1)}), 'no OneFormer'),
+    ],
+)
+@pytest.mark.parametrize('trust', [[], ['--trust-pickle']])
+def test_what_is_no_checkpoint_is_an_error_of_one_line(run_tool, tmp_path, content, message, trust):
+    if isinstance(content, bytes):
+        (tmp_path / 'file.pth').write_bytes(content)
+    else:
+        torch.save(content, tmp_path / 'file.pth')
+    with pytest.raises(SystemExit, match=f'error: [^\n]*{message}'):
+        run_tool('convert_checkpoint', 'file.pth', 'ours.pth', *trust)
+    assert not (tmp_path / 'ours.pth').exists()

@@ -14,8 +14,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import CheckpointLoader
 
 from oneformer.apis import OneFormerInferencer
+from oneformer.class_matching import match_classes
 from oneformer.conversion.files import read_checkpoint
-from oneformer.engine.class_matching import match_classes
 from oneformer.engine.reuse_weights import start_from
 from oneformer.engine.safe_loading import register_loaders
 from oneformer.metainfo import BENCHMARKS, resolve_metainfo
@@ -151,7 +151,7 @@ def test_fine_tuning_changes_what_it_started_from_and_goes_on(
         run_tool('test', other, checkpoint, *options)
     run_tool('test', five, checkpoint, '--tasks', 'semantic')
     # the converter takes it as it is: no dict of a config is left in it
-    assert read_checkpoint(checkpoint).meta['dataset_meta']['aliases']['ball'] == 'sports ball'
+    assert read_checkpoint(checkpoint).dataset_meta['aliases']['ball'] == 'sports ball'
 
 
 def test_training_keeps_the_dilations_that_weights_do_not_tell(run_tool, five, tmp_path):
@@ -169,7 +169,7 @@ def test_training_keeps_the_dilations_that_weights_do_not_tell(run_tool, five, t
     )
     run_tool('train', trained)
     weights = tmp_path / 'run/iter_1.pth'
-    assert read_checkpoint(weights).meta['backbone'] == dict(dilations=TINY['dilations'])
+    assert read_checkpoint(weights).said == dict(dilations=TINY['dilations'])
     OneFormerInferencer(weights=weights, device='cpu')
     OneFormerInferencer(str(trained), weights, 'cpu')
     message = r'dilations of the checkpoint are \[\[.*, but \[\[2, 1\]'
@@ -343,10 +343,10 @@ def test_classes_that_a_checkpoint_does_not_name_are_told_by_their_number(build)
     rows, _ = started(ball, dict(state_dict=weights))
     label = BENCHMARKS['coco']['classes'].index('sports ball')
     assert torch.equal(rows[HEAD[1]][0], weights[HEAD[1]][label])
-    with pytest.raises(RuntimeError, match='does not name its 2 classes.* --metainfo FILE'):
+    with pytest.raises(ValueError, match='does not name its 2 classes.* --metainfo FILE'):
         started(build('coco'), dict(state_dict=ball.state_dict()))
     named = dict(meta=dict(dataset_meta=dict(classes=('a',))), state_dict=ball.state_dict())
-    with pytest.raises(RuntimeError, match='has 2 classes, but its meta.dataset_meta names 1'):
+    with pytest.raises(ValueError, match='has 2 classes, but its meta.dataset_meta names 1'):
         started(build('coco'), named)
 
 
@@ -369,7 +369,7 @@ def test_classes_that_a_checkpoint_does_not_name_are_told_by_their_number(build)
 )
 def test_files_of_others_are_recognised(build, checkpoint, message):
     model = build()
-    with pytest.raises(RuntimeError, match=message):
+    with pytest.raises(ValueError, match=message):
         start_from(checkpoint, model.state_dict(), model.metainfo, 'FILE')
 
 
