@@ -270,21 +270,32 @@ def test_a_dinat_comes_back_with_its_dilations_and_gives_the_same_logits(
 
 
 @pytest.mark.parametrize(
-    ('part', 'option', 'value'),
+    ('model', 'part', 'option', 'value'),
     [
-        ('backbone_config', 'layer_scale_init_value', 0.1),
-        ('backbone_config', 'qkv_bias', False),
-        (None, 'pre_norm', True),
+        *(
+            (model, 'backbone_config', option, value)
+            for model, options in (
+                ('small', dict(use_absolute_embeddings=True)),
+                ('small_dinat', dict(layer_scale_init_value=0.1)),
+            )
+            for option, value in dict(
+                options, hidden_act='relu', layer_norm_eps=1e-6, qkv_bias=False
+            ).items()
+        ),
+        ('small', None, 'use_task_norm', False),
+        ('small', None, 'pre_norm', True),
+        ('small', None, 'enforce_input_proj', True),
     ],
 )
-def test_a_model_of_another_function_is_refused(small_dinat, tmp_path, part, option, value):
-    (tmp_path / 'peer').mkdir()
-    config = json.loads((small_dinat / 'peer' / 'config.json').read_text())
-    (config[part] if part else config)[option] = value
-    (tmp_path / 'peer' / 'config.json').write_text(json.dumps(config))
-    (tmp_path / 'peer' / 'model.safetensors').symlink_to(small_dinat / 'peer' / 'model.safetensors')
-    with pytest.raises(ConversionError, match=f'cannot compute(.|\n)*{option} = {value}, expected'):
-        convert(tmp_path / 'peer', tmp_path / 'ours.pth')
+def test_a_model_of_another_function_is_refused(request, tmp_path, model, part, option, value):
+    source = request.getfixturevalue(model) / 'peer'
+    config = json.loads((source / 'config.json').read_text())
+    changed = {part: config[part] | {option: value}} if part else {option: value}
+    peer = folder_with(source, tmp_path / 'peer', **changed)
+    with pytest.raises(
+        ConversionError, match=f'cannot compute(.|\n)*{option} = {value!r}, expected'
+    ):
+        convert(peer, tmp_path / 'ours.pth')
 
 
 def test_dilations_that_config_json_leaves_out_are_the_default():
@@ -372,9 +383,7 @@ def test_the_model_is_checked_against_config_json(small, tmp_path):
 
 
 def test_classes_that_are_no_benchmark_have_to_be_named(small, tmp_path):
-    with pytest.raises(
-        ConversionError, match='not name its 7 classes, which are no benchmark.*--metainfo'
-    ):
+    with pytest.raises(ConversionError, match='7 classes, which are no benchmark.*--metainfo'):
         convert(small / 'peer', tmp_path / 'ours.pth')
     with pytest.raises(ConversionError, match='7 classes, but 19 are named'):
         convert(small / 'peer', tmp_path / 'ours.pth', metainfo='cityscapes')
@@ -589,3 +598,35 @@ def test_what_is_no_checkpoint_is_an_error_of_one_line(run_tool, tmp_path, conte
     with pytest.raises(SystemExit, match=f'error: [^\n]*{message}'):
         run_tool('convert_checkpoint', 'file.pth', 'ours.pth', *trust)
     assert not (tmp_path / 'ours.pth').exists()
+
+
+def test_values_that_are_no_numbers_are_told(small, tmp_path):
+    content = torch.load(small / 'ours.pth', weights_only=True)
+    content['state_dict']['panoptic_head.query_embed.weight'][0, 0] = torch.nan
+    torch.save(content, tmp_path / 'diverged.pth')
+    printed = str(convert(tmp_path / 'diverged.pth', tmp_path / 'official.pth', target='official'))
+    assert 'nan or infinite in the source (1):\n  panoptic_head.query_embed.weight' in printed
+
+
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        (dict(classes=None), 'metainfo.classes is no list of texts: None'),
+        (dict(classes=list(range(7))), 'metainfo.classes is no list of texts'),
+        (dict(classes=[], thing_classes=[]), 'metainfo.classes is empty'),
+        (dict(aliases=None), 'metainfo.aliases is no dict'),
+        ([], 'holds a list, not an object'),
+    ],
+)
+def test_metainfo_of_other_types_is_refused(small, run_tool, tmp_path, names, message):
+    whole = dict(classes=list('abcdefg'), thing_classes=[])
+    content = whole | names if isinstance(names, dict) else names
+    (tmp_path / 'names.json').write_text(json.dumps(content))
+    with pytest.raises(SystemExit, match=message):
+        run_tool('convert_checkpoint', small / 'peer', 'ours.pth', '--metainfo', 'names.json')
+
+
+def test_a_config_without_a_oneformer_is_refused(small, run_tool, config_dir):
+    optimizer = next((config_dir / '_base_').glob('schedule*.py'))
+    with pytest.raises(SystemExit, match='has no model that is a OneFormer'):
+        run_tool('convert_checkpoint', small / 'peer', 'ours.pth', '--config', optimizer)
