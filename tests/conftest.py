@@ -1,15 +1,18 @@
 """What all tests share."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from mmengine.registry import init_default_scope
 
-import oneformer  # noqa: F401  before mmdet
-from oneformer.visualization import OneFormerVisualizer
-
 ROOT = Path(__file__).resolve().parents[1]
+# an environment that several clones share may have the package of another one
+sys.path.insert(0, str(ROOT / 'projects'))
+
+import oneformer  # noqa: E402, F401  before mmdet
+from oneformer.visualization import OneFormerVisualizer  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope='session')

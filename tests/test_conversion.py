@@ -39,36 +39,17 @@ def split_tab(line):
     return line.split('\t')
 
 
-DINAT_L = dict(
-    type='DiNAT',
-    embed_dims=192,
-    depths=[3, 4, 18, 5],
-    num_heads=[6, 12, 24, 48],
-    kernel_size=11,
-    dilations=[[1] * 3, [1] * 4, [1] * 18, [1] * 5],
-    mlp_ratio=2,
-    drop_path_rate=0.3,
-)
-CONVNEXT_L = dict(
-    type='mmpretrain.ConvNeXt',
-    arch='large',
-    out_indices=[0, 1, 2, 3],
-    layer_scale_init_value=1.0,
-    gap_before_final_norm=False,
-)
-
-
 @pytest.mark.parametrize(
-    ('name', 'described', 'config', 'backbone'),
+    ('name', 'described', 'config'),
     [
-        ('swin-l', '(192, (2, 2, 18, 2), 12)', 'oneformer_swin-l_ade20k.py', None),
-        ('r50', '(50)', 'oneformer_r50_coco.py', None),
-        ('convnext-l', '(large)', 'oneformer_swin-l_ade20k.py', CONVNEXT_L),
-        ('dinat-l', '(192, [3, 4, 18, 5], 11)', 'oneformer_swin-l_ade20k.py', DINAT_L),
+        ('swin-l', '(192, (2, 2, 18, 2), 12)', 'oneformer_swin-l_ade20k.py'),
+        ('r50', '(50)', 'oneformer_r50_coco.py'),
+        ('convnext-l', '(large)', 'oneformer_convnext-l_ade20k.py'),
+        ('dinat-l', '(192, [3, 4, 18, 5], 11)', 'oneformer_dinat-l_ade20k.py'),
     ],
 )
 def test_every_key_of_the_original_is_used_and_comes_back(
-    run_tool, root_dir, config_dir, tmp_path, name, described, config, backbone
+    run_tool, root_dir, config_dir, tmp_path, name, described, config
 ):
     source = official_tensors(root_dir, f'{name}_ade20k')
     counters = {
@@ -85,7 +66,6 @@ def test_every_key_of_the_original_is_used_and_comes_back(
     assert ours['meta']['dataset_meta']['classes'] == BENCHMARKS['ade20k']['classes']
     model = Config.fromfile(config_dir / config).model
     model.metainfo = 'ade20k'
-    model.backbone = backbone or model.backbone
     meta_model(model).load_state_dict(ours['state_dict'], strict=True, assign=True)
     del ours
 
@@ -98,27 +78,59 @@ def test_every_key_of_the_original_is_used_and_comes_back(
     assert back['criterion.empty_weight'].tolist() == [1.0] * 150 + [pytest.approx(0.1)]
 
 
-@pytest.mark.parametrize(
-    ('kernel_size', 'second_level', 'hint'), [(11, [1, 5, 1, 10], '1280 px'), (7, [1, 5, 1, 9], '')]
-)
+@pytest.fixture
+def official_dinat(root_dir, tmp_path):
+    """Path of a DiNAT-L of the original with a kernel of this size."""
+
+    def write(kernel_size):
+        source = official_tensors(root_dir, 'dinat-l_ade20k')
+        size = 2 * kernel_size - 1
+        for key in source:
+            if key.endswith('.rpb'):
+                source[key] = source[key][:, :size, :size].contiguous()
+        torch.save(dict(model=source), tmp_path / 'official.pth')
+        return tmp_path / 'official.pth'
+
+    return write
+
+
+def meta_of(path):
+    return torch.load(path, weights_only=True)['meta']
+
+
+@pytest.mark.parametrize(('kernel_size', 'base'), [(11, 'dinat-l'), (7, 'dinat-l-k7')])
 def test_dilations_of_the_original_are_the_published_ones(
-    root_dir, tmp_path, kernel_size, second_level, hint
+    official_dinat, config_dir, tmp_path, kernel_size, base
 ):
-    source = official_tensors(root_dir, 'dinat-l_ade20k')
-    size = 2 * kernel_size - 1
-    for key in source:
-        if key.endswith('.rpb'):
-            source[key] = source[key][:, :size, :size].contiguous()
-    torch.save(dict(model=source), tmp_path / 'official.pth')
-    report = convert(tmp_path / 'official.pth', tmp_path / 'ours.pth')
+    report = convert(official_dinat(kernel_size), tmp_path / 'ours.pth')
     backbone = report.model['backbone']
-    assert backbone['dilations'][1] == second_level
-    assert [len(level) for level in backbone['dilations']] == backbone['depths'] == [3, 4, 18, 5]
+    published = Config.fromfile(config_dir / '_base_/models' / f'oneformer_{base}.py').model
+    assert backbone['dilations'] == published.backbone.dilations
     (note,) = report.notes
-    assert 'not in the weights' in note and hint in note and note in str(report)
-    # our file says them itself
-    again = convert(tmp_path / 'ours.pth', tmp_path / 'back.pth', target='official')
-    assert again.model['backbone'] == backbone and not again.notes
+    assert 'not in the weights' in note and note in str(report)
+    assert ('1280 px' in note) == (kernel_size == 11)
+
+
+def test_dilations_that_were_assumed_are_not_taken_for_said(official_dinat, config_dir, tmp_path):
+    ours, wide = tmp_path / 'ours.pth', str(config_dir / 'oneformer_dinat-l_ade20k-1280.py')
+    convert(official_dinat(11), ours)
+    assert meta_of(ours)['backbone'] == {}
+    with pytest.raises(ConversionError, match='config.json has to say .* dilations .*--config'):
+        convert(ours, tmp_path / 'folder', target='huggingface')
+    report = convert(ours, tmp_path / 'back.pth', target='official', config=wide)
+    assert not report.notes
+    report = convert(tmp_path / 'back.pth', tmp_path / 'wide.pth', config=wide)
+    assert not report.notes
+    said = meta_of(tmp_path / 'wide.pth')['backbone']
+    assert said['dilations'] == Config.fromfile(wide).model.backbone.dilations
+    # our file says them itself from now on
+    again = convert(tmp_path / 'wide.pth', tmp_path / 'back2.pth', target='official')
+    assert again.model['backbone']['dilations'] == said['dilations'] and not again.notes
+    narrow = str(config_dir / 'oneformer_dinat-l_ade20k.py')
+    with pytest.raises(
+        ConversionError, match=r'dilations .*\[1, 28, 1\].*\[1, 20, 1\].* the config'
+    ):
+        convert(tmp_path / 'wide.pth', tmp_path / 'back3.pth', target='official', config=narrow)
 
 
 def test_the_window_index_is_the_one_of_mmdet(config_dir, tmp_path, small):
@@ -218,7 +230,7 @@ def test_a_config_is_checked_and_gives_the_classes(small, config_dir, tmp_path):
     model.panoptic_head.task_queries.num_layers = 3
     Config(dict(model=model)).dump(tmp_path / 'deeper.py')
     with pytest.raises(ConversionError, match='query_transformer.decoder.layers.2.linear1.weight'):
-        convert(small / 'peer', tmp_path / 'ours.pth', config=str(tmp_path / 'deeper.py'))
+        convert(small / 'peer', tmp_path / 'deeper.pth', config=str(tmp_path / 'deeper.py'))
 
 
 @pytest.fixture(scope='module')
@@ -258,21 +270,32 @@ def test_a_dinat_comes_back_with_its_dilations_and_gives_the_same_logits(
 
 
 @pytest.mark.parametrize(
-    ('part', 'option', 'value'),
+    ('model', 'part', 'option', 'value'),
     [
-        ('backbone_config', 'layer_scale_init_value', 0.1),
-        ('backbone_config', 'qkv_bias', False),
-        (None, 'pre_norm', True),
+        *(
+            (model, 'backbone_config', option, value)
+            for model, options in (
+                ('small', dict(use_absolute_embeddings=True)),
+                ('small_dinat', dict(layer_scale_init_value=0.1)),
+            )
+            for option, value in dict(
+                options, hidden_act='relu', layer_norm_eps=1e-6, qkv_bias=False
+            ).items()
+        ),
+        ('small', None, 'use_task_norm', False),
+        ('small', None, 'pre_norm', True),
+        ('small', None, 'enforce_input_proj', True),
     ],
 )
-def test_a_model_of_another_function_is_refused(small_dinat, tmp_path, part, option, value):
-    (tmp_path / 'peer').mkdir()
-    config = json.loads((small_dinat / 'peer' / 'config.json').read_text())
-    (config[part] if part else config)[option] = value
-    (tmp_path / 'peer' / 'config.json').write_text(json.dumps(config))
-    (tmp_path / 'peer' / 'model.safetensors').symlink_to(small_dinat / 'peer' / 'model.safetensors')
-    with pytest.raises(ConversionError, match=f'cannot compute(.|\n)*{option} = {value}, expected'):
-        convert(tmp_path / 'peer', tmp_path / 'ours.pth')
+def test_a_model_of_another_function_is_refused(request, tmp_path, model, part, option, value):
+    source = request.getfixturevalue(model) / 'peer'
+    config = json.loads((source / 'config.json').read_text())
+    changed = {part: config[part] | {option: value}} if part else {option: value}
+    peer = folder_with(source, tmp_path / 'peer', **changed)
+    with pytest.raises(
+        ConversionError, match=f'cannot compute(.|\n)*{option} = {value!r}, expected'
+    ):
+        convert(peer, tmp_path / 'ours.pth')
 
 
 def test_dilations_that_config_json_leaves_out_are_the_default():
@@ -360,7 +383,7 @@ def test_the_model_is_checked_against_config_json(small, tmp_path):
 
 
 def test_classes_that_are_no_benchmark_have_to_be_named(small, tmp_path):
-    with pytest.raises(ConversionError, match='7 classes are no benchmark.*--metainfo'):
+    with pytest.raises(ConversionError, match='7 classes, which are no benchmark.*--metainfo'):
         convert(small / 'peer', tmp_path / 'ours.pth')
     with pytest.raises(ConversionError, match='7 classes, but 19 are named'):
         convert(small / 'peer', tmp_path / 'ours.pth', metainfo='cityscapes')
@@ -413,3 +436,197 @@ def test_a_trusted_pickle_of_detectron2_holds_arrays(small, tmp_path):
     )
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def folder_with(source, folder, **changes):
+    """A folder of Hugging Face with other options in its config.json."""
+    folder.mkdir()
+    config = json.loads((source / 'config.json').read_text())
+    (folder / 'config.json').write_text(json.dumps(config | changes))
+    (folder / 'model.safetensors').symlink_to(source / 'model.safetensors')
+    return folder
+
+
+def id2label(names):
+    return {str(label): name for label, name in enumerate(names)}
+
+
+def test_labels_of_hugging_face_are_the_classes(small, tmp_path, config_dir):
+    named = folder_with(small / 'peer', tmp_path / 'named', id2label=id2label('gfedcba'))
+    with pytest.raises(ConversionError, match='not which are things: .*"thing_classes"'):
+        convert(named, tmp_path / 'ours.pth')
+    (tmp_path / 'things.json').write_text('{"thing_classes": ["c"]}')
+    convert(named, tmp_path / 'ours.pth', metainfo=str(tmp_path / 'things.json'))
+    names = meta_of(tmp_path / 'ours.pth')['dataset_meta']
+    assert names == dict(classes=tuple('gfedcba'), thing_classes=('c',))
+    Config(dict(model=small_swin_config(config_dir))).dump(tmp_path / 'small.py')
+    with pytest.raises(ConversionError, match=r"class 0 is 'g' in the checkpoint(.|\n)*--metainfo"):
+        convert(named, tmp_path / 'other.pth', config=str(tmp_path / 'small.py'))
+    convert(named, tmp_path / 'other.pth', metainfo=str(small / 'classes.json'))
+    assert meta_of(tmp_path / 'other.pth')['dataset_meta']['classes'] == tuple('abcdefg')
+
+
+def test_labels_of_hugging_face_that_are_a_benchmarks_need_no_more(small, config_dir, tmp_path):
+    model = small_swin_config(config_dir)
+    model.metainfo = 'cityscapes'
+    torch.save(dict(state_dict=MODELS.build(model).state_dict()), tmp_path / 'ours.pth')
+    convert(tmp_path / 'ours.pth', tmp_path / 'peer', target='huggingface')
+    config = json.loads((tmp_path / 'peer/config.json').read_text())
+    names = [name.title() for name in config['id2label'].values()]
+    plain = folder_with(
+        tmp_path / 'peer', tmp_path / 'plain', id2label=id2label(names), metainfo={}
+    )
+    convert(plain, tmp_path / 'again.pth')
+    classes = BENCHMARKS['cityscapes']['classes']
+    assert meta_of(tmp_path / 'again.pth')['dataset_meta']['classes'] == tuple(classes)
+    turned = folder_with(
+        tmp_path / 'peer', tmp_path / 'turned', id2label=id2label(names[::-1]), metainfo={}
+    )
+    with pytest.raises(ConversionError, match='name these with --metainfo'):
+        convert(turned, tmp_path / 'turned.pth')
+
+
+def test_own_classes_survive_the_way_over_hugging_face(small, tmp_path):
+    names = dict(
+        classes=list('abcdefg'),
+        thing_classes=['b'],
+        aliases={'other': 'a', 'void': None},
+        palette=[[k, 2, 3] for k in range(7)],
+    )
+    (tmp_path / 'own.json').write_text(json.dumps(names))
+    convert(small / 'peer', tmp_path / 'ours.pth', metainfo=str(tmp_path / 'own.json'))
+    convert(tmp_path / 'ours.pth', tmp_path / 'folder', target='huggingface')
+    convert(tmp_path / 'folder', tmp_path / 'back.pth')
+    before, after = (meta_of(tmp_path / name)['dataset_meta'] for name in ('ours.pth', 'back.pth'))
+    assert before == after and after['thing_classes'] == ('b',)
+
+
+def test_prefixes_of_a_model_in_several_processes_are_dropped(small, tmp_path):
+    content = torch.load(small / 'ours.pth', weights_only=True)
+    tensors = content['state_dict']
+    content['state_dict'] = {f'module.{key}': tensor for key, tensor in tensors.items()}
+    torch.save(content, tmp_path / 'parallel.pth')
+    report = convert(tmp_path / 'parallel.pth', tmp_path / 'official.pth', target='official')
+    assert report.source == 'plugin' and report.used + len(report.unused) == len(tensors)
+    content['state_dict'] = {f'model.{key}': tensor for key, tensor in tensors.items()}
+    torch.save(content, tmp_path / 'wrapped.pth')
+    with pytest.raises(ConversionError, match=r'more than a backbone.*model\.panoptic_head\.'):
+        convert(tmp_path / 'wrapped.pth', tmp_path / 'any.pth')
+
+
+def test_nothing_is_overwritten_without_leave(small, tmp_path, run_tool):
+    source = tmp_path / 'source.pth'
+    source.write_bytes((small / 'ours.pth').read_bytes())
+    (tmp_path / 'link.pth').symlink_to(source)
+    for same in (source, tmp_path / 'link.pth'):
+        with pytest.raises(ConversionError, match='is the source'):
+            convert(source, same, target='official', overwrite=True)
+    assert source.read_bytes() == (small / 'ours.pth').read_bytes()
+    (tmp_path / 'official.pth').write_text('mine')
+    with pytest.raises(SystemExit, match='official.pth exists: give another path, or --overwrite'):
+        run_tool('convert_checkpoint', source, 'official.pth', '--to', 'official')
+    assert (tmp_path / 'official.pth').read_text() == 'mine'
+    run_tool('convert_checkpoint', source, 'official.pth', '--to', 'official', '--overwrite')
+    assert 'model' in torch.load(tmp_path / 'official.pth', weights_only=True)
+
+
+def test_a_folder_is_replaced_whole_and_only_if_it_is_of_a_model(small, tmp_path, monkeypatch):
+    folder = tmp_path / 'folder'
+    folder.mkdir()
+    (folder / 'model-00001-of-00002.safetensors').write_text('stale')
+
+    def to_folder(**options):
+        convert(small / 'ours.pth', folder, target='huggingface', **options)
+
+    with pytest.raises(ConversionError, match='has files: give a new folder, or --overwrite'):
+        to_folder()
+    monkeypatch.setattr('oneformer.conversion.files.write_json', lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        to_folder(overwrite=True)
+    assert [path.name for path in folder.iterdir()] == ['model-00001-of-00002.safetensors']
+    monkeypatch.undo()
+    to_folder(overwrite=True)
+    names = ['config.json', 'model.safetensors']
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert [path.name for path in tmp_path.iterdir()] == ['folder']
+    (folder / 'notes.txt').write_text('mine')
+    with pytest.raises(ConversionError, match='other files .notes.txt.'):
+        to_folder(overwrite=True)
+
+
+def test_shards_are_those_of_the_index(small, tmp_path):
+    from safetensors.torch import save_file
+
+    tensors = read(small / 'peer')
+    folder = tmp_path / 'peer'
+    folder.mkdir()
+    (folder / 'config.json').write_bytes((small / 'peer/config.json').read_bytes())
+    parts = {f'model-{n}.safetensors': list(tensors)[n::2] for n in range(2)}
+    for name, keys in parts.items():
+        save_file({key: tensors[key] for key in keys}, folder / name)
+    save_file({'stale': torch.zeros(1)}, folder / 'model-2.safetensors')
+    with pytest.raises(ConversionError, match='is no folder of Hugging Face'):
+        convert(folder, tmp_path / 'ours.pth')
+    index = dict(weight_map={key: name for name, keys in parts.items() for key in keys})
+    (folder / 'model.safetensors.index.json').write_text(json.dumps(index))
+    convert(folder, tmp_path / 'ours.pth', metainfo=str(small / 'classes.json'))
+    before, after = (
+        torch.load(path, weights_only=True)['state_dict']
+        for path in (small / 'ours.pth', tmp_path / 'ours.pth')
+    )
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'just text\n', 'is broken'),
+        (b'', 'is broken'),
+        (torch.zeros(2), 'holds a Tensor'),
+        ([1], 'holds a list'),
+        (dict(meta='x', state_dict={}), 'meta.dataset_meta of .* is a str'),
+        (dict(meta=dict(backbone='x'), state_dict={}), 'meta.backbone of .* is a str'),
+        (dict(meta=None, state_dict={3: torch.zeros(1)}), 'no OneFormer'),
+    ],
+)
+@pytest.mark.parametrize('trust', [[], ['--trust-pickle']])
+def test_what_is_no_checkpoint_is_an_error_of_one_line(run_tool, tmp_path, content, message, trust):
+    if isinstance(content, bytes):
+        (tmp_path / 'file.pth').write_bytes(content)
+    else:
+        torch.save(content, tmp_path / 'file.pth')
+    with pytest.raises(SystemExit, match=f'error: [^\n]*{message}'):
+        run_tool('convert_checkpoint', 'file.pth', 'ours.pth', *trust)
+    assert not (tmp_path / 'ours.pth').exists()
+
+
+def test_values_that_are_no_numbers_are_told(small, tmp_path):
+    content = torch.load(small / 'ours.pth', weights_only=True)
+    content['state_dict']['panoptic_head.query_embed.weight'][0, 0] = torch.nan
+    torch.save(content, tmp_path / 'diverged.pth')
+    printed = str(convert(tmp_path / 'diverged.pth', tmp_path / 'official.pth', target='official'))
+    assert 'nan or infinite in the source (1):\n  panoptic_head.query_embed.weight' in printed
+
+
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        (dict(classes=None), 'metainfo.classes is no list of texts: None'),
+        (dict(classes=list(range(7))), 'metainfo.classes is no list of texts'),
+        (dict(classes=[], thing_classes=[]), 'metainfo.classes is empty'),
+        (dict(aliases=None), 'metainfo.aliases is no dict'),
+        ([], 'holds a list, not an object'),
+    ],
+)
+def test_metainfo_of_other_types_is_refused(small, run_tool, tmp_path, names, message):
+    whole = dict(classes=list('abcdefg'), thing_classes=[])
+    content = whole | names if isinstance(names, dict) else names
+    (tmp_path / 'names.json').write_text(json.dumps(content))
+    with pytest.raises(SystemExit, match=message):
+        run_tool('convert_checkpoint', small / 'peer', 'ours.pth', '--metainfo', 'names.json')
+
+
+def test_a_config_without_a_oneformer_is_refused(small, run_tool, config_dir):
+    optimizer = next((config_dir / '_base_').glob('schedule*.py'))
+    with pytest.raises(SystemExit, match='has no model that is a OneFormer'):
+        run_tool('convert_checkpoint', small / 'peer', 'ours.pth', '--config', optimizer)

@@ -17,22 +17,6 @@ from oneformer.engine.optim_constructor import is_decayed
 from oneformer.models.neighborhood_attention import NeighborhoodAttention
 from oneformer.texts import Prompts
 
-DINAT_L = dict(
-    type='DiNAT',
-    embed_dims=192,
-    depths=[3, 4, 18, 5],
-    num_heads=[6, 12, 24, 48],
-    kernel_size=11,
-    dilations=[
-        [1, 20, 1],
-        [1, 5, 1, 10],
-        [1, 2, 1, 3, 1, 4, 1, 5, 1, 2, 1, 3, 1, 4, 1, 5, 1, 5],
-        [1, 2, 1, 2, 1],
-    ],
-    mlp_ratio=2,
-    drop_path_rate=0.3,
-)
-
 
 @pytest.mark.parametrize(
     'height, width, kernel_size, dilation',
@@ -144,9 +128,10 @@ def test_only_the_levels_asked_for_have_a_norm():
             torch.testing.assert_close(feature, everything[i])
 
 
-def test_dinat_l_has_the_originals_names_and_shapes(root_dir):
+def test_dinat_l_has_the_originals_names_and_shapes(root_dir, config_dir):
+    config = Config.fromfile(config_dir / '_base_/models/oneformer_dinat-l.py').model.backbone
     with torch.device('meta'):
-        backbone = MODELS.build(DINAT_L)
+        backbone = MODELS.build(dict(config, init_cfg=None))
     lines = (root_dir / 'tests/data/official_dinat-l_ade20k.txt').read_text().splitlines()
     original = dict(line.split('\t') for line in lines if line.startswith('backbone.'))
     ours = {f'backbone.{k}': str(list(v.shape)) for k, v in backbone.state_dict().items()}

@@ -8,12 +8,14 @@ import threading
 
 import pytest
 import torch
+from dinat_peer import TINY
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import CheckpointLoader
 
+from oneformer.apis import OneFormerInferencer
+from oneformer.class_matching import match_classes
 from oneformer.conversion.files import read_checkpoint
-from oneformer.engine.class_matching import match_classes
 from oneformer.engine.reuse_weights import start_from
 from oneformer.engine.safe_loading import register_loaders
 from oneformer.metainfo import BENCHMARKS, resolve_metainfo
@@ -149,7 +151,35 @@ def test_fine_tuning_changes_what_it_started_from_and_goes_on(
         run_tool('test', other, checkpoint, *options)
     run_tool('test', five, checkpoint, '--tasks', 'semantic')
     # the converter takes it as it is: no dict of a config is left in it
-    assert read_checkpoint(checkpoint).meta['dataset_meta']['aliases']['ball'] == 'sports ball'
+    assert read_checkpoint(checkpoint).dataset_meta['aliases']['ball'] == 'sports ball'
+
+
+def test_training_keeps_the_dilations_that_weights_do_not_tell(run_tool, five, tmp_path):
+    def config(name, dilations):
+        backbone = dict(TINY, dilations=dilations, _delete_=True)
+        head = dict(in_channels=[16, 32, 64, 128])
+        model = dict(backbone=backbone, panoptic_head=head)
+        text = f'_base_ = {str(five)!r}\nmodel = {model}\ntrain_cfg = dict(max_iters=1)\n'
+        (tmp_path / f'{name}.py').write_text(text)
+        return tmp_path / f'{name}.py'
+
+    trained, other = (
+        config('trained', TINY['dilations']),
+        config('other', [[2, 1], [1], [1, 1], [1]]),
+    )
+    run_tool('train', trained)
+    weights = tmp_path / 'run/iter_1.pth'
+    assert read_checkpoint(weights).said == dict(dilations=TINY['dilations'])
+    OneFormerInferencer(weights=weights, device='cpu')
+    OneFormerInferencer(str(trained), weights, 'cpu')
+    message = r'dilations of the checkpoint are \[\[.*, but \[\[2, 1\]'
+    with pytest.raises(ValueError, match=message):
+        OneFormerInferencer(str(other), weights, 'cpu')
+    with pytest.raises(RuntimeError, match=message):
+        run_tool('test', other, weights)
+    # other crops may be fine-tuned on with other dilations, as the original does
+    printed = run_tool('train', other, '--cfg-options', f'load_from={weights}', 'work_dir=other')
+    assert 'dilations of the checkpoint are' in printed
 
 
 def started(model, checkpoint, fresh=()):
@@ -313,10 +343,10 @@ def test_classes_that_a_checkpoint_does_not_name_are_told_by_their_number(build)
     rows, _ = started(ball, dict(state_dict=weights))
     label = BENCHMARKS['coco']['classes'].index('sports ball')
     assert torch.equal(rows[HEAD[1]][0], weights[HEAD[1]][label])
-    with pytest.raises(RuntimeError, match='does not name its 2 classes.* --metainfo FILE'):
+    with pytest.raises(ValueError, match='does not name its 2 classes.* --metainfo FILE'):
         started(build('coco'), dict(state_dict=ball.state_dict()))
     named = dict(meta=dict(dataset_meta=dict(classes=('a',))), state_dict=ball.state_dict())
-    with pytest.raises(RuntimeError, match='has 2 classes, but its meta.dataset_meta names 1'):
+    with pytest.raises(ValueError, match='has 2 classes, but its meta.dataset_meta names 1'):
         started(build('coco'), named)
 
 
@@ -339,7 +369,7 @@ def test_classes_that_a_checkpoint_does_not_name_are_told_by_their_number(build)
 )
 def test_files_of_others_are_recognised(build, checkpoint, message):
     model = build()
-    with pytest.raises(RuntimeError, match=message):
+    with pytest.raises(ValueError, match=message):
         start_from(checkpoint, model.state_dict(), model.metainfo, 'FILE')
 
 

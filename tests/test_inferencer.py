@@ -449,6 +449,10 @@ def test_only_weights_of_this_very_model_are_loaded(weights, config_dir, tmp_pat
             lambda tensors: tensors.update({'sem_seg_head.predictor.x': torch.zeros(1)})
             or [tensors.pop(key) for key in list(tensors) if key.startswith('panoptic_head')]
         )
+    with pytest.raises(ValueError, match='not name its 8 classes.* or give the config'):
+        attempt(model=None)
+    with pytest.raises(ValueError, match='does not name its things.*give the config'):
+        attempt(model=None, dataset_meta=dict(classes=[f'class {k}' for k in range(8)]))
     renamed = dict(classes=[f'class {k}' for k in range(8)], thing_classes=['class 7'])
     assert attempt(dataset_meta=renamed).model.thing_flags == [False] * 7 + [True]
 
@@ -504,9 +508,15 @@ def test_weights_alone_give_the_answers_of_their_config(config_dir, photos, tmp_
     ]
     assert len(answers[0].segments) > 0 and len(answers[0].labels) > 0
     assert_same(*answers)
-    torch.save(dict(state_dict=model.state_dict(), meta={}), path)
-    with pytest.raises(ValueError, match='does not name its classes.*give the config'):
-        OneFormerInferencer(weights=path)
+    # as a file of a run in several processes, without names and without what is rebuilt
+    bare = {
+        f'module.{key}': tensor
+        for key, tensor in model.state_dict().items()
+        if not key.endswith('relative_position_index')
+    }
+    torch.save(dict(state_dict=bare, meta=None), path)
+    unnamed = OneFormerInferencer(weights=path, device='cpu')
+    assert unnamed.dataset_meta['classes'] == resolve_metainfo('ade20k')['classes']
 
 
 @pytest.mark.parametrize(

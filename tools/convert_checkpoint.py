@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
 from oneformer.conversion import convert  # noqa: E402
-from oneformer.conversion.convert import MARKS  # noqa: E402
+from oneformer.conversion.files import MARKS  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,6 +36,9 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='load pickles of more than tensors (all .pkl): they may run any code',
     )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace a destination that exists'
+    )
     return parser.parse_args()
 
 
@@ -50,6 +53,7 @@ def main() -> None:
             config=args.config,
             drop_text_branch=args.drop_text_branch,
             trust_pickle=args.trust_pickle,
+            overwrite=args.overwrite,
         )
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')

@@ -4,7 +4,7 @@ The label order is part of every checkpoint. ADE20K's natural order interleaves 
 nothing in this project may compare a label with the number of things.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mmdet.datasets import CocoPanopticDataset
 from mmdet.datasets.ade20k import ADE20KPanopticDataset
@@ -147,6 +147,9 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
                 f'metainfo.{key} is the text {metainfo[key]!r}: write a list of names, '
                 f'({metainfo[key]!r},) for a single one'
             )
+        names = metainfo[key]
+        if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f'metainfo.{key} is no list of texts: {names!r}')
     classes, things = tuple(metainfo['classes']), tuple(metainfo['thing_classes'])
     repeated = sorted({name for name in classes if classes.count(name) > 1})
     if repeated:
@@ -154,8 +157,12 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
     strangers = [name for name in things if name not in classes]
     if strangers:
         raise ValueError(f'metainfo.thing_classes has names that are no class: {strangers}')
-    aliases = metainfo.get('aliases', {}).values()
-    unknown = [name for name in aliases if name is not None and name not in classes]
+    if not classes:
+        raise ValueError('metainfo.classes is empty: name at least one class')
+    aliases = metainfo.get('aliases', {})
+    if not isinstance(aliases, Mapping) or not all(isinstance(alias, str) for alias in aliases):
+        raise ValueError(f'metainfo.aliases is no dict of other name -> class: {aliases!r}')
+    unknown = [name for name in aliases.values() if name is not None and name not in classes]
     if unknown:
         raise ValueError(f'metainfo.aliases leads to names that are no class: {unknown}')
     resolved = {**metainfo, 'classes': classes, 'thing_classes': things}

@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +16,14 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from ..conversion.architecture import in_text_branch, model_config
-from ..conversion.convert import recognise
-from ..conversion.files import Checkpoint, read_checkpoint
-from ..conversion.layout import ConversionError, key_list
+from ..conversion.architecture import (
+    assumptions,
+    contradictions,
+    in_text_branch,
+    model_config,
+)
+from ..conversion.files import Checkpoint, classes_of, read_checkpoint, require_ours
+from ..conversion.layout import key_list, rebuilt_by_us
 from ..metainfo import BENCHMARKS, resolve_metainfo
 
 ZOO = Path(__file__).resolve().parents[3] / 'configs'
@@ -78,22 +83,8 @@ def read_weights(path: str | os.PathLike) -> Checkpoint:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'weights {path} do not exist')
-    try:
-        checkpoint = read_checkpoint(path)
-    except ConversionError as error:
-        raise ValueError(
-            f'weights {path} are broken, or hold more than tensors and plain values, which may run '
-            f'any code when it is loaded ({error.__cause__ or error})'
-        ) from error
-    try:
-        library = recognise(checkpoint.tensors)
-    except ConversionError as error:
-        raise ValueError(f'weights {path}: {error}') from error
-    if library != 'plugin':
-        raise ValueError(
-            f'{path} has the names of another library ({library}): first run '
-            f'python tools/convert_checkpoint.py {path} CONVERTED.pth'
-        )
+    checkpoint = read_checkpoint(path)
+    require_ours(checkpoint.tensors, path)
     return checkpoint
 
 
@@ -106,7 +97,7 @@ def count_classes(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> int
 
 
 def choose_metainfo(checkpoint: Checkpoint, configured, weights: str | os.PathLike) -> dict:
-    """Classes of the checkpoint, or if it names none those of the config.
+    """Classes of the checkpoint, see ``classes_of``.
 
     Args:
         checkpoint: With the class head.
@@ -117,7 +108,6 @@ def choose_metainfo(checkpoint: Checkpoint, configured, weights: str | os.PathLi
         ValueError: If config and class head have different numbers of classes, and if nothing names
             the classes.
     """
-    stored = checkpoint.meta.get('dataset_meta') or {}
     num_classes = count_classes(checkpoint.tensors, weights)
     if configured is not None:
         configured = resolve_metainfo(configured)
@@ -127,20 +117,16 @@ def choose_metainfo(checkpoint: Checkpoint, configured, weights: str | os.PathLi
                 f'{len(configured["classes"])}: give the config that it was trained with, or train '
                 'it on the classes of this one first'
             )
-    if {'classes', 'thing_classes'} <= set(stored):
-        metainfo = resolve_metainfo(stored)
-        if len(metainfo['classes']) != num_classes:
-            raise ValueError(
-                f'{weights} has {num_classes} classes, but its meta.dataset_meta names '
-                f'{len(metainfo["classes"])}: correct the checkpoint'
-            )
-        return {'palette': (configured or {}).get('palette'), **metainfo}
-    if configured is None:
+    try:
+        metainfo = classes_of(checkpoint, num_classes, configured)
+    except ValueError as error:
+        raise ValueError(f'{weights}: {error}; or give the config of its training') from error
+    if 'thing_classes' not in metainfo:
         raise ValueError(
-            f'{weights} does not name its classes and things (meta.dataset_meta): give the config '
-            'that it was trained with'
+            f'{weights} does not name its things (meta.dataset_meta): give the config that it was '
+            'trained with'
         )
-    return configured
+    return {'palette': (configured or {}).get('palette'), **metainfo}
 
 
 def guess_settings(
@@ -162,12 +148,14 @@ def guess_settings(
     short_edge, max_size, threshold = TEST_SETTINGS[benchmark]
     try:
         shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
-        model = model_config(shapes, checkpoint.meta.get('backbone'))
+        model = model_config(shapes, checkpoint.said)
     except (KeyError, IndexError, ArithmeticError, ValueError) as error:
         raise ValueError(
             f'the architecture of {weights} cannot be read from its shapes ({error}): give the '
             'config that it was trained with'
         ) from error
+    for line in assumptions(model['backbone'], checkpoint.said):
+        print_log(f'no config: {line}', logger='current', level=logging.WARNING)
     model['data_preprocessor'] = dict(
         type='DetDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
@@ -193,13 +181,18 @@ def guess_settings(
 def load_strictly(
     model: nn.Module, tensors: Mapping[str, Tensor], weights: str | os.PathLike
 ) -> None:
-    """Load every tensor of a state dict but those of the text branch.
+    """Load every tensor of a state dict but those of the text branch, and those that are rebuilt.
 
     Raises:
         ValueError: With the lists of missing, unknown and misshapen tensors.
     """
-    given = {key: tensor for key, tensor in tensors.items() if not in_text_branch(key)}
-    own = model.state_dict()
+    given = {
+        key: tensor
+        for key, tensor in tensors.items()
+        if not in_text_branch(key) and not rebuilt_by_us(key)
+    }
+    state = model.state_dict()
+    own = {key: tensor for key, tensor in state.items() if not rebuilt_by_us(key)}
     lists = [
         key_list('missing in the checkpoint', [key for key in own if key not in given]),
         key_list('unknown to the model', [key for key in given if key not in own]),
@@ -221,7 +214,7 @@ def load_strictly(
                 ]
             )
         )
-    model.load_state_dict(given)
+    model.load_state_dict({**state, **given})
 
 
 def load_trained(
@@ -246,11 +239,11 @@ def load_trained(
         metainfo = choose_metainfo(checkpoint, None, weights)
         model_cfg, pipeline = guess_settings(checkpoint, metainfo, weights)
     else:
-        model_cfg = copy.deepcopy(model.model)
-        if 'metainfo' not in model_cfg:
-            raise ValueError(
-                f'the config has a {model_cfg.type} without metainfo, which is no OneFormer'
-            )
+        model_cfg = copy.deepcopy(model.get('model', ConfigDict()))
+        if not {'metainfo', 'backbone'} <= set(model_cfg):
+            raise ValueError('the config has no model with metainfo, so it is of no OneFormer')
+        if wrong := contradictions(model_cfg.backbone, checkpoint.said):
+            raise ValueError('\n'.join([f'{weights} is of another model than the config:', *wrong]))
         metainfo = choose_metainfo(checkpoint, model_cfg.metainfo, weights)
         pipeline = copy.deepcopy(get_test_pipeline_cfg(model))
     model_cfg = ConfigDict(

@@ -127,6 +127,33 @@ def dinat_config(shapes: Shapes, said: Mapping) -> dict:
     )
 
 
+def not_in_weights(backbone: Mapping) -> dict:
+    """Options of a backbone that shapes do not tell, kept in ``meta.backbone`` of our files."""
+    dilations = backbone.get('dilations')
+    return {} if dilations is None else dict(dilations=[list(level) for level in dilations])
+
+
+def contradictions(backbone: Mapping, said: Mapping) -> list[str]:
+    """Lines about options of a backbone that a checkpoint says otherwise beside its weights."""
+    return [
+        f'{name} of the checkpoint are {said[name]}, but {value} in the config'
+        for name, value in not_in_weights(backbone).items()
+        if name in said and not_in_weights(said)[name] != value
+    ]
+
+
+def assumptions(backbone: Mapping, said: Mapping) -> list[str]:
+    """Lines about options of a backbone read from shapes that its checkpoint does not say."""
+    if 'dilations' not in backbone or 'dilations' in said:
+        return []
+    kernel_size = backbone['kernel_size']
+    others = ', but the one for 1280 px has others' if kernel_size == 11 else ''
+    return [
+        'the dilations are not in the weights: those of the published DiNAT-L with kernel '
+        f'{kernel_size} are taken{others}; the config tells them'
+    ]
+
+
 # the key that tells a backbone, and the function that reads its config from the shapes and from
 # what the checkpoint says beside them
 BACKBONES: dict[str, Callable[[Shapes, Mapping], dict]] = {

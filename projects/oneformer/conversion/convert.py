@@ -3,7 +3,6 @@
 Every tensor of the source is used or listed, every tensor of the target is filled or listed.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,33 +14,41 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from ..metainfo import BENCHMARKS, benchmark_of_size, resolve_metainfo
+from ..class_matching import check_same_classes
+from ..metainfo import BENCHMARKS, resolve_metainfo
 from . import huggingface, official
 from .architecture import (
     Shapes,
+    assumptions,
     backbone_config,
+    contradictions,
     describe,
     describe_backbone,
     expected_shapes,
     has_text_branch,
     in_text_branch,
     model_config,
+    not_in_weights,
     undilated,
     window_index,
 )
 from .backbones import PREFIX, fit_backbone, translate_backbone
-from .files import Checkpoint, read_checkpoint, write_folder, write_torch
+from .files import (
+    MARKS,
+    Checkpoint,
+    check_destination,
+    classes_of,
+    read_checkpoint,
+    read_json,
+    recognise,
+    write_folder,
+    write_torch,
+)
 from .huggingface import HUGGINGFACE
-from .huggingface_config import check_config, check_function, config_of, said_of_backbone
+from .huggingface_config import check_config, check_function, config_of
 from .layout import ConversionError, Translation, key_list, rebuilt_by_us
 from .official import OFFICIAL
 
-# a key that every checkpoint of a library has
-MARKS = {
-    'plugin': 'panoptic_head.',
-    'official': 'sem_seg_head.predictor.',
-    'huggingface': 'model.transformer_module.',
-}
 LAYOUTS = dict(official=OFFICIAL, huggingface=HUGGINGFACE)
 REBUILT = dict(official=official.rebuilt, huggingface=huggingface.rebuilt)
 
@@ -112,18 +119,6 @@ class BackboneReport:
         return '\n'.join(part for part in parts if part)
 
 
-def recognise(keys: Mapping[str, Tensor]) -> str:
-    """Tell the library of a state dict.
-
-    Raises:
-        ConversionError: If it is none of ``MARKS``.
-    """
-    for library, mark in MARKS.items():
-        if any(key.startswith(mark) for key in keys):
-            return library
-    raise ConversionError(f'this is no OneFormer: no key begins with {", ".join(MARKS.values())}')
-
-
 def _translate(tensors: Mapping[str, Tensor], library: str) -> Translation:
     """Tensors under our names; what we rebuild ourselves counts as unused."""
     if library != 'plugin':
@@ -163,21 +158,31 @@ def _check(
         raise ConversionError('\n'.join(filter(None, lists)))
 
 
-def _metainfo(given: str | None, cfg: Config | None, meta: Mapping, num_classes: int) -> dict:
-    """Classes from the argument, the config, the checkpoint or the number of classes."""
+def _metainfo(
+    given: str | None, cfg: Config | None, checkpoint: Checkpoint, num_classes: int
+) -> dict:
+    """Classes from the argument, or else from the config and the checkpoint, which have to agree.
+
+    The argument may leave out classes that the checkpoint names.
+    """
     if given is not None:
         is_file = given not in BENCHMARKS and Path(given).is_file()
-        metainfo = json.loads(Path(given).read_text()) if is_file else given
-    elif cfg is not None:
-        metainfo = cfg.model.metainfo
-    elif 'dataset_meta' in meta:
-        metainfo = meta['dataset_meta']
+        metainfo = read_json(Path(given)) if is_file else given
+        if is_file and 'classes' not in metainfo:
+            metainfo = {**classes_of(checkpoint, num_classes), **metainfo}
     else:
-        metainfo = benchmark_of_size(num_classes)
-        if metainfo is None:
+        expected = resolve_metainfo(cfg.model.metainfo) if cfg is not None else None
+        metainfo = classes_of(checkpoint, num_classes, expected)
+        if expected is not None:
+            try:
+                check_same_classes(metainfo, expected)
+            except ValueError as error:
+                raise ConversionError(f'{error}. Or say what is right with --metainfo') from None
+            metainfo = expected
+        if 'thing_classes' not in metainfo:
             raise ConversionError(
-                f'{num_classes} classes are no benchmark: name them with --metainfo FILE, JSON '
-                'with "classes" and "thing_classes"'
+                'the checkpoint names its classes, but not which are things: name these with '
+                '--metainfo FILE, JSON with "thing_classes"'
             )
     metainfo = resolve_metainfo(metainfo)
     if len(metainfo['classes']) != num_classes:
@@ -238,30 +243,10 @@ def _rebuild_ours(expected: Shapes) -> dict[str, Tensor]:
     }
 
 
-def _not_in_weights(backbone: Mapping) -> dict:
-    """Options of a backbone that shapes do not tell, kept in ``meta.backbone`` of our files."""
-    return {name: backbone[name] for name in ('dilations',) if name in backbone}
-
-
-def _check_said(backbone: Mapping, said: Mapping) -> None:
-    """Refuse a config that contradicts what the checkpoint says beside its weights."""
-    for name, value in _not_in_weights(backbone).items():
-        if name in said and json.dumps(said[name]) != json.dumps(value):
-            raise ConversionError(
-                f'{name} of the checkpoint are {said[name]}, but {value} in the config'
-            )
-
-
-def _notes(model: Mapping, cfg: Config | None, said: Mapping) -> list[str]:
-    """What the reader has to know about options that were neither said nor given."""
-    if 'dilations' not in model['backbone'] or cfg is not None or 'dilations' in said:
-        return []
-    kernel_size = model['backbone']['kernel_size']
-    others = ', but the one for 1280 px has others: give its --config' if kernel_size == 11 else ''
-    return [
-        'the dilations are not in the weights: those of the published DiNAT-L with kernel '
-        f'{kernel_size} are taken{others}'
-    ]
+def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """What the reader has to know of a training that diverged."""
+    names = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
+    return [key_list('nan or infinite in the source', names)] if names else []
 
 
 def convert(
@@ -272,6 +257,7 @@ def convert(
     config: str | None = None,
     drop_text_branch: bool = False,
     trust_pickle: bool = False,
+    overwrite: bool = False,
 ) -> Report | BackboneReport:
     """Convert a checkpoint, see ``tools/convert_checkpoint.py``.
 
@@ -284,20 +270,22 @@ def convert(
         config: Config whose model the checkpoint has to fit; the default is read from the shapes.
         drop_text_branch: Leave out what only training uses.
         trust_pickle: Load pickles of more than tensors, which may run any code.
+        overwrite: Replace a destination that exists.
 
     Raises:
         ConversionError: If the source is not trusted, not recognised, or not complete.
         OSError: If a file cannot be read or written.
     """
     source, destination = Path(source), Path(destination)
+    check_destination(source, destination, target == 'huggingface', overwrite)
     checkpoint = read_checkpoint(source, trust_pickle)
-    try:
-        library = recognise(checkpoint.tensors)
-    except ConversionError as error:
+    library = recognise(checkpoint.tensors)
+    if library is None:
+        error = f'this is no OneFormer: no key begins with {", ".join(MARKS.values())}'
         if target != 'plugin' or metainfo or config or drop_text_branch:
             raise ConversionError(
                 f'{source}: {error}; a backbone alone is converted without options'
-            ) from None
+            )
         try:
             return _convert_backbone(checkpoint, destination)
         except ConversionError as backbone_error:
@@ -313,6 +301,12 @@ def convert(
 
 
 def _convert_backbone(checkpoint: Checkpoint, destination: Path) -> BackboneReport:
+    parts = [key for key in checkpoint.tensors if any(m in key for m in MARKS.values())]
+    if parts:
+        raise ConversionError(
+            'it is more than a backbone: something goes before the names of a OneFormer, as in '
+            f'{parts[0]}'
+        )
     weights = translate_backbone(checkpoint.tensors)
     shapes = {f'{PREFIX}{key}': tuple(tensor.shape) for key, tensor in weights.tensors.items()}
     with _reading_shapes(lambda key: []):
@@ -341,7 +335,7 @@ def _convert(
 ) -> Report:
     source = checkpoint.tensors
     check_function(checkpoint.config)
-    said = {**checkpoint.meta.get('backbone', {}), **said_of_backbone(checkpoint.config)}
+    said = checkpoint.said
 
     def names_of(key: str) -> list[str]:
         return [key] if library == 'plugin' else LAYOUTS[library].names_of(key, source)
@@ -355,12 +349,18 @@ def _convert(
         del tensors[key]
 
     cfg = Config.fromfile(config) if config else None
+    if cfg is not None and 'panoptic_head' not in cfg.get('model', {}):
+        raise ConversionError(f'{config} has no model that is a OneFormer')
     model = _model_of(tensors, said, cfg, names_of)
     expected = _expected_shapes(model)
     _check(translation, expected, names_of, source)
-    _check_said(model['backbone'], said)
+    assumed = [] if cfg is not None else assumptions(model['backbone'], said)
+    if assumed and target == 'huggingface':
+        raise ConversionError(f'config.json has to say what is not known: {assumed[0]} (--config)')
+    if wrong := contradictions(model['backbone'], said):
+        raise ConversionError('\n'.join(wrong))
     num_classes = len(tensors['panoptic_head.cls_embed.bias']) - 1
-    metainfo = _metainfo(metainfo, cfg, checkpoint.meta, num_classes)
+    metainfo = _metainfo(metainfo, cfg, checkpoint, num_classes)
     if library == 'huggingface':
         check_config(checkpoint.config, config_of(model, expected, metainfo))
 
@@ -368,7 +368,9 @@ def _convert(
         converted, rebuilt = tensors, _rebuild_ours(expected)
         together = {**converted, **rebuilt}
         state_dict = {key: together[key] for key in expected}
-        meta = dict(dataset_meta=metainfo, backbone=_not_in_weights(model['backbone']))
+        # what was only assumed is left open, for the config that the weights are used with
+        backbone = {} if assumed else not_in_weights(model['backbone'])
+        meta = dict(dataset_meta=metainfo, backbone=backbone)
         write_torch(destination, dict(meta=meta, state_dict=state_dict))
     else:
         converted = LAYOUTS[target].to_foreign(tensors)
@@ -388,5 +390,5 @@ def _convert(
         unused=translation.unused,
         dropped=[name for key in dropped for name in names_of(key)],
         rebuilt=list(rebuilt),
-        notes=_notes(model, cfg, said),
+        notes=[*assumed, *_not_finite(source)],
     )

@@ -1,5 +1,6 @@
 """config.json of Hugging Face's transformers: written for a model of ours, or held against one."""
 
+import re
 from collections.abc import Mapping
 
 from .architecture import Shapes
@@ -22,6 +23,7 @@ _FREE = {
     'image_size',
     'is_training',
     'label2id',
+    'metainfo',
 }
 
 
@@ -70,6 +72,21 @@ def said_of_backbone(config: Mapping) -> dict:
     return dict(dilations=backbone.get('dilations') or _DILATIONS) if is_dinat else {}
 
 
+def classes_in(config: Mapping) -> dict:
+    """Metainfo of config.json: the names of ``id2label``, and what else we wrote; empty if unnamed.
+
+    Raises:
+        ConversionError: If the labels are not numbers from 0 on.
+    """
+    names = config.get('id2label') or {}
+    if all(re.fullmatch(r'LABEL_\d+', str(name)) for name in names.values()):
+        return {}
+    labels = [str(label) for label in range(len(names))]
+    if set(labels) != set(names):
+        raise ConversionError(f'id2label of config.json does not name the labels 0 to {labels[-1]}')
+    return {**(config.get('metainfo') or {}), 'classes': [names[label] for label in labels]}
+
+
 def swin_options(backbone: Mapping) -> dict:
     """``backbone_config`` of mmdet's Swin."""
     return dict(
@@ -114,7 +131,7 @@ def config_of(model: Mapping, shapes: Shapes, metainfo: Mapping) -> dict:
     Args:
         model: Config of the model.
         shapes: Of its tensors.
-        metainfo: With ``classes``.
+        metainfo: Of the classes, of plain values.
 
     Raises:
         ConversionError: If its backbone is not one of ``BACKBONE_OPTIONS``.
@@ -146,6 +163,8 @@ def config_of(model: Mapping, shapes: Shapes, metainfo: Mapping) -> dict:
         is_training=False,
         id2label=names,
         label2id={name: int(label) for label, name in names.items()},
+        # not of transformers, which keeps it: for the way back
+        metainfo={key: value for key, value in metainfo.items() if key != 'classes'},
     )
     if model.get('text_mapper'):
         options.update(

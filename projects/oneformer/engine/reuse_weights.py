@@ -3,8 +3,6 @@
 Everything else has to fit, tensor by tensor, and nothing is skipped silently.
 """
 
-import logging
-import re
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 
 from mmengine.hooks import Hook
@@ -14,120 +12,20 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop
 from torch import Tensor
 
+from ..class_matching import check_same_classes, first_lines, match_classes
 from ..conversion.architecture import (
     Shapes,
     backbone_config,
     config_beside_backbone,
+    contradictions,
     has_text_branch,
     in_text_branch,
+    not_in_weights,
 )
-from ..conversion.convert import MARKS
+from ..conversion.files import Checkpoint, classes_of, require_ours
 from ..conversion.layout import rebuilt_by_us
-from ..metainfo import benchmark_of_size, resolve_metainfo
-from .class_matching import match_classes
 
 CLASS_HEAD = ('panoptic_head.cls_embed.weight', 'panoptic_head.cls_embed.bias')
-_LISTED = 12  # tensors of each kind in a message
-
-
-def tensors_of(checkpoint: Mapping, path: str = 'SRC') -> dict[str, Tensor]:
-    """The tensors of a checkpoint of this plugin, by the names they have in the model.
-
-    Args:
-        checkpoint: Content of the file.
-        path: Its name, for messages.
-
-    Raises:
-        RuntimeError: If it is of another library, or has no OneFormer.
-    """
-    wrapped = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
-    tensors = {re.sub(r'^module\.', '', key): tensor for key, tensor in wrapped.items()}
-    for library, mark in MARKS.items():
-        if any(key.startswith(mark) for key in tensors):
-            if library == 'plugin':
-                return tensors
-            raise RuntimeError(
-                f'{path} has the tensor names of the {library} OneFormer; convert it first: '
-                f'python tools/convert_checkpoint.py {path} OUT.pth'
-            )
-    raise RuntimeError(
-        f'{path} has no OneFormer: no tensor begins with {MARKS["plugin"]}, but there are '
-        f'{", ".join(list(tensors)[:3])} ... If it is a backbone, drop load_from and set '
-        f"model.backbone.init_cfg=dict(type='PretrainedBackbone', checkpoint={path!r})"
-    )
-
-
-def classes_of(checkpoint: Mapping, num_classes: int, expected: Mapping) -> dict:
-    """Metainfo of the classes of a checkpoint.
-
-    Args:
-        checkpoint: Content of the file; its ``meta.dataset_meta`` names the classes.
-        num_classes: K of its class head.
-        expected: Metainfo of the model. If the checkpoint does not name its classes, they are taken
-            to be these if there are as many, or else those of the benchmark that has as many.
-
-    Raises:
-        RuntimeError: If the classes are not known, or are not as many as the head has.
-    """
-    named = checkpoint.get('meta', {}).get('dataset_meta')
-    if named is not None:
-        metainfo = resolve_metainfo({'thing_classes': (), **named})
-        if len(metainfo['classes']) != num_classes:
-            raise RuntimeError(
-                f'the class head of the checkpoint has {num_classes} classes, but its '
-                f'meta.dataset_meta names {len(metainfo["classes"])}'
-            )
-        return metainfo
-    if num_classes == len(expected['classes']):
-        metainfo, whose = expected, 'the config'
-    elif benchmark := benchmark_of_size(num_classes):
-        metainfo, whose = resolve_metainfo(benchmark), benchmark
-    else:
-        raise RuntimeError(
-            f'the checkpoint does not name its {num_classes} classes, and the config has '
-            f'{len(expected["classes"])}. Write them into it first: python '
-            'tools/convert_checkpoint.py SRC DST --metainfo FILE, where FILE is JSON with '
-            '"classes" and "thing_classes"'
-        )
-    print_log(
-        f'the checkpoint does not name its {num_classes} classes: they are taken to be those of '
-        f'{whose}',
-        logger='current',
-        level=logging.WARNING,
-    )
-    return metainfo
-
-
-def check_same_classes(source: Mapping, target: Mapping) -> None:
-    """Compare the classes of a checkpoint with those of a model that is tested or resumed.
-
-    Args:
-        source: Metainfo of the checkpoint.
-        target: Metainfo of the model.
-
-    Raises:
-        RuntimeError: If they are not the same in the same order, by ``match_classes``.
-    """
-    theirs, ours = source['classes'], target['classes']
-    matches = match_classes(source, target)
-    if len(theirs) == len(ours) and matches == list(range(len(ours))):
-        return
-    pairs = [
-        f'class {label} is {theirs[label]!r} in the checkpoint, {ours[label]!r} in the config'
-        for label, match in enumerate(matches)
-        if match != label and label < len(theirs)
-    ]
-    raise RuntimeError(
-        '\n'.join(
-            [
-                f'the checkpoint was trained on {len(theirs)} classes, the config has {len(ours)}, '
-                'and they are not the same in the same order',
-                *_some(pairs),
-                'Take the config of its classes. To train on other classes than those of a '
-                'checkpoint, give it as load_from without --resume',
-            ]
-        )
-    )
 
 
 def class_table(source: Sequence[str], target: Sequence[str], rows: Sequence[int | None]) -> str:
@@ -171,12 +69,6 @@ def reuse_rows(pretrained: Tensor, fresh: Tensor, rows: Sequence[int | None]) ->
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """Shape of each tensor."""
     return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-
-
-def _some(lines: Sequence[str]) -> list[str]:
-    """The first lines, indented, and how many more there are."""
-    more = [f'  and {len(lines) - _LISTED} more'] if len(lines) > _LISTED else []
-    return [f'  {line}' for line in lines[:_LISTED]] + more
 
 
 def _differences(theirs: Mapping, ours: Mapping, name: str) -> Iterator[str]:
@@ -244,7 +136,7 @@ def misfits(theirs: Shapes, ours: Shapes) -> list[str]:
         ('of another shape', wrong),
     ):
         if names:
-            lines += [f'{title} ({len(names)}):', *_some(names)]
+            lines += [f'{title} ({len(names)}):', *first_lines(names)]
     if not lines:
         return []
     return ['the checkpoint does not fit the model of the config', *lines, *_advice(theirs, ours)]
@@ -273,7 +165,9 @@ def start_from(
         RuntimeError: If anything but the class head and ``fresh`` does not fit.
         ValueError: If ``fresh`` has the beginning of no tensor.
     """
-    tensors = tensors_of(checkpoint, path)
+    checkpoint = Checkpoint.of(checkpoint, path)
+    tensors = checkpoint.tensors
+    require_ours(tensors, path)
     unknown = [start for start in fresh if not any(key.startswith(start) for key in model_state)]
     if unknown:
         raise ValueError(f'default_hooks.weights.fresh names what no tensor begins with: {unknown}')
@@ -298,12 +192,17 @@ def start_from(
     return {key: value for key, value in weights.items() if key in model_state}, lines
 
 
+def _backbone_config(runner) -> Mapping:
+    """Config of the backbone, empty for a model that was not built by its runner."""
+    return (runner.cfg.get('model') or {}).get('backbone') or {}
+
+
 @HOOKS.register_module()
 class ReuseWeights(Hook):
     """Fits checkpoints of a ``OneFormer`` to its model, or refuses them.
 
     Training that starts from ``load_from`` re-uses rows of the class head by name. Resumed training
-    and testing need the same classes.
+    and testing need the same classes, and the same dilations.
 
     Args:
         fresh: Of training that starts: what the names of those tensors begin with that are newly
@@ -317,6 +216,10 @@ class ReuseWeights(Hook):
             raise ValueError(f'default_hooks.weights.fresh is {fresh!r}: write a list, [{fresh}]')
         self.fresh = fresh
 
+    def before_save_checkpoint(self, runner, checkpoint: MutableMapping) -> None:
+        """Keep what weights do not tell of their backbone beside them."""
+        checkpoint['meta']['backbone'] = not_in_weights(_backbone_config(runner))
+
     def after_load_checkpoint(self, runner, checkpoint: MutableMapping) -> None:
         """Change the checkpoint in place, before it goes to the model.
 
@@ -326,17 +229,28 @@ class ReuseWeights(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         state, metainfo = model.state_dict(), model.metainfo
         path = str(runner._load_from or 'SRC')
+        content = Checkpoint.of(checkpoint, path)
+        others = contradictions(_backbone_config(runner), content.said)
         # the Runner builds the loop of training, and only then loads what it starts from
         if isinstance(runner._train_loop, BaseLoop) and not runner._resume:
             weights, lines = start_from(checkpoint, state, metainfo, path, self.fresh)
             loaded = checkpoint.get('state_dict', checkpoint)
             loaded.clear()  # not replaced, since it also carries the versions of modules
             loaded.update(weights)
-            for line in lines:
+            for line in [*lines, *others]:
                 print_log(line, logger='current')
             return
-        tensors = tensors_of(checkpoint, path)
-        if problems := misfits(shapes_of(tensors), shapes_of(state)):
+        if others:
+            raise RuntimeError('\n'.join(others))
+        require_ours(content.tensors, path)
+        if problems := misfits(shapes_of(content.tensors), shapes_of(state)):
             raise RuntimeError('\n'.join(problems))
-        source = classes_of(checkpoint, len(tensors[CLASS_HEAD[1]]) - 1, metainfo)
-        check_same_classes(source, metainfo)
+        source = classes_of(content, len(content.tensors[CLASS_HEAD[1]]) - 1, metainfo)
+        try:
+            check_same_classes(source, metainfo)
+        except ValueError as error:
+            raise RuntimeError(
+                f'{error}. Take the config of its classes. To train on other classes than those '
+                'of a checkpoint, give it as load_from without --resume'
+            ) from None
+        checkpoint['state_dict'] = content.tensors
