@@ -1,6 +1,7 @@
 """``OneFormerInferencer`` and ``tools/predict.py``: anything in, plain arrays and files out."""
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -73,10 +74,8 @@ def folder(tmp_path, photos):
     return root
 
 
-def write_video(path, frames, fps=5):
-    writer = cv2.VideoWriter(
-        str(path), cv2.VideoWriter_fourcc(*'mp4v'), fps, frames[0].shape[1::-1]
-    )
+def write_video(path, frames, fps=5, codec='mp4v'):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), fps, frames[0].shape[1::-1])
     for frame in frames:
         writer.write(frame)
     writer.release()
@@ -395,6 +394,27 @@ def test_a_video_becomes_a_video_per_task(frames, run_tool, weights, photos, tmp
         f'{kind}/clip/{k:06d}.png' for kind in ('panoptic', 'semantic') for k in range(4 * frames)
     ]
     assert (out_dir / 'panoptic.json').exists() == frames
+
+
+@pytest.mark.parametrize('suffix', ['.avi', '.mkv'])
+def test_a_truncated_video_is_reported_and_what_it_has_is_kept(
+    suffix, run_tool, weights, inferencer, photos, tmp_path
+):
+    path = tmp_path / f'clip{suffix}'
+    write_video(path, photos[::2] * 10, codec='MJPG')
+    assert len(inferencer(path, tasks='semantic', progress=False)) == 20
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    out_dir = tmp_path / 'out'
+    _, message = predict(
+        run_tool, weights, path, '--out-dir', out_dir, '--tasks', 'semantic', '--batch-size', 4
+    )
+    (number,) = re.search(r'is damaged: only (\d+) of 20 frames', message).groups()
+    assert message.startswith('not readable (1):\n') and 4 < int(number) < 15
+    video = cv2.VideoCapture(str(out_dir / 'overlays/semantic/clip.mp4'))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == int(number)
+    with pytest.raises(ValueError, match=f'{number} of 20 frames'):
+        inferencer(path, tasks='semantic', progress=False)
 
 
 def test_an_error_leaves_nothing_half_written(inferencer, photos, folder, tmp_path):

@@ -148,7 +148,8 @@ class OneFormerInferencer:
             frames: Also write PNGs and JSON entries of the frames of videos, not only the drawn
                 videos.
             on_unreadable: Called with the name and the error of a file that cannot be read, which
-                is then left out. Without it the error is raised.
+                is then left out; of a damaged video the frames that can be decoded are answered.
+                Without it the error is raised.
             progress: Show a progress bar on stderr.
 
         Raises:

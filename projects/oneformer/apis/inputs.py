@@ -20,6 +20,9 @@ PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.p
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
 _SUFFIXES = PHOTO_SUFFIXES + VIDEO_SUFFIXES
 
+# these state no number of frames: OpenCV computes it from a duration, in which sound may be longer
+_ESTIMATED_SUFFIXES = ('.mkv', '.webm', '.mpg', '.mpeg')
+
 Input = np.ndarray | str | os.PathLike
 
 
@@ -139,7 +142,8 @@ def read_photos(source: Source) -> Iterator[Photo]:
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is damaged, or no photo or video.
+        ValueError: If it is damaged, or no photo or video. Of a damaged video, after the frames
+            that can be decoded.
     """
     if source.image is not None:
         yield Photo(source.name, source, source.image)
@@ -166,6 +170,7 @@ def _read_frames(source: Source) -> Iterator[Photo]:
     capture = cv2.VideoCapture(str(source.path))
     try:
         fps = capture.get(cv2.CAP_PROP_FPS) or 25.0  # some containers do not state it
+        stated = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         stem, number = os.path.splitext(source.name)[0], 0
         while True:
             there, image = capture.read()
@@ -177,3 +182,9 @@ def _read_frames(source: Source) -> Iterator[Photo]:
         capture.release()
     if number == 0:
         raise ValueError(f'video {source.path} has no frame that OpenCV can decode')
+    tolerance = max(2, fps if source.path.suffix.lower() in _ESTIMATED_SUFFIXES else 0)
+    if number < stated - tolerance:
+        raise ValueError(
+            f'video {source.path} is damaged: only {number} of {stated} frames can be decoded: '
+            'replace the file'
+        )
