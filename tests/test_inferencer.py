@@ -15,6 +15,7 @@ from pycocotools import mask as coco_mask
 
 from oneformer.apis import OneFormerInferencer
 from oneformer.apis.loading import TEST_SETTINGS, find_config
+from oneformer.apis.prediction import labels_of_names
 from oneformer.metainfo import resolve_metainfo
 from oneformer.tasks import TASKS
 
@@ -216,6 +217,29 @@ def test_only_wanted_classes_remain_and_the_others_are_void(inferencer, photos):
     )
 
 
+@pytest.mark.parametrize(
+    'benchmark, name, meant',
+    [
+        ('coco', 'tree', 'tree-merged'),
+        ('coco', 'wall', 'wall-other-merged'),
+        ('coco', 'sky', 'sky-other-merged'),
+        ('coco', 'traffic-light', 'traffic light'),
+        ('ade20k', 'pavement', 'sidewalk, pavement'),
+        ('ade20k', 'Windowpane', 'window '),  # an alias, which no part of the name is
+        ('mapillary', 'crosswalk - plain', 'Crosswalk - Plain'),
+    ],
+)
+def test_classes_are_named_as_in_fine_tuning(benchmark, name, meant):
+    metainfo = resolve_metainfo(benchmark)
+    (label,) = labels_of_names([name], metainfo)
+    assert metainfo['classes'][label] == meant
+
+
+def test_a_name_of_two_classes_is_refused_with_both():
+    with pytest.raises(ValueError, match=r"'Ground' may be each of \['earth, .*', 'land, .*'\]"):
+        labels_of_names(['wall', 'Ground'], resolve_metainfo('ade20k'))
+
+
 def test_thresholds_are_honoured(inferencer, photos):
     def answer(**thresholds):
         (prediction,) = inferencer(photos[0], **{**LOOSE, **thresholds}, progress=False)
@@ -280,7 +304,9 @@ def test_a_broken_file_is_an_error_unless_someone_is_told(inferencer, folder):
     [
         (dict(tasks='depth'), "unknown task 'depth'"),
         (dict(tasks=[]), 'no task'),
-        (dict(classes=['bal']), r"no classes \['bal'\]: did you mean \['ball'\]"),
+        (dict(classes=['bal']), r"no class 'bal': did you mean \['ball'\]"),
+        (dict(classes=[]), 'no class: name one or more'),
+        (dict(classes=[None]), 'class None is no name'),
         (dict(batch_size=0), 'batch_size is 0'),
         (dict(score_thr=30), 'score_thr is 30, it has to be between 0 and 1'),
         (dict(inputs=[]), 'no input'),

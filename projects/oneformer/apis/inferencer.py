@@ -136,8 +136,9 @@ class OneFormerInferencer:
             out_dir: Write files here, see ``PredictionFiles``. They are complete when the last
                 answer has been taken.
             tasks: Task words.
-            classes: Names of the classes to keep; the answers of others are left out. Case does not
-                matter, and aliases count, such as ``road`` for ``road, route``.
+            classes: Names of the classes to keep; the answers of others are left out. Case, hyphens
+                and underscores do not matter, and other names count: ``road`` is ``road, route``,
+                and ``tree`` is ``tree-merged``.
             score_thr: Instances that score less are left out.
             object_mask_thr: A panoptic segment's class probability has to be above; the default is
                 the config's.
