@@ -460,11 +460,42 @@ def test_an_error_leaves_nothing_half_written(inferencer, photos, folder, tmp_pa
 def test_results_that_would_overwrite_each_other_are_refused(inferencer, folder):
     out_dir = folder / 'results'
     pair = [folder / 'a.png', folder / 'street' / 'a.png']
-    with pytest.raises(ValueError, match='would both be called a'):
+    with pytest.raises(ValueError, match='would both be called a: write them to different'):
         inferencer.stream(pair, out_dir)
     with pytest.raises(ValueError, match='lies in .*choose another'):
         inferencer.stream(folder, folder)
     assert not out_dir.exists()
+
+
+def test_photos_that_differ_in_their_suffix_keep_it_in_the_results(inferencer, photos, tmp_path):
+    folder, out_dir = tmp_path / 'photos', tmp_path / 'out'
+    folder.mkdir()
+    names, stems = ['a.jpg', 'a.png', 'b.png'], ['a.jpg', 'a.png', 'b']
+    for name, photo in zip(names, photos):
+        cv2.imwrite(str(folder / name), photo)
+    answers = inferencer(folder, out_dir, tasks=['panoptic', 'semantic'], progress=False)
+    assert [answer.name for answer in answers] == names
+    for kind, suffix in (('overlays/semantic', '.jpg'), ('panoptic', '.png'), ('semantic', '.png')):
+        written = sorted(path.name for path in (out_dir / kind).iterdir())
+        assert written == [stem + suffix for stem in stems]
+    images = json.loads((out_dir / 'panoptic.json').read_text())['images']
+    assert [(i['id'], i['file_name']) for i in images] == list(zip(stems, names))
+
+
+def test_a_video_shares_its_name_with_a_photo_but_its_frames_do_not(inferencer, photos, tmp_path):
+    write_video(tmp_path / 'clip.mp4', photos[::2])
+    cv2.imwrite(str(tmp_path / 'clip.png'), photos[0])
+    out_dir, options = tmp_path / 'out', dict(tasks='semantic', progress=False)
+    pair = [tmp_path / 'clip.mp4', tmp_path / 'clip.png']
+    assert len(inferencer(pair, out_dir, frames=True, **options)) == 3
+    overlays = (out_dir / 'overlays/semantic').iterdir()
+    assert sorted(path.name for path in overlays) == ['clip.jpg', 'clip.mp4']
+
+    (tmp_path / 'clip').mkdir()
+    cv2.imwrite(str(tmp_path / 'clip/000001.png'), photos[0])
+    with pytest.raises(ValueError, match=r'clip/000001.png and of a frame of .*clip.mp4 may both'):
+        inferencer.stream(tmp_path, tmp_path.parent / 'elsewhere', frames=True)
+    inferencer.stream(tmp_path, tmp_path.parent / 'elsewhere')  # without PNGs of frames
 
 
 def test_only_weights_of_this_very_model_are_loaded(weights, config_dir, tmp_path):

@@ -172,7 +172,7 @@ class OneFormerInferencer:
             labels = labels_of_names(classes, self.dataset_meta)
         sources = list_sources(inputs)
         if out_dir is not None:
-            check_places(sources, out_dir)
+            check_places(sources, out_dir, frames)
             files = PredictionFiles(out_dir, tasks, self.dataset_meta, frames)
         else:
             files = nullcontext()
@@ -243,12 +243,12 @@ class OneFormerInferencer:
             dict(
                 img=photo.image,
                 img_path=path,
-                img_id=os.path.splitext(photo.name)[0],
+                img_id=photo.stem,
                 img_shape=size,
                 ori_shape=size,
             )
         )
-        packed['data_samples'].set_metainfo(dict(photo_name=photo.name))
+        packed['data_samples'].set_metainfo(dict(photo_name=photo.name, photo_stem=photo.stem))
         return packed
 
     @torch.no_grad()

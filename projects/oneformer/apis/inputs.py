@@ -6,7 +6,7 @@ All images are BGR, uint8, of shape (H, W, 3), as mmcv reads them and mmdet's fu
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path, PurePath
 
@@ -31,12 +31,14 @@ class Source:
     """A photo or a video that has not been read yet.
 
     Attributes:
-        name: Path below the folder that was handed in, or the file name; names its results.
+        name: Path below the folder that was handed in, or the file name.
+        stem: Names its results: the name without suffix, or with it if that tells photos apart.
         path: Of the file, None for an array.
         image: The array, None for a file.
     """
 
     name: str
+    stem: str
     path: Path | None
     image: np.ndarray | None = None
 
@@ -54,14 +56,16 @@ class Photo:
     """An image that has been read.
 
     Attributes:
-        name: Of its source; of a frame the name of its video without suffix, ``/`` and the number
-            of the frame, from ``000000``.
+        name: Of its source; of a frame the stem of its video, ``/`` and the number of the frame,
+            from ``000000``.
+        stem: Names its results.
         source: Where it is from.
         image: BGR, uint8, of shape (H, W, 3).
         fps: Frames per second of its video, None for a photo.
     """
 
     name: str
+    stem: str
     source: Source
     image: np.ndarray
     fps: float | None = None
@@ -120,7 +124,8 @@ def list_sources(inputs: Input | Sequence[Input]) -> list[Source]:
     sources = []
     for given in inputs:
         if isinstance(given, np.ndarray):
-            sources.append(Source(f'array_{len(sources):06d}', None, check_array(given)))
+            name = f'array_{len(sources):06d}'
+            sources.append(Source(name, name, None, check_array(given)))
             continue
         path = Path(given)
         if path.is_dir():
@@ -131,10 +136,25 @@ def list_sources(inputs: Input | Sequence[Input]) -> list[Source]:
             folder, files = files_of_glob(str(given))
         else:
             raise FileNotFoundError(f'input {given} does not exist')
-        sources += [Source(file.relative_to(folder).as_posix(), file) for file in files]
+        for file in files:
+            name = file.relative_to(folder).as_posix()
+            sources.append(Source(name, os.path.splitext(name)[0], file))
     if not sources:
         raise ValueError('no input: give an array, a path, a folder, a glob, or a list of these')
-    return sources
+    return tell_apart(sources)
+
+
+def tell_apart(sources: Sequence[Source]) -> list[Source]:
+    """Let photos such as ``a.jpg`` and ``a.png``, and such videos, keep the suffix in the stem."""
+    names = {}
+    for source in sources:
+        names.setdefault((source.stem, source.is_video), set()).add(source.name)
+    return [
+        replace(source, stem=source.name)
+        if len(names[source.stem, source.is_video]) > 1
+        else source
+        for source in sources
+    ]
 
 
 def read_photos(source: Source) -> Iterator[Photo]:
@@ -146,11 +166,12 @@ def read_photos(source: Source) -> Iterator[Photo]:
             that can be decoded.
     """
     if source.image is not None:
-        yield Photo(source.name, source, source.image)
+        yield Photo(source.name, source.stem, source, source.image)
     elif source.is_video:
         yield from _read_frames(source)
     else:
-        yield Photo(source.name, source, load_image(str(source.path), 'photo'))
+        image = load_image(str(source.path), 'photo')
+        yield Photo(source.name, source.stem, source, image)
 
 
 def count_photos(sources: Sequence[Source]) -> int:
@@ -171,12 +192,13 @@ def _read_frames(source: Source) -> Iterator[Photo]:
     try:
         fps = capture.get(cv2.CAP_PROP_FPS) or 25.0  # some containers do not state it
         stated = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        stem, number = os.path.splitext(source.name)[0], 0
+        number = 0
         while True:
             there, image = capture.read()
             if not there:
                 break
-            yield Photo(f'{stem}/{number:06d}', source, image, fps)
+            name = f'{source.stem}/{number:06d}'
+            yield Photo(name, name, source, image, fps)
             number += 1
     finally:
         capture.release()

@@ -24,8 +24,8 @@ class Prediction:
 
     Attributes:
         name: Of the photo below the folder that was handed in, such as ``street/0001.jpg``; of a
-            frame the video's without suffix and the number, ``clip/000012``; of an array its
-            position, ``array_000000``.
+            frame the video's, without suffix if no other is called so, and the number,
+            ``clip/000012``; of an array its position, ``array_000000``.
         path: Of the file, None for an array.
         panoptic_map: Segment ids of shape (H, W), int32, 0 for void, as in the panoptic PNG.
         segments: Of each id from 1 a dict with ``id``, ``label``, ``category`` (its name),
