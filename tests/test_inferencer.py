@@ -307,7 +307,17 @@ def test_a_broken_file_is_an_error_unless_someone_is_told(inferencer, folder):
         (dict(classes=['bal']), r"no class 'bal': did you mean \['ball'\]"),
         (dict(classes=[]), 'no class: name one or more'),
         (dict(classes=[None]), 'class None is no name'),
+        (dict(classes=5), 'no class: name one or more'),
+        (dict(tasks=5), 'no task'),
         (dict(batch_size=0), 'batch_size is 0'),
+        (dict(batch_size=1.5), 'batch_size is 1.5, it has to be a whole number'),
+        (dict(max_per_image='all'), 'max_per_image is all, it has to be a whole number'),
+        (dict(score_thr=None), 'score_thr is None, it has to be between 0 and 1'),
+        (dict(iou_thr='0.5'), 'iou_thr is 0.5, it has to be between 0 and 1'),
+        (dict(object_mask_thr=float('nan')), 'object_mask_thr is nan'),
+        (dict(inputs=5), 'input 5 is no photo: give an array, a path'),
+        (dict(inputs=['.', None]), 'input None is no photo'),
+        (dict(inputs=''), "input '' is no photo"),
         (dict(score_thr=30), 'score_thr is 30, it has to be between 0 and 1'),
         (dict(inputs=[]), 'no input'),
         (dict(inputs='nowhere.jpg'), 'nowhere.jpg does not exist'),
@@ -528,6 +538,36 @@ def test_only_weights_of_this_very_model_are_loaded(weights, config_dir, tmp_pat
         )
     renamed = dict(classes=[f'class {k}' for k in range(8)], thing_classes=['class 7'])
     assert attempt(dataset_meta=renamed).model.thing_flags == [False] * 7 + [True]
+
+
+@pytest.mark.parametrize('device', ['cuda:99', 'gpu', 'meta'])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_read(device, tmp_path):
+    with pytest.raises(ValueError, match=f'device {device} c'):
+        OneFormerInferencer(QUICKSTART, tmp_path / 'nowhere.pth', device)
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        ('x = 1', 'mine.py has no model'),
+        ('model = dict(type="RTMDet")', 'mine.py has a RTMDet without metainfo, which is no One'),
+        ('model = dict(type="OneFormer", metainfo="coco")', 'has no transforms in test_dataloader'),
+        (
+            'model = dict(metainfo="coco")\n'
+            'test_dataloader = dict(dataset=dict(pipeline=[dict(type="Resize")]))',
+            'test pipeline of config .*mine.py begins with Resize',
+        ),
+        ('model = dict(', 'mine.py cannot be read .SyntaxError'),
+        ('model = nowhere', 'mine.py cannot be read .NameError'),
+    ],
+)
+def test_a_config_of_no_whole_model_says_what_it_lacks(content, message, weights, tmp_path):
+    config = tmp_path / 'mine.py'
+    config.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        OneFormerInferencer(config, weights, 'cpu')
+    with pytest.raises(ValueError, match='the model is a dict: give a Config'):
+        OneFormerInferencer({}, weights, 'cpu')
 
 
 SMALL_SWIN = dict(

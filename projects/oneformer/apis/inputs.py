@@ -5,7 +5,7 @@ All images are BGR, uint8, of shape (H, W, 3), as mmcv reads them and mmdet's fu
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path, PurePath
@@ -24,6 +24,7 @@ _SUFFIXES = PHOTO_SUFFIXES + VIDEO_SUFFIXES
 _ESTIMATED_SUFFIXES = ('.mkv', '.webm', '.mpg', '.mpeg')
 
 Input = np.ndarray | str | os.PathLike
+_KINDS = 'an array, a path, a folder, a glob, or a list of these'
 
 
 @dataclass(frozen=True)
@@ -117,16 +118,20 @@ def list_sources(inputs: Input | Sequence[Input]) -> list[Source]:
 
     Raises:
         FileNotFoundError: For a path or glob that does not lead to a file.
-        ValueError: For an array that is no photo, and if there is no input.
+        ValueError: For an array that is no photo, anything else, and if there is no input.
     """
     if isinstance(inputs, (np.ndarray, str, os.PathLike)):
         inputs = [inputs]
+    if not isinstance(inputs, Iterable):
+        raise ValueError(f'input {inputs!r} is no photo: give {_KINDS}')
     sources = []
     for given in inputs:
         if isinstance(given, np.ndarray):
             name = f'array_{len(sources):06d}'
             sources.append(Source(name, name, None, check_array(given)))
             continue
+        if not isinstance(given, (str, os.PathLike)) or given == '':
+            raise ValueError(f'input {given!r} is no photo: give {_KINDS}')
         path = Path(given)
         if path.is_dir():
             folder, files = path, files_of_folder(path)
@@ -140,7 +145,7 @@ def list_sources(inputs: Input | Sequence[Input]) -> list[Source]:
             name = file.relative_to(folder).as_posix()
             sources.append(Source(name, os.path.splitext(name)[0], file))
     if not sources:
-        raise ValueError('no input: give an array, a path, a folder, a glob, or a list of these')
+        raise ValueError(f'no input: give {_KINDS}')
     return tell_apart(sources)
 
 

@@ -4,7 +4,7 @@ Legend: H, W original size of the photo, K classes, N instances.
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +56,7 @@ def labels_of_names(names: Sequence[str], metainfo: Mapping) -> list[int]:
     Raises:
         ValueError: Without names, and for those of no class, with similar ones, or of several.
     """
-    if not names:
+    if not isinstance(names, Iterable) or not names:
         raise ValueError('no class: name one or more, or leave classes out to keep all')
     owner, labels = owners(metainfo), []
     for name in names:
