@@ -158,6 +158,14 @@ def test_photos_of_any_kind_are_answered_upright(kind, inferencer, photos, tmp_p
     assert prediction.semantic_map.shape == (size[::-1] if kind == 'turned' else size)
 
 
+@pytest.mark.parametrize('channels', [1, 3])
+def test_a_photo_of_floats_is_said_to_be_none(channels, inferencer, photos, tmp_path):
+    path = tmp_path / 'photo.tiff'
+    cv2.imwrite(str(path), (photos[0][..., :channels] / 255).astype(np.float32))
+    with pytest.raises(ValueError, match='photo.tiff is damaged, no image, or .* of floats'):
+        inferencer(path, progress=False)
+
+
 def test_three_tasks_at_once_are_three_single_answers(inferencer, photos):
     (together,) = inferencer(photos[1], **LOOSE, progress=False)
     for task in TASKS:
@@ -409,6 +417,37 @@ def test_a_folder_with_a_broken_file_is_done_but_for_it(run_tool, weights, folde
     assert not list(out_dir.rglob('*.tmp*'))
 
 
+def test_inputs_behind_the_classes_are_not_taken_for_classes(
+    run_tool, weights, inferencer, folder, tmp_path, capsys
+):
+    photo = folder / 'a.png'
+    for arguments, message in (
+        ([photo, '--classes', 'grass', photo], 'a.png is a file, not a class: write inputs first'),
+        (['--classes', 'grass', folder], 'no input: write photos'),
+    ):
+        with pytest.raises(SystemExit):
+            run_tool('predict', '--weights', weights, *arguments)
+        assert message in capsys.readouterr().err
+    (answer,) = inferencer(photo, tasks='panoptic', **LOOSE, progress=False)
+    wanted = sorted({segment['label'] for segment in answer.segments})[:2]
+    classes, out_dir = inferencer.dataset_meta['classes'], tmp_path / 'out'
+    twice = [word for label in wanted for word in ('--classes', classes[label])]
+    printed, _ = predict(run_tool, weights, photo, '--out-dir', out_dir, *twice)
+    assert 'results are in' in printed
+    (annotation,) = json.loads((out_dir / 'panoptic.json').read_text())['annotations']
+    found = sorted({info['category_id'] for info in annotation['segments_info']})
+    assert found == wanted and len(wanted) == 2
+
+
+def test_where_nothing_is_answered_no_results_are_claimed(
+    run_tool, weights, folder, tmp_path, capsys
+):
+    _, message = predict(run_tool, weights, folder / 'broken.jpg', '--out-dir', tmp_path / 'out')
+    assert 'broken.jpg' in message and not (tmp_path / 'out').exists()
+    printed = capsys.readouterr().out
+    assert 'answered photos and frames: 0\n' in printed and 'results are in' not in printed
+
+
 @pytest.mark.parametrize('frames', [True, False])
 def test_a_video_becomes_a_video_per_task(frames, run_tool, weights, photos, tmp_path):
     write_video(tmp_path / 'clip.mp4', photos[::2] * 2, fps=7)
@@ -521,6 +560,8 @@ def test_only_weights_of_this_very_model_are_loaded(weights, config_dir, tmp_pat
         OneFormerInferencer(QUICKSTART)
     with pytest.raises(FileNotFoundError, match='weights .*nowhere.pth do not exist'):
         OneFormerInferencer(QUICKSTART, tmp_path / 'nowhere.pth')
+    with pytest.raises(ValueError, match='weights .* are a folder: give the file of a checkpoint'):
+        OneFormerInferencer(QUICKSTART, tmp_path)
     with pytest.raises(FileNotFoundError, match='neither a config.*oneformer_swin-l_ade20k'):
         attempt(model='oneformer_swin_ade20k')
     with pytest.raises(ValueError, match=r'missing in the checkpoint \(1\):\n.*level_embed'):

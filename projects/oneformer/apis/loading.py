@@ -148,6 +148,10 @@ def read_weights(path: str | os.PathLike) -> Checkpoint:
     try:
         checkpoint = read_checkpoint(path)
     except ConversionError as error:
+        if path.is_dir():
+            raise ValueError(
+                f'weights {path} are a folder: give the file of a checkpoint'
+            ) from error
         raise ValueError(
             f'weights {path} are broken, or hold more than tensors and plain values, which may run '
             f'any code when it is loaded ({error.__cause__ or error})'
