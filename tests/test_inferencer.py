@@ -1,6 +1,7 @@
 """``OneFormerInferencer`` and ``tools/predict.py``: anything in, plain arrays and files out."""
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from pycocotools import mask as coco_mask
 
 from oneformer.apis import OneFormerInferencer
 from oneformer.apis.loading import TEST_SETTINGS, find_config
+from oneformer.apis.prediction import labels_of_names
 from oneformer.metainfo import resolve_metainfo
 from oneformer.tasks import TASKS
 
@@ -73,10 +75,8 @@ def folder(tmp_path, photos):
     return root
 
 
-def write_video(path, frames, fps=5):
-    writer = cv2.VideoWriter(
-        str(path), cv2.VideoWriter_fourcc(*'mp4v'), fps, frames[0].shape[1::-1]
-    )
+def write_video(path, frames, fps=5, codec='mp4v'):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), fps, frames[0].shape[1::-1])
     for frame in frames:
         writer.write(frame)
     writer.release()
@@ -158,6 +158,14 @@ def test_photos_of_any_kind_are_answered_upright(kind, inferencer, photos, tmp_p
     assert prediction.semantic_map.shape == (size[::-1] if kind == 'turned' else size)
 
 
+@pytest.mark.parametrize('channels', [1, 3])
+def test_a_photo_of_floats_is_said_to_be_none(channels, inferencer, photos, tmp_path):
+    path = tmp_path / 'photo.tiff'
+    cv2.imwrite(str(path), (photos[0][..., :channels] / 255).astype(np.float32))
+    with pytest.raises(ValueError, match='photo.tiff is damaged, no image, or .* of floats'):
+        inferencer(path, progress=False)
+
+
 def test_three_tasks_at_once_are_three_single_answers(inferencer, photos):
     (together,) = inferencer(photos[1], **LOOSE, progress=False)
     for task in TASKS:
@@ -215,6 +223,29 @@ def test_only_wanted_classes_remain_and_the_others_are_void(inferencer, photos):
         some.semantic_map,
         np.where(np.isin(everything.semantic_map, labels), everything.semantic_map, -1),
     )
+
+
+@pytest.mark.parametrize(
+    'benchmark, name, meant',
+    [
+        ('coco', 'tree', 'tree-merged'),
+        ('coco', 'wall', 'wall-other-merged'),
+        ('coco', 'sky', 'sky-other-merged'),
+        ('coco', 'traffic-light', 'traffic light'),
+        ('ade20k', 'pavement', 'sidewalk, pavement'),
+        ('ade20k', 'Windowpane', 'window '),  # an alias, which no part of the name is
+        ('mapillary', 'crosswalk - plain', 'Crosswalk - Plain'),
+    ],
+)
+def test_classes_are_named_as_in_fine_tuning(benchmark, name, meant):
+    metainfo = resolve_metainfo(benchmark)
+    (label,) = labels_of_names([name], metainfo)
+    assert metainfo['classes'][label] == meant
+
+
+def test_a_name_of_two_classes_is_refused_with_both():
+    with pytest.raises(ValueError, match=r"'Ground' may be each of \['earth, .*', 'land, .*'\]"):
+        labels_of_names(['wall', 'Ground'], resolve_metainfo('ade20k'))
 
 
 def test_thresholds_are_honoured(inferencer, photos):
@@ -281,8 +312,20 @@ def test_a_broken_file_is_an_error_unless_someone_is_told(inferencer, folder):
     [
         (dict(tasks='depth'), "unknown task 'depth'"),
         (dict(tasks=[]), 'no task'),
-        (dict(classes=['bal']), r"no classes \['bal'\]: did you mean \['ball'\]"),
+        (dict(classes=['bal']), r"no class 'bal': did you mean \['ball'\]"),
+        (dict(classes=[]), 'no class: name one or more'),
+        (dict(classes=[None]), 'class None is no name'),
+        (dict(classes=5), 'no class: name one or more'),
+        (dict(tasks=5), 'no task'),
         (dict(batch_size=0), 'batch_size is 0'),
+        (dict(batch_size=1.5), 'batch_size is 1.5, it has to be a whole number'),
+        (dict(max_per_image='all'), 'max_per_image is all, it has to be a whole number'),
+        (dict(score_thr=None), 'score_thr is None, it has to be between 0 and 1'),
+        (dict(iou_thr='0.5'), 'iou_thr is 0.5, it has to be between 0 and 1'),
+        (dict(object_mask_thr=float('nan')), 'object_mask_thr is nan'),
+        (dict(inputs=5), 'input 5 is no photo: give an array, a path'),
+        (dict(inputs=['.', None]), 'input None is no photo'),
+        (dict(inputs=''), "input '' is no photo"),
         (dict(score_thr=30), 'score_thr is 30, it has to be between 0 and 1'),
         (dict(inputs=[]), 'no input'),
         (dict(inputs='nowhere.jpg'), 'nowhere.jpg does not exist'),
@@ -374,6 +417,37 @@ def test_a_folder_with_a_broken_file_is_done_but_for_it(run_tool, weights, folde
     assert not list(out_dir.rglob('*.tmp*'))
 
 
+def test_inputs_behind_the_classes_are_not_taken_for_classes(
+    run_tool, weights, inferencer, folder, tmp_path, capsys
+):
+    photo = folder / 'a.png'
+    for arguments, message in (
+        ([photo, '--classes', 'grass', photo], 'a.png is a file, not a class: write inputs first'),
+        (['--classes', 'grass', folder], 'no input: write photos'),
+    ):
+        with pytest.raises(SystemExit):
+            run_tool('predict', '--weights', weights, *arguments)
+        assert message in capsys.readouterr().err
+    (answer,) = inferencer(photo, tasks='panoptic', **LOOSE, progress=False)
+    wanted = sorted({segment['label'] for segment in answer.segments})[:2]
+    classes, out_dir = inferencer.dataset_meta['classes'], tmp_path / 'out'
+    twice = [word for label in wanted for word in ('--classes', classes[label])]
+    printed, _ = predict(run_tool, weights, photo, '--out-dir', out_dir, *twice)
+    assert 'results are in' in printed
+    (annotation,) = json.loads((out_dir / 'panoptic.json').read_text())['annotations']
+    found = sorted({info['category_id'] for info in annotation['segments_info']})
+    assert found == wanted and len(wanted) == 2
+
+
+def test_where_nothing_is_answered_no_results_are_claimed(
+    run_tool, weights, folder, tmp_path, capsys
+):
+    _, message = predict(run_tool, weights, folder / 'broken.jpg', '--out-dir', tmp_path / 'out')
+    assert 'broken.jpg' in message and not (tmp_path / 'out').exists()
+    printed = capsys.readouterr().out
+    assert 'answered photos and frames: 0\n' in printed and 'results are in' not in printed
+
+
 @pytest.mark.parametrize('frames', [True, False])
 def test_a_video_becomes_a_video_per_task(frames, run_tool, weights, photos, tmp_path):
     write_video(tmp_path / 'clip.mp4', photos[::2] * 2, fps=7)
@@ -397,6 +471,27 @@ def test_a_video_becomes_a_video_per_task(frames, run_tool, weights, photos, tmp
     assert (out_dir / 'panoptic.json').exists() == frames
 
 
+@pytest.mark.parametrize('suffix', ['.avi', '.mkv'])
+def test_a_truncated_video_is_reported_and_what_it_has_is_kept(
+    suffix, run_tool, weights, inferencer, photos, tmp_path
+):
+    path = tmp_path / f'clip{suffix}'
+    write_video(path, photos[::2] * 10, codec='MJPG')
+    assert len(inferencer(path, tasks='semantic', progress=False)) == 20
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    out_dir = tmp_path / 'out'
+    _, message = predict(
+        run_tool, weights, path, '--out-dir', out_dir, '--tasks', 'semantic', '--batch-size', 4
+    )
+    (number,) = re.search(r'is damaged: only (\d+) of 20 frames', message).groups()
+    assert message.startswith('not readable (1):\n') and 4 < int(number) < 15
+    video = cv2.VideoCapture(str(out_dir / 'overlays/semantic/clip.mp4'))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == int(number)
+    with pytest.raises(ValueError, match=f'{number} of 20 frames'):
+        inferencer(path, tasks='semantic', progress=False)
+
+
 def test_an_error_leaves_nothing_half_written(inferencer, photos, folder, tmp_path):
     write_video(tmp_path / 'clip.mp4', photos[::2] * 4)
     out_dir = tmp_path / 'out'
@@ -414,11 +509,42 @@ def test_an_error_leaves_nothing_half_written(inferencer, photos, folder, tmp_pa
 def test_results_that_would_overwrite_each_other_are_refused(inferencer, folder):
     out_dir = folder / 'results'
     pair = [folder / 'a.png', folder / 'street' / 'a.png']
-    with pytest.raises(ValueError, match='would both be called a'):
+    with pytest.raises(ValueError, match='would both be called a: write them to different'):
         inferencer.stream(pair, out_dir)
     with pytest.raises(ValueError, match='lies in .*choose another'):
         inferencer.stream(folder, folder)
     assert not out_dir.exists()
+
+
+def test_photos_that_differ_in_their_suffix_keep_it_in_the_results(inferencer, photos, tmp_path):
+    folder, out_dir = tmp_path / 'photos', tmp_path / 'out'
+    folder.mkdir()
+    names, stems = ['a.jpg', 'a.png', 'b.png'], ['a.jpg', 'a.png', 'b']
+    for name, photo in zip(names, photos):
+        cv2.imwrite(str(folder / name), photo)
+    answers = inferencer(folder, out_dir, tasks=['panoptic', 'semantic'], progress=False)
+    assert [answer.name for answer in answers] == names
+    for kind, suffix in (('overlays/semantic', '.jpg'), ('panoptic', '.png'), ('semantic', '.png')):
+        written = sorted(path.name for path in (out_dir / kind).iterdir())
+        assert written == [stem + suffix for stem in stems]
+    images = json.loads((out_dir / 'panoptic.json').read_text())['images']
+    assert [(i['id'], i['file_name']) for i in images] == list(zip(stems, names))
+
+
+def test_a_video_shares_its_name_with_a_photo_but_its_frames_do_not(inferencer, photos, tmp_path):
+    write_video(tmp_path / 'clip.mp4', photos[::2])
+    cv2.imwrite(str(tmp_path / 'clip.png'), photos[0])
+    out_dir, options = tmp_path / 'out', dict(tasks='semantic', progress=False)
+    pair = [tmp_path / 'clip.mp4', tmp_path / 'clip.png']
+    assert len(inferencer(pair, out_dir, frames=True, **options)) == 3
+    overlays = (out_dir / 'overlays/semantic').iterdir()
+    assert sorted(path.name for path in overlays) == ['clip.jpg', 'clip.mp4']
+
+    (tmp_path / 'clip').mkdir()
+    cv2.imwrite(str(tmp_path / 'clip/000001.png'), photos[0])
+    with pytest.raises(ValueError, match=r'clip/000001.png and of a frame of .*clip.mp4 may both'):
+        inferencer.stream(tmp_path, tmp_path.parent / 'elsewhere', frames=True)
+    inferencer.stream(tmp_path, tmp_path.parent / 'elsewhere')  # without PNGs of frames
 
 
 def test_only_weights_of_this_very_model_are_loaded(weights, config_dir, tmp_path):
@@ -434,6 +560,8 @@ def test_only_weights_of_this_very_model_are_loaded(weights, config_dir, tmp_pat
         OneFormerInferencer(QUICKSTART)
     with pytest.raises(FileNotFoundError, match='weights .*nowhere.pth do not exist'):
         OneFormerInferencer(QUICKSTART, tmp_path / 'nowhere.pth')
+    with pytest.raises(ValueError, match='weights .* are a folder: give the file of a checkpoint'):
+        OneFormerInferencer(QUICKSTART, tmp_path)
     with pytest.raises(FileNotFoundError, match='neither a config.*oneformer_swin-l_ade20k'):
         attempt(model='oneformer_swin_ade20k')
     with pytest.raises(ValueError, match=r'missing in the checkpoint \(1\):\n.*level_embed'):
@@ -455,6 +583,36 @@ def test_only_weights_of_this_very_model_are_loaded(weights, config_dir, tmp_pat
         attempt(model=None, dataset_meta=dict(classes=[f'class {k}' for k in range(8)]))
     renamed = dict(classes=[f'class {k}' for k in range(8)], thing_classes=['class 7'])
     assert attempt(dataset_meta=renamed).model.thing_flags == [False] * 7 + [True]
+
+
+@pytest.mark.parametrize('device', ['cuda:99', 'gpu', 'meta'])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_read(device, tmp_path):
+    with pytest.raises(ValueError, match=f'device {device} c'):
+        OneFormerInferencer(QUICKSTART, tmp_path / 'nowhere.pth', device)
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        ('x = 1', 'mine.py has no model'),
+        ('model = dict(type="RTMDet")', 'mine.py has a RTMDet without metainfo, which is no One'),
+        ('model = dict(type="OneFormer", metainfo="coco")', 'has no transforms in test_dataloader'),
+        (
+            'model = dict(metainfo="coco")\n'
+            'test_dataloader = dict(dataset=dict(pipeline=[dict(type="Resize")]))',
+            'test pipeline of config .*mine.py begins with Resize',
+        ),
+        ('model = dict(', 'mine.py cannot be read .SyntaxError'),
+        ('model = nowhere', 'mine.py cannot be read .NameError'),
+    ],
+)
+def test_a_config_of_no_whole_model_says_what_it_lacks(content, message, weights, tmp_path):
+    config = tmp_path / 'mine.py'
+    config.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        OneFormerInferencer(config, weights, 'cpu')
+    with pytest.raises(ValueError, match='the model is a dict: give a Config'):
+        OneFormerInferencer({}, weights, 'cpu')
 
 
 SMALL_SWIN = dict(

@@ -437,6 +437,13 @@ def test_the_page_shows_the_zoo_as_it_is(run_tool, root_dir, tmp_path, zoo):
     assert other.read_text() == '# No tables\n'
 
 
+def test_a_page_of_some_models_is_refused(run_tool, capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        run_tool('list_models', '--dataset', 'coco', '--markdown', tmp_path / 'page.md')
+    assert '--markdown writes all tables' in capsys.readouterr().err
+    assert not (tmp_path / 'page.md').exists()
+
+
 def test_a_metafile_with_a_gap_says_where(tmp_path):
     metafile = tmp_path / 'metafile.yml'
     metafile.write_text('Models:\n  - Name: mine\n    Config: mine.py\n    Metadata: {}\n')

@@ -27,6 +27,8 @@ def main() -> None:
     )
     args = parser.parse_args()
     if args.markdown:
+        if args.dataset or args.backbone:
+            parser.error('--markdown writes all tables: leave --dataset and --backbone out')
         try:
             write_markdown(args.markdown, models)
         except (OSError, ValueError) as error:

@@ -16,14 +16,18 @@ def parse_args() -> argparse.Namespace:
         'write overlays, COCO panoptic PNGs and JSON, COCO instance JSON and label PNGs. Files '
         'that cannot be read are listed at the end, with exit code 1.'
     )
-    parser.add_argument('inputs', nargs='+', help='photos, videos, folders or globs')
+    parser.add_argument(
+        'inputs', nargs='*', metavar='INPUT', help='photos, videos, folders or globs'
+    )
     parser.add_argument(
         '--model', help='config, or its name in the zoo (default: read from the weights)'
     )
     parser.add_argument('--weights', required=True, help='checkpoint file')
     parser.add_argument('--out-dir', default='predictions', help='(%(default)s)')
     parser.add_argument('--tasks', nargs='+', choices=TASKS, default=TASKS, help='(all)')
-    parser.add_argument('--classes', nargs='+', help='names of the classes to keep (all)')
+    parser.add_argument(
+        '--classes', nargs='+', action='extend', help='names of the classes to keep (all)'
+    )
     parser.add_argument(
         '--score-thr', type=float, default=0.3, help='least score of an instance (%(default)s)'
     )
@@ -41,7 +45,13 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='of videos also write PNGs and JSON entries of each frame',
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    swallowed = [name for name in args.classes or () if Path(name).is_file()]
+    if swallowed:
+        parser.error(f'--classes: {swallowed[0]} is a file, not a class: write inputs first')
+    if not args.inputs:
+        parser.error('no input: write photos, videos, folders or globs first, before the options')
+    return args
 
 
 def main() -> None:
@@ -65,7 +75,8 @@ def main() -> None:
             answered += 1
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')
-    print(f'answered photos and frames: {answered}; results are in {args.out_dir}')
+    place = f'; results are in {args.out_dir}' if answered else ''
+    print(f'answered photos and frames: {answered}{place}')
     if unreadable:
         sys.exit('\n'.join([f'not readable ({len(unreadable)}):', *unreadable]))
 

@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import islice
+from numbers import Integral, Real
 
 import torch
 from mmcv.transforms import Compose
@@ -19,7 +20,6 @@ from .loading import load_trained
 from .prediction import Prediction, keep_confident, keep_labels, labels_of_names, to_prediction
 from .writing import PredictionFiles, check_places
 
-_LOADERS = ('LoadPhoto', 'LoadImageFromFile')
 _LOOKAHEAD = 4  # batches of photos held in memory, among which those of equal size are found
 
 Unreadable = Callable[[str, Exception], None]
@@ -28,18 +28,28 @@ Unreadable = Callable[[str, Exception], None]
 def check_tasks(tasks: str | Sequence[str]) -> tuple[str, ...]:
     """One or several task words as a tuple without repetition; ValueError for other words."""
     tasks = [tasks] if isinstance(tasks, str) else tasks
-    if not tasks:
+    if not isinstance(tasks, Iterable) or not tasks:
         raise ValueError(f'no task: name one or more of {", ".join(TASKS)}')
     return tuple(dict.fromkeys(map(check_task, tasks)))
 
 
-def check_thresholds(**thresholds: float | None) -> dict[str, float]:
-    """Those that are given; ValueError for one outside of [0, 1]."""
-    given = {name: value for name, value in thresholds.items() if value is not None}
-    for name, value in given.items():
-        if not 0 <= value <= 1:
+def check_thresholds(**thresholds: float) -> None:
+    """ValueError for one that is no number in [0, 1]."""
+    for name, value in thresholds.items():
+        if not isinstance(value, Real) or not 0 <= value <= 1:
             raise ValueError(f'{name} is {value}, it has to be between 0 and 1')
-    return given
+
+
+def check_counts(**counts: int) -> None:
+    """ValueError for one that is no whole number from 1."""
+    for name, value in counts.items():
+        if not isinstance(value, Integral) or value < 1:
+            raise ValueError(f'{name} is {value}, it has to be a whole number of at least 1')
+
+
+def given(**options) -> dict:
+    """Those that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def equal_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[list[int]]:
@@ -76,7 +86,8 @@ class OneFormerInferencer:
 
     Raises:
         FileNotFoundError: If the config or the weights do not exist.
-        ValueError: Without weights, if they cannot be read safely, or do not fit the model.
+        ValueError: Without weights, if they cannot be read safely, or do not fit the model; for a
+            config of no OneFormer, and a device that this machine does not have.
     """
 
     def __init__(
@@ -94,11 +105,6 @@ class OneFormerInferencer:
         trained = load_trained(model, weights, device)
         self.model = trained.model
         self.dataset_meta = trained.dataset_meta
-        if trained.pipeline[0]['type'].split('.')[-1] not in _LOADERS:
-            raise ValueError(
-                f'the test pipeline of the config begins with {trained.pipeline[0]["type"]}, not '
-                f'with one of {", ".join(_LOADERS)}, in whose place photos are handed over'
-            )
         with DefaultScope.overwrite_default_scope('mmdet'):
             self.transform = Compose(trained.pipeline[1:])
 
@@ -136,8 +142,9 @@ class OneFormerInferencer:
             out_dir: Write files here, see ``PredictionFiles``. They are complete when the last
                 answer has been taken.
             tasks: Task words.
-            classes: Names of the classes to keep; the answers of others are left out. Case does not
-                matter, and aliases count, such as ``road`` for ``road, route``.
+            classes: Names of the classes to keep; the answers of others are left out. Case, hyphens
+                and underscores do not matter, and other names count: ``road`` is ``road, route``,
+                and ``tree`` is ``tree-merged``.
             score_thr: Instances that score less are left out.
             object_mask_thr: A panoptic segment's class probability has to be above; the default is
                 the config's.
@@ -148,7 +155,8 @@ class OneFormerInferencer:
             frames: Also write PNGs and JSON entries of the frames of videos, not only the drawn
                 videos.
             on_unreadable: Called with the name and the error of a file that cannot be read, which
-                is then left out. Without it the error is raised.
+                is then left out; of a damaged video the frames that can be decoded are answered.
+                Without it the error is raised.
             progress: Show a progress bar on stderr.
 
         Raises:
@@ -157,20 +165,18 @@ class OneFormerInferencer:
                 would overwrite each other.
         """
         tasks = check_tasks(tasks)
-        check_thresholds(score_thr=score_thr)
-        test_cfg = check_thresholds(object_mask_thr=object_mask_thr, iou_thr=iou_thr)
-        for name, number in (('max_per_image', max_per_image), ('batch_size', batch_size)):
-            if number is not None and number < 1:
-                raise ValueError(f'{name} is {number}, it has to be at least 1')
-        if max_per_image is not None:
-            test_cfg['max_per_image'] = max_per_image
+        thresholds = given(object_mask_thr=object_mask_thr, iou_thr=iou_thr)
+        counts = given(max_per_image=max_per_image)
+        check_thresholds(score_thr=score_thr, **thresholds)
+        check_counts(batch_size=batch_size, **counts)
+        test_cfg = {**thresholds, **counts}
         labels = None
         if classes is not None:
             classes = [classes] if isinstance(classes, str) else classes
             labels = labels_of_names(classes, self.dataset_meta)
         sources = list_sources(inputs)
         if out_dir is not None:
-            check_places(sources, out_dir)
+            check_places(sources, out_dir, frames)
             files = PredictionFiles(out_dir, tasks, self.dataset_meta, frames)
         else:
             files = nullcontext()
@@ -241,12 +247,12 @@ class OneFormerInferencer:
             dict(
                 img=photo.image,
                 img_path=path,
-                img_id=os.path.splitext(photo.name)[0],
+                img_id=photo.stem,
                 img_shape=size,
                 ori_shape=size,
             )
         )
-        packed['data_samples'].set_metainfo(dict(photo_name=photo.name))
+        packed['data_samples'].set_metainfo(dict(photo_name=photo.name, photo_stem=photo.stem))
         return packed
 
     @torch.no_grad()

@@ -5,8 +5,8 @@ All images are BGR, uint8, of shape (H, W, 3), as mmcv reads them and mmdet's fu
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path, PurePath
 
@@ -20,7 +20,11 @@ PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.p
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
 _SUFFIXES = PHOTO_SUFFIXES + VIDEO_SUFFIXES
 
+# these state no number of frames: OpenCV computes it from a duration, in which sound may be longer
+_ESTIMATED_SUFFIXES = ('.mkv', '.webm', '.mpg', '.mpeg')
+
 Input = np.ndarray | str | os.PathLike
+_KINDS = 'an array, a path, a folder, a glob, or a list of these'
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,14 @@ class Source:
     """A photo or a video that has not been read yet.
 
     Attributes:
-        name: Path below the folder that was handed in, or the file name; names its results.
+        name: Path below the folder that was handed in, or the file name.
+        stem: Names its results: the name without suffix, or with it if that tells photos apart.
         path: Of the file, None for an array.
         image: The array, None for a file.
     """
 
     name: str
+    stem: str
     path: Path | None
     image: np.ndarray | None = None
 
@@ -51,14 +57,16 @@ class Photo:
     """An image that has been read.
 
     Attributes:
-        name: Of its source; of a frame the name of its video without suffix, ``/`` and the number
-            of the frame, from ``000000``.
+        name: Of its source; of a frame the stem of its video, ``/`` and the number of the frame,
+            from ``000000``.
+        stem: Names its results.
         source: Where it is from.
         image: BGR, uint8, of shape (H, W, 3).
         fps: Frames per second of its video, None for a photo.
     """
 
     name: str
+    stem: str
     source: Source
     image: np.ndarray
     fps: float | None = None
@@ -110,15 +118,20 @@ def list_sources(inputs: Input | Sequence[Input]) -> list[Source]:
 
     Raises:
         FileNotFoundError: For a path or glob that does not lead to a file.
-        ValueError: For an array that is no photo, and if there is no input.
+        ValueError: For an array that is no photo, anything else, and if there is no input.
     """
     if isinstance(inputs, (np.ndarray, str, os.PathLike)):
         inputs = [inputs]
+    if not isinstance(inputs, Iterable):
+        raise ValueError(f'input {inputs!r} is no photo: give {_KINDS}')
     sources = []
     for given in inputs:
         if isinstance(given, np.ndarray):
-            sources.append(Source(f'array_{len(sources):06d}', None, check_array(given)))
+            name = f'array_{len(sources):06d}'
+            sources.append(Source(name, name, None, check_array(given)))
             continue
+        if not isinstance(given, (str, os.PathLike)) or given == '':
+            raise ValueError(f'input {given!r} is no photo: give {_KINDS}')
         path = Path(given)
         if path.is_dir():
             folder, files = path, files_of_folder(path)
@@ -128,10 +141,25 @@ def list_sources(inputs: Input | Sequence[Input]) -> list[Source]:
             folder, files = files_of_glob(str(given))
         else:
             raise FileNotFoundError(f'input {given} does not exist')
-        sources += [Source(file.relative_to(folder).as_posix(), file) for file in files]
+        for file in files:
+            name = file.relative_to(folder).as_posix()
+            sources.append(Source(name, os.path.splitext(name)[0], file))
     if not sources:
-        raise ValueError('no input: give an array, a path, a folder, a glob, or a list of these')
-    return sources
+        raise ValueError(f'no input: give {_KINDS}')
+    return tell_apart(sources)
+
+
+def tell_apart(sources: Sequence[Source]) -> list[Source]:
+    """Let photos such as ``a.jpg`` and ``a.png``, and such videos, keep the suffix in the stem."""
+    names = {}
+    for source in sources:
+        names.setdefault((source.stem, source.is_video), set()).add(source.name)
+    return [
+        replace(source, stem=source.name)
+        if len(names[source.stem, source.is_video]) > 1
+        else source
+        for source in sources
+    ]
 
 
 def read_photos(source: Source) -> Iterator[Photo]:
@@ -139,14 +167,16 @@ def read_photos(source: Source) -> Iterator[Photo]:
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is damaged, or no photo or video.
+        ValueError: If it is damaged, or no photo or video. Of a damaged video, after the frames
+            that can be decoded.
     """
     if source.image is not None:
-        yield Photo(source.name, source, source.image)
+        yield Photo(source.name, source.stem, source, source.image)
     elif source.is_video:
         yield from _read_frames(source)
     else:
-        yield Photo(source.name, source, load_image(str(source.path), 'photo'))
+        image = load_image(str(source.path), 'photo')
+        yield Photo(source.name, source.stem, source, image)
 
 
 def count_photos(sources: Sequence[Source]) -> int:
@@ -166,14 +196,22 @@ def _read_frames(source: Source) -> Iterator[Photo]:
     capture = cv2.VideoCapture(str(source.path))
     try:
         fps = capture.get(cv2.CAP_PROP_FPS) or 25.0  # some containers do not state it
-        stem, number = os.path.splitext(source.name)[0], 0
+        stated = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        number = 0
         while True:
             there, image = capture.read()
             if not there:
                 break
-            yield Photo(f'{stem}/{number:06d}', source, image, fps)
+            name = f'{source.stem}/{number:06d}'
+            yield Photo(name, name, source, image, fps)
             number += 1
     finally:
         capture.release()
     if number == 0:
         raise ValueError(f'video {source.path} has no frame that OpenCV can decode')
+    tolerance = max(2, fps if source.path.suffix.lower() in _ESTIMATED_SUFFIXES else 0)
+    if number < stated - tolerance:
+        raise ValueError(
+            f'video {source.path} is damaged: only {number} of {stated} frames can be decoded: '
+            'replace the file'
+        )

@@ -28,6 +28,8 @@ from ..metainfo import BENCHMARKS, resolve_metainfo
 
 ZOO = Path(__file__).resolve().parents[3] / 'configs'
 
+_LOADERS = ('LoadPhoto', 'LoadImageFromFile')
+
 # of weights without a config: short edge and limit of the long edge of the benchmark's configs,
 # and the threshold of a panoptic segment
 TEST_SETTINGS = dict(
@@ -73,6 +75,71 @@ def find_config(name: str | os.PathLike) -> Path:
     )
 
 
+def check_device(device: str | torch.device) -> torch.device:
+    """Try a device; ValueError if torch cannot compute on it here."""
+    try:
+        chosen = torch.device(device)
+        torch.zeros(1, device=chosen)
+    except Exception as error:  # backends raise whatever they like
+        reason = str(error).split('\n')[0]
+        raise ValueError(f'device {device} cannot be used here ({reason})') from error
+    if chosen.type == 'meta':
+        raise ValueError('device meta computes nothing: choose cpu or cuda')
+    return chosen
+
+
+def read_model_config(
+    model: str | os.PathLike | Config,
+) -> tuple[ConfigDict, list[dict]]:
+    """Configs of the model and of the test transforms.
+
+    Raises:
+        FileNotFoundError: If there is no such config.
+        ValueError: If it is broken, or lacks one of the two.
+    """
+    if isinstance(model, (str, os.PathLike)):
+        path = find_config(model)
+        try:
+            cfg = Config.fromfile(path)
+        except OSError:
+            raise
+        except Exception as error:  # a config is code
+            raise ValueError(
+                f'config {path} cannot be read ({type(error).__name__}: {error})'
+            ) from error
+    elif isinstance(model, Config):
+        path, cfg = model.filename, model
+    else:
+        raise ValueError(
+            f'the model is a {type(model).__name__}: give a Config, its path, or its name in the '
+            'zoo'
+        )
+    described = f'config {path}' if path else 'the config'
+    model_cfg = cfg.get('model')
+    if not isinstance(model_cfg, dict):
+        raise ValueError(
+            f'{described} has no model: give the config that the weights were trained with'
+        )
+    if 'metainfo' not in model_cfg:
+        raise ValueError(
+            f'{described} has a {model_cfg.get("type")} without metainfo, which is no OneFormer'
+        )
+    try:
+        pipeline = get_test_pipeline_cfg(cfg)
+        first = pipeline[0]['type']
+    except (AttributeError, LookupError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f'{described} has no transforms in test_dataloader.dataset.pipeline: give the config '
+            'that the weights were trained with'
+        ) from error
+    if str(first).split('.')[-1] not in _LOADERS:
+        raise ValueError(
+            f'the test pipeline of {described} begins with {first}, not with one of '
+            f'{", ".join(_LOADERS)}, in whose place photos are handed over'
+        )
+    return copy.deepcopy(model_cfg), copy.deepcopy(pipeline)
+
+
 def read_weights(path: str | os.PathLike) -> Checkpoint:
     """Read a checkpoint of this plugin, without running what it contains.
 
@@ -83,6 +150,8 @@ def read_weights(path: str | os.PathLike) -> Checkpoint:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'weights {path} do not exist')
+    if path.is_dir() and not (path / 'config.json').is_file():
+        raise ValueError(f'weights {path} are a folder: give the file of a checkpoint')
     checkpoint = read_checkpoint(path)
     require_ours(checkpoint.tensors, path)
     return checkpoint
@@ -230,22 +299,20 @@ def load_trained(
 
     Raises:
         FileNotFoundError: If the config or the weights do not exist.
-        ValueError: If the weights cannot be read safely, or do not fit.
+        ValueError: If the device cannot be used, the config is none of a OneFormer, or the weights
+            cannot be read safely or do not fit.
     """
-    if isinstance(model, (str, os.PathLike)):
-        model = Config.fromfile(find_config(model))
+    device = check_device(device)
+    if model is not None:
+        model_cfg, pipeline = read_model_config(model)
     checkpoint = read_weights(weights)
     if model is None:
         metainfo = choose_metainfo(checkpoint, None, weights)
         model_cfg, pipeline = guess_settings(checkpoint, metainfo, weights)
     else:
-        model_cfg = copy.deepcopy(model.get('model', ConfigDict()))
-        if not {'metainfo', 'backbone'} <= set(model_cfg):
-            raise ValueError('the config has no model with metainfo, so it is of no OneFormer')
         if wrong := contradictions(model_cfg.backbone, checkpoint.said):
             raise ValueError('\n'.join([f'{weights} is of another model than the config:', *wrong]))
         metainfo = choose_metainfo(checkpoint, model_cfg.metainfo, weights)
-        pipeline = copy.deepcopy(get_test_pipeline_cfg(model))
     model_cfg = ConfigDict(
         model_cfg, metainfo=metainfo, criterion=None, text_mapper=None, contrastive_loss=None
     )

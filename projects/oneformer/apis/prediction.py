@@ -4,7 +4,7 @@ Legend: H, W original size of the photo, K classes, N instances.
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.structures import DetDataSample
 
+from ..class_matching import names_by_strength, normalise, owners
 from ..evaluation.result_files import segment_ids
 
 UNWANTED = -1  # in a semantic map: the class of the pixel is not among the wanted ones
@@ -23,8 +24,8 @@ class Prediction:
 
     Attributes:
         name: Of the photo below the folder that was handed in, such as ``street/0001.jpg``; of a
-            frame the video's without suffix and the number, ``clip/000012``; of an array its
-            position, ``array_000000``.
+            frame the video's, without suffix if no other is called so, and the number,
+            ``clip/000012``; of an array its position, ``array_000000``.
         path: Of the file, None for an array.
         panoptic_map: Segment ids of shape (H, W), int32, 0 for void, as in the panoptic PNG.
         segments: Of each id from 1 a dict with ``id``, ``label``, ``category`` (its name),
@@ -49,30 +50,34 @@ class Prediction:
     semantic_map: np.ndarray | None = None
 
 
-def _normalised(name: str) -> str:
-    return name.strip().lower()
-
-
 def labels_of_names(names: Sequence[str], metainfo: Mapping) -> list[int]:
-    """Labels of class names or aliases; upper case and blanks around a name do not matter.
+    """Labels of class names, by the rule of ``class_matching``, as fine-tuning matches them.
 
     Raises:
-        ValueError: For names that are neither, with similar ones.
+        ValueError: Without names, and for those of no class, with similar ones, or of several.
     """
-    label_of = {_normalised(name): k for k, name in enumerate(metainfo['classes'])}
-    for alias, name in (metainfo.get('aliases') or {}).items():
-        if name is not None:
-            label_of.setdefault(_normalised(alias), label_of[_normalised(name)])
-    unknown = [name for name in names if _normalised(name) not in label_of]
-    if unknown:
-        similar = [
-            match
-            for name in unknown
-            for match in difflib.get_close_matches(_normalised(name), label_of, n=3)
-        ]
-        hint = f'did you mean {similar}?' if similar else f'it has {list(metainfo["classes"])}'
-        raise ValueError(f'the model has no classes {unknown}: {hint}')
-    return [label_of[_normalised(name)] for name in names]
+    if not isinstance(names, Iterable) or not names:
+        raise ValueError('no class: name one or more, or leave classes out to keep all')
+    owner, labels = owners(metainfo), []
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f'class {name!r} is no name')
+        key = name if name in owner else normalise(name)
+        if key not in owner:
+            hints = difflib.get_close_matches(key, [k for k in owner if owner[k] is not None], n=5)
+            similar = list(dict.fromkeys(metainfo['classes'][owner[hint]] for hint in hints))
+            hint = f'did you mean {similar}?' if similar else f'it has {list(metainfo["classes"])}'
+            raise ValueError(f'the model has no class {name!r}: {hint}')
+        if owner[key] is None:
+            claimed = (
+                [metainfo['classes'][label] for label, own in enumerate(names_of) if key in own]
+                for names_of in names_by_strength(metainfo)
+            )
+            raise ValueError(
+                f'class {name!r} may be each of {next(filter(None, claimed))}: write in full which'
+            )
+        labels.append(owner[key])
+    return labels
 
 
 def keep_labels(sample: DetDataSample, labels: Sequence[int], num_classes: int) -> None:

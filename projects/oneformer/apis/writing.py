@@ -17,25 +17,39 @@ from .inputs import Photo, Source
 _WRITERS = dict(panoptic=PanopticFiles, instance=InstanceFiles, semantic=SemanticFiles)
 
 
-def check_places(sources: Sequence[Source], out_dir: str | os.PathLike) -> None:
+def check_places(
+    sources: Sequence[Source], out_dir: str | os.PathLike, frames: bool = False
+) -> None:
     """Refuse inputs whose results would overwrite each other, or that are results themselves.
+
+    Args:
+        sources: All inputs.
+        out_dir: Where results are written.
+        frames: Also of the frames of videos.
 
     Raises:
         ValueError: With the names of two inputs of one name, or of one below ``out_dir``.
     """
     folder, known = Path(out_dir).resolve(), {}
     for source in sources:
-        key = os.path.splitext(source.name)[0], source.is_video
+        key = source.stem, source.is_video
         if key in known:
             raise ValueError(
-                f'results of {known[key]} and {source} would both be called {key[0]}: predict them '
-                'in separate runs, or hand in a folder above both'
+                f'results of {known[key]} and {source} would both be called {source.stem}: write '
+                'them to different folders, in separate runs'
             )
         known[key] = source
         if source.path is not None and folder in source.path.resolve().parents:
             raise ValueError(
                 f'input {source} lies in {out_dir}, where results are written: choose another '
                 'folder for the results, or hand in fewer files'
+            )
+    for stem, is_video in known if frames else ():
+        video = known.get((os.path.dirname(stem), True))
+        if video and not is_video and os.path.basename(stem).isdecimal():
+            raise ValueError(
+                f'results of {known[stem, False]} and of a frame of {video} may both be called '
+                f'{stem}: write them to different folders, in separate runs'
             )
 
 
@@ -95,7 +109,7 @@ class PredictionFiles:
     Args:
         out_dir: Gets ``overlays/TASK/NAME.jpg`` (``.mp4`` for a video), ``panoptic/NAME.png`` and
             ``panoptic.json``, ``instance.json``, and ``semantic/NAME.png``. NAME is the photo's
-            without suffix, and its image id.
+            without suffix, or with it where another photo is called so, and its image id.
         tasks: Task words, the answers to write.
         dataset_meta: Classes, things, and maybe palette and category ids; without these the
             category id of a class is its label.
@@ -136,7 +150,8 @@ class PredictionFiles:
 
         Args:
             photo: What was answered.
-            sample: With the answers, and ``photo_name`` and ``img_id`` in its metainfo.
+            sample: With the answers, and ``photo_name``, ``photo_stem`` and ``img_id`` in its
+                metainfo.
         """
         if photo.source is not self.video_source:
             self._change_video(photo)
@@ -145,7 +160,7 @@ class PredictionFiles:
             overlay = np.ascontiguousarray(overlay[..., ::-1])
             if photo.fps is None:
                 jpeg = cv2.imencode('.jpg', overlay)[1].tobytes()
-                write_bytes(self._overlay_path(task, photo.name, '.jpg'), jpeg)
+                write_bytes(self._overlay_path(task, photo.stem, '.jpg'), jpeg)
             else:
                 self.video_of[task].add(overlay)
         if photo.fps is None or self.frames:
@@ -153,8 +168,8 @@ class PredictionFiles:
             for writer in self.writers.values():
                 writer.process(None, [answers])
 
-    def _overlay_path(self, task: str, name: str, suffix: str) -> Path:
-        return self.out_dir / 'overlays' / task / (os.path.splitext(name)[0] + suffix)
+    def _overlay_path(self, task: str, stem: str, suffix: str) -> Path:
+        return self.out_dir / 'overlays' / task / (stem + suffix)
 
     def _change_video(self, photo: Photo) -> None:
         """Complete the last video, and begin that of the photo if it is a frame."""
@@ -163,5 +178,5 @@ class PredictionFiles:
         if photo.fps is not None:
             self.video_source = photo.source
             for task in self.writers:
-                path = self._overlay_path(task, photo.source.name, '.mp4')
+                path = self._overlay_path(task, photo.source.stem, '.mp4')
                 self.video_of[task] = self.videos.enter_context(_Video(path, photo.fps))

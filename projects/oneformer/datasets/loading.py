@@ -9,7 +9,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmengine.fileio import get
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ..run_length import decode_mask, encode_segmentation
 from .findings import Finding, Report, refuse
@@ -52,10 +52,15 @@ def load_image(path: str, what: str) -> np.ndarray:
         if not data.endswith(_END_MARKERS):
             Image.open(io.BytesIO(data)).load()
         image = mmcv.imfrombytes(data, flag='color', backend='cv2')
+    except UnidentifiedImageError:  # its text names no file
+        image = None
     except Exception as error:  # decoders raise whatever they like
         raise ValueError(f'{what} {path} is damaged ({error}): replace the file') from error
     if image is None:
-        raise ValueError(f'{what} {path} cannot be decoded: replace the file')
+        raise ValueError(
+            f'{what} {path} is damaged, no image, or one of a kind that is not read, such as of '
+            'floats: replace the file'
+        )
     return image
 
 

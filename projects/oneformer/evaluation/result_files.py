@@ -25,8 +25,8 @@ def photo_name(data_sample: dict) -> str:
 
 
 def photo_stem(data_sample: dict) -> str:
-    """Name of the photo without suffix."""
-    return osp.splitext(photo_name(data_sample))[0]
+    """`photo_stem` of the sample, else the name of the photo without suffix."""
+    return data_sample.get('photo_stem') or osp.splitext(photo_name(data_sample))[0]
 
 
 def category_ids(dataset_meta: dict) -> list:
