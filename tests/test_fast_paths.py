@@ -247,6 +247,9 @@ def test_fast_and_plain_paths_have_the_same_loss_curve(
         torch.manual_seed(0)
         model = MODELS.build(cfg.model).train().double()
         model.init_weights()
+        for layer in model.panoptic_head.pixel_decoder.encoder.layers:
+            # they start at pixel centres, where bilinear sampling has a kink and rounding decides
+            torch.nn.init.normal_(layer.self_attn.sampling_offsets.bias)
         iteration = [0]
         model.criterion.sample_points = keyed_points(iteration)
         if plain:
