@@ -12,9 +12,9 @@ test: .venv/.runtime .venv/.tests
 	$(BIN)/python -m pytest tests -q -m 'not long'
 test-long: .venv/.runtime .venv/.tests
 	$(BIN)/python -m pytest tests -q -s -m long
-bench: .venv/.runtime
-	$(BIN)/python tools/benchmark.py data
-	$(BIN)/python tools/benchmark.py metrics
+bench: .venv/.runtime .venv/.tests
+	for part in infer train post text data metrics backbones; do $(BIN)/python tools/benchmark.py $$part --json bench.json || exit 1; done
+	$(BIN)/python tools/benchmark.py scale --quick --json bench.json
 lint: .venv/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -118,11 +118,25 @@ def laps_of(
 
 
 def seconds_by_module(
-    model: nn.Module, step: Callable, device: torch.device, repeats: int
-) -> dict[str, float]:
-    """Medians over some steps."""
-    rounds = [laps_of(model, step, Clock(device).lap) for _ in range(repeats)]
-    return {name: median(sum(laps[name]) for laps in rounds) for name in rounds[0]}
+    steps: Mapping[str, tuple[nn.Module, Callable]], device: torch.device, repeats: int
+) -> dict[str, dict[str, float]]:
+    """Medians over some steps of each side; the sides take turns.
+
+    Args:
+        steps: For each side its model and its step, see ``laps_of``.
+        device: Where they are.
+        repeats: Rounds after one to warm up.
+    """
+    rounds = {side: [] for side in steps}
+    for _ in range(1 + repeats):
+        for side, (model, step) in steps.items():
+            model.zero_grad(set_to_none=True)
+            laps = laps_of(model, step, Clock(device).lap)
+            rounds[side].append({name: sum(values) for name, values in laps.items()})
+    return {
+        side: {name: median(sums[name] for sums in of[1:]) for name in of[0]}
+        for side, of in rounds.items()
+    }
 
 
 def bytes_by_module(model: nn.Module, step: Callable, device: torch.device) -> dict[str, float]:

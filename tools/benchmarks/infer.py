@@ -139,13 +139,17 @@ def against_hugging_face(args: argparse.Namespace) -> list[Row | Figure]:
 
 def draw(args: argparse.Namespace, models: dict[str, nn.Module], batch: peers.Batch) -> None:
     """Picture of one task by module."""
-    times, peaks = {}, {}
-    for side, model in models.items():
-        step = without_result(make_pass(side, model, batch, TASKS[:1]))
-        times[side] = by_module.seconds_by_module(model, step, args.device, args.repeats)
-        peaks[side] = memory.in_own_process(
+    steps = {
+        side: (model, without_result(make_pass(side, model, batch, TASKS[:1])))
+        for side, model in models.items()
+    }
+    times = by_module.seconds_by_module(steps, args.device, args.repeats)
+    peaks = {
+        side: memory.in_own_process(
             module_bytes, side, peers.SHAPE, args.size, args.threads, args.device
         )
+        for side in models
+    }
     by_module.draw(args.plot, f'one task, {args.size} x {args.size}', times, peaks)
 
 

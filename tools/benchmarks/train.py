@@ -181,15 +181,15 @@ def against(peer: str, args: argparse.Namespace) -> list[Row | Figure]:
 
 def draw(args: argparse.Namespace, models: dict, forwards: dict[str, Callable]) -> None:
     """Picture of a step by module."""
-    times, peaks = {}, {}
-    for side, name in (('ours', 'ours'), ('peer', 'hf')):
-        models[side].zero_grad(set_to_none=True)
-        times[name] = by_module.seconds_by_module(
-            models[side], forwards[side], args.device, min(args.repeats, 2)
-        )
-        peaks[name] = memory.in_own_process(
+    sides = dict(ours='ours', hf='peer')
+    steps = {name: (models[side], forwards[side]) for name, side in sides.items()}
+    times = by_module.seconds_by_module(steps, args.device, min(args.repeats, 2))
+    peaks = {
+        name: memory.in_own_process(
             module_bytes, side, peers.SHAPE, args.size, args.threads, args.device
         )
+        for name, side in sides.items()
+    }
     title = f'training step, {len(TARGETS)} images of {args.size} x {args.size}'
     by_module.draw(args.plot, title, times, peaks)
 

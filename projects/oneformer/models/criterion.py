@@ -215,6 +215,8 @@ class SetCriterion(nn.Module):
             For each image the query of each target, of shape (L, N), see ``assign``.
         """
         L, P = len(cls_scores), self.num_points
+        # a CPU is faster with what fits its cache, a GPU with few large operators
+        step = 1 if cls_scores.device.type == 'cpu' else L
         costs = []
         for b, target in enumerate(targets):
             N = len(target.labels)
@@ -222,11 +224,11 @@ class SetCriterion(nn.Module):
                 costs.append(cls_scores.new_zeros(L, cls_scores.shape[2], 0))
                 continue
             points = self.sample_points(L, P, cls_scores.device, ('match', target.img_id))
-            features = sample_pixels(mask_features[b : b + 1], points.flatten(0, 1))
-            logits = mask_embeds[:, b] @ features.view(L, P, -1).mT  # L Q P
-            sampled = SampledTargets(target.target_map, points)
-            counted = sampled.counted() if target.has_unknown else None
-            mask_cost, dice_cost = mask_costs(logits, sampled.all_masks(N), counted)
+            pairs = [
+                self._mask_costs_at(*part, mask_features[b : b + 1], target)
+                for part in zip(mask_embeds[:, b].split(step), points.split(step))
+            ]
+            mask_cost, dice_cost = (torch.cat(part) for part in zip(*pairs))  # L Q N
             class_cost = -cls_scores[:, b].softmax(-1)[..., target.labels]  # L Q N
             costs.append(
                 self.weights['cls'] * class_cost
@@ -234,6 +236,26 @@ class SetCriterion(nn.Module):
                 + self.weights['dice'] * dice_cost
             )
         return assign(costs)
+
+    def _mask_costs_at(
+        self, mask_embeds: Tensor, points: Tensor, mask_features: Tensor, target: Targets
+    ) -> tuple[Tensor, Tensor]:
+        """Costs of the masks of some decoder outputs at their points, see ``mask_costs``.
+
+        Args:
+            mask_embeds: Of shape (l, Q, C).
+            points: Of shape (l, P, 2).
+            mask_features: Of shape (1, C, h, w).
+            target: Of the image.
+
+        Returns:
+            Cross entropy and dice cost of shape (l, Q, N).
+        """
+        features = sample_pixels(mask_features, points.flatten(0, 1))
+        logits = mask_embeds @ features.view(*points.shape[:2], -1).mT  # l Q P
+        sampled = SampledTargets(target.target_map, points)
+        counted = sampled.counted() if target.has_unknown else None
+        return mask_costs(logits, sampled.all_masks(len(target.labels)), counted)
 
     @torch.no_grad()
     def _lies_open(
