@@ -23,10 +23,9 @@ class SampledMasks:
         masks = torch.stack([self.target_map == k + 1 for k in range(count)])
         return torch.stack([self._sample(masks, p.expand(count, -1, -1)) for p in self.points])
 
-    def own_masks(self, targets):
-        masks = torch.stack([self.target_map == k + 1 for k in targets.flatten().tolist()])
-        points = self.points.flatten(0, -3)
-        return self._sample(masks, points).view(self.points.shape[:-1])
+    def own_masks(self):
+        masks = torch.stack([self.target_map == k + 1 for k in range(self.points.shape[1])])
+        return torch.stack([self._sample(masks, points) for points in self.points])
 
 
 def sample_pixels(features, points):

@@ -468,3 +468,38 @@ def test_report_names_what_a_file_of_a_backbone_lacks(tmp_path):
     assert report.backbone['kernel_size'] == 3 and json.dumps(report.backbone)
     saved = torch.load(tmp_path / 'ours.pth', weights_only=True)['state_dict']
     assert len(saved) == report.used == len(trained(TINY))
+
+
+@pytest.mark.parametrize('norm', [dict(requires_grad=False), dict(requires_grad=True)])
+@pytest.mark.parametrize('with_cp', [False, True])
+def test_a_resnet_with_folded_norms_is_mmdets(norm, with_cp):
+    norms = dict(norm_cfg=dict(type='BN', **norm), norm_eval=not norm['requires_grad'])
+    options = dict(RESNET, **norms, with_cp=with_cp)
+    torch.manual_seed(0)
+    kinds = ('ResNet', 'OneFormerResNet')
+    plain, folded = (MODELS.build(dict(options, type=kind)).double() for kind in kinds)
+    for module in plain.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+            nn.init.normal_(module.running_mean)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    folded.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+    for train in (False, True):
+        maps, gradients = [], []
+        for model in (plain, folded):
+            model.train(train)
+            model.zero_grad()
+            given = images.clone().requires_grad_()
+            maps.append(model(given))
+            sum(part.square().mean() for part in maps[-1]).backward()
+            gradients.append({k: p.grad for k, p in model.named_parameters() if p.requires_grad})
+        torch.testing.assert_close(maps[1], maps[0])
+        torch.testing.assert_close(gradients[1], gradients[0])
+    torch.testing.assert_close(dict(folded.named_buffers()), dict(plain.named_buffers()))
+
+
+def test_a_resnet_refuses_what_it_would_not_do():
+    with pytest.raises(ValueError, match="'deep_stem'.* need mmdet's type='ResNet'"):
+        MODELS.build(dict(RESNET, type='OneFormerResNet', deep_stem=True))

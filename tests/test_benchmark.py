@@ -69,8 +69,8 @@ def small_backbones(tool, monkeypatch):
     dinat = dict(embed_dims=16, depths=[1, 1], num_heads=[1, 2], dilations=[[2], [1]])
     swin = dict(embed_dims=16, depths=(1, 1), num_heads=(1, 2), out_indices=(0, 1))
     dinat |= dict(kernel_size=3, out_indices=(0, 1))
-    monkeypatch.setattr(tool.backbones, 'DINAT', dict(tool.backbones.DINAT, **dinat))
-    monkeypatch.setattr(tool.backbones, 'SWIN', dict(tool.backbones.SWIN, **swin))
+    small, read = {'dinat-l': dinat, 'swin-l': swin}, tool.backbones.read
+    monkeypatch.setattr(tool.backbones, 'read', lambda name: dict(read(name), **small[name]))
     monkeypatch.setattr(tool.backbones.memory, 'in_own_process', lambda work, *given: work(*given))
 
 
@@ -91,7 +91,11 @@ def test_backbones_are_measured_in_time_and_memory(run_tool, tmp_path):
 
 @pytest.mark.usefixtures('small_backbones')
 def test_backbones_of_other_outputs_are_not_compared(run_tool, tool, monkeypatch):
-    monkeypatch.setattr(tool.backbones, 'SWIN', dict(tool.backbones.SWIN, embed_dims=32))
+    read = tool.backbones.read
+    widths = {'dinat-l': 16, 'swin-l': 32}
+    monkeypatch.setattr(
+        tool.backbones, 'read', lambda name: dict(read(name), embed_dims=widths[name])
+    )
     with pytest.raises(tool.timing.ResultsDiffer, match='features of DiNAT are'):
         run_tool('benchmark', 'backbones', '--size', 64, '--threads', 1)
 
@@ -320,7 +324,6 @@ def test_a_point_of_scale_takes_one_pass_or_step(tool):
 @pytest.mark.usefixtures('small_models', 'transformers')
 @pytest.mark.parametrize('command', ['infer', 'train'])
 def test_pictures_show_time_and_memory_by_module(run_tool, tool, tmp_path, monkeypatch, command):
-    pytest.importorskip('matplotlib')
     drawn = {}
     draw = tool.infer.by_module.draw
     monkeypatch.setattr(

@@ -66,10 +66,9 @@ def reference_losses(cls_scores, mask_embeds, mask_features, targets):
     points = [
         [
             keyed_points(L, POINTS, None, ('match', b)),
-            keyed_points(L * max(len(t.labels), 1), 3 * POINTS, None, ('candidates', b)),
-            keyed_points(
-                L * max(len(t.labels), 1), POINTS - int(0.75 * POINTS), None, ('random', b)
-            ),
+            # drawn for one output at a time, so here the same for all
+            keyed_points(len(t.labels), 3 * POINTS, None, ('candidates', b)),
+            keyed_points(len(t.labels), POINTS - int(0.75 * POINTS), None, ('random', b)),
         ]
         for b, t in enumerate(targets)
     ]
@@ -94,10 +93,9 @@ def reference_losses(cls_scores, mask_embeds, mask_features, targets):
             wanted = torch.full((Q,), K)
             for q, t in zip(*linear_sum_assignment(cost.detach().numpy())):
                 wanted[q] = target.labels[t]
-                row = layer * n + t
-                uncertainty = -sample(masks[q], candidates[row]).abs()
+                uncertainty = -sample(masks[q], candidates[t]).abs()
                 top = uncertainty.topk(int(0.75 * POINTS)).indices
-                where = torch.cat([candidates[row][top], random[row]])
+                where = torch.cat([candidates[t][top], random[t]])
                 x, y = sample(masks[q], where), sample(target.masks[t], where)
                 p = x.sigmoid()
                 mask_sum = mask_sum + F.binary_cross_entropy_with_logits(x, y)
@@ -156,10 +154,8 @@ def test_every_random_point_comes_from_the_replaceable_function(criterion, outpu
     assert calls[: len(calls) // 2] == [
         (('match', 0), L, POINTS),
         (('match', 2), L, POINTS),
-        (('candidates', 0), 2 * L, 3 * POINTS),
-        (('random', 0), 2 * L, POINTS // 4),
-        (('candidates', 2), 3 * L, 3 * POINTS),
-        (('random', 2), 3 * L, POINTS // 4),
+        *[(('candidates', 0), 2, 3 * POINTS), (('random', 0), 2, POINTS // 4)] * L,
+        *[(('candidates', 2), 3, 3 * POINTS), (('random', 2), 3, POINTS // 4)] * L,
     ]
 
 

@@ -93,8 +93,8 @@ def test_sampled_targets_equal_point_sampling_of_their_masks():
     masks = torch.stack([target_map == k for k in range(1, 5)])[:, None].float()
     expected = torch.stack([point_sample(masks, p.expand(4, -1, -1))[:, 0] for p in points])
     torch.testing.assert_close(sampled.all_masks(4), expected, atol=1e-5, rtol=0)
-    own = torch.tensor([2, 0, 3])
-    torch.testing.assert_close(sampled.own_masks(own), expected[range(3), own], atol=1e-5, rtol=0)
+    own = SampledTargets(target_map, points[:, None].expand(-1, 4, -1, -1)).own_masks()
+    torch.testing.assert_close(own, expected, atol=1e-5, rtol=0)
     unknown = (target_map < 0)[None, None].float().expand(3, -1, -1, -1)
     share = point_sample(unknown, points)[:, 0]
     assert torch.equal(sampled.counted(), (share == 0).float())

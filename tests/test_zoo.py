@@ -3,6 +3,7 @@
 from collections import namedtuple
 from functools import cache
 
+import modelindex
 import pytest
 import torch
 from mmcv.cnn.bricks import DropPath
@@ -402,7 +403,6 @@ def test_crops_and_data_sets_of_the_zoo_are_those_of_its_configs(zoo, load):
 
 
 def test_the_index_is_read_by_openmmlabs_reader(root_dir, monkeypatch, zoo):
-    modelindex = pytest.importorskip('modelindex')
     monkeypatch.chdir(root_dir)
     index = modelindex.load('model-index.yml')
     index.build_models_with_collections()

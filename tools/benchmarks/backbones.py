@@ -10,9 +10,11 @@ strides 4 to 32 with 192 to 1536 channels. Their weights are random. Measured ar
 import argparse
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 import torch
 from mmdet.registry import MODELS
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
@@ -21,34 +23,18 @@ import oneformer  # noqa: F401  before mmdet
 from . import memory
 from .timing import ResultsDiffer, Row, Variant, alternate, fix_threads, positive_int
 
-DINAT = dict(
-    type='DiNAT',
-    embed_dims=192,
-    depths=[3, 4, 18, 5],
-    num_heads=[6, 12, 24, 48],
-    kernel_size=11,
-    dilations=[
-        [1, 20, 1],
-        [1, 5, 1, 10],
-        [*[1, 2, 1, 3, 1, 4, 1, 5] * 2, 1, 5],
-        [1, 2, 1, 2, 1],
-    ],
-    mlp_ratio=2,
-    drop_path_rate=0.3,
-)
-SWIN = dict(
-    type='OneFormerSwinTransformer',
-    embed_dims=192,
-    depths=(2, 2, 18, 2),
-    num_heads=(6, 12, 24, 48),
-    window_size=12,
-    drop_path_rate=0.3,
-)
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs/_base_/models'
+NAMES = dict(ours='dinat-l', peer='swin-l')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--size', type=positive_int, default=512, help='height and width')
     parser.add_argument('--repeats', type=positive_int, default=3, help='rounds after the warm-up')
+
+
+def read(name: str) -> dict:
+    """Config of a published backbone, without the file of its weights."""
+    return dict(Config.fromfile(CONFIGS / f'oneformer_{name}.py').model.backbone, init_cfg=None)
 
 
 def build(config: Mapping) -> nn.Module:
@@ -80,7 +66,7 @@ def same_shapes(shapes: Mapping[str, list]) -> None:
 
 def run(args: argparse.Namespace) -> list[Row]:
     """Measure time and memory."""
-    configs = dict(ours=DINAT, peer=SWIN)
+    configs = {side: read(name) for side, name in NAMES.items()}
     peaks = {
         name: [memory.in_own_process(peak_bytes, config, args.size, args.threads)]
         for name, config in configs.items()

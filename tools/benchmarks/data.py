@@ -1,11 +1,12 @@
 """From files to targets: ours against mmdet's ``LoadPanopticAnnotations`` and what follows it.
 
 Both sides take one image through four steps: load the photo, make targets of the panoptic PNG, pack
-the sample, expand it to labels and one mask per target, as the criterion takes them. Measured are
+the sample, expand it to labels and one mask per target, as Mask2Former's criterion takes them (ours
+samples the map). Measured are
 
 * targets: from the decoded PNG to what the second step puts on the sample. Ours is a map of
   targets, their labels and texts; mmdet's are masks of things and a semantic map.
-* masks: the same, packed and expanded, by ``batch_targets`` or by Mask2Former's
+* masks: the same, packed and expanded, by ``Targets.masks`` or by Mask2Former's
   ``preprocess_panoptic_gt``.
 * sample: from the two files to the packed sample.
 * sample_masks: all four steps.
@@ -71,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def our_expansion(packed: dict) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels (N,) and masks (N, H, W), as our criterion takes them."""
+    """Labels (N,) and masks (N, H, W), bool."""
     sample = packed['data_samples']
     sample.set_metainfo(dict(batch_input_shape=sample.img_shape))
     (targets,) = batch_targets([sample], IS_THING)

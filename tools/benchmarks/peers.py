@@ -46,8 +46,7 @@ class Shape(NamedTuple):
     swin_depths: tuple[int, ...] = (2, 2, 6, 2)
     swin_heads: tuple[int, ...] = (3, 6, 12, 24)
     swin_window: int = 7
-    resnet_depth: int = 50
-    resnet_channels: tuple[int, ...] = (256, 512, 1024, 2048)
+    resnet_channels: int = 64
     channels: int = 256
     queries: int = 150
     encoder_layers: int = 6
@@ -55,6 +54,11 @@ class Shape(NamedTuple):
     text_layers: int = 6
     context: int = 16
     points: int = 12544
+
+    @property
+    def resnet_maps(self) -> list[int]:
+        """Channels of the maps of ResNet-50."""
+        return [self.resnet_channels * 4 << stage for stage in range(4)]
 
     @property
     def texts(self) -> int:
@@ -68,8 +72,7 @@ SMALL = Shape(
     swin_depths=(2, 2, 2, 2),
     swin_heads=(1, 2, 4, 8),
     swin_window=4,
-    resnet_depth=18,
-    resnet_channels=(64, 128, 256, 512),
+    resnet_channels=8,
     channels=64,
     queries=20,
     encoder_layers=2,
@@ -193,8 +196,8 @@ def build_ours(
         )
         in_channels = [shape.swin_channels << stage for stage in range(4)]
     else:
-        model.backbone.depth = shape.resnet_depth
-        in_channels = shape.resnet_channels
+        model.backbone.base_channels = shape.resnet_channels
+        in_channels = shape.resnet_maps
     head = model.panoptic_head
     head.update(in_channels=in_channels, num_queries=shape.queries, feat_channels=shape.channels)
     _resize_pixel_decoder(head.pixel_decoder, shape)
@@ -220,14 +223,14 @@ def build_mask2former(shape: Shape, device: torch.device) -> nn.Module:
     init_default_scope('mmdet')
     model = get_config('mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic.py').model
     model.data_preprocessor = None
-    model.backbone.update(depth=shape.resnet_depth, init_cfg=None)
+    model.backbone.update(base_channels=shape.resnet_channels, init_cfg=None)
     num_things = len(ADE20K['thing_classes'])
     classes = dict(num_things_classes=num_things, num_stuff_classes=len(CLASSES) - num_things)
     model.panoptic_fusion_head.update(classes)
     head = model.panoptic_head
     head.update(
         classes,
-        in_channels=list(shape.resnet_channels),
+        in_channels=shape.resnet_maps,
         num_queries=shape.queries,
         feat_channels=shape.channels,
         out_channels=shape.channels,
@@ -325,6 +328,11 @@ class Batch(NamedTuple):
     maps: Tensor  # B H W
     labels: list[Tensor]
     task: str = 'panoptic'
+
+    @property
+    def resnet_maps(self) -> list[int]:
+        """Channels of the maps of ResNet-50."""
+        return [self.resnet_channels * 4 << stage for stage in range(4)]
 
     @property
     def texts(self) -> list[list[str]]:

@@ -2,7 +2,7 @@
 _base_ = 'oneformer.py'
 model = dict(
     backbone=dict(
-        type='ResNet',
+        type='OneFormerResNet',
         depth=50,
         frozen_stages=-1,
         norm_cfg=dict(type='BN', requires_grad=False),

@@ -59,7 +59,7 @@ def resnet_config(shapes: Shapes, said: Mapping) -> dict:
         raise ConversionError(
             f'a ResNet with {depths} blocks in its stages is none of {sorted(_RESNETS.values())}'
         )
-    return dict(type='ResNet', depth=_RESNETS[depths], style='pytorch')
+    return dict(type='OneFormerResNet', depth=_RESNETS[depths], style='pytorch')
 
 
 def swin_config(shapes: Shapes, said: Mapping) -> dict:

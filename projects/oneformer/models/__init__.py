@@ -6,6 +6,7 @@ from .oneformer import OneFormer
 from .oneformer_head import OneFormerHead
 from .pixel_decoder import OneFormerPixelDecoder
 from .pretrained import PretrainedBackbone
+from .resnet import OneFormerResNet
 from .swin import OneFormerSwinTransformer
 from .text_mapper import TextMapper
 from .tta import OneFormerTTA
@@ -16,6 +17,7 @@ __all__ = [
     'OneFormer',
     'OneFormerHead',
     'OneFormerPixelDecoder',
+    'OneFormerResNet',
     'OneFormerSwinTransformer',
     'OneFormerTTA',
     'PretrainedBackbone',

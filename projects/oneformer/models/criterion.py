@@ -215,8 +215,7 @@ class SetCriterion(nn.Module):
             For each image the query of each target, of shape (L, N), see ``assign``.
         """
         L, P = len(cls_scores), self.num_points
-        # a CPU is faster with what fits its cache, a GPU with few large operators
-        step = 1 if cls_scores.device.type == 'cpu' else L
+        step = self._at_once(cls_scores.device, 1, L)
         costs = []
         for b, target in enumerate(targets):
             N = len(target.labels)
@@ -236,6 +235,11 @@ class SetCriterion(nn.Module):
                 + self.weights['dice'] * dice_cost
             )
         return assign(costs)
+
+    @staticmethod
+    def _at_once(device: torch.device, few: int, all_of: int) -> int:
+        """A CPU is faster with what fits its cache, a GPU with few large operators."""
+        return few if device.type == 'cpu' else all_of
 
     def _mask_costs_at(
         self, mask_embeds: Tensor, points: Tensor, mask_features: Tensor, target: Targets
@@ -315,20 +319,25 @@ class SetCriterion(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Cross entropy and dice summed over matched pairs, of shape (L,) each."""
         L = len(mask_embeds)
-        # zero, but part of the graph, for batches without any target
-        mask_sums = dice_sums = mask_embeds.flatten(1).sum(1) * 0 + mask_features.sum() * 0
-        for b, (target, query_of) in enumerate(zip(targets, queries)):
+        if not any(len(target.labels) for target in targets):
+            zero = mask_embeds.flatten(1).sum(1) * 0 + mask_features.sum() * 0  # with its graph
+            return zero, zero
+        mask_sums = dice_sums = mask_embeds.new_zeros(L)
+        # unbound, since each slice would get a gradient of the size of the whole
+        images = zip(targets, queries, mask_embeds.unbind(1), mask_features.unbind())
+        for target, query_of, embeds, features in images:
             N = len(target.labels)
             if N == 0:
                 continue
             matched = query_of >= 0  # L N
-            index = query_of.clamp(min=0)[..., None].expand(-1, -1, mask_embeds.shape[-1])
-            embeds = mask_embeds[:, b].gather(1, index)  # L N C
-            logits = torch.einsum('lnc,chw->lnhw', embeds, mask_features[b]).flatten(0, 1)
-            points = self._loss_points(logits[:, None].detach(), target)  # LN P 2
-            at_points = point_sample(logits[:, None], points).view(L, N, -1)
+            index = query_of.clamp(min=0)[..., None].expand(-1, -1, embeds.shape[-1])
+            embeds = embeds.gather(1, index)  # L N C
+            logits = torch.einsum('lnc,chw->lnhw', embeds, features).flatten(0, 1)[:, None]
+            parts = logits.detach().split(self._at_once(logits.device, N, L * N))
+            points = torch.cat([self._loss_points(part, target) for part in parts])  # LN P 2
+            at_points = point_sample(logits, points).view(L, N, -1)
             sampled = SampledTargets(target.target_map, points.view(L, N, -1, 2))
-            wanted = sampled.own_masks(torch.arange(N, device=points.device).expand(L, N))  # L N P
+            wanted = sampled.own_masks()  # L N P
             counted = sampled.counted() if target.has_unknown else None
             cross_entropy, dice = point_losses(at_points, wanted, counted)
             mask_sums = mask_sums + (cross_entropy * matched).sum(1)
@@ -354,7 +363,8 @@ class SetCriterion(nn.Module):
         if target.has_unknown:
             counted = SampledTargets(target.target_map, candidates).counted()
             uncertainty.masked_fill_(counted == 0, -torch.inf)
-        top = uncertainty.topk(self.num_uncertain, dim=1).indices[..., None].expand(-1, -1, 2)
+        top = uncertainty.topk(self.num_uncertain, dim=1, sorted=False).indices
+        top = top[..., None].expand(-1, -1, 2)
         num_random = self.num_points - self.num_uncertain
         random = self.sample_points(M, num_random, device, ('random', target.img_id))
         return torch.cat([candidates.gather(1, top), random], dim=1)

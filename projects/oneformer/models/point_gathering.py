@@ -26,7 +26,7 @@ class Grid(NamedTuple):
         shapes: (height, width) of each level.
         starts: Index of the first pixel of each level, border included.
         size: Number of pixels of an image. Some at the end are for points clamped to the edge.
-        limit_x: Greatest coordinate for each of the L * P points, float32, shape (L * P,).
+        limit_x: Greatest coordinate for each of the L * P points, shape (L * P,).
         limit_y: Same.
         pitch: Pixels in a row, likewise.
         origin: ``starts``, likewise.
@@ -137,7 +137,7 @@ def find_corners(x: Tensor, y: Tensor, attention: Tensor, grid: Grid) -> Corners
 
 
 def softmax(scores: Tensor) -> Tensor:
-    """Softmax of the last axis; torch's own is six times slower for a dozen numbers."""
+    """Softmax of the last axis, which torch's own is slow at for a dozen numbers."""
     scores = (scores - scores.amax(-1, keepdim=True)).exp_()
     return scores.div_(scores.sum(-1, keepdim=True))
 

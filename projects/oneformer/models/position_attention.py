@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .dropout import drop_mask, nearest_probability
+from .dropout import keep_, keep_mask, nearest_probability
 
 
 class _Head:
@@ -25,13 +25,13 @@ class _Head:
         self.weights = torch.empty_like(self.scores)
 
     def compute(self, b: int, m: int, seed: int) -> tuple[Tensor, Tensor | None]:
-        """Weights (Q, h * w) of head m in image b, and what dropout drops of them."""
+        """Weights (Q, h * w) of head m in image b, and what dropout keeps of them."""
         torch.mm(self.query[b, m], self.key[b, m].mT, out=self.scores)
         torch.softmax(self.scores, -1, out=self.weights)
         if not self.dropout:
             return self.weights, None
         generator = torch.Generator().manual_seed(seed)
-        return self.weights, drop_mask(self.weights.shape, self.dropout, generator)
+        return self.weights, keep_mask(self.weights.shape, self.dropout, generator)
 
 
 class _PositionAttention(torch.autograd.Function):
@@ -45,9 +45,9 @@ class _PositionAttention(torch.autograd.Function):
         row_sums, column_sums = query.new_empty(B, M, Q, h), query.new_empty(B, M, Q, w)
         for b in range(B):
             for m in range(M):
-                weights, dropped = head.compute(b, m, seeds[b][m])
-                if dropped is not None:
-                    weights.masked_fill_(dropped, 0)
+                weights, kept = head.compute(b, m, seeds[b][m])
+                if kept is not None:
+                    keep_(weights, kept)
                 weights = weights.view(Q, h, w)
                 torch.sum(weights, 2, out=row_sums[b, m])
                 torch.sum(weights, 1, out=column_sums[b, m])
@@ -71,14 +71,14 @@ class _PositionAttention(torch.autograd.Function):
         query_gradient, key_gradient = torch.empty_like(query), torch.empty_like(key)
         for b in range(B):
             for m in range(M):
-                weights, dropped = head.compute(b, m, ctx.seeds[b][m])
+                weights, kept = head.compute(b, m, ctx.seeds[b][m])
                 torch.add(
                     of_rows[b, m][..., None],
                     of_columns[b, m][..., None, :],
                     out=per_weight.view(Q, rows.shape[1], -1),
                 )
-                if dropped is not None:
-                    per_weight.masked_fill_(dropped, 0)
+                if kept is not None:
+                    keep_(per_weight, kept)
                 per_score = per_weight.sub_(mean[b, m]).mul_(weights)
                 torch.mm(per_score, key[b, m], out=query_gradient[b, m])
                 key_gradient[b, m] = per_score.mT @ head.query[b, m]

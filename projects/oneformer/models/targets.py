@@ -13,13 +13,16 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from mmcv.ops import point_sample
 from mmdet.structures import SampleList
 from torch import Tensor
+
+_MASKS = 16  # expanded at a time
 
 
 @dataclass
 class Targets:
-    """What one image should be answered with, as one map, which is never expanded to masks.
+    """What one image should be answered with, as one map, of which few masks exist at a time.
 
     Attributes:
         labels: Classes of shape (N,), N may be zero.
@@ -48,8 +51,8 @@ class Targets:
 class SampledTargets:
     """A target map at points: of each the four pixels around it and their bilinear weights.
 
-    Sampling all masks at once costs little more than sampling one. Values are those of mmcv's
-    ``point_sample`` on each mask.
+    Sampling all masks at the same points costs little more than sampling one. Values are those of
+    mmcv's ``point_sample`` on each mask.
 
     Args:
         target_map: Of shape (H, W), see ``Targets``.
@@ -82,17 +85,20 @@ class SampledTargets:
             masks.scatter_add_(-2, index, (weights * (ids > 0))[..., None, :])
         return masks[..., 1:, :]
 
-    def own_masks(self, targets: Tensor) -> Tensor:
-        """One mask per set of points, in [0, 1].
-
-        Args:
-            targets: Which, from 0, of shape (...).
+    def own_masks(self) -> Tensor:
+        """The mask of target n at its own points, for points of shape (L, N, P, 2).
 
         Returns:
-            Of shape (..., P).
+            In [0, 1], of shape (L, N, P).
         """
-        own = targets[..., None] + 1
-        return sum(weights * (ids == own) for ids, weights in self._corners())
+        L, N, P, _ = self.points.shape
+        grids = self.points.transpose(0, 1).reshape(N, L * P, 2)
+        ids = torch.arange(1, N + 1, device=self.target_map.device)
+        parts = [
+            point_sample((self.target_map == some[:, None, None])[:, None].float(), grid)[:, 0]
+            for some, grid in zip(ids.split(_MASKS), grids.split(_MASKS))
+        ]
+        return torch.cat(parts).view(N, L, P).transpose(0, 1)
 
     def counted(self) -> Tensor:
         """1 at points whose bilinear sample touches no unknown pixel, else 0, of shape (..., P)."""
