@@ -71,6 +71,8 @@ class OneFormer(BaseDetector):
                 f'model.test_cfg has the keys {sorted(self.test_cfg)}, but takes '
                 f'{sorted(expected)} and optionally token and window'
             )
+        if 'panoptic' in self.test_cfg['tasks']:
+            fusion.check_codes(self.num_classes)
         if self.test_cfg.get('window') is not None:
             check_window(self.test_cfg['window'])
         self.backbone = MODELS.build(backbone)
