@@ -262,6 +262,17 @@ def coco_png_name_with_dots(place):
     place.run('prepare_dataset', 'coco', '--data-root', root, '--workers', 1, '--splits', 'val')
 
 
+@case
+def coco_segment_without_a_flag(place):
+    root = place.folder / 'coco'
+    miniatures.write_coco(root)
+    path = root / 'annotations/panoptic_val2017.json'
+    content = json.loads(path.read_text())
+    del content['annotations'][0]['segments_info'][0]['iscrowd']
+    path.write_text(json.dumps(content))
+    place.run('prepare_dataset', 'coco', '--data-root', root, '--workers', 1, '--splits', 'val')
+
+
 def archived_coco(place, rename=lambda name: name, content=None):
     """COCO whose PNGs are still in the archive."""
     root = place.folder / 'coco'
@@ -660,6 +671,14 @@ def pickle_as_weights_of_the_inferencer(place):
 @case
 def pickle_to_convert(place):
     place.run('convert_checkpoint', place.evil(), place.out / 'a.pth')
+
+
+@case
+def index_of_weights_in_another_folder(place):
+    (place.folder / 'config.json').write_text('{}')
+    index = dict(weight_map=dict(weight='../../secret.bin'))
+    (place.folder / 'pytorch_model.bin.index.json').write_text(json.dumps(index))
+    place.run('convert_checkpoint', place.folder, place.out / 'a.pth')
 
 
 @case

@@ -123,7 +123,7 @@ def targets_by_loop(scene):
     return members, wanted
 
 
-@cases(250)
+@cases(200)
 @given(scenes())
 def test_targets_are_those_of_a_plain_loop(scene):
     labels, target_map = derive_targets(scene.segment_map, scene.segments, scene.task, scene.ignore)
@@ -144,7 +144,7 @@ def masks(draw):
     return rng.random((height, width)) < share
 
 
-@cases(200)
+@cases(150)
 @given(masks())
 def test_run_length_codes_are_those_of_pycocotools_and_come_back(mask):
     height, width = mask.shape
@@ -173,7 +173,7 @@ def test_a_run_length_code_of_any_bytes_is_refused_or_covers_the_photo(text, siz
     assert decode_mask(code).shape == size
 
 
-@cases(150)
+@cases(100)
 @given(
     st.lists(st.integers(1, NUM_IDS - 1), max_size=20, unique=True),
     st.integers(0, 3),
@@ -255,7 +255,7 @@ def assert_finite_gradients(losses, parameters):
 L, Q, C = 2, 5, 4
 
 
-@cases(250)
+@cases(400)
 @given(batches(), st.sampled_from([0.0, 1.0, 100.0]))
 def test_losses_are_finite_under_the_same_keys_for_any_targets(scenes, scale):
     torch.manual_seed(scenes[0].seed)
@@ -298,7 +298,7 @@ def out_dir(tmp_path_factory):
     return tmp_path_factory.mktemp('results')
 
 
-@cases(200)
+@cases(350)
 @given(
     answer=answers(), score_thr=st.sampled_from([0.0, 0.3, 0.8]), iou_thr=st.sampled_from([0, 0.8])
 )
@@ -336,7 +336,7 @@ def test_each_panoptic_segment_is_listed_exactly_once_also_in_the_files(
     assert len(pairs) == len(set(codes.flatten().tolist())) == len(np.unique(positions))
 
 
-@cases(100)
+@cases(150)
 @given(answers(), st.integers(1, 40))
 def test_instances_are_things_with_tight_boxes_and_labels_are_classes(answer, most):
     queries, resize, is_thing, size = answer

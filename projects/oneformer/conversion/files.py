@@ -294,7 +294,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def read_json(path: Path) -> dict:
     try:
         content = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: thousands of brackets
         raise ConversionError(f'{path} is no JSON: {error}') from error
     if not isinstance(content, dict):
         raise ConversionError(f'{path} holds a {type(content).__name__}, not an object')
@@ -308,7 +308,11 @@ def _weight_files(folder: Path) -> list[Path]:
         if (folder / name).is_file():
             return [folder / name]
         if index.is_file():
-            return [folder / part for part in sorted(set(read_json(index)['weight_map'].values()))]
+            parts = read_json(index).get('weight_map')
+            names = set(parts.values()) if isinstance(parts, dict) else {None}
+            if not all(isinstance(name, str) and Path(name).name == name for name in names):
+                raise ConversionError(f'weight_map of {index} does not lead to files beside it')
+            return [folder / name for name in sorted(names)]
     return []
 
 

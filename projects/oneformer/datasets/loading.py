@@ -35,8 +35,9 @@ def read_file(path: str, what: str) -> bytes:
             f'{what} {path} does not exist: check data_root and data_prefix of the data set'
         ) from error
     except OSError as error:
+        reason = error.strerror or error
         raise type(error)(
-            f'{what} {path} cannot be read ({error.strerror}): replace it, or correct its name'
+            f'{what} {path} cannot be read ({reason}): replace it, or correct its name'
         ) from error
 
 
