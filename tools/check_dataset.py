@@ -38,10 +38,10 @@ def main() -> None:
     args = parse_args()
     try:
         checked = check_config(read_config(args), args.split, args.workers)
+        if args.out_json:
+            write_json(args.out_json, {name: asdict(found) for name, found in checked.items()})
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')
-    if args.out_json:
-        write_json(args.out_json, {name: asdict(found) for name, found in checked.items()})
     print(findings_text(checked, FIRST))
     print(summary_text(checked))
     errors = count_errors(checked)

@@ -151,7 +151,8 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
         if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
             raise ValueError(f'metainfo.{key} is no list of texts: {names!r}')
     classes, things = tuple(metainfo['classes']), tuple(metainfo['thing_classes'])
-    repeated = sorted({name for name in classes if classes.count(name) > 1})
+    stripped = [name.strip() for name in classes]  # as annotation files may spell them
+    repeated = sorted({name for name in stripped if stripped.count(name) > 1})
     if repeated:
         raise ValueError(f'metainfo.classes lists names twice: {repeated}')
     strangers = [name for name in things if name not in classes]

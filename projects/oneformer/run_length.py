@@ -26,6 +26,47 @@ def json_code(code: Mapping) -> dict:
     return dict(size=list(code['size']), counts=code['counts'].decode('ascii'))
 
 
+def read_counts(text: bytes) -> np.ndarray:
+    """Lengths of the runs of a compressed code, which pycocotools does not check against the size.
+
+    A character holds five bits, the lowest first, and whether more follow; from the fourth run on
+    it is the difference to the length of the run before the last.
+
+    Raises:
+        ValueError: For characters that no code has, and one that ends in the middle of a number.
+    """
+    characters = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+    if not characters.size:
+        return characters
+    ends = np.flatnonzero((characters & 32) == 0)
+    starts = np.append(0, ends + 1)
+    if (characters < 0).any() or (characters > 63).any() or starts[-1] != len(characters):
+        raise ValueError('its run-length code has characters that none has')
+    starts, sizes = starts[:-1], np.diff(starts)
+    if sizes.max() > 7:  # of 32 bits
+        raise ValueError('its run-length code has a number that is too large')
+    shifts = 5 * (np.arange(len(characters)) - starts.repeat(sizes))
+    counts = np.add.reduceat((characters & 31) << shifts, starts)
+    counts -= ((characters[ends] & 16) > 0) * (1 << 5 * sizes)
+    for first in (1, 2):
+        counts[first::2] = counts[first::2].cumsum()
+    return counts
+
+
+def _check_polygon(polygon: list, margin: int) -> None:
+    """Raise ValueError for what is no polygon, or lies so far out that drawing it takes for ever.
+
+    Args:
+        polygon: As in a JSON.
+        margin: How far it may leave the photo, in pixels.
+    """
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        raise ValueError('a polygon needs at least three points (x, y)')
+    for value in polygon:
+        if type(value) not in (int, float) or not -margin <= value <= 2 * margin:
+            raise ValueError(f'a polygon has the coordinate {value!r}, far out of the photo')
+
+
 def encode_segmentation(segmentation: list | Mapping, height: int, width: int) -> Mapping:
     """Compressed code of a segmentation in a COCO file.
 
@@ -40,18 +81,23 @@ def encode_segmentation(segmentation: list | Mapping, height: int, width: int) -
     """
     try:
         if isinstance(segmentation, list):
-            if not all(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in segmentation):
-                raise ValueError('a polygon needs at least three points (x, y)')
+            for polygon in segmentation:
+                _check_polygon(polygon, height + width)
             return mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
         if tuple(segmentation['size']) != (height, width):
             raise ValueError(
                 f'its run-length code is of (height, width) {segmentation["size"]}, the photo of '
                 f'{[height, width]}'
             )
+        counts = segmentation['counts']
+        if not isinstance(counts, list):
+            counts = read_counts(counts if isinstance(counts, bytes) else counts.encode()).tolist()
+        if not all(type(count) is int and count >= 0 for count in counts):
+            raise ValueError('its run-length code has counts that are no whole numbers from 0')
+        if sum(counts) != height * width:
+            raise ValueError(f'its run-length code has {sum(counts)} pixels')
         if not isinstance(segmentation['counts'], list):
             return segmentation
-        if sum(segmentation['counts']) != height * width:
-            raise ValueError(f'its run-length code has {sum(segmentation["counts"])} pixels')
         return mask_utils.frPyObjects(segmentation, height, width)
-    except (KeyError, TypeError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f'its segmentation cannot be decoded ({error!r})') from error

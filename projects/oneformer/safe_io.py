@@ -26,7 +26,8 @@ def replacing(
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(scratch or path.parent) / f'.{path.name}.{os.getpid()}{ending}'
+    # cut, since the name of a file may be no longer than that of a photo already is
+    temporary = Path(scratch or path.parent) / f'.{path.name[:40]}.{os.getpid()}{ending}'
     try:
         yield temporary
         temporary.replace(path)

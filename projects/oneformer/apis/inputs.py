@@ -15,6 +15,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from ..datasets.loading import load_image
+from ..image_files import check_pixels
 
 PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
@@ -107,7 +108,11 @@ def files_of_glob(pattern: str) -> tuple[Path, list[Path]]:
     files = sorted(Path(p) for p in glob.glob(pattern, recursive=True) if os.path.isfile(p))
     if not files:
         raise FileNotFoundError(f'no file matches {pattern}')
-    return Path(*parts), files
+    folder = Path(*parts)
+    # names of results come from what follows the folder
+    if '..' in PurePath(pattern).parts[len(folder.parts) :]:
+        raise ValueError(f'glob {pattern} has .. behind a wildcard: write the folder in front')
+    return folder, files
 
 
 def list_sources(inputs: Input | Sequence[Input]) -> list[Source]:
@@ -118,7 +123,8 @@ def list_sources(inputs: Input | Sequence[Input]) -> list[Source]:
 
     Raises:
         FileNotFoundError: For a path or glob that does not lead to a file.
-        ValueError: For an array that is no photo, anything else, and if there is no input.
+        ValueError: For an array that is no photo, a glob with ``..`` behind a wildcard, anything
+            else, and if there is no input.
     """
     if isinstance(inputs, (np.ndarray, str, os.PathLike)):
         inputs = [inputs]
@@ -130,7 +136,7 @@ def list_sources(inputs: Input | Sequence[Input]) -> list[Source]:
             name = f'array_{len(sources):06d}'
             sources.append(Source(name, name, None, check_array(given)))
             continue
-        if not isinstance(given, (str, os.PathLike)) or given == '':
+        if not isinstance(given, (str, os.PathLike)) or given == '' or '\0' in str(given):
             raise ValueError(f'input {given!r} is no photo: give {_KINDS}')
         path = Path(given)
         if path.is_dir():
@@ -195,6 +201,8 @@ def _stated_frames(path: Path) -> int:
 def _read_frames(source: Source) -> Iterator[Photo]:
     capture = cv2.VideoCapture(str(source.path))
     try:
+        size = (int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
+        check_pixels(*size, f'video {source.path}')
         fps = capture.get(cv2.CAP_PROP_FPS) or 25.0  # some containers do not state it
         stated = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         number = 0

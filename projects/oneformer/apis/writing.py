@@ -28,9 +28,12 @@ def check_places(
         frames: Also of the frames of videos.
 
     Raises:
+        NotADirectoryError: If ``out_dir`` is a file.
         ValueError: With the names of two inputs of one name, or of one below ``out_dir``.
     """
     folder, known = Path(out_dir).resolve(), {}
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f'{out_dir}, where results are written, is a file: give a folder')
     for source in sources:
         key = source.stem, source.is_video
         if key in known:

@@ -26,7 +26,7 @@ from ..class_matching import match_classes
 from ..metainfo import benchmark_of_size, resolve_metainfo
 from ..safe_io import replacing, write_json
 from .huggingface_config import classes_in, said_of_backbone
-from .layout import ConversionError
+from .layout import ConversionError, key_list
 
 # a key that every checkpoint of a library has
 MARKS = {
@@ -135,9 +135,31 @@ class Checkpoint:
         others = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
         if others:
             raise ConversionError(f'{path} has entries that are no tensors: {", ".join(others)}')
+        check_tensors(tensors, path)
         config = dict(config or {})
         said = {**beside['backbone'], **said_of_backbone(config)}
         return cls(tensors, beside['dataset_meta'], said, config)
+
+
+def check_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> None:
+    """Refuse tensors that cannot be weights: nan, infinite, or of a shape without data.
+
+    Raises:
+        ConversionError: With their names.
+    """
+    faults = {'no plain tensors': [], 'larger than their data': [], 'nan or infinite': []}
+    for key, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+            faults['no plain tensors'].append(key)
+        elif tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            faults['larger than their data'].append(key)
+        elif tensor.is_floating_point() and not tensor.isfinite().all():
+            faults['nan or infinite'].append(key)
+    lists = [key_list(fault, keys) for fault, keys in faults.items() if keys]
+    if lists:
+        raise ConversionError(
+            '\n'.join([f'{path} is damaged, use another checkpoint; its tensors are', *lists])
+        )
 
 
 def recognise(tensors: Mapping[str, Tensor]) -> str | None:
@@ -272,7 +294,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def read_json(path: Path) -> dict:
     try:
         content = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: thousands of brackets
         raise ConversionError(f'{path} is no JSON: {error}') from error
     if not isinstance(content, dict):
         raise ConversionError(f'{path} holds a {type(content).__name__}, not an object')
@@ -286,7 +308,11 @@ def _weight_files(folder: Path) -> list[Path]:
         if (folder / name).is_file():
             return [folder / name]
         if index.is_file():
-            return [folder / part for part in sorted(set(read_json(index)['weight_map'].values()))]
+            parts = read_json(index).get('weight_map')
+            names = set(parts.values()) if isinstance(parts, dict) else {None}
+            if not all(isinstance(name, str) and Path(name).name == name for name in names):
+                raise ConversionError(f'weight_map of {index} does not lead to files beside it')
+            return [folder / name for name in sorted(names)]
     return []
 
 

@@ -4,15 +4,17 @@ A data set answers three questions for its samples: which tasks its labels can t
 they annotate, and which unlabelled pixels are unknown and not background.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 from mmdet.datasets import BaseDetDataset
-from mmengine.fileio import load
 from mmengine.logging import print_log
 
+from ..image_files import ImageTooLargeError, check_pixels
 from ..metainfo import resolve_metainfo
 from ..tasks import TASKS
+from .entries import FILE_NAME, ID, SIDE, complete, parse_json
 from .findings import ERROR, WARNING, Finding, Report, refuse
+from .loading import read_file
 
 IGNORABLE = ('void', 'crowd')
 
@@ -51,36 +53,17 @@ def labels_by_name(
     return {name: label_of.get(name.strip()) for name in names}
 
 
-def complete(
-    entries: Iterable[Mapping], keys: Sequence[str], what: str, ann_file: str, report: Report
-) -> list[Mapping]:
-    """The entries of a JSON that have all ``keys``; the others, each a ``what``, are reported."""
-    whole = []
-    for position, entry in enumerate(entries):
-        missing = [key for key in keys if entry.get(key) is None]
-        if not missing:
-            whole.append(entry)
-            continue
-        number = entry.get('id', entry.get('image_id'))
-        name = f'position {position}' if number is None else f'id {number}'
-        report(
-            Finding(
-                'incomplete entry',
-                f'{ann_file}: {what}, {name}, lacks {missing}: add what is missing',
-                ann_file,
-                number,
-            )
-        )
-    return whole
-
-
 def images_by_id(images: Iterable[Mapping], ann_file: str, report: Report) -> dict:
     """Complete entries of ``images`` of a JSON by their id; doublets are reported."""
     by_id, id_of_file = {}, {}
-    for image in complete(
-        images, ('id', 'file_name', 'height', 'width'), 'image', ann_file, report
-    ):
+    keys = dict(id=ID, file_name=FILE_NAME, height=SIDE, width=SIDE)
+    for image in complete(images, keys, 'image', ann_file, report):
         number, file_name = image['id'], image['file_name']
+        try:
+            check_pixels(image['height'], image['width'], f'{ann_file}: image id {number}')
+        except ImageTooLargeError as error:
+            report(Finding('absurd size', str(error), ann_file, number))
+            continue
         before = by_id.setdefault(number, image)
         if before is not image:
             differ = before['file_name'] != file_name
@@ -199,9 +182,16 @@ class SegmentDataset(BaseDetDataset):
         """Read the JSON, in which lists that are optional may be missing (None).
 
         Raises:
-            ValueError: If it lacks one of COCO's three lists.
+            OSError: If it cannot be read.
+            ValueError: If it is no JSON, or lacks one of COCO's three lists.
         """
-        content = {**dict.fromkeys(optional), **load(self.ann_file)}
+        content = parse_json(read_file(self.ann_file, 'annotation file'), self.ann_file)
+        if not isinstance(content, dict):
+            raise ValueError(
+                f'{self.ann_file} is not in COCO {self.labels_kind} format: it holds a '
+                f'{type(content).__name__}, not a dict of images, annotations and categories'
+            )
+        content = {**dict.fromkeys(optional), **content}
         missing = {'images', 'annotations', 'categories'} - set(content)
         if missing:
             raise ValueError(

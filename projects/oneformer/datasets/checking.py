@@ -137,6 +137,8 @@ def check_sample(dataset: SegmentDataset, index: int) -> tuple[list[Finding], di
         segment_map = read_segment_map(sample, findings.append)
     if segment_map is None:
         return findings, None
+    if dataset.labels_kind == 'instance' and any(f.kind == 'sizes differ' for f in findings):
+        return findings, None
     segments = sample['segments_info']
     pixels = np.bincount(segment_map.ravel(), minlength=len(segments) + 1)
     void, pixels = int(pixels[0]), pixels[1:]

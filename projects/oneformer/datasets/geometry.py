@@ -49,7 +49,9 @@ class ResizeShortEdge(BaseTransform):
         height, width = results['img'].shape[:2]
         scale = np.random.choice(self.short_edges) / min(height, width)
         scale = min(scale, self.max_size / max(height, width))
-        resize_sample(results, (int(height * scale + 0.5), int(width * scale + 0.5)))
+        # a line of one pixel stays one
+        size = max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
+        resize_sample(results, size)
         return results
 
     def __repr__(self) -> str:

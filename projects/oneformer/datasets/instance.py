@@ -5,8 +5,10 @@ from collections.abc import Collection, Mapping
 
 from mmdet.registry import DATASETS
 
-from .base import SegmentDataset, complete, images_by_id
+from .base import SegmentDataset, images_by_id
+from .entries import AREA, FLAG, ID, WHOLE, complete
 from .findings import WARNING
+from .loading import MAX_SEGMENTS
 from .panoptic import match_categories
 
 
@@ -62,10 +64,15 @@ class InstanceDataset(SegmentDataset):
         if not images:
             raise ValueError(f'{self.ann_file} lists no photo')
         photos = {number: self._photo(image) for number, image in images.items()}
-        keys = ('id', 'image_id', 'category_id')
+        keys = dict(id=ID, image_id=ID, category_id=WHOLE)
         seen = set()
         for annotation in complete(
-            content['annotations'], keys, 'annotation', self.ann_file, self.report
+            content['annotations'],
+            keys,
+            'annotation',
+            self.ann_file,
+            self.report,
+            optional=dict(iscrowd=FLAG, area=AREA),
         ):
             if self._usable(annotation, photos, label_of, seen):
                 label = label_of.get(annotation['category_id'])
@@ -77,6 +84,16 @@ class InstanceDataset(SegmentDataset):
                         segmentation=annotation['segmentation'],
                     )
                 )
+        for photo in photos.values():
+            count = len(photo['segments_info'])
+            if count > MAX_SEGMENTS:
+                self.report_json(
+                    'too many segments',
+                    photo['img_id'],
+                    f': image id {photo["img_id"]} has {count} annotations, more than the '
+                    f'{MAX_SEGMENTS} that a photo may have: join some, or cut the photo',
+                )
+                del photo['segments_info'][MAX_SEGMENTS:]
         return list(photos.values())
 
     def _stuff(self, label_of: Mapping) -> list[tuple[str, int]]:

@@ -9,24 +9,35 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmengine.fileio import get
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
+from ..image_files import ImageTooLargeError, open_image
 from ..run_length import decode_mask, encode_segmentation
 from .findings import Finding, Report, refuse
 
 _END_MARKERS = (b'\xff\xd9', b'IEND\xaeB`\x82')  # of JPEG and PNG
 
 NUM_IDS = 1 << 24  # of three bytes
+MAX_SEGMENTS = np.iinfo(np.int16).max  # of a photo, as maps of segments are int16
+NUM_VALUES = 1 << 16  # of a label PNG
+_PNG = b'\x89PNG\r\n\x1a\n'
+# bits and colour type in the header: RGB, RGBA, and palettes of up to 8 bits
+_COLOR_PNGS = (b'\x08\x02', b'\x08\x06', *(bytes([bits, 3]) for bits in (1, 2, 4, 8)))
 _index_of_id = None  # one table per process, cleaned after each use
 
 
 def read_file(path: str, what: str) -> bytes:
-    """Read a file; ``what`` it is says the FileNotFoundError if it is missing."""
+    """Read a file; ``what`` it is says the OSError if it is missing or cannot be read."""
     try:
         return get(path)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(
             f'{what} {path} does not exist: check data_root and data_prefix of the data set'
+        ) from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise type(error)(
+            f'{what} {path} cannot be read ({reason}): replace it, or correct its name'
         ) from error
 
 
@@ -34,7 +45,8 @@ def load_image(path: str, what: str) -> np.ndarray:
     """Read and decode an image, in full.
 
     OpenCV fills the missing rest of a truncated file with grey and says nothing, so a file that
-    does not end as its format should is decoded by Pillow first, which is strict.
+    does not end as its format should is decoded by Pillow first, which is strict. Pillow also reads
+    the header, by which an absurd size is refused.
 
     Args:
         path: Of the file.
@@ -44,16 +56,23 @@ def load_image(path: str, what: str) -> np.ndarray:
         BGR, uint8, of shape (H, W, 3), turned upright by its EXIF orientation.
 
     Raises:
-        FileNotFoundError: If the file is missing.
-        ValueError: If it is empty, truncated, or no image.
+        OSError: If the file is missing or cannot be read.
+        ValueError: If it is empty, truncated, no image, or one of absurd size.
     """
-    data = read_file(path, what)
+    return decode_image(read_file(path, what), path, what)
+
+
+def decode_image(data: bytes, path: str, what: str) -> np.ndarray:
+    """Decode an image that has been read, see ``load_image``."""
     try:
+        header = open_image(io.BytesIO(data), f'{what} {path}')
         if not data.endswith(_END_MARKERS):
-            Image.open(io.BytesIO(data)).load()
+            header.load()
         image = mmcv.imfrombytes(data, flag='color', backend='cv2')
     except UnidentifiedImageError:  # its text names no file
         image = None
+    except ImageTooLargeError:
+        raise
     except Exception as error:  # decoders raise whatever they like
         raise ValueError(f'{what} {path} is damaged ({error}): replace the file') from error
     if image is None:
@@ -147,7 +166,14 @@ def read_panoptic_png(results: Mapping, report: Report = refuse) -> np.ndarray:
         ValueError: If it is damaged.
     """
     path = results['seg_map_path']
-    png = load_image(path, f'panoptic PNG of photo {results["img_path"]},')
+    what = f'panoptic PNG of photo {results["img_path"]},'
+    data = read_file(path, what)
+    if data.startswith(_PNG) and data[24:26] not in _COLOR_PNGS:
+        raise ValueError(
+            f'{what} {path} is not in colour with 8 bits, so it cannot hold segment ids as '
+            'R + 256 G + 65536 B: replace the file'
+        )
+    png = decode_image(data, path, what)
     check_size(png.shape[:2], f'panoptic PNG {path}', path, results, report)
     ids = [segment['id'] for segment in results['segments_info']]
     segment_map = segment_indices(png, ids, results['void_ids'])
@@ -215,15 +241,17 @@ def load_label_png(path: str, what: str) -> np.ndarray:
     """Read the numbers of a label PNG, which may have a palette.
 
     Returns:
-        Of shape (H, W), an integer type.
+        Of shape (H, W), uint8 or uint16.
 
     Raises:
-        FileNotFoundError: If the file is missing.
-        ValueError: If it is damaged, or a colour picture.
+        OSError: If the file is missing or cannot be read.
+        ValueError: If it is damaged, of absurd size, or a picture of colours or floats.
     """
     data = read_file(path, what)
     try:
-        values = np.array(Image.open(io.BytesIO(data)))
+        values = np.array(open_image(io.BytesIO(data), f'{what} {path}'))
+    except ImageTooLargeError:
+        raise
     except Exception as error:  # decoders raise whatever they like
         raise ValueError(f'{what} {path} is damaged ({error}): replace the file') from error
     if values.ndim != 2:
@@ -231,7 +259,18 @@ def load_label_png(path: str, what: str) -> np.ndarray:
             f'{what} {path} is a colour picture of shape {values.shape}: a label PNG holds one '
             'number per pixel, grey or with a palette'
         )
-    return values.astype(np.uint8) if values.dtype == bool else values
+    if values.dtype.kind not in 'biu':
+        raise ValueError(
+            f'{what} {path} holds numbers of type {values.dtype}: a label PNG holds whole numbers'
+        )
+    if values.dtype in (np.uint8, np.uint16):
+        return values
+    if values.min() < 0 or values.max() >= NUM_VALUES:  # a TIFF may hold such
+        raise ValueError(
+            f'{what} {path} holds numbers from {values.min()} to {values.max()}: a label PNG holds '
+            f'0 to {NUM_VALUES - 1}'
+        )
+    return values.astype(np.uint16)
 
 
 def read_label_png(results: Mapping, report: Report = refuse) -> np.ndarray:
@@ -283,6 +322,8 @@ def read_segment_map(results: Mapping, report: Report = refuse) -> np.ndarray:
         size = results['height'], results['width']
         what = f'{results["ann_file"]}: image id {results["img_id"]}'
         check_size(size, what, results['ann_file'], results, report)
+        if results['labels_kind'] == 'instance' and size != tuple(results['ori_shape']):
+            return np.zeros(results['ori_shape'], np.int16)  # masks of a wrong size may be huge
     return _READERS[results['labels_kind']](results, report)
 
 

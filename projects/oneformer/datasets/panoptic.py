@@ -1,14 +1,16 @@
 """Data sets in COCO panoptic format: a JSON, photos, and a PNG of segment ids for each photo."""
 
 import os.path as osp
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
-from .base import SegmentDataset, complete, images_by_id, labels_by_name
+from .base import SegmentDataset, images_by_id, labels_by_name
+from .entries import AREA, FILE_NAME, FLAG, ID, LIST, TEXT, WHOLE, complete
 from .findings import WARNING, Finding, Report, refuse
-from .loading import NUM_IDS
+from .loading import MAX_SEGMENTS, NUM_IDS
 
 
 def match_categories(
@@ -27,7 +29,14 @@ def match_categories(
     Returns:
         Category id to label; None for a category that is left out or was reported.
     """
-    categories = complete(categories, ('id', 'name'), 'category', ann_file, report)
+    categories = complete(
+        categories,
+        dict(id=WHOLE, name=TEXT),
+        'category',
+        ann_file,
+        report,
+        optional=dict(isthing=FLAG),
+    )
     label_of = labels_by_name([c['name'] for c in categories], metainfo, ann_file, report)
     labels, things, confused = {}, metainfo['thing_classes'], []
     for category in categories:
@@ -126,7 +135,7 @@ class PanopticDataset(SegmentDataset):
 
     def _one_per_image(self, annotations: Sequence[Mapping], images: Mapping) -> list[Mapping]:
         """Annotations of listed images, one for each."""
-        keys = ('image_id', 'file_name', 'segments_info')
+        keys = dict(image_id=ID, file_name=FILE_NAME, segments_info=LIST)
         of_image = {}
         for annotation in complete(annotations, keys, 'annotation', self.ann_file, self.report):
             img_id = annotation['image_id']
@@ -165,13 +174,22 @@ class PanopticDataset(SegmentDataset):
         img_id = annotation['image_id']
         infos = complete(
             annotation['segments_info'],
-            ('id', 'category_id'),
+            dict(id=WHOLE, category_id=WHOLE),
             f'segment of image id {img_id}',
             self.ann_file,
             self.report,
+            optional=dict(iscrowd=FLAG, area=AREA),
         )
-        ids = [segment['id'] for segment in infos]
-        wrong = {i for i in ids if not 0 < i < NUM_IDS or ids.count(i) > 1}
+        if len(infos) > MAX_SEGMENTS:
+            self.report_json(
+                'too many segments',
+                img_id,
+                f': image id {img_id} has {len(infos)} segments, more than the {MAX_SEGMENTS} that '
+                'a photo may have: join some, or cut the photo',
+            )
+            infos = infos[:MAX_SEGMENTS]
+        counts = Counter(segment['id'] for segment in infos)
+        wrong = {i for i, count in counts.items() if not 0 < i < NUM_IDS or count > 1}
         if wrong:
             self.report_json(
                 'segment ids',
@@ -232,6 +250,12 @@ class CityscapesPanopticDataset(PanopticDataset):
     """
 
     def photo_name(self, image: Mapping) -> str:
-        """City folder and file name of a photo."""
-        city = image['id'].split('_')[0]
-        return f'{city}/{image["id"]}_leftImg8bit.png'
+        """City folder and file name of a photo; ValueError for an id that leads elsewhere."""
+        city = str(image['id']).split('_')[0]
+        name = f'{city}/{image["id"]}_leftImg8bit.png'
+        if not FILE_NAME.fits(name):
+            raise ValueError(
+                f'{self.ann_file}: image id {image["id"]!r} is none of Cityscapes, which are such '
+                'as aachen_000000_000019: correct it'
+            )
+        return name

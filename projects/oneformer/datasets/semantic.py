@@ -6,12 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from mmdet.registry import DATASETS
-from mmengine.fileio import list_from_file
 
 from .base import SegmentDataset, labels_by_name
+from .entries import FILE_NAME
 from .findings import Finding
-
-_NUM_VALUES = 1 << 16  # of a PNG
+from .loading import NUM_VALUES, read_file
 
 
 def png_values(
@@ -34,9 +33,9 @@ def png_values(
     """
     if not isinstance(names, Mapping):
         names = dict(enumerate(names, start=int(reduce_zero_label)))
-    wrong = [value for value in names if value not in range(_NUM_VALUES)]
+    wrong = [value for value in names if value not in range(NUM_VALUES)]
     if wrong:
-        raise ValueError(f'label_classes has {wrong}: a PNG holds values of 0 to {_NUM_VALUES - 1}')
+        raise ValueError(f'label_classes has {wrong}: a PNG holds values of 0 to {NUM_VALUES - 1}')
     void = {ignore_index, 0} if reduce_zero_label else {ignore_index}
     both = {value: names[value] for value in void if names.get(value) is not None}
     if both:
@@ -122,7 +121,7 @@ class SemanticDataset(SegmentDataset):
         self.segments_info = [
             self.segment_of(label, dict(id=number)) for number, label in enumerate(labels, start=1)
         ]
-        self.segment_of_value = np.full(_NUM_VALUES, -1, np.int16)
+        self.segment_of_value = np.full(NUM_VALUES, -1, np.int16)
         number_of = {label: number for number, label in enumerate(labels, start=1)}
         for value, name in values.items():
             # a name that is left out or was reported is void, too
@@ -146,20 +145,36 @@ class SemanticDataset(SegmentDataset):
 
     def _find_pairs(self) -> list[dict]:
         """Paths of photos and PNGs, in the order of ``ann_file`` or else of their names."""
-        if self.ann_file and not osp.isfile(self.ann_file):
-            raise FileNotFoundError(
-                f'list of photos {self.ann_file} does not exist: check ann_file and data_root of '
-                'the data set'
-            )
-        stems = list_from_file(self.ann_file) if self.ann_file else self._common_stems()
+        stems = self._listed_stems() if self.ann_file else self._common_stems()
         return [
             dict(
                 img_path=osp.join(self.data_prefix['img'], stem + self.img_suffix),
                 seg_map_path=osp.join(self.data_prefix['seg'], stem + self.seg_map_suffix),
             )
-            for stem in map(str.strip, stems)
-            if stem
+            for stem in stems
         ]
+
+    def _listed_stems(self) -> list[str]:
+        """The lines of ``ann_file``; those that lead out of the folders are reported."""
+        try:
+            lines = read_file(self.ann_file, 'list of photos').decode().splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f'list of photos {self.ann_file} is no text in UTF-8 ({error}): write a name per '
+                'line'
+            ) from error
+        stems = [stem for stem in map(str.strip, lines) if stem]
+        for stem in stems:
+            if not FILE_NAME.fits(stem):
+                self.report(
+                    Finding(
+                        'wrong value',
+                        f'{self.ann_file}: {stem!r} is not {FILE_NAME.words}: correct it',
+                        self.ann_file,
+                        stem,
+                    )
+                )
+        return [stem for stem in stems if FILE_NAME.fits(stem)]
 
     def _common_stems(self) -> list[str]:
         """Paths below the folders without suffix that both have; others are reported."""

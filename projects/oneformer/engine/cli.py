@@ -54,6 +54,8 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    if osp.exists(cfg.work_dir) and not osp.isdir(cfg.work_dir):
+        raise SystemExit(f'the work folder {cfg.work_dir} is a file: give a folder by --work-dir')
     init_cpu_processes(cfg.launcher)
     register_loaders(trust=args.trust_pickle)
     return cfg

@@ -5,9 +5,12 @@ file. Its loaders of files and URLs are replaced here, for everything that goes 
 ``load_from``, ``resume``, testing, and mmdet's ``init_detector``.
 """
 
-from mmengine.runner import CheckpointLoader
+from collections.abc import Mapping
 
-from ..conversion.files import local_file, read_pickle
+from mmengine.runner import CheckpointLoader
+from torch import Tensor
+
+from ..conversion.files import check_tensors, local_file, read_pickle
 
 
 def read_training_checkpoint(source: str, trust: bool = False, map_location=None):
@@ -20,7 +23,8 @@ def read_training_checkpoint(source: str, trust: bool = False, map_location=None
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not trusted and holds more than the above, or is no file of torch.
+        ValueError: If it is not trusted and holds more than the above, is no file of torch, or
+            its weights are not finite.
     """
     path = local_file(source)
     if path.is_dir() or path.suffix in ('.safetensors', '.pkl'):
@@ -30,7 +34,11 @@ def read_training_checkpoint(source: str, trust: bool = False, map_location=None
         )
     if not path.is_file():
         raise FileNotFoundError(f'there is no checkpoint {path}')
-    return read_pickle(path, trust, map_location)
+    content = read_pickle(path, trust, map_location)
+    weights = content.get('state_dict') if isinstance(content, Mapping) else None
+    if isinstance(weights, Mapping):
+        check_tensors({k: v for k, v in weights.items() if isinstance(v, Tensor)}, path)
+    return content
 
 
 def register_loaders(trust: bool = False) -> None:

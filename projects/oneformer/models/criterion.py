@@ -139,6 +139,8 @@ class SetCriterion(nn.Module):
         importance_sample_ratio: float = 0.75,
     ) -> None:
         super().__init__()
+        if num_points < 1:
+            raise ValueError(f'criterion.num_points is {num_points}: it has to be at least 1')
         self.num_classes = num_classes
         self.weights = dict(cls=class_weight, mask=mask_weight, dice=dice_weight)
         self.num_points = num_points

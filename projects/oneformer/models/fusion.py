@@ -150,6 +150,15 @@ def confident_queries(cls_scores: Tensor, score_thr: float) -> tuple[Tensor, Ten
     return kept, labels[kept], scores[kept]
 
 
+def check_codes(num_classes: int) -> None:
+    """Raise ValueError for more classes than mmdet's codes of panoptic maps can tell apart."""
+    if num_classes >= INSTANCE_OFFSET:
+        raise ValueError(
+            f'a panoptic answer can have {INSTANCE_OFFSET - 1} classes at most, not {num_classes}: '
+            "take 'panoptic' out of test_cfg.tasks, or use fewer classes"
+        )
+
+
 def panoptic_map(
     queries: Queries, resize: MaskResize, is_thing: Tensor, score_thr: float, iou_thr: float
 ) -> tuple[Tensor, list[dict]]:
@@ -172,6 +181,7 @@ def panoptic_map(
         (H, W), int32; and for each id from 1 a dict with ``id``, ``label``, ``isthing`` and
         ``score`` (of a merged stuff segment its best query's).
     """
+    check_codes(len(is_thing))
     kept, labels, scores = confident_queries(queries.cls_scores, score_thr)
     void = len(is_thing)
     Q = len(kept)

@@ -139,7 +139,7 @@ class NeighborhoodAttention(nn.Module):
         self.window = kernel_size * dilation
         self.dilation = dilation
         self.qkv = nn.Linear(channels, 3 * channels)
-        self.rpb = nn.Parameter(torch.empty(num_heads, 2 * kernel_size - 1, 2 * kernel_size - 1))
+        self.rpb = nn.Parameter(torch.zeros(num_heads, 2 * kernel_size - 1, 2 * kernel_size - 1))
         self.proj = nn.Linear(channels, channels)
         nn.init.trunc_normal_(self.rpb, std=0.02)
 

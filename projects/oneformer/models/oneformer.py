@@ -71,6 +71,8 @@ class OneFormer(BaseDetector):
                 f'model.test_cfg has the keys {sorted(self.test_cfg)}, but takes '
                 f'{sorted(expected)} and optionally token and window'
             )
+        if 'panoptic' in self.test_cfg['tasks']:
+            fusion.check_codes(self.num_classes)
         if self.test_cfg.get('window') is not None:
             check_window(self.test_cfg['window'])
         self.backbone = MODELS.build(backbone)
@@ -82,6 +84,11 @@ class OneFormer(BaseDetector):
             if contrastive_loss is None:
                 raise ValueError('model.text_mapper needs model.contrastive_loss')
             num_texts = self.panoptic_head.num_queries - text_mapper['num_context']
+            if num_texts < 1:
+                raise ValueError(
+                    f'panoptic_head.num_queries is {self.panoptic_head.num_queries}: it has to be '
+                    f'more than text_mapper.num_context, {text_mapper["num_context"]}'
+                )
             self.text_mapper = MODELS.build(dict(text_mapper, num_texts=num_texts))
             self.contrastive_loss = MODELS.build(contrastive_loss)
         self._register_load_state_dict_pre_hook(self._drop_text_branch)

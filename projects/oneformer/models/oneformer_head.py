@@ -77,6 +77,11 @@ class OneFormerHead(BaseModule):
         transformer_decoder: dict | None = None,
     ) -> None:
         super().__init__()
+        if num_queries < 2:
+            raise ValueError(
+                f'panoptic_head.num_queries is {num_queries}: it has to be at least 2, one of '
+                'which is the task token'
+            )
         self.num_queries = num_queries
         self.pixel_decoder = MODELS.build(
             dict(

@@ -59,7 +59,7 @@ class TextEncoder(BaseModule):
     def __init__(self, width: int = 256, num_layers: int = 6) -> None:
         super().__init__()
         self.token_embedding = nn.Embedding(VOCABULARY_SIZE, width)
-        self.positional_embedding = nn.Parameter(torch.empty(CONTEXT_LENGTH, width))
+        self.positional_embedding = nn.Parameter(torch.zeros(CONTEXT_LENGTH, width))
         self.layers = nn.ModuleList(
             TextBlock(width, max(width // 64, 1)) for _ in range(num_layers)
         )

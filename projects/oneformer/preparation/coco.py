@@ -9,6 +9,9 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
+from ..datasets.entries import FILE_NAME, FLAG, ID, LIST, SIDE, TEXT, WHOLE, complete
+from ..datasets.findings import refuse
+from ..image_files import max_pixels
 from ..run_length import encode_mask, json_code
 from ..safe_io import replacing
 from .base import Parts, ResumablePreparation, Sample
@@ -81,7 +84,13 @@ class COCO(ResumablePreparation):
         name = f'panoptic_{split}2017'
         photos = inventory.files(f'{split}2017', '.jpg', f'{split}2017.zip {_SITE}')
         panoptic = inventory.json(
-            f'annotations/{name}.json', ('images', 'annotations', 'categories'), source
+            f'annotations/{name}.json',
+            dict(
+                images=dict(id=ID, file_name=FILE_NAME, height=SIDE, width=SIDE),
+                annotations=dict(image_id=ID, file_name=FILE_NAME, segments_info=LIST),
+                categories=dict(id=WHOLE, name=TEXT, isthing=FLAG),
+            ),
+            source,
         )
         folder, archive = (self.root / 'annotations' / end for end in (name, f'{name}.zip'))
         packed = self._packed(archive, inventory)
@@ -157,6 +166,9 @@ class COCO(ResumablePreparation):
 
     def convert(self, sample: Sample, scratch: Path) -> dict:
         png, image = sample.outputs[0], sample.record['image']
+        what = f'segment of image id {sample.image_id}'
+        keys = dict(id=WHOLE, category_id=WHOLE, iscrowd=FLAG)
+        complete(sample.record['segments'], keys, what, 'the panoptic JSON', refuse)
         if not png.exists():
             self._unpack(sample, scratch)
         expected = image['height'], image['width']
@@ -176,8 +188,12 @@ class COCO(ResumablePreparation):
     @staticmethod
     def _unpack(sample: Sample, scratch: Path) -> None:
         archive, member = sample.files['archive'], sample.record['member']
+        packed = _open_archive(archive, os.getpid())
+        size = packed.getinfo(member).file_size
+        if size > 4 * max_pixels():  # a bomb; RGB has three bytes
+            raise ValueError(f'{member} in {archive} would have {size} bytes: replace the archive')
         try:
-            content = _open_archive(archive, os.getpid()).read(member)
+            content = packed.read(member)
         except (BadZipFile, EOFError, zlib.error) as error:
             raise ValueError(f'{member} in {archive} is damaged ({error})') from error
         with replacing(sample.outputs[0], scratch) as temporary:

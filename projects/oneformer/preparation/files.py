@@ -2,12 +2,14 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from ..datasets.entries import Kind, complete, parse_json
+from ..image_files import ImageTooLargeError, open_image
 from ..safe_io import replacing
 
 _END_MARKERS = dict(JPEG=b'\xff\xd9', PNG=b'IEND\xaeB`\x82')
@@ -56,36 +58,54 @@ class Inventory:
             self.problems.append(f'{folder}/ {state} {"*/" * depth}*{suffix}: from {source}')
         return {path.name.removesuffix(suffix): path for path in paths}
 
-    def json(self, path: str, keys: Iterable[str], source: str) -> dict | None:
+    def json(self, path: str, lists: Mapping[str, Mapping[str, Kind]], source: str) -> dict | None:
         """Content of a JSON of the download; None, with a problem noted, if it is not usable.
 
         Args:
             path: Relative to the root.
-            keys: That it must have.
+            lists: That it must have, and the keys of their entries.
             source: Which download holds it, for the message.
         """
         try:
-            content = json.loads((self.root / path).read_bytes())
+            content = parse_json((self.root / path).read_bytes(), path)
         except FileNotFoundError:
             self.problems.append(f'{path} does not exist: from {source}')
             return None
         except ValueError as error:
-            self.problems.append(f'{path} is damaged ({error}): download it again')
+            self.problems.append(f'{error}: download it again')
             return None
-        missing = set(keys) - set(content)
+        if not isinstance(content, dict):
+            self.problems.append(f'{path} holds no dict: download it again')
+            return None
+        missing = set(lists) - set(content)
         if missing:
             self.problems.append(f'{path} lacks {sorted(missing)}: download it again')
             return None
+        wrong = []
+        for name, keys in lists.items():
+            complete(content[name], keys, f'entry of {name}', path, wrong.append)
+        if wrong:
+            more = f' (and {len(wrong) - 1} more such entries)' if len(wrong) > 1 else ''
+            self.problems.append(wrong[0].message + more)
+            return None
         return content
 
-    def match(self, names: Iterable, what: str, others: Iterable, other: str) -> None:
-        """Note names without a counterpart, in both directions.
+    def match(
+        self, names: Iterable[Hashable], what: str, others: Iterable[Hashable], other: str
+    ) -> None:
+        """Note names without a counterpart, in both directions, and names that occur twice.
 
         Args:
             what: What ``names`` are and where, in the plural.
             other: The same of ``others``.
         """
-        names, others = set(names), set(others)
+        counts = Counter(iter(names))
+        twice = [name for name, count in counts.items() if count > 1]
+        if twice:
+            self.problems.append(
+                f'{len(twice)} of the {what} occur more than once: {_enumerate(twice)}'
+            )
+        names, others = set(counts), set(others)
         for mine, owner, theirs, missing in (
             (names, what, others, other),
             (others, other, names, what),
@@ -105,10 +125,10 @@ def check_image(path: Path, what: str) -> tuple[int, int]:
     A file that does not end as its format should is decoded in full.
 
     Raises:
-        ValueError: If the file is empty, truncated, or no image.
+        ValueError: If the file is empty, truncated, no image, or one of absurd size.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path, f'{what} {path}') as image:
             with open(path, 'rb') as file:
                 file.seek(-16, os.SEEK_END)
                 end = file.read()
@@ -117,6 +137,8 @@ def check_image(path: Path, what: str) -> tuple[int, int]:
             # asking a PNG would decode it in search of the tag
             turned = image.format != 'PNG' and image.getexif().get(_ORIENTATION, 1) >= 5
             return image.size if turned else image.size[::-1]
+    except ImageTooLargeError:
+        raise
     except Exception as error:  # decoders raise whatever they like
         raise ValueError(f'{what} {path} is damaged ({error}): download it again') from error
 
@@ -128,11 +150,13 @@ def read_png(path: Path, what: str, channels: int) -> np.ndarray:
         Of shape (H, W) or (H, W, 3).
 
     Raises:
-        ValueError: If the file is damaged or has another number of channels.
+        ValueError: If the file is damaged, of absurd size, or has another number of channels.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path, f'{what} {path}') as image:
             array = np.asarray(image)
+    except ImageTooLargeError:
+        raise
     except Exception as error:  # decoders raise whatever they like
         raise ValueError(f'{what} {path} is damaged ({error}): download it again') from error
     if (array.shape[2] if array.ndim == 3 else 1) != channels:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ..datasets.entries import FILE_NAME, ID, LIST, TEXT, WHOLE
 from .base import Preparation, Sample, count_records, run
 from .files import Inventory, check_image, check_shape
 
@@ -41,7 +42,15 @@ class Mapillary(Preparation):
         for kind, paths in found.items():
             inventory.match(photos, f'photos of {folder}/images', paths, f'PNGs of {folder}/{kind}')
         name = self._json(split)
-        panoptic = inventory.json(name, ('images', 'annotations', 'categories'), _SOURCE)
+        panoptic = inventory.json(
+            name,
+            dict(
+                images=dict(id=ID, file_name=FILE_NAME),
+                annotations=dict(image_id=ID, file_name=FILE_NAME, segments_info=LIST),
+                categories=dict(id=WHOLE, name=TEXT),
+            ),
+            _SOURCE,
+        )
         if panoptic is not None:
             for key, names in (
                 ('images', (image['file_name'] for image in panoptic['images'])),

@@ -1,0 +1,115 @@
+"""What the entries of a JSON have to be: their keys, the kinds of their values, and file names."""
+
+import json
+import math
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import PureWindowsPath
+from typing import Any, NamedTuple
+
+from .findings import Finding, Report
+
+
+class Kind(NamedTuple):
+    """What a value has to be.
+
+    Attributes:
+        words: How a message calls it.
+        fits: Whether a value is one.
+    """
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return _is_whole(value) or isinstance(value, float) and math.isfinite(value)
+
+
+def _is_file_name(value: Any) -> bool:
+    if not isinstance(value, str) or '://' in value:
+        return False
+    path = PureWindowsPath(value)  # knows both separators
+    printable = all(ord(letter) >= 32 and letter != '\x7f' for letter in value)
+    return printable and bool(path.name) and not path.root and '..' not in path.parts
+
+
+WHOLE = Kind('a whole number', _is_whole)
+SIDE = Kind('a whole number from 1', lambda value: _is_whole(value) and value > 0)
+AREA = Kind('a number from 0', lambda value: _is_number(value) and value >= 0)
+FLAG = Kind('0 or 1', lambda value: value in (0, 1) and isinstance(value, int))
+TEXT = Kind('a text', lambda value: isinstance(value, str))
+ID = Kind('a whole number or a text', lambda value: _is_whole(value) or isinstance(value, str))
+LIST = Kind('a list', lambda value: isinstance(value, list))
+FILE_NAME = Kind(
+    'the name of a file below its folder (no absolute path, no .., no URL, no control character)',
+    _is_file_name,
+)
+
+
+def parse_json(content: bytes, path: str) -> Any:
+    """Content of a JSON.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:  # RecursionError: thousands of brackets
+        raise ValueError(
+            f'{path} is no JSON, or a damaged one ({error}): replace the file'
+        ) from error
+
+
+def complete(
+    entries: Iterable[Mapping],
+    keys: Mapping[str, Kind],
+    what: str,
+    ann_file: str,
+    report: Report,
+    optional: Mapping[str, Kind] | None = None,
+) -> list[Mapping]:
+    """The entries of a JSON that have all keys, with values of their kinds; others are reported.
+
+    Args:
+        entries: Of the JSON, which may be anything.
+        keys: What an entry has to have.
+        what: An entry is, for messages.
+        ann_file: The JSON, for messages.
+        report: Gets what is wrong.
+        optional: What an entry may have; None is as good as not there.
+    """
+    whole, kinds = [], {**keys, **(optional or {})}
+    if not isinstance(entries, list):
+        message = f'{ann_file}: in place of a list there is {reprlib.repr(entries)} ({what})'
+        report(Finding('no list', f'{message}: correct the JSON', ann_file))
+        return whole
+    for position, entry in enumerate(entries):
+        if not isinstance(entry, Mapping):
+            message = f'{ann_file}: {what}, position {position}, is {reprlib.repr(entry)}'
+            report(Finding('no dict', f'{message}, not a dict: correct it', ann_file, position))
+            continue
+        missing = [key for key in keys if entry.get(key) is None]
+        wrong = [
+            f'{key} is {reprlib.repr(entry[key])}, not {kind.words}'
+            for key, kind in kinds.items()
+            if entry.get(key) is not None and not kind.fits(entry[key])
+        ]
+        if not missing and not wrong:
+            whole.append(entry)
+            continue
+        number = entry.get('id', entry.get('image_id'))
+        if not ID.fits(number):
+            number = None
+        name = f'{what}, ' + (f'position {position}' if number is None else f'id {number}')
+        if missing:
+            message = f'{ann_file}: {name}, lacks {missing}: add what is missing'
+            report(Finding('incomplete entry', message, ann_file, number))
+        if wrong:
+            message = f'{ann_file}: {name}: {"; ".join(wrong)}: correct it'
+            report(Finding('wrong value', message, ann_file, number))
+    return whole

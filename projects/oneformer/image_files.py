@@ -1,0 +1,69 @@
+"""Open image files by their header, and refuse absurd sizes before anything is decoded."""
+
+import os
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+LIMIT = 'ONEFORMER_MAX_PIXELS'  # environment variable
+_DEFAULT = 1 << 28  # 16384 x 16384; decoded that is 0.8 GB
+_opening = threading.Lock()
+
+
+class ImageTooLargeError(ValueError):
+    """An image, or what a file says of one, has more pixels than are read."""
+
+
+def max_pixels() -> int:
+    """Pixels of the largest image that is read.
+
+    Raises:
+        ValueError: If the environment variable ``ONEFORMER_MAX_PIXELS`` is no number from 1.
+    """
+    text = os.environ.get(LIMIT, str(_DEFAULT))
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f'{LIMIT} is {text!r}: it has to be a whole number of pixels from 1')
+    return int(text)
+
+
+def check_pixels(height: int, width: int, what: str) -> None:
+    """Raise ``ImageTooLargeError`` for a size above the limit.
+
+    Args:
+        height: In pixels.
+        width: In pixels.
+        what: That has this size, for the message.
+    """
+    limit = max_pixels()
+    if height * width > limit:
+        raise ImageTooLargeError(
+            f'{what} says that it has {width} x {height} pixels, more than the {limit} that are '
+            f'read: replace it, or if it is right set the environment variable {LIMIT} to more'
+        )
+
+
+def open_image(source: Path | str | BinaryIO, what: str) -> Image.Image:
+    """Read the header of an image; it is decoded when its pixels are asked for.
+
+    Args:
+        source: Of Pillow's ``Image.open``, which also says what else is raised.
+        what: What it is, for the message.
+
+    Raises:
+        ImageTooLargeError: If the header states more pixels than ``max_pixels``.
+    """
+    with _opening:
+        # its own limit cannot be raised for one file, and only warns up to twice its value
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(source)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    try:
+        check_pixels(image.height, image.width, what)
+    except ImageTooLargeError:
+        image.close()
+        raise
+    return image
