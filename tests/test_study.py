@@ -1,10 +1,11 @@
-"""The study of partial labels: its three kinds of labels, its trainings, and going on."""
+"""The studies: their data, their trainings, and going on."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pycocotools import mask as mask_utils
 
@@ -28,6 +29,19 @@ def test_a_study_trains_both_ways_and_goes_on_where_it_was(study, tmp_path):
     (tmp_path / 'work_dirs/partial-labels.json').write_text(json.dumps(stored))
     with pytest.raises(SystemExit, match='is of other numbers of photos or configs'):
         study()
+
+
+def test_the_study_of_the_memory_trains_one_image_at_a_time(run_tool, tmp_path):
+    printed = run_tool('study', 'contrastive-memory', *SMALL)
+    assert '| without | 1 |' in printed and '| with | 1 |' in printed
+    assert (tmp_path / 'work_dirs/contrastive-memory.md').read_text() in printed
+    keys = {}
+    for variant in ('without', 'with'):
+        folder = tmp_path / f'work_dirs/contrastive-memory_{variant}/seed0'
+        state = torch.load(folder / 'iter_2.pth', weights_only=False)['state_dict']
+        keys[variant] = state.get('contrastive_loss.memory_keys')
+    assert keys['without'] is None
+    assert (keys['with'] >= 0).sum() == 2  # one image of each iteration
 
 
 def test_each_photo_keeps_one_kind_of_its_labels(load_tool, tiny_set, tmp_path):

@@ -43,6 +43,7 @@ class ProgressLine(Hook):
         values = {
             name: outputs[name].item()
             for name in ('loss', 'loss_cls', 'loss_mask', 'loss_dice', 'loss_contrastive')
+            if name in outputs  # nothing of a step that was skipped
         }
         pace = (time.monotonic() - self.start) / done
         losses = '  '.join(f'{name} {value:.2f}' for name, value in values.items())

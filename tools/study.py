@@ -1,8 +1,11 @@
-"""Experiments whose tables are in docs/: ``python tools/study.py partial-labels``.
+"""Experiments whose tables are in docs/: ``python tools/study.py STUDY``.
 
 ``partial-labels`` splits the quick start's photographs in three, a third each with panoptic, only
 instance, and only semantic labels of some of the classes, and compares training on all of them with
-training on the panoptic third alone. A run that was cut off goes on with the next training.
+training on the panoptic third alone. ``contrastive-memory`` trains the quick start on one image at
+a time, without and with a memory of past images in the contrastive loss. All metrics go to
+``work_dirs/STUDY.json``, the table to ``work_dirs/STUDY.md``. A run that was cut off goes on with
+the next training.
 """
 
 import argparse
@@ -10,6 +13,7 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,9 +27,7 @@ from quickstart import ProgressLine, quiet_runner  # noqa: E402
 
 from oneformer.engine.evaluation import HEADLINE, inference_config  # noqa: E402
 from oneformer.run_length import code_area, encode_mask, json_code  # noqa: E402
-from oneformer.safe_io import write_json  # noqa: E402
-
-VARIANTS = ('alone', 'joint')
+from oneformer.safe_io import write_bytes, write_json  # noqa: E402
 
 
 def split_labels(folder: Path, label_classes: list[str]) -> None:
@@ -119,10 +121,10 @@ def train_and_score(config: Path, seed: int, max_iters: int | None) -> dict[str,
     return runner.test()
 
 
-def table(results: dict[str, dict]) -> str:
+def table(results: dict[str, dict], variants: Iterable[str]) -> str:
     """Mean and, over the seeds, standard deviation of each variant, as Markdown."""
     lines = ['| training | seeds | ' + ' | '.join(HEADLINE.values()) + ' |', '|' + ' --- |' * 5]
-    for variant in VARIANTS:
+    for variant in variants:
         runs = [run for name, run in results.items() if name.startswith(f'{variant}/')]
         cells = []
         for key in HEADLINE.values():
@@ -132,21 +134,21 @@ def table(results: dict[str, dict]) -> str:
     return '\n'.join(lines)
 
 
-def partial_labels(args: argparse.Namespace) -> None:
-    """Compare training on the panoptic third with training on all thirds."""
-    configs = {v: ROOT / f'configs/studies/partial-labels_{v}.py' for v in VARIANTS}
-    joint = Config.fromfile(configs['joint'])
-    folder = Path(joint.data_root)
-    generate(folder, train=args.photos, val=args.val_photos)
-    split_labels(folder, list(joint.train_dataloader.dataset.datasets[2].label_classes))
-    file = Path('work_dirs/partial-labels.json')
+def compare(study: str, configs: dict[str, Path], args: argparse.Namespace) -> None:
+    """Train each config with each seed, and print the table.
+
+    Args:
+        study: Names the files of results.
+        configs: By variant.
+        args: Of the command line.
+    """
+    file = Path(f'work_dirs/{study}.json')
+    contents = {variant: Config.fromfile(config) for variant, config in configs.items()}
     settings = dict(
         photos=args.photos,
         val_photos=args.val_photos,
-        max_iters=args.max_iters or joint.max_iters,
-        configs={
-            variant: Config.fromfile(config).pretty_text for variant, config in configs.items()
-        },
+        max_iters=args.max_iters or next(iter(contents.values())).max_iters,
+        configs={variant: content.pretty_text for variant, content in contents.items()},
     )
     stored = json.loads(file.read_text()) if file.exists() else dict(settings=settings, runs={})
     if stored['settings'] != settings:
@@ -160,7 +162,32 @@ def partial_labels(args: argparse.Namespace) -> None:
                 write_json(file, stored)
             run = stored['runs'][name]
             print(name, {key: round(run[key], 1) for key in HEADLINE.values()}, flush=True)
-    print(f'{table(stored["runs"])}\nall metrics in {file}')
+    lines = table(stored['runs'], configs)
+    write_bytes(file.with_suffix('.md'), f'{lines}\n'.encode())
+    print(f'{lines}\nall metrics in {file}')
+
+
+def configs_of(study: str, variants: Iterable[str]) -> dict[str, Path]:
+    """Files of the configs of a study."""
+    return {variant: ROOT / f'configs/studies/{study}_{variant}.py' for variant in variants}
+
+
+def partial_labels(args: argparse.Namespace) -> None:
+    """Compare training on the panoptic third with training on all thirds."""
+    configs = configs_of('partial-labels', ('alone', 'joint'))
+    joint = Config.fromfile(configs['joint'])
+    folder = Path(joint.data_root)
+    generate(folder, train=args.photos, val=args.val_photos)
+    split_labels(folder, list(joint.train_dataloader.dataset.datasets[2].label_classes))
+    compare('partial-labels', configs, args)
+
+
+def contrastive_memory(args: argparse.Namespace) -> None:
+    """Compare training on one image at a time without and with a memory of past images."""
+    configs = configs_of('contrastive-memory', ('without', 'with'))
+    data_root = Config.fromfile(configs['with']).data_root
+    generate(data_root, train=args.photos, val=args.val_photos)
+    compare('contrastive-memory', configs, args)
 
 
 def parse_args() -> argparse.Namespace:
@@ -168,12 +195,18 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     studies = parser.add_subparsers(dest='study', required=True)
-    study = studies.add_parser('partial-labels', help='joint training on three kinds of labels')
-    study.add_argument('--seeds', type=int, default=3, help='trainings of each kind (%(default)s)')
-    study.add_argument('--photos', type=int, default=120, help='to train on (%(default)s)')
-    study.add_argument('--val-photos', type=int, default=80, help='to score on (%(default)s)')
-    study.add_argument('--max-iters', type=int, help='of each training (that of the configs)')
-    study.set_defaults(run=partial_labels)
+    for name, run, photos, what in (
+        ('partial-labels', partial_labels, 120, 'joint training on three kinds of labels'),
+        ('contrastive-memory', contrastive_memory, 480, 'one image at a time, and past ones'),
+    ):
+        study = studies.add_parser(name, help=what)
+        study.add_argument(
+            '--seeds', type=int, default=3, help='trainings of each kind (%(default)s)'
+        )
+        study.add_argument('--photos', type=int, default=photos, help='to train on (%(default)s)')
+        study.add_argument('--val-photos', type=int, default=80, help='to score on (%(default)s)')
+        study.add_argument('--max-iters', type=int, help='of each training (that of the configs)')
+        study.set_defaults(run=run)
     return parser.parse_args()
 
 

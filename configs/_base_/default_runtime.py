@@ -16,8 +16,15 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
     weights=dict(type='ReuseWeights'),
+    finite_steps=dict(type='FiniteSteps'),
+    task_statistics=dict(type='TaskStatistics'),
 )
-log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
+log_processor = dict(
+    type='LogProcessor',
+    window_size=50,
+    by_epoch=False,
+    mean_pattern=r'loss|time|grad_norm|task_share|task_targets',
+)
 log_level = 'INFO'
 
 vis_backends = [dict(type='LocalVisBackend')]

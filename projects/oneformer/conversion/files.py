@@ -74,12 +74,12 @@ _ALLOWED = [
 ]
 
 
-def _plain(value):
+def plain_values(value):
     """Dicts of a config and arrays as what JSON has, at any depth."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(map(_plain, value))
+        return type(value)(map(plain_values, value))
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
@@ -121,7 +121,7 @@ class Checkpoint:
                 raise ConversionError(
                     f'meta.{name} of {path} is a {type(part).__name__}, not a dict'
                 )
-            beside[name] = _plain(part)
+            beside[name] = plain_values(part)
         for wrapper in ('state_dict', 'model'):
             if isinstance(content.get(wrapper), Mapping):
                 content = content[wrapper]

@@ -205,8 +205,10 @@ class Layout:
 
 
 def rebuilt_by_us(key: str) -> bool:
-    """Whether one of our tensors follows from the architecture alone."""
-    return key.endswith(('.relative_position_index', '.num_batches_tracked'))
+    """Whether one of our tensors follows from the architecture, or is for its training alone."""
+    return key.startswith('contrastive_loss.memory_') or key.endswith(
+        ('.relative_position_index', '.num_batches_tracked')
+    )
 
 
 def foreign_names(rules: Iterable[Rule], key: str) -> list[str]:

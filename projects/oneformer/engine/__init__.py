@@ -1,12 +1,16 @@
 from .distributed import OneFormerDistributedDataParallel, init_cpu_processes
+from .finite_steps import FiniteSteps
 from .optim_constructor import OneFormerOptimWrapperConstructor
 from .reuse_weights import ReuseWeights
 from .safe_loading import register_loaders
+from .task_statistics import TaskStatistics
 
 __all__ = [
+    'FiniteSteps',
     'OneFormerDistributedDataParallel',
     'OneFormerOptimWrapperConstructor',
     'ReuseWeights',
+    'TaskStatistics',
     'init_cpu_processes',
     'register_loaders',
 ]

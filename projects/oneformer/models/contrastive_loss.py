@@ -1,16 +1,22 @@
 """Sec. 3.3: the query-text contrastive loss.
 
-Shapes: B images of this process, W processes, Q queries, C channels.
+Shapes: B images of this process, W processes, Q queries, C channels, M images in the memory.
 """
 
+import logging
 import math
+import zlib
+from collections.abc import Sequence
 
 import torch
 import torch.distributed.nn.functional as differentiable
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import all_gather, get_rank, get_world_size
+from mmengine.logging import print_log
 from torch import Tensor, nn
+
+_NOBODY = -1  # key of an empty place in the memory
 
 
 def gather_with_gradient(x: Tensor) -> Tensor:
@@ -20,32 +26,76 @@ def gather_with_gradient(x: Tensor) -> Tensor:
     return torch.cat(differentiable.all_gather(x.contiguous()))
 
 
+def text_key(texts: Sequence[str], filler: str) -> int:
+    """A number, not negative, for the texts of an image in any order, and its task's filler."""
+    return zlib.crc32('\n'.join([*sorted(texts), filler]).encode())
+
+
 @MODELS.register_module()
 class QueryTextContrastiveLoss(nn.Module):
     """Match each image's initial object queries with its own text queries, and the reverse.
 
     The whole query set of an image is one vector, so slot q of the queries is compared with slot q
-    of the texts, and the logits are one (B W, B W) matrix. With a single image in the global batch
-    the loss is exactly zero and teaches nothing.
+    of the texts, and the logits are one (B W, B W + M) matrix. With a single image in the global
+    batch and no memory the loss is exactly zero and teaches nothing.
+
+    The memory, which the original does not have, holds both vectors of the last M images of all
+    processes, as they were when they were computed: they are candidates, and get no gradient. Those
+    with the texts of the image that is compared (the same task and the same classes as often) are
+    left out, since they would answer it as well as its own. Within the batch such images do count,
+    as in the original. The memory is part of the state dict, so that training resumes exactly;
+    checkpoints without it, or with another one, load all the same and start with an empty one.
 
     Args:
         temperature: Initial value of the learnable temperature.
         loss_weight: 0.5 in the original.
+        memory: M, 0 as in the original.
+        num_features: Q C, needed with a memory.
     """
 
-    def __init__(self, temperature: float = 0.07, loss_weight: float = 0.5) -> None:
+    def __init__(
+        self,
+        temperature: float = 0.07,
+        loss_weight: float = 0.5,
+        memory: int = 0,
+        num_features: int | None = None,
+    ) -> None:
         super().__init__()
         # of shape (1,), since FSDP does not take parameters without dimensions
         self.logit_scale = nn.Parameter(torch.tensor([math.log(1 / temperature)]))
         self.loss_weight = loss_weight
+        self.memory = memory
+        self.has_warned = False
+        if memory:
+            self.register_buffer('memory_queries', torch.zeros(memory, num_features))
+            self.register_buffer('memory_texts', torch.zeros(memory, num_features))
+            self.register_buffer('memory_keys', torch.full((memory,), _NOBODY))
 
-    def forward(self, object_queries: Tensor, text_queries: Tensor) -> Tensor:
-        """Compute the weighted loss in float32.
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        own = dict(self.named_buffers())
+        names = ('memory_queries', 'memory_texts', 'memory_keys')
+        found = [state_dict.pop(prefix + name, None) for name in names]
+        if own:
+            fits = all(
+                tensor is not None and tensor.shape == own[name].shape
+                for name, tensor in zip(names, found)
+            )
+            if not fits:
+                found = [torch.zeros_like(own[name]) for name in names[:2]]
+                found.append(torch.full_like(own['memory_keys'], _NOBODY))
+            state_dict.update((prefix + name, tensor) for name, tensor in zip(names, found))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def forward(
+        self, object_queries: Tensor, text_queries: Tensor, keys: Sequence[int] | None = None
+    ) -> Tensor:
+        """Compute the weighted loss in float32, and in training remember the batch.
 
         Args:
             object_queries: Of shape (B, Q, C), before the masked decoder. B must be the same in
                 every process.
             text_queries: Of shape (B, Q, C).
+            keys: Of the images, see ``text_key``; needed with a memory.
 
         Returns:
             A scalar: the sum of the two directions, each a mean over the images.
@@ -54,8 +104,46 @@ class QueryTextContrastiveLoss(nn.Module):
             queries = F.normalize(object_queries.float().flatten(1), dim=-1)  # B QC
             texts = F.normalize(text_queries.float().flatten(1), dim=-1)  # B QC
             scale = self.logit_scale.exp().clamp(max=100)
-            per_query = scale * queries @ gather_with_gradient(texts).mT  # B BW
-            per_text = scale * texts @ gather_with_gradient(queries).mT  # B BW
+            all_queries, all_texts = gather_with_gradient(queries), gather_with_gradient(texts)
+            per_query = scale * queries @ all_texts.mT  # B BW
+            per_text = scale * texts @ all_queries.mT  # B BW
+            if self.memory:
+                keys = torch.tensor(keys, device=queries.device)
+                remembered, left_out = self.memory_keys, self.memory_keys == _NOBODY
+                left_out = left_out | (remembered == keys[:, None])  # B M
+                # copies, since the memory changes before the backward pass reads them
+                per_query, per_text = (
+                    torch.cat(
+                        [own, (scale * x @ old.clone().mT).masked_fill(left_out, -torch.inf)], 1
+                    )  # B BW+M
+                    for own, x, old in (
+                        (per_query, queries, self.memory_texts),
+                        (per_text, texts, self.memory_queries),
+                    )
+                )
+                if self.training:
+                    self._remember(all_queries, all_texts, torch.cat(all_gather(keys)))
+            elif len(all_texts) == 1:
+                self._warn()
             own = torch.arange(len(queries), device=queries.device) + len(queries) * get_rank()
             loss = F.cross_entropy(per_query, own) + F.cross_entropy(per_text, own)
         return self.loss_weight * loss
+
+    @torch.no_grad()
+    def _remember(self, *newest: Tensor) -> None:
+        """Put the queries, texts and keys (B W, ...) of a batch first; the oldest go."""
+        for memory, new in zip((self.memory_queries, self.memory_texts, self.memory_keys), newest):
+            memory.copy_(torch.cat([new, memory])[: self.memory])
+
+    def _warn(self) -> None:
+        """Say, once, that there is nothing to learn from."""
+        if self.training and not self.has_warned:
+            self.has_warned = True
+            print_log(
+                'loss_contrastive is zero, and the text branch learns nothing: the global batch is '
+                'a single image, also if gradients are accumulated. Train with a larger batch, or '
+                'keep past images with model.contrastive_loss.memory=64 (see '
+                'docs/small_machines.md)',
+                logger='current',
+                level=logging.WARNING,
+            )

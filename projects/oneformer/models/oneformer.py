@@ -18,6 +18,7 @@ from torch import Tensor
 from ..metainfo import resolve_metainfo
 from ..tasks import check_task
 from . import fusion
+from .contrastive_loss import text_key
 from .mask_resize import MaskResize
 from .oneformer_head import mask_logits
 from .targets import batch_targets
@@ -90,6 +91,9 @@ class OneFormer(BaseDetector):
                     f'more than text_mapper.num_context, {text_mapper["num_context"]}'
                 )
             self.text_mapper = MODELS.build(dict(text_mapper, num_texts=num_texts))
+            if contrastive_loss.get('memory'):
+                num_features = self.panoptic_head.query_embed.weight.numel()
+                contrastive_loss = dict(contrastive_loss, num_features=num_features)
             self.contrastive_loss = MODELS.build(contrastive_loss)
         self._register_load_state_dict_pre_hook(self._drop_text_branch)
 
@@ -130,7 +134,9 @@ class OneFormer(BaseDetector):
                 [sample.filler for sample in batch_data_samples],
             )
             losses['loss_contrastive'] = self.contrastive_loss(
-                decoded.initial_queries[:, 0], text_queries
+                decoded.initial_queries[:, 0],
+                text_queries,
+                [text_key(sample.texts, sample.filler) for sample in batch_data_samples],
             )
         return losses
 
