@@ -238,7 +238,8 @@ def test_losses_follow_for_200_iterations(toy_config):
     for dtype in (torch.bfloat16, torch.float16):
         half = train(toy_config, dtype, 200)
         assert half.isfinite().all()
-        assert largest_difference(single, half) < 0.15
+        # other random points in float32 were seen to make a difference of 15 %
+        assert largest_difference(single, half) < 0.3
 
 
 @pytest.mark.parametrize(
