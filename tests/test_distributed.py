@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+from datetime import datetime, timedelta
 
 import pytest
 import torch
@@ -22,7 +25,7 @@ torch.float32 = torch.float64
 
 from mmcv.transforms import BaseTransform
 from mmdet.registry import HOOKS, MODELS, TRANSFORMS
-from mmengine.dist import all_reduce, is_main_process
+from mmengine.dist import all_gather_object, all_reduce, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from oneformer.datasets import SampleTask
 from oneformer.models import SetCriterion
@@ -42,14 +45,11 @@ class KeyedCriterion(SetCriterion):
 
 @TRANSFORMS.register_module()
 class TaskOfImage(BaseTransform):
-    """Odd images have targets, even ones lose all of theirs if `empty`."""
-
-    def __init__(self, empty):
-        self.empty = empty
+    """From the third step on, every second image loses all of its targets."""
 
     def transform(self, results):
         task = ['panoptic', 'instance', 'semantic'][results['img_id'] % 3]
-        if self.empty and results['img_id'] % 2 == 0:
+        if results['img_id'] > 8 and results['img_id'] % 2 == 0:
             results['gt_seg_map'] = results['gt_seg_map'] * 0
         return SampleTask({task: 1})(results)
 
@@ -61,6 +61,8 @@ class WriteLosses(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         row = {}
+        names = list(outputs)
+        assert all_gather_object(names) == [names] * get_world_size()
         for name, value in outputs.items():
             if 'loss' in name:
                 value = torch.as_tensor(value, dtype=torch.float64).reshape(1).clone()
@@ -80,7 +82,7 @@ pipeline = [
     dict(type='LoadPhoto'),
     dict(type='LoadSegmentMap'),
     dict(type='Pad', size=(128, 128), pad_val=dict(img=(128, 128, 128), seg=0)),
-    dict(type='TaskOfImage', empty={empty}),
+    dict(type='TaskOfImage'),
     dict(type='PackPanopticInputs'),
 ]
 train_dataloader = dict(
@@ -90,7 +92,8 @@ train_dataloader = dict(
 )
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
-train_cfg = dict(max_iters=3, val_interval=100)
+train_cfg = dict(max_iters=4, val_interval=100)
+default_hooks = dict(checkpoint=dict(interval=2))
 param_scheduler = []
 # steps in proportion to the gradient: AdamW makes a full step even of a gradient that is zero but
 # for rounding, such as that of a bias added to all keys of an attention
@@ -118,17 +121,16 @@ def start(tmp_path_factory, config_dir, tiny_set):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def launch(start, root_dir, config_dir, tiny_set):
     """Run a tool in some processes; with one process, without a launcher."""
 
-    def run(name, processes, tool='train', empty=False, arguments=()):
+    def run(name, processes, tool='train', arguments=(), data_root=tiny_set, fails=False):
         config = start / f'{name}.py'
         config.write_text(
             CONFIG.format(
                 base=str(config_dir / 'oneformer_efficientnet-lite0_quickstart.py'),
-                data_root=f'{tiny_set}/',
-                empty=empty,
+                data_root=f'{data_root}/',
                 batch_size=4 // processes,
                 load_from=str(start / 'start.pth'),
             )
@@ -152,39 +154,50 @@ def launch(start, root_dir, config_dir, tiny_set):
             text=True,
             capture_output=True,
         )
-        assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-        return start / name
+        output = result.stdout[-3000:] + result.stderr[-3000:]
+        assert (result.returncode != 0) == fails, output
+        return result.stderr if fails else start / name
 
     return run
 
 
-@pytest.mark.parametrize('empty', [False, True], ids=['all have targets', 'one has none'])
-def test_training_in_two_processes_equals_one(launch, start, empty):
-    one = launch(f'one{empty:d}', 1, empty=empty)
-    two = launch(f'two{empty:d}', 2, empty=empty)
-    losses = [json.loads((folder / 'losses.json').read_text()) for folder in (one, two)]
-    assert len(losses[0]) == len(losses[1]) == 3
+@pytest.fixture(scope='module')
+def one(launch):
+    """Folder of the training in one process."""
+    return launch('one', 1)
+
+
+@pytest.mark.parametrize('processes', [2, 4])
+def test_training_in_some_processes_equals_one(launch, start, one, processes):
+    some = launch(f'some{processes}', processes)
+    losses = [json.loads((folder / 'losses.json').read_text()) for folder in (one, some)]
+    assert len(losses[0]) == len(losses[1]) == 4
     for single, split in zip(*losses):
         assert single.keys() == split.keys() and single['loss_contrastive'] > 0.1
         for name, value in single.items():
             assert split[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
-    before, *after = (
-        torch.load(path, weights_only=False)['state_dict']
-        for path in (start / 'start.pth', one / 'iter_3.pth', two / 'iter_3.pth')
-    )
-    updates = {
-        name: [state[name].double() - weights.double() for state in after]
-        for name, weights in before.items()
-        if weights.is_floating_point()
-    }
-    largest = max(single.norm() for single, _ in updates.values())
-    compared = 0
-    for name, (single, split) in updates.items():
-        if single.norm() < 1e-6 * largest:  # zero but for rounding
-            continue
-        assert (split - single).norm() <= 1e-5 * single.norm(), name
-        compared += 1
-    assert compared > 0.5 * len(updates)
+    for step in (2, 4):  # before and after the first process without a target
+        before, *after = (
+            torch.load(path, weights_only=False)['state_dict']
+            for path in (
+                start / 'start.pth',
+                one / f'iter_{step}.pth',
+                some / f'iter_{step}.pth',
+            )
+        )
+        updates = {
+            name: [state[name].double() - weights.double() for state in after]
+            for name, weights in before.items()
+            if weights.is_floating_point()
+        }
+        largest = max(single.norm() for single, _ in updates.values())
+        compared = 0
+        for name, (single, split) in updates.items():
+            if single.norm() < 1e-6 * largest:  # zero but for rounding
+                continue
+            assert (split - single).norm() <= 1e-5 * single.norm(), name
+            compared += 1
+        assert compared > 0.5 * len(updates)
 
 
 def test_evaluating_an_odd_number_of_photos_in_two_processes_equals_one(launch, start):
@@ -196,6 +209,23 @@ def test_evaluating_an_odd_number_of_photos_in_two_processes_equals_one(launch, 
         scores.append(json.loads(out.read_text()))
     assert scores[0] == scores[1]
     assert scores[0]['semantic/mIoU'] > 0
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_an_error_in_one_process_ends_all_and_is_the_last_thing_told(
+    launch, start, tiny_set, tmp_path, tool
+):
+    broken = tmp_path / 'broken'
+    shutil.copytree(tiny_set, broken)
+    missing = sorted((broken / ('val' if tool == 'test' else 'train')).glob('*.jpg'))[3]
+    missing.unlink()
+    arguments = (start / 'start.pth',) if tool == 'test' else ()
+    told = launch(f'broken_{tool}', 2, tool, arguments, broken, fails=True)
+    summary = told[told.index('Root Cause (first observed failure)') :]
+    assert str(missing) in summary and 'Traceback' in summary
+    failed_at = re.search(r'time +: (\S+)', summary)[1]
+    waited = datetime.now() - datetime.strptime(failed_at, '%Y-%m-%d_%H:%M:%S')
+    assert waited < timedelta(seconds=60)
 
 
 NORMALISERS = """

@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
 from mmengine.dist import is_main_process  # noqa: E402
+from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
 
 from oneformer.engine.cli import add_run_arguments, load_config  # noqa: E402
 from oneformer.engine.distributed import leave_processes  # noqa: E402
@@ -76,6 +77,7 @@ def report(metrics: dict, args: argparse.Namespace) -> None:
         write_json(args.out_json, metrics)
 
 
+@record  # torchrun then ends with the error of the process that failed first
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)

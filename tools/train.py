@@ -6,7 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from mmengine.runner import Runner  # noqa: E402
+from mmengine.registry import RUNNERS  # noqa: E402
+from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
 
 from oneformer.engine.cli import (  # noqa: E402
     add_run_arguments,
@@ -15,12 +16,20 @@ from oneformer.engine.cli import (  # noqa: E402
     use_float32_without_gpu,
 )
 from oneformer.engine.distributed import leave_processes  # noqa: E402
+from oneformer.engine.learning_rate import scale_learning_rate  # noqa: E402
+from oneformer.engine.precision import AMP, use_mixed_precision  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Train a OneFormer')
     add_run_arguments(parser)
-    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='fp16',
+        choices=sorted(AMP),
+        help='train in mixed precision, without a value in fp16',
+    )
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
     )
@@ -33,23 +42,25 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@record  # torchrun then ends with the error of the process that failed first
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     if args.amp:
-        cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+        use_mixed_precision(cfg, args.amp)
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
             raise SystemExit(
                 f'--auto-scale-lr: {args.config} does not say auto_scale_lr.base_batch_size'
             )
         cfg.auto_scale_lr.enable = True
+    scale_learning_rate(cfg)
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     use_float32_without_gpu(cfg)
     use_batch_norm_without_gpu(cfg)
-    Runner.from_cfg(cfg).train()
+    RUNNERS.build(cfg).train()
     leave_processes()
 
 

@@ -3,10 +3,12 @@ from .finite_steps import FiniteSteps
 from .optim_constructor import OneFormerOptimWrapperConstructor
 from .reuse_weights import ReuseWeights
 from .safe_loading import register_loaders
+from .sharding import FullyShardStrategy
 from .task_statistics import TaskStatistics
 
 __all__ = [
     'FiniteSteps',
+    'FullyShardStrategy',
     'OneFormerDistributedDataParallel',
     'OneFormerOptimWrapperConstructor',
     'ReuseWeights',

@@ -11,6 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from ..class_matching import check_same_classes, first_lines, match_classes
 from ..conversion.architecture import (
@@ -59,6 +60,8 @@ def reuse_rows(pretrained: Tensor, fresh: Tensor, rows: Sequence[int | None]) ->
         fresh: That of the model, newly initialised.
         rows: For each class of the model its row in ``pretrained``, or None to keep ``fresh``.
     """
+    if isinstance(fresh, DTensor):
+        fresh = fresh.full_tensor()
     reused = fresh.detach().to(pretrained, copy=True)
     for label, row in enumerate([*rows, -1]):
         if row is not None:

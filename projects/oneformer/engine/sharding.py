@@ -1,0 +1,118 @@
+"""Training of models too large for one GPU: each process keeps a part of everything.
+
+mmengine's ``FSDPStrategy`` stands on the older ``FullyShardedDataParallel``, which flattens
+parameters and needs a GPU. Here parameters keep their names and shapes, so the groups of
+``OneFormerOptimWrapperConstructor`` are right, and checkpoints are those of any other run.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine._strategy import DDPStrategy, SingleDeviceStrategy
+from mmengine.device import get_device
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.registry import STRATEGIES
+from mmengine.utils import apply_to
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+
+def gather_parts(state: object) -> object:
+    """Replace every sharded tensor in nested containers by the whole one, on the CPU.
+
+    All processes have to call it; the tensors are kept by the first alone, so that the others need
+    memory for one at a time.
+    """
+
+    def gather(part: DTensor) -> Tensor | None:
+        whole = part.full_tensor()
+        return whole.cpu() if is_main_process() else None
+
+    return apply_to(state, lambda value: isinstance(value, DTensor), gather)
+
+
+def part_like(whole: Tensor, sharded: Tensor) -> Tensor:
+    """This process' part of a tensor that all processes have, laid out as another of its shape."""
+    if isinstance(whole, DTensor) or not isinstance(sharded, DTensor):
+        return whole
+    if whole.shape != sharded.shape:  # the count of steps, or what does not fit and will be told
+        return whole
+    return distribute_tensor(
+        whole.to(sharded.device), sharded.device_mesh, sharded.placements, src_data_rank=None
+    )
+
+
+@STRATEGIES.register_module()
+class FullyShardStrategy(DDPStrategy):
+    """Parameters, gradients and optimizer states spread over the processes (torch's FSDP 2).
+
+    For ``runner_type='FlexibleRunner'``. Checkpoints hold whole tensors in the layout of other
+    runs: any number of processes, and any runner, can load them.
+
+    Args:
+        units: Class names of modules whose parameters are fetched together, just for their turn.
+            They must be used by calling them; the parameters of all others are fetched once for
+            the whole step.
+        **kwargs: Of mmengine's ``DDPStrategy``.
+
+    Raises:
+        ValueError: For a unit of which the model has none.
+    """
+
+    def __init__(self, *, units: Sequence[str], **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+
+    def _wrap_model(self, model: nn.Module) -> nn.Module:
+        from torch.distributed.fsdp import fully_shard
+
+        names = {type(module).__name__ for module in model.modules()}
+        if missing := sorted(set(self.units) - names):
+            raise ValueError(f'strategy.units: the model has no module of class {missing}')
+        device = get_device()
+        model = self.convert_model(model.to(device))
+        mesh = init_device_mesh(device, (get_world_size(),))
+        for module in list(model.modules()):
+            if type(module).__name__ in self.units:
+                fully_shard(module, mesh=mesh)
+        return fully_shard(model, mesh=mesh)
+
+    def model_state_dict(self) -> dict:
+        """Whole weights in the first process; all have to call it."""
+        return gather_parts(super().model_state_dict())
+
+    def optim_state_dict(self) -> dict:
+        """Whole optimizer state in the first process; all have to call it."""
+        return gather_parts(super().optim_state_dict())
+
+    def save_checkpoint(self, filename: str, *, save_optimizer: bool = True, **kwargs) -> None:
+        """Write one file with whole tensors; all processes have to call it."""
+        if is_main_process():
+            SingleDeviceStrategy.save_checkpoint(
+                self, filename, save_optimizer=save_optimizer, **kwargs
+            )
+        else:  # the others have their parts to give
+            self.model_state_dict()
+            if save_optimizer:
+                self.optim_state_dict()
+
+    def load_model_state_dict(self, state_dict: dict, **kwargs) -> None:
+        """Load whole weights."""
+        own = self.model.state_dict()
+        parts = {
+            name: part_like(value, own[name]) if name in own else value
+            for name, value in state_dict.items()
+        }
+        with torch.no_grad():
+            super().load_model_state_dict(parts, **kwargs)
+
+    def load_optim_state_dict(self, state_dict: dict) -> None:
+        """Load a whole optimizer state."""
+        groups = self.optim_wrapper.optimizer.param_groups
+        parameters = [parameter for group in groups for parameter in group['params']]
+        for index, values in state_dict['state'].items():
+            for name, value in values.items():
+                if isinstance(value, Tensor):
+                    values[name] = part_like(value, parameters[index])
+        super().load_optim_state_dict(state_dict)

@@ -1,0 +1,187 @@
+"""Training with every tensor spread over two processes equals training with copies (gloo)."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from oneformer.engine import FullyShardStrategy
+
+SCRIPT = '''
+import json, sys
+import torch
+import torch.distributed as dist
+
+root, base, data_root, start = sys.argv[1:]
+sys.path.insert(0, root)
+import oneformer
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, RUNNERS, init_default_scope
+from oneformer.engine.cli import use_batch_norm_without_gpu
+from torch.distributed.tensor import DTensor
+
+
+PIPELINE = [
+    dict(type='LoadPhoto'),
+    dict(type='ResizeShortEdge', short_edges=[64], max_size=64),
+    dict(type='LoadSegmentMap'),
+    dict(type='Pad', size=(64, 64), pad_val=dict(img=(128, 128, 128), seg=0)),
+    dict(type='SampleTask', probs=dict(panoptic=1)),
+    dict(type='PackPanopticInputs'),
+]
+
+
+@HOOKS.register_module()
+class Record(Hook):
+    """The same chance in every run, and what came of it."""
+
+    def before_train(self, runner):
+        self.losses, self.sharded = {}, 0
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        torch.manual_seed(100 * runner.iter + dist.get_rank())
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.losses[runner.iter] = {k: float(v) for k, v in outputs.items()}
+        for values in runner.optim_wrapper.optimizer.state.values():
+            part = values['exp_avg']
+            self.sharded += isinstance(part, DTensor) and part.to_local().numel() < part.numel()
+
+
+def run(name, sharded, resume=None):
+    cfg = Config.fromfile(base)
+    cfg.launcher, cfg.work_dir, cfg.experiment_name = 'pytorch', name, name
+    cfg.log_level = 'WARNING'
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        cfg[loader].dataset.data_root = data_root
+        cfg[loader].update(num_workers=0, persistent_workers=False)
+    cfg.train_dataloader.update(  # the same four photos in every step
+        batch_size=2, sampler=dict(type='InfiniteSampler', shuffle=False)
+    )
+    cfg.train_dataloader.dataset.update(indices=4, pipeline=PIPELINE)
+    cfg.param_scheduler = []
+    cfg.model.backbone.pretrained = False
+    cfg.optim_wrapper.optimizer.lr = 1e-4
+    cfg.train_cfg.update(max_iters=3, val_interval=3 if resume is None else 9)
+    cfg.default_hooks.checkpoint.update(interval=2, max_keep_ckpts=-1)
+    cfg.custom_hooks = [dict(type='Record')]
+    cfg.load_from, cfg.resume = resume or start, resume is not None
+    if sharded:
+        cfg.runner_type = 'FlexibleRunner'
+        cfg.strategy = dict(type='FullyShardStrategy', units=['InvertedResidual'])
+    use_batch_norm_without_gpu(cfg)
+    runner = RUNNERS.build(cfg)
+    runner.train()
+    record = next(hook for hook in runner.hooks if isinstance(hook, Record))
+    scalars = runner.message_hub.log_scalars
+    metrics = {k: v for k, v in scalars.items() if k.startswith('val/') and 'time' not in k}
+    return dict(
+        losses=record.losses,
+        sharded=record.sharded,
+        metrics={k: float(v.current()) for k, v in metrics.items()},
+    )
+
+
+dist.init_process_group('gloo')
+init_default_scope('mmdet')
+results = dict(
+    copies=run('copies', False),
+    parts=run('parts', True),
+    parts_resumed=run('parts_resumed', True, 'parts/iter_2.pth'),
+    copies_resumed=run('copies_resumed', False, 'parts/iter_2.pth'),
+)
+with open(f'rank{dist.get_rank()}.json', 'w') as file:
+    json.dump(results, file)
+dist.barrier()
+dist.destroy_process_group()
+'''
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory, root_dir, config_dir, tiny_set):
+    """Where two processes trained with copies, with parts, and with each from the parts' middle."""
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+
+    folder = tmp_path_factory.mktemp('fsdp')
+    base = config_dir / 'oneformer_efficientnet-lite0_quickstart.py'
+    config = Config.fromfile(base).model
+    config.backbone.pretrained = False
+    torch.manual_seed(0)
+    model = MODELS.build(config)
+    model.init_weights()
+    with torch.no_grad():  # sure scores, so that the evaluation has something to count
+        model.panoptic_head.cls_embed.weight.mul_(8)
+    meta = dict(dataset_meta=dict(classes=config.metainfo['classes']))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), folder / 'start.pth')
+    (folder / 'script.py').write_text(SCRIPT)
+    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', 'script.py']
+    arguments = (root_dir / 'projects', base, f'{tiny_set}/', folder / 'start.pth')
+    result = subprocess.run(
+        [sys.executable, *torchrun, *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''},
+        text=True,
+        capture_output=True,
+    )
+    assert result.returncode == 0, result.stderr[-6000:]
+    return folder
+
+
+@pytest.fixture(scope='module')
+def ranks(folder):
+    """What each process recorded."""
+    return [json.loads((folder / f'rank{rank}.json').read_text()) for rank in (0, 1)]
+
+
+def test_losses_and_metrics_are_those_of_copies(ranks):
+    for rank in ranks:
+        copies, parts = rank['copies'], rank['parts']
+        assert copies['sharded'] == 0 and parts['sharded'] > 500
+        assert list(parts['losses']) == list(copies['losses']) == ['0', '1', '2']
+        for step, losses in copies['losses'].items():
+            assert parts['losses'][step] == pytest.approx(losses, rel=1e-4, abs=1e-5), step
+        assert parts['metrics'] == pytest.approx(copies['metrics'], abs=0.1, nan_ok=True)
+        assert parts['metrics']['val/semantic/mIoU'] > 0
+
+
+def test_checkpoints_are_those_of_copies(folder):
+    start = torch.load(folder / 'start.pth', weights_only=False)['state_dict']
+    copies, parts = (
+        torch.load(folder / name / 'iter_3.pth', weights_only=False) for name in ('copies', 'parts')
+    )
+    assert parts['state_dict'].keys() == copies['state_dict'].keys()
+    changed = 0
+    for name, weights in copies['state_dict'].items():
+        ours = parts['state_dict'][name]
+        assert type(ours) is torch.Tensor and ours.dtype == weights.dtype
+        # Adam makes full steps of 1e-4, also of gradients that are nothing but rounding
+        torch.testing.assert_close(ours, weights, rtol=0, atol=6.1e-4)
+        update = (weights.double() - start[name].double()).norm()
+        changed += bool(update > 0 and (ours - weights).double().norm() < 1e-2 * update)
+    states = [checkpoint['optimizer']['state'] for checkpoint in (copies, parts)]
+    assert changed > 0.9 * len(states[0])
+    assert states[0].keys() == states[1].keys() and len(states[0]) > 100
+    for index, values in states[0].items():
+        for name, value in values.items():
+            ours = states[1][index][name]
+            assert type(ours) is torch.Tensor
+            torch.testing.assert_close(ours, value, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize('how', ['parts', 'copies'])
+def test_either_way_of_training_goes_on_from_a_checkpoint_of_parts(ranks, how):
+    for rank in ranks:
+        resumed = rank[f'{how}_resumed']['losses']
+        assert list(resumed) == ['2']
+        assert resumed['2'] == pytest.approx(rank['parts']['losses']['2'], rel=1e-4, abs=1e-5)
+
+
+def test_units_that_the_model_does_not_have_are_named():
+    strategy = FullyShardStrategy(units=['SwinBlock', 'Linear'])
+    with pytest.raises(ValueError, match=r"units: the model has no .* \['SwinBlock'\]"):
+        strategy._wrap_model(torch.nn.Sequential(torch.nn.Linear(2, 2)))
