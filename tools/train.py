@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
 from mmengine.runner import Runner  # noqa: E402
 
+from oneformer.engine.checkpoint_files import require_writable, resume_newest  # noqa: E402
 from oneformer.engine.cli import (  # noqa: E402
     add_run_arguments,
     load_config,
@@ -15,6 +16,7 @@ from oneformer.engine.cli import (  # noqa: E402
     use_float32_without_gpu,
 )
 from oneformer.engine.distributed import leave_processes  # noqa: E402
+from oneformer.engine.resuming import train  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,12 +46,15 @@ def main() -> None:
                 f'--auto-scale-lr: {args.config} does not say auto_scale_lr.base_batch_size'
             )
         cfg.auto_scale_lr.enable = True
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+    require_writable(cfg.work_dir)
+    if args.resume not in (None, 'auto'):
+        cfg.resume, cfg.load_from = True, args.resume
     use_float32_without_gpu(cfg)
     use_batch_norm_without_gpu(cfg)
-    Runner.from_cfg(cfg).train()
+    runner = Runner.from_cfg(cfg)
+    if args.resume == 'auto':
+        resume_newest(runner)
+    train(runner)
     leave_processes()
 
 
