@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 CONFIG = """
 _base_ = {base!r}
@@ -52,7 +54,7 @@ param_scheduler = [dict(type='PolyLR', power=0.9, by_epoch=False, end=max_iters)
 default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=2), logger=dict(interval=1))
 """
 
-# forks a child for each line of arguments; prints its process id, then how it ended
+# forks children for each line of arguments; prints their process ids, then how they ended
 SERVER = """
 import json, os, runpy, sys, traceback
 
@@ -65,18 +67,26 @@ import mmdet.engine, mmdet.evaluation, mmdet.visualization
 
 torch.set_num_threads(1)
 for line in sys.stdin:
-    arguments, log = json.loads(line)
-    process = os.fork()
-    if process == 0:
+    arguments, log, processes, port = json.loads(line)
+    children = []
+    for rank in range(processes):
+        child = os.fork()
+        if child:
+            children.append(child)
+            continue
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0), os.dup2(file, 1), os.dup2(file, 2)
+        if processes > 1:
+            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes))
+            os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+            arguments += ['--launcher', 'pytorch']
         sys.argv = [tool, *arguments]
         code = 0
         try:
             runpy.run_path(tool, run_name='__main__')
         except SystemExit as error:
             code = error.code
-            if not isinstance(code, int | None):
+            if isinstance(code, str):
                 print(code, file=sys.stderr)
                 code = 1
         except BaseException:
@@ -84,9 +94,9 @@ for line in sys.stdin:
             code = 1
         sys.stdout.flush(), sys.stderr.flush()
         os._exit(code or 0)
-    print(process, file=answers, flush=True)
-    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    print(code, file=answers, flush=True)
+    print(json.dumps(children), file=answers, flush=True)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    print(json.dumps(codes), file=answers, flush=True)
 """
 
 
@@ -113,21 +123,35 @@ class Trainer:
         self.process.stdin.close()
         self.process.wait()
 
-    def run(self, config, work_dir, *arguments, until=None, number=signal.SIGKILL):
-        """Train, and send a signal when ``until`` is true. Returns how it ended, and its log."""
+    def run(self, config, work_dir, *arguments, until=None, number=signal.SIGKILL, processes=1):
+        """Train, and send a signal when ``until`` is true. Returns how it ended, and its log.
+
+        Args:
+            config: See ``write_config``.
+            work_dir: Of the run.
+            *arguments: Of tools/train.py.
+            until: Called all the time.
+            number: The signal. SIGTERM goes to the workers that load data as well, as Slurm's does.
+            processes: That train together, of which the last gets the signal.
+        """
         log = work_dir.with_suffix('.log')
         before = log.stat().st_size if log.exists() else 0
-        arguments = [str(config), '--work-dir', str(work_dir), *arguments]
-        self.process.stdin.write(json.dumps([arguments, str(log)]) + '\n')
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            port = free.getsockname()[1]
+        arguments = [str(config), '--work-dir', str(work_dir), *map(str, arguments)]
+        self.process.stdin.write(json.dumps([arguments, str(log), processes, port]) + '\n')
         self.process.stdin.flush()
-        process = int(self.process.stdout.readline())
-        while until is not None and os.path.exists(f'/proc/{process}/fd/0'):
+        target = json.loads(self.process.stdout.readline())[-1]
+        while until is not None and os.path.exists(f'/proc/{target}/fd/0'):
             if until():
-                os.kill(process, number)
+                workers = Path(f'/proc/{target}/task/{target}/children').read_text().split()
+                for process in [*(workers if number == signal.SIGTERM else ()), target]:
+                    os.kill(int(process), number)
                 break
-            time.sleep(0.002)
-        code = int(self.process.stdout.readline())
-        return code, log.read_text()[before:]
+            time.sleep(0.005)
+        codes = set(json.loads(self.process.stdout.readline()))
+        return codes.pop() if len(codes) == 1 else codes, log.read_text()[before:]
 
 
 def unfinished(work_dir):
@@ -144,28 +168,33 @@ def kill_often(trainer, config, work_dir, generator, kills, duration):
         work_dir: Of the run.
         generator: Of numpy.
         kills: How many.
-        duration: Seconds of training after which a kill comes at the latest.
+        duration: Seconds after the first save of a run, at the latest, until it is killed.
 
     Returns:
         How many kills hit the writing of a checkpoint.
     """
     hits = 0
-    log = work_dir.with_suffix('.log')
     for number in range(kills):
-        before = log.stat().st_size if log.exists() else 0
-        delay = generator.uniform(0, duration if number % 2 == 0 else 0.05)
-        begun = []
-
-        def is_time():
-            if not begun and log.exists():
-                in_writing = number % 2 == 0 or unfinished(work_dir)
-                if in_writing and 'Checkpoints will be saved' in log.read_text()[before:]:
-                    begun.append(time.monotonic())
-            return bool(begun) and time.monotonic() > begun[0] + delay
-
-        code, said = trainer.run(config, work_dir, '--resume', until=is_time)
+        in_writing = number % 2 == 1
+        delay = generator.uniform(0, 0.05 if in_writing else duration)
+        code, said = trainer.run(
+            config, work_dir, '--resume', until=after_a_save(work_dir, in_writing, delay)
+        )
         assert code == -signal.SIGKILL, said[-3000:]
         hits += bool(unfinished(work_dir))
     code, said = trainer.run(config, work_dir, '--resume')
     assert code == 0, said[-3000:]
     return hits
+
+
+def after_a_save(work_dir, in_writing, delay):
+    """Becomes true ``delay`` seconds after a run has saved, or has begun to write once more."""
+    pointer, start, begun = work_dir / 'last_checkpoint', time.time(), []
+
+    def is_time():
+        has_saved = pointer.exists() and pointer.stat().st_mtime > start
+        if not begun and has_saved and (unfinished(work_dir) or not in_writing):
+            begun.append(time.time())
+        return bool(begun) and time.time() > begun[0] + delay
+
+    return is_time
