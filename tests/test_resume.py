@@ -259,6 +259,26 @@ def test_a_checkpoint_without_random_states_says_what_is_lost(
     assert 'old.pth has no random states and no seed of the data order' in log.read_text()
 
 
+def test_a_missed_validation_is_made_up_for_and_changes_no_weights(
+    run_tool, config, undisturbed, tmp_path
+):
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    shutil.copy(undisturbed / 'iter_7.pth', folder)
+    run_tool(
+        'train', config, '--work-dir', folder, '--resume', '--cfg-options',
+        'train_cfg.val_begin=1', 'train_cfg.val_interval=7',
+        'default_hooks.checkpoint.save_best=panoptic/PQ',
+    )  # fmt: skip
+    (log,) = folder.glob('*/*.log')
+    said = log.read_text()
+    assert said.index('Iter(val)') < said.index('Iter(train) [8/8]')
+    assert len(list(folder.glob('best_panoptic_PQ_iter_*.pth'))) == 1
+    ends = [read_training_checkpoint(str(path / 'iter_8.pth')) for path in (folder, undisturbed)]
+    assert same(*(end['state_dict'] for end in ends))
+    assert same(*(end['progress']['random_states'] for end in ends))
+
+
 def test_a_sample_depends_on_its_place_alone():
     class Stream:
         seed, rank, world_size = 5, 1, 2

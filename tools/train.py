@@ -52,7 +52,7 @@ def main() -> None:
     use_float32_without_gpu(cfg)
     use_batch_norm_without_gpu(cfg)
     runner = Runner.from_cfg(cfg)
-    if args.resume == 'auto':
+    if args.resume == 'auto' or (cfg.get('resume') and cfg.get('load_from') is None):
         resume_newest(runner)
     train(runner)
     leave_processes()

@@ -114,7 +114,7 @@ class ResumableCheckpointHook(CheckpointHook):
                 f'a {type(loader.dataset).__name__} does not seed its samples by their place: '
                 'resumed training will see other crops and flips than without the interruption'
             )
-        if not self.by_epoch and self.interval % accumulated:
+        if not self.by_epoch and self.interval > 0 and self.interval % accumulated:
             _warn(
                 f'checkpoint.interval={self.interval} is no multiple of accumulative_counts='
                 f'{accumulated}: resumed training will lack the gradients that were accumulated'
