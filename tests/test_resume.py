@@ -23,7 +23,7 @@ from oneformer.engine.resuming import EXIT_CODE
 from oneformer.engine.safe_loading import read_training_checkpoint
 from oneformer.seeding import PlacedSampler, random_states, restore_random_states, seeded_by
 
-ITERS = 8
+ITERS = 6
 
 
 @pytest.fixture(scope='module')
@@ -78,7 +78,7 @@ def test_three_kills_change_nothing(trainer, config, undisturbed, tmp_path):
     kill_often(trainer, config, folder, generator, kills=3, duration=0.5)
     assert_same_end(folder, undisturbed)
     assert not unfinished(folder)
-    assert {path.name for path in folder.glob('*.pth')} == {'iter_7.pth', 'iter_8.pth'}
+    assert {path.name for path in folder.glob('*.pth')} == {'iter_5.pth', 'iter_6.pth'}
     for path in folder.glob('*.pth'):
         read_training_checkpoint(str(path))
 
@@ -105,9 +105,9 @@ def test_an_epoch_goes_on_where_it_was_left(trainer, config_dir, tiny_set, tmp_p
     epochs = """
 train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=2, val_begin=100)
 param_scheduler = [dict(type='PolyLR', power=0.9, by_epoch=True, end=2)]
-train_dataloader = dict(sampler=dict(type='DefaultSampler'))
+train_dataloader['sampler'] = dict(type='DefaultSampler', shuffle=True)
 default_hooks = dict(
-    checkpoint=dict(by_epoch=True, max_keep_ckpts=5), logger=dict(interval=1)
+    checkpoint=dict(by_epoch=True, interval=1, max_keep_ckpts=5), logger=dict(interval=1)
 )
 """
     config = write_config(tmp_path / 'epochs.py', config_dir, tiny_set, 16, epochs)
@@ -140,7 +140,7 @@ def test_two_processes_stop_together_and_go_on_to_the_bit(trainer, config, tmp_p
     code, log = trainer.run(config, parts, '--resume', *options, processes=2)
     assert code == 0, log[-3000:]
     assert_same_end(parts, whole)
-    states = read_training_checkpoint(str(parts / 'iter_8.pth'))['progress']['random_states']
+    states = read_training_checkpoint(str(parts / 'iter_6.pth'))['progress']['random_states']
     assert len(states) == 2 and not torch.equal(states[0]['torch'], states[1]['torch'])
 
 
@@ -149,22 +149,22 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(
 ):
     folder = tmp_path / 'moved'  # last_checkpoint names the folder that it was copied from
     shutil.copytree(undisturbed, folder)
-    (folder / 'last_checkpoint').write_text('/nowhere/iter_8.pth')
-    newest = folder / 'iter_8.pth'
+    (folder / 'last_checkpoint').write_text('/nowhere/iter_6.pth')
+    newest = folder / 'iter_6.pth'
     os.truncate(newest, newest.stat().st_size // 2)
-    (folder / '.iter_9.pth.123.tmp').write_bytes(b'of a killed process')
+    (folder / '.iter_7.pth.123.tmp').write_bytes(b'of a killed process')
     code, log = trainer.run(config, folder, '--resume', newest)
     assert code == 1 and f'training stopped: {newest} is broken' in log
     code, log = trainer.run(config, folder, '--resume')
     assert code == 0, log[-3000:]
     assert f'{newest} is broken' in log
-    assert f'Going on from the one before, {folder / "iter_7.pth"}' in log
+    assert f'Going on from the one before, {folder / "iter_5.pth"}' in log
     assert_same_end(folder, undisturbed)
     assert not unfinished(folder)
 
 
 def test_checkpoints_that_are_all_damaged_are_named(undisturbed, tmp_path):
-    for name in ('iter_7.pth', 'iter_8.pth'):
+    for name in ('iter_5.pth', 'iter_6.pth'):
         (tmp_path / name).write_bytes((undisturbed / name).read_bytes())
         with (tmp_path / name).open('r+b') as file:  # one bit, in the middle of the weights
             file.seek(3_000_000)
@@ -173,7 +173,7 @@ def test_checkpoints_that_are_all_damaged_are_named(undisturbed, tmp_path):
             file.write(bytes([byte ^ 1]))
     with pytest.raises(ValueError, match='no checkpoint can be read') as raised:
         newest_readable(checkpoints(tmp_path))
-    assert 'iter_7.pth' in str(raised.value) and 'iter_8.pth' in str(raised.value)
+    assert 'iter_5.pth' in str(raised.value) and 'iter_6.pth' in str(raised.value)
 
 
 def test_a_malicious_checkpoint_is_passed_over_and_not_run(undisturbed, tmp_path):
@@ -181,9 +181,9 @@ def test_a_malicious_checkpoint_is_passed_over_and_not_run(undisturbed, tmp_path
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / 'was run'),)
 
-    good = tmp_path / 'iter_7.pth'
-    shutil.copy(undisturbed / 'iter_7.pth', good)
-    torch.save(dict(meta=Malicious()), tmp_path / 'iter_8.pth')
+    good = tmp_path / 'iter_5.pth'
+    shutil.copy(undisturbed / 'iter_5.pth', good)
+    torch.save(dict(meta=Malicious()), tmp_path / 'iter_6.pth')
     assert newest_readable(checkpoints(tmp_path)) == good
     assert not (tmp_path / 'was run').exists()
 
@@ -232,7 +232,7 @@ def test_training_goes_on_when_a_broken_photo_is_repaired(
 ):
     data, folder = tmp_path / 'data', tmp_path / 'run'
     shutil.copytree(tiny_set, data)
-    seed = read_training_checkpoint(str(undisturbed / 'iter_8.pth'))['progress']['sampler_seed']
+    seed = read_training_checkpoint(str(undisturbed / 'iter_6.pth'))['progress']['sampler_seed']
     order = torch.randperm(16, generator=torch.Generator().manual_seed(seed)).tolist()
     photo = sorted((data / 'train').iterdir())[order[9]]  # of the fifth iteration
     whole = photo.read_bytes()
@@ -251,7 +251,7 @@ def test_training_goes_on_when_a_broken_photo_is_repaired(
 def test_a_checkpoint_without_random_states_says_what_is_lost(
     run_tool, config, undisturbed, tmp_path
 ):
-    content = read_training_checkpoint(str(undisturbed / 'iter_7.pth'))
+    content = read_training_checkpoint(str(undisturbed / 'iter_5.pth'))
     del content['progress']
     torch.save(content, tmp_path / 'old.pth')
     run_tool('train', config, '--work-dir', tmp_path / 'run', '--resume', tmp_path / 'old.pth')
@@ -264,17 +264,17 @@ def test_a_missed_validation_is_made_up_for_and_changes_no_weights(
 ):
     folder = tmp_path / 'run'
     folder.mkdir()
-    shutil.copy(undisturbed / 'iter_7.pth', folder)
+    shutil.copy(undisturbed / 'iter_5.pth', folder)
     run_tool(
         'train', config, '--work-dir', folder, '--resume', '--cfg-options',
-        'train_cfg.val_begin=1', 'train_cfg.val_interval=7',
+        'train_cfg.val_begin=1', 'train_cfg.val_interval=5',
         'default_hooks.checkpoint.save_best=panoptic/PQ',
     )  # fmt: skip
     (log,) = folder.glob('*/*.log')
     said = log.read_text()
-    assert said.index('Iter(val)') < said.index('Iter(train) [8/8]')
+    assert said.index('Iter(val)') < said.index('Iter(train) [6/6]')
     assert len(list(folder.glob('best_panoptic_PQ_iter_*.pth'))) == 1
-    ends = [read_training_checkpoint(str(path / 'iter_8.pth')) for path in (folder, undisturbed)]
+    ends = [read_training_checkpoint(str(path / 'iter_6.pth')) for path in (folder, undisturbed)]
     assert same(*(end['state_dict'] for end in ends))
     assert same(*(end['progress']['random_states'] for end in ends))
 
