@@ -105,6 +105,7 @@ def test_an_epoch_goes_on_where_it_was_left(trainer, config_dir, tiny_set, tmp_p
     epochs = """
 train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=2, val_begin=100)
 param_scheduler = [dict(type='PolyLR', power=0.9, by_epoch=True, end=2)]
+log_processor = dict(by_epoch=True)
 train_dataloader['sampler'] = dict(type='DefaultSampler', shuffle=True)
 default_hooks = dict(
     checkpoint=dict(by_epoch=True, interval=1, max_keep_ckpts=5), logger=dict(interval=1)
