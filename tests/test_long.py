@@ -4,7 +4,10 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
+from interrupted import Trainer, kill_often, unfinished, write_config
 
 pytestmark = pytest.mark.long
 
@@ -57,3 +60,22 @@ def test_nuclei_are_learned_from_real_photographs(quickstart, root_dir, shared_d
     assert metrics['panoptic/PQ'] >= 45
     assert metrics['panoptic/PQ_th'] >= 15
     assert metrics['instance/AP'] > 0
+
+
+def test_twenty_kills_change_nothing(root_dir, config_dir, tiny_set, tmp_path):
+    config = write_config(tmp_path / 'small.py', config_dir, tiny_set, iters=40)
+    trainer = Trainer(root_dir)
+    code, log = trainer.run(config, tmp_path / 'whole')
+    assert code == 0, log[-3000:]
+    generator = np.random.default_rng(0)
+    hits = kill_often(trainer, config, tmp_path / 'killed', generator, kills=20, duration=0.5)
+    trainer.close()
+    assert hits >= 3  # kills in the writing of a checkpoint
+    ends = [
+        torch.load(tmp_path / folder / 'iter_40.pth', weights_only=False)['state_dict']
+        for folder in ('whole', 'killed')
+    ]
+    assert all(torch.equal(*tensors) for tensors in zip(*(end.values() for end in ends)))
+    assert not unfinished(tmp_path / 'killed')
+    for path in (tmp_path / 'killed').glob('*.pth'):
+        torch.load(path, weights_only=False)

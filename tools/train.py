@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 from mmengine.registry import RUNNERS  # noqa: E402
 from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
 
+from oneformer.engine.checkpoint_files import require_writable, resume_newest  # noqa: E402
 from oneformer.engine.cli import (  # noqa: E402
     add_run_arguments,
     load_config,
@@ -18,6 +19,7 @@ from oneformer.engine.cli import (  # noqa: E402
 from oneformer.engine.distributed import leave_processes  # noqa: E402
 from oneformer.engine.learning_rate import scale_learning_rate  # noqa: E402
 from oneformer.engine.precision import AMP, use_mixed_precision  # noqa: E402
+from oneformer.engine.resuming import train  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,12 +57,15 @@ def main() -> None:
             )
         cfg.auto_scale_lr.enable = True
     scale_learning_rate(cfg)
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+    require_writable(cfg.work_dir)
+    if args.resume not in (None, 'auto'):
+        cfg.resume, cfg.load_from = True, args.resume
     use_float32_without_gpu(cfg)
     use_batch_norm_without_gpu(cfg)
-    RUNNERS.build(cfg).train()
+    runner = RUNNERS.build(cfg)
+    if args.resume == 'auto' or (cfg.get('resume') and cfg.get('load_from') is None):
+        resume_newest(runner)
+    train(runner)
     leave_processes()
 
 

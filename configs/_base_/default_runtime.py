@@ -6,7 +6,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook',
+        type='ResumableCheckpointHook',
         by_epoch=False,
         interval=5000,
         max_keep_ckpts=3,
@@ -18,6 +18,7 @@ default_hooks = dict(
     weights=dict(type='ReuseWeights'),
     finite_steps=dict(type='FiniteSteps'),
     task_statistics=dict(type='TaskStatistics'),
+    stop=dict(type='StopOnSignal'),
 )
 log_processor = dict(
     type='LogProcessor',

@@ -52,6 +52,20 @@ def write_bytes(
         temporary.write_bytes(content)
 
 
+def write_durably(path: str | os.PathLike, content: bytes) -> None:
+    """Write a file, see ``replacing``, and return when it is on the disk, under its name."""
+    path = Path(path)
+    with replacing(path) as temporary, temporary.open('wb') as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def write_json(path: str | os.PathLike, content, indent: int | None = 2) -> None:
     """Write JSON, see ``replacing``. nan becomes null."""
     write_bytes(path, (json.dumps(without_nan(content), indent=indent) + '\n').encode())

@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 
 from ..image_files import ImageTooLargeError, check_pixels
 from ..metainfo import resolve_metainfo
+from ..seeding import SeededSamples
 from ..tasks import TASKS
 from .entries import FILE_NAME, ID, SIDE, complete, parse_json
 from .findings import ERROR, WARNING, Finding, Report, refuse
@@ -95,7 +96,7 @@ def images_by_id(images: Iterable[Mapping], ann_file: str, report: Report) -> di
     return by_id
 
 
-class SegmentDataset(BaseDetDataset):
+class SegmentDataset(SeededSamples, BaseDetDataset):
     """Base of the data sets; a subclass reads one kind of labels in ``load_data_list``.
 
     Its samples carry, beside what ``load_data_list`` returns: ``classes``; ``ann_file``;

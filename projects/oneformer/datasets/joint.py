@@ -6,12 +6,13 @@ import torch
 from mmdet.registry import DATA_SAMPLERS, DATASETS
 from mmengine.dataset import ConcatDataset, InfiniteSampler
 
+from ..seeding import SeededSamples
 from ..tasks import check_task
 from .base import SegmentDataset
 
 
 @DATASETS.register_module()
-class JointDataset(ConcatDataset):
+class JointDataset(SeededSamples, ConcatDataset):
     """Data sets that share the classes of one model, for training.
 
     Each set has a pipeline of its own and annotates what it annotates; their ``metainfo`` must name

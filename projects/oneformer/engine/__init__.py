@@ -1,6 +1,7 @@
 from .distributed import OneFormerDistributedDataParallel, init_cpu_processes
 from .finite_steps import FiniteSteps
 from .optim_constructor import OneFormerOptimWrapperConstructor
+from .resuming import ResumableCheckpointHook, StopOnSignal
 from .reuse_weights import ReuseWeights
 from .safe_loading import register_loaders
 from .sharding import FullyShardStrategy
@@ -11,7 +12,9 @@ __all__ = [
     'FullyShardStrategy',
     'OneFormerDistributedDataParallel',
     'OneFormerOptimWrapperConstructor',
+    'ResumableCheckpointHook',
     'ReuseWeights',
+    'StopOnSignal',
     'TaskStatistics',
     'init_cpu_processes',
     'register_loaders',

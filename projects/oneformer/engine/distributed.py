@@ -36,12 +36,15 @@ def init_cpu_processes(launcher: str) -> None:
     dist.init_process_group('gloo', timeout=_TIMEOUT)
 
 
-def leave_processes() -> None:
+def leave_processes(code: int = 0) -> None:
     """End this process together with the others, as the last thing a tool does.
 
     Does nothing if there are no others. None leaves while another still talks to it. What Python
     does after its exit handlers is left out: now and then a process was seen to abort there, and
     with it the whole job, after all work was done.
+
+    Args:
+        code: That this process exits with.
     """
     if dist.is_initialized():
         dist.barrier()
@@ -49,7 +52,7 @@ def leave_processes() -> None:
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(code)
 
 
 @MODEL_WRAPPERS.register_module()

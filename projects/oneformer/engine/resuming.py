@@ -1,0 +1,344 @@
+"""Training that goes on to the bit after an interruption, and one that is interrupted in order.
+
+A checkpoint of mmengine has weights, optimizer, schedules and curves. Added here, as ``progress``,
+are the random states of all processes and what the order of the data depends on.
+"""
+
+import errno
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping, MutableMapping
+from functools import partial
+from pathlib import Path
+
+import torch
+from mmdet.registry import HOOKS
+from mmengine.device import get_device
+from mmengine.dist import (
+    all_gather_object,
+    all_reduce,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
+from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.logging import print_log
+from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
+
+from ..conversion.layout import ConversionError
+from ..seeding import PlacedSampler, SeededSamples, random_states, restore_random_states
+from .checkpoint_files import CheckpointNotWritten, DurableBackend, remove_unfinished
+from .distributed import leave_processes
+
+EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: saved, start me again
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # Slurm's warning, and the usual choice for --signal
+_STEPS_BETWEEN = 5  # agreements of several processes on whether to stop, which cost a wait each
+
+
+def _warn(message: str) -> None:
+    print_log(message, 'current', logging.WARNING)
+
+
+def _accumulated(runner: Runner) -> int:
+    """Iterations whose gradients make one step of the optimizer."""
+    return getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+
+
+def _batch_size(loader: DataLoader) -> int:
+    return loader.batch_sampler.batch_size
+
+
+def _stream(loader: DataLoader) -> dict[str, int]:
+    """What the order of the data depends on, beside the seed of the sampler."""
+    return dict(
+        processes=get_world_size(), batch_size=_batch_size(loader), photos=len(loader.dataset)
+    )
+
+
+def _validation_is_due(loop) -> bool:
+    """Whether a training loop that stands between two iterations validates before the next."""
+    loop._decide_current_val_interval()
+    if isinstance(loop, IterBasedTrainLoop):
+        done, end = loop.iter, loop.max_iters
+    elif loop.iter == loop.epoch * len(loop.dataloader):
+        done, end = loop.epoch, loop.max_epochs
+    else:
+        return False
+    return done >= loop.val_begin and (done % loop.val_interval == 0 or done == end)
+
+
+@HOOKS.register_module()
+class ResumableCheckpointHook(CheckpointHook):
+    """mmengine's hook, whose checkpoints lose nothing.
+
+    * A file is there in full or not at all, and goes only when its successor is there. So there may
+      be one more than ``max_keep_ckpts`` for a moment.
+    * Random states of all processes are saved. Each training sample is seeded by its place in the
+      stream of samples, and validation leaves the random states as they were, so what workers or
+      validation draw does not matter to training.
+    * A validation that was due after the checkpoint is made up for when training goes on.
+
+    Args:
+        **kwargs: Of mmengine's hook.
+    """
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self._resumed = None  # what the checkpoint said from which training goes on
+        self._progress = None  # what the checkpoint says that is about to be written
+        self._before_val = None  # random states while validation runs
+        self._saved_iter = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: Mapping) -> None:
+        """Remember what the checkpoint says until the runner has resumed the rest."""
+        if runner._resume:
+            self._resumed = checkpoint.get('progress') or {}
+
+    def before_train(self, runner: Runner) -> None:
+        """Seed samples by their place, and take up the order of the data."""
+        is_local = isinstance(get_file_backend(self.out_dir or runner.work_dir), LocalBackend)
+        if self.backend_args is None and self.file_client_args is None and is_local:
+            self.backend_args = dict(backend='durable')
+        super().before_train(runner)
+        if is_main_process():
+            for folder in {runner.work_dir, self.out_dir}:
+                if Path(folder).is_dir():
+                    remove_unfinished(folder)
+        loader, accumulated = runner.train_dataloader, _accumulated(runner)
+        if not isinstance(loader.dataset, SeededSamples):
+            _warn(
+                f'a {type(loader.dataset).__name__} does not seed its samples by their place: '
+                'resumed training will see other crops and flips than without the interruption'
+            )
+        if not self.by_epoch and self.interval > 0 and self.interval % accumulated:
+            _warn(
+                f'checkpoint.interval={self.interval} is no multiple of accumulative_counts='
+                f'{accumulated}: resumed training will lack the gradients that were accumulated'
+            )
+        self._placed = loader.batch_sampler.sampler = PlacedSampler(loader.batch_sampler.sampler)
+        # or each new iterator would draw from the generator of the process
+        loader.generator = torch.Generator()
+        if self._resumed is not None:
+            self._take_up(runner, self._resumed)
+
+    def _take_up(self, runner: Runner, said: Mapping) -> None:
+        """Go on with what a checkpoint of this hook says, and tell what one of another lacks."""
+        if not said:
+            _warn(
+                f'{runner._load_from} has no random states and no seed of the data order: training '
+                'goes on with other random numbers and another order than without the interruption'
+            )
+            return
+        self._placed.sampler.seed = said['sampler_seed']
+        before, now = said['stream'], _stream(runner.train_dataloader)
+        if before != now:
+            _warn(
+                f'{runner._load_from} was written with {before}, and training goes on with {now}: '
+                'the order of the data is another than without the interruption'
+            )
+        if before['processes'] == now['processes']:
+            restore_random_states(said['random_states'][get_rank()])
+        else:
+            _warn('the random states are of another number of processes: they are drawn anew')
+        missed = not said['validated'] and runner.val_loop is not None
+        if missed and _validation_is_due(runner.train_loop):
+            runner.val_loop.run()
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Tell where in the stream, or in the epoch, the next sample stands."""
+        loop, loader, placed = runner.train_loop, runner.train_dataloader, self._placed
+        if isinstance(loop, IterBasedTrainLoop):
+            # the loop lets the others draw all that they have drawn before
+            done = loop.iter if hasattr(placed.sampler, 'skip') else 0
+        else:
+            placed.epoch = loop.epoch
+            done = loop.iter - loop.epoch * len(loader)
+            placed.skipped = done * _batch_size(loader)
+        placed.position = done * _batch_size(loader)
+
+    def before_val(self, runner: Runner) -> None:
+        """Keep the random states from what validation draws."""
+        self._before_val = random_states()
+
+    def after_val(self, runner: Runner) -> None:
+        """Restore the random states."""
+        restore_random_states(self._before_val)
+        self._before_val = None
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: MutableMapping) -> None:
+        """Add what is lost otherwise; the best checkpoint, which has no optimizer, goes without."""
+        if self._progress is not None:
+            checkpoint['progress'] = self._progress
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int | str, meta: dict) -> None:
+        """As in mmengine, but nothing is removed before its successor is there."""
+        hub, kept = runner.message_hub, []
+        if self.max_keep_ckpts > 0:
+            kept = [*(other for other in self.keep_ckpt_ids if other != step), step]
+            # in the file also what goes afterwards, so that resuming removes it if this is killed
+            hub.update_info('keep_ckpt_ids', kept)
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        hub.update_info('last_ckpt', self.last_ckpt)
+        self._progress = dict(
+            random_states=self._states_of_all(),
+            sampler_seed=self._placed.sampler.seed,
+            stream=_stream(runner.train_dataloader),
+            validated=self._before_val is not None,
+        )
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        self._progress, self._saved_iter = None, meta['iter']
+        if is_main_process():
+            pointer = os.path.join(runner.work_dir, 'last_checkpoint')
+            DurableBackend().put(self.last_ckpt.encode(), pointer)
+        if self.max_keep_ckpts > 0:
+            for other in kept[: -self.max_keep_ckpts]:
+                self._remove(
+                    self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(other))
+                )
+            self.keep_ckpt_ids = kept[-self.max_keep_ckpts :]
+            hub.update_info('keep_ckpt_ids', self.keep_ckpt_ids)
+
+    def _states_of_all(self) -> list[dict]:
+        """Random states of all processes, of training also while validation runs."""
+        return all_gather_object(self._before_val or random_states())
+
+    def _remove(self, path: str) -> None:
+        if is_main_process() and self.file_backend.isfile(path):
+            self.file_backend.remove(path)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: Mapping) -> None:
+        """As in mmengine, but the old best goes when the new one is there."""
+        if not self.save_best:
+            return
+        if len(self.key_indicators) > 1:
+            owner, keys = self.best_ckpt_path_dict, self.key_indicators
+        else:
+            owner, keys = vars(self), ['best_ckpt_path']
+        old = {key: owner.get(key) for key in keys}
+        owner.update(dict.fromkeys(keys))  # or mmengine would remove them first
+        super()._save_best_checkpoint(runner, metrics)
+        for key, path in old.items():
+            if owner[key] is None:
+                owner[key] = path
+            elif path not in (None, owner[key]):
+                self._remove(path)
+
+    def save_now(self, runner: Runner) -> None:
+        """Save after the iteration that is about to end, unless that was done."""
+        done = runner.iter + 1
+        if self._saved_iter != done:
+            step = f'{runner.epoch}_iter_{done}' if self.by_epoch else done
+            self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=done))
+
+
+class TrainingStopped(SystemExit):
+    """Training was asked to stop, and has saved all that it needs to go on."""
+
+
+def _obey_parent() -> None:
+    """End this process if its parent wants that; others may want whatever they like."""
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+def _outlive_signals(init: Callable | None, worker_id: int) -> None:
+    """Begin a worker that loads data. Slurm signals all processes of a job, which includes it."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    threading.Thread(target=_obey_parent, daemon=True).start()
+    if init is not None:
+        init(worker_id)
+
+
+@HOOKS.register_module()
+class StopOnSignal(Hook):
+    """Finishes the step, saves and stops, all processes together, when one gets a signal.
+
+    The signals are SIGTERM and SIGUSR1. They are heeded after an iteration of training, not while
+    validation runs. Needs a ``ResumableCheckpointHook``.
+
+    Raises:
+        TrainingStopped: With ``EXIT_CODE``, out of ``Runner.train``.
+    """
+
+    priority = 'LOWEST'  # what other hooks do in the step is part of the checkpoint
+
+    def __init__(self) -> None:
+        self._received = 0
+        self._previous = {}
+
+    def before_run(self, runner: Runner) -> None:
+        """Listen, and make the workers deaf."""
+        if not isinstance(runner._train_loop, BaseLoop):  # testing
+            return
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        for loop in filter(None, (runner._train_loop, runner._val_loop)):
+            loader = loop.dataloader
+            loader.worker_init_fn = partial(_outlive_signals, loader.worker_init_fn)
+
+    def _note(self, number: int, frame) -> None:
+        self._received = number
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
+        """Save and stop if any process got a signal."""
+        steps, rest = divmod(runner.iter + 1, _accumulated(runner))
+        if rest or runner.iter + 1 >= runner.max_iters:
+            return
+        number = self._received
+        if get_world_size() > 1:
+            if steps % _STEPS_BETWEEN:
+                return
+            received = torch.tensor(number, device=get_device())
+            all_reduce(received, 'max')
+            number = int(received)
+        if not number:
+            return
+        hook = next(hook for hook in runner.hooks if isinstance(hook, ResumableCheckpointHook))
+        hook.save_now(runner)
+        _warn(
+            f'{signal.Signals(number).name}: stopped after iteration {runner.iter + 1}, saved as '
+            f'{hook.last_ckpt}. Go on with --resume'
+        )
+        self.after_run(runner)
+        raise TrainingStopped(EXIT_CODE)
+
+    def after_run(self, runner: Runner) -> None:
+        """Listen no more."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+def train(runner: Runner) -> None:
+    """Train, as a tool does: with an exit code and one line for what a user can mend.
+
+    Raises:
+        SystemExit: If it was asked to stop, a checkpoint cannot be read, or none can be written.
+    """
+    try:
+        runner.train()
+    except TrainingStopped as stop:
+        leave_processes(stop.code)
+        raise
+    except (CheckpointNotWritten, ConversionError) as error:
+        raise SystemExit(f'training stopped: {error}') from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise SystemExit(f'training stopped: {runner.work_dir} is on a full disk') from error
