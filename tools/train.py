@@ -3,11 +3,13 @@
 import argparse
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from mmengine.runner import Runner  # noqa: E402
+from mmengine.runner import Runner, find_latest_checkpoint  # noqa: E402
 
+from oneformer.engine.banner import dry_run  # noqa: E402
 from oneformer.engine.cli import (  # noqa: E402
     add_run_arguments,
     load_config,
@@ -30,6 +32,11 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         help='continue from this checkpoint, or without a value from the newest in the work folder',
     )
+    parser.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='build everything, tell what training would start with, and stop; writes nothing',
+    )
     return parser.parse_args()
 
 
@@ -44,12 +51,19 @@ def main() -> None:
                 f'--auto-scale-lr: {args.config} does not say auto_scale_lr.base_batch_size'
             )
         cfg.auto_scale_lr.enable = True
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.resume == 'auto':
+        # without a checkpoint this is the first start, from the weights that the config names
+        cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
+        cfg.load_from = None if cfg.resume else cfg.get('load_from')
+    elif args.resume is not None:
+        cfg.resume, cfg.load_from = True, args.resume
     use_float32_without_gpu(cfg)
     use_batch_norm_without_gpu(cfg)
-    Runner.from_cfg(cfg).train()
+    if args.dry_run:
+        with TemporaryDirectory() as cfg.work_dir:
+            dry_run(Runner.from_cfg(cfg))
+    else:
+        Runner.from_cfg(cfg).train()
     leave_processes()
 
 

@@ -1,3 +1,4 @@
+from .banner import StartBanner
 from .distributed import OneFormerDistributedDataParallel, init_cpu_processes
 from .optim_constructor import OneFormerOptimWrapperConstructor
 from .reuse_weights import ReuseWeights
@@ -7,6 +8,7 @@ __all__ = [
     'OneFormerDistributedDataParallel',
     'OneFormerOptimWrapperConstructor',
     'ReuseWeights',
+    'StartBanner',
     'init_cpu_processes',
     'register_loaders',
 ]

@@ -1,0 +1,177 @@
+"""What a run starts with, told in the first lines of its log."""
+
+import socket
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from mmdet.registry import HOOKS
+from mmengine.dist import all_gather_object, is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import AmpOptimWrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from ..models.deformable_attention import choose_path
+
+_ATTENTIONS = {
+    'cuda': "mmcv's CUDA operator",
+    'cpu': 'bags of rows',
+    'torch': 'plain torch, several times slower',
+}
+
+
+def _count(number: int, noun: str, ending: str = 's') -> str:
+    return f'{number} {noun}{"" if number == 1 else ending}'
+
+
+def describe_devices(devices: Sequence[tuple[str, str]]) -> str:
+    """Count what the processes compute on.
+
+    Args:
+        devices: Node and device name of each process.
+    """
+    nodes = _count(len({node for node, _ in devices}), 'node')
+    counts = Counter(name for _, name in devices)
+    names = ', '.join(f'{count} x {name}' for name, count in counts.items())
+    return f'{names} on {nodes}'
+
+
+def describe_batch(batch_size: int, processes: int, accumulated: int = 1) -> str:
+    """Images of an optimizer step, and what they are the product of."""
+    factors = f'{batch_size} per process x {_count(processes, "process", "es")}'
+    if accumulated > 1:
+        factors += f' x {accumulated} accumulated'
+    return f'{batch_size * processes * accumulated} ({factors})'
+
+
+def describe_learning_rate(used: float, configured: float, images: int, base: int | None) -> str:
+    """Tell the learning rate, and whether it was scaled to the batch.
+
+    Args:
+        used: Of the optimizer.
+        configured: Of the config.
+        images: Of an optimizer step.
+        base: Number of images that the config's learning rate is for, if it says so.
+    """
+    if abs(used - configured) > 1e-6 * configured:
+        return f'{used:g} (scaled from {configured:g}, which is for {base} images)'
+    if base is None:
+        return f'{used:g} (of the config, not scaled)'
+    return f'{used:g} (of the config, which is for {base} images; not scaled)'
+
+
+def describe_precision(runner: Runner) -> str:
+    """The number format of the model, and that of autocast."""
+    weights = str(next(runner.model.parameters()).dtype).removeprefix('torch.')
+    if not isinstance(runner.optim_wrapper, AmpOptimWrapper):
+        return weights
+    autocast = runner.optim_wrapper.cast_dtype or torch.get_autocast_dtype('cuda')
+    return f'{weights} weights under {str(autocast).removeprefix("torch.")} autocast'
+
+
+def _bare_model(runner: Runner) -> nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _describe_machine(runner: Runner) -> dict[str, str]:
+    """Processes, devices and the path of deformable attention; called by all processes."""
+    device = next(runner.model.parameters()).device
+    name = 'CPU'
+    if device.type == 'cuda':
+        name = torch.cuda.get_device_name(device)
+    gathered = all_gather_object((socket.gethostname(), name))
+    path, reason = choose_path(device)
+    return {
+        'processes': f'{runner.world_size} (launcher {runner.launcher})',
+        'devices': describe_devices(gathered),
+        'deformable attention': f'{_ATTENTIONS[path]} ({reason})',
+    }
+
+
+def _log(runner: Runner, title: str, facts: dict[str, str], warnings: Sequence[str]) -> None:
+    if not is_main_process():
+        return
+    lines = [title, *(f'  {name + ":":22}{value}' for name, value in facts.items())]
+    runner.logger.info('\n'.join(lines))
+    for warning in warnings:
+        runner.logger.warning(warning)
+
+
+def log_training(runner: Runner) -> None:
+    """Log what training starts with, and warn of what rarely is meant.
+
+    All processes call it. The optimizer and the data loader are built.
+    """
+    processes, loader = runner.world_size, runner.train_dataloader
+    # a loader of batches has no batch size of its own
+    batch_size = loader.batch_size or loader.batch_sampler.batch_size
+    accumulated = runner.optim_wrapper._accumulative_counts
+    images = batch_size * processes * accumulated
+    scaling = runner.auto_scale_lr or {}
+    base = scaling.get('base_batch_size')
+    # the largest group is the one that the config's learning rate is of; a warm-up has set lr
+    used = max(group.get('initial_lr', group['lr']) for group in runner.optim_wrapper.param_groups)
+    configured = runner.cfg.optim_wrapper.optimizer.lr
+    facts = _describe_machine(runner)
+    facts['images per step'] = describe_batch(batch_size, processes, accumulated)
+    facts['learning rate'] = describe_learning_rate(used, configured, images, base)
+    facts['precision'] = describe_precision(runner)
+    has_text = getattr(_bare_model(runner), 'text_mapper', None) is not None
+    facts['text branch'] = (
+        f'contrastive loss over {_count(batch_size * processes, "image")}' if has_text else 'none'
+    )
+    warnings = []
+    if base not in (None, images) and not scaling.get('enable'):
+        warnings.append(
+            f'the learning rate is for {base} images per step, and this run has {images}: pass '
+            '--auto-scale-lr, or set optim_wrapper.optimizer.lr'
+        )
+    if has_text and batch_size * processes == 1:
+        warnings.append(
+            'the contrastive loss is 0 and the text branch learns nothing: each image is told from '
+            'the others of the batch, over all processes, and there is one. Accumulating gradients '
+            'does not change that; a larger batch or more processes do'
+        )
+    if runner.world_size == 1 and torch.cuda.device_count() > 1:
+        warnings.append(
+            f'{torch.cuda.device_count()} GPUs are visible and one is used: start by '
+            'tools/dist_train.sh for more'
+        )
+    _log(runner, 'Training starts with', facts, warnings)
+
+
+def log_evaluation(runner: Runner) -> None:
+    """Log what evaluation starts with; all processes call it."""
+    facts = _describe_machine(runner)
+    facts['images at a time'] = describe_batch(
+        runner.test_dataloader.batch_size or 1, runner.world_size
+    )
+    _log(runner, 'Evaluation starts with', facts, [])
+
+
+@HOOKS.register_module()
+class StartBanner(Hook):
+    """Logs processes, devices, batch, learning rate, precision and attention at the start."""
+
+    priority = 'LOWEST'  # after the checkpoint was loaded
+
+    def before_train(self, runner: Runner) -> None:
+        """See ``log_training``."""
+        log_training(runner)
+
+    def before_test(self, runner: Runner) -> None:
+        """See ``log_evaluation``."""
+        log_evaluation(runner)
+
+
+def dry_run(runner: Runner) -> None:
+    """Build model, data, optimizer and learning rate as ``Runner.train`` does, and log the banner.
+
+    Afterwards the Runner is of no further use.
+    """
+    runner.train_loop  # noqa: B018, the property builds it
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
+    log_training(runner)
