@@ -12,7 +12,7 @@ from slurm_cluster import DAEMONS, PATH, SlurmCluster
 
 pytestmark = pytest.mark.slurm
 QUICKSTART = 'configs/oneformer_efficientnet-lite0_quickstart.py'
-ITERATIONS = 16
+ITERATIONS = 10
 
 
 @pytest.fixture(scope='module')

@@ -112,7 +112,8 @@ def log_training(runner: Runner) -> None:
     scaling = runner.auto_scale_lr or {}
     base = scaling.get('base_batch_size')
     # the largest group is the one that the config's learning rate is of; a warm-up has set lr
-    used = max(group.get('initial_lr', group['lr']) for group in runner.optim_wrapper.param_groups)
+    groups = runner.optim_wrapper.optimizer.param_groups
+    used = max(group.get('initial_lr', group['lr']) for group in groups)
     configured = runner.cfg.optim_wrapper.optimizer.lr
     facts = _describe_machine(runner)
     facts['images per step'] = describe_batch(batch_size, processes, accumulated)
