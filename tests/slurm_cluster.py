@@ -3,8 +3,8 @@
 Its GPUs are names only, so that the launchers can ask for them; nothing opens them.
 """
 
-import getpass
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-SBIN = os.pathsep.join(('/usr/sbin', '/sbin'))
-PATH = os.pathsep.join((os.environ['PATH'], SBIN))
+PATH = os.pathsep.join((os.environ['PATH'], '/usr/sbin', '/sbin'))
+USER = pwd.getpwuid(os.getuid()).pw_name
 DAEMONS = ('munged', 'slurmctld', 'slurmd')
 
 # credentials expire soon, since a requeued job waits for that
@@ -75,7 +75,7 @@ class SlurmCluster:
         (folder / 'slurm.conf').write_text(
             CONFIG.format(
                 host=socket.gethostname().split('.')[0],
-                user=getpass.getuser(),
+                user=USER,
                 folder=folder,
                 ports=_free_ports(2),
             )
@@ -108,8 +108,8 @@ class SlurmCluster:
 
     def __exit__(self, *error):
         if len(self.processes) == len(DAEMONS):
-            self.run('scancel', '--full', '--signal=KILL', '--user', getpass.getuser())
-            self.run('scancel', '--user', getpass.getuser())
+            self.run('scancel', '--full', '--signal=KILL', '--user', USER)
+            self.run('scancel', '--user', USER)
             deadline = time.monotonic() + 15
             while self.run('squeue', '-h').stdout.strip() and time.monotonic() < deadline:
                 time.sleep(0.5)

@@ -208,7 +208,8 @@ def banner_of(run_tool, root_dir, tiny_set, tmp_path):
     def run(*arguments, **overrides):
         printed = run_tool(
             'train', root_dir / QUICKSTART, '--work-dir', tmp_path / 'run', '--dry-run', *arguments,
-            '--cfg-options', f'train_dataloader.dataset.data_root={tiny_set}/',
+            '--cfg-options',
+            *(f'{name}_dataloader.dataset.data_root={tiny_set}/' for name in ('train', 'val')),
             'model.backbone.pretrained=False',
             *(f'{name.replace("__", ".")}={value}' for name, value in overrides.items()),
         )  # fmt: skip

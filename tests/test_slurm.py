@@ -1,7 +1,6 @@
 """Training and evaluation under a real Slurm with two tasks (`make test-slurm`)."""
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -12,7 +11,7 @@ from slurm_cluster import DAEMONS, PATH, SlurmCluster
 
 pytestmark = pytest.mark.slurm
 QUICKSTART = 'configs/oneformer_efficientnet-lite0_quickstart.py'
-ITERATIONS = 10
+ITERATIONS = 20
 
 
 @pytest.fixture(scope='module')
@@ -21,8 +20,6 @@ def cluster(root_dir):
     missing = [name for name in (*DAEMONS, 'srun') if shutil.which(name, path=PATH) is None]
     if missing:
         pytest.skip(f'{missing} are not installed, see tests/install_slurm.sh')
-    if os.geteuid() != 0:
-        pytest.skip('slurmd starts the jobs of a user as root only')
     with SlurmCluster() as running:
         running.environment.update(
             ONEFORMER_PYTHON=sys.executable,
@@ -149,15 +146,14 @@ def test_evaluation_on_two_tasks_equals_one_process(
     assert '2 (1 per process x 2 processes)' in result.stdout
     run_tool('test', *arguments, '--out-json', tmp_path / 'one.json', *overrides)
     one, two = (json.loads((tmp_path / f'{name}.json').read_text()) for name in ('one', 'two'))
-    assert one == pytest.approx(two, rel=0, abs=0, nan_ok=True)
+    assert one == two and 'panoptic/PQ' in one
 
 
 def test_a_job_of_two_tasks_does_not_train_on_one(submit, cluster, root_dir):
     train = f'$ONEFORMER_PYTHON tools/train.py {QUICKSTART}'
     alone = f'{train} --work-dir /dev/null'
-    job, log = submit('--wrap', f'{alone}; srun {alone}; {alone} --launcher slurm; exit 0')
+    job, log = submit('--wrap', f'{alone}; srun {alone}; exit 0')
     cluster.wait_for(job, 'COMPLETED')
     printed = log.read_text()
     assert 'this Slurm job has 2 tasks, and this would run on one' in printed
     assert printed.count('srun started 2 tasks, but without --launcher slurm') == 2
-    assert '--launcher slurm: srun did not start this process' in printed

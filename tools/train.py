@@ -3,7 +3,6 @@
 import argparse
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
@@ -35,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--dry-run',
         action='store_true',
-        help='build everything, tell what training would start with, and stop; writes nothing',
+        help='do all but train, tell what a first start would start with, and write nothing',
     )
     return parser.parse_args()
 
@@ -51,19 +50,20 @@ def main() -> None:
                 f'--auto-scale-lr: {args.config} does not say auto_scale_lr.base_batch_size'
             )
         cfg.auto_scale_lr.enable = True
-    if args.resume == 'auto':
-        # without a checkpoint this is the first start, from the weights that the config names
-        cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
-        cfg.load_from = None if cfg.resume else cfg.get('load_from')
-    elif args.resume is not None:
-        cfg.resume, cfg.load_from = True, args.resume
     use_float32_without_gpu(cfg)
     use_batch_norm_without_gpu(cfg)
     if args.dry_run:
-        with TemporaryDirectory() as cfg.work_dir:
-            dry_run(Runner.from_cfg(cfg))
-    else:
-        Runner.from_cfg(cfg).train()
+        dry_run(cfg)
+        leave_processes()
+        return
+    if args.resume == 'auto':
+        # without a checkpoint this is the first start, from the weights that the config names
+        newest = find_latest_checkpoint(cfg.work_dir)
+        if newest is not None:
+            cfg.resume, cfg.load_from = True, newest
+    elif args.resume is not None:
+        cfg.resume, cfg.load_from = True, args.resume
+    Runner.from_cfg(cfg).train()
     leave_processes()
 
 

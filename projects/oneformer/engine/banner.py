@@ -3,18 +3,23 @@
 import socket
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from tempfile import TemporaryDirectory
 
 import torch
 from mmdet.registry import HOOKS
+from mmengine.config import Config
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
 
 from ..models.deformable_attention import choose_path
 
+_ROUNDING = 1e-6
 _ATTENTIONS = {
     'cuda': "mmcv's CUDA operator",
     'cpu': 'bags of rows',
@@ -55,7 +60,7 @@ def describe_learning_rate(used: float, configured: float, images: int, base: in
         images: Of an optimizer step.
         base: Number of images that the config's learning rate is for, if it says so.
     """
-    if abs(used - configured) > 1e-6 * configured:
+    if abs(used - configured) > _ROUNDING * configured:
         return f'{used:g} (scaled from {configured:g}, which is for {base} images)'
     if base is None:
         return f'{used:g} (of the config, not scaled)'
@@ -114,22 +119,25 @@ def log_training(runner: Runner) -> None:
     # the largest group is the one that the config's learning rate is of; a warm-up has set lr
     groups = runner.optim_wrapper.optimizer.param_groups
     used = max(group.get('initial_lr', group['lr']) for group in groups)
-    configured = runner.cfg.optim_wrapper.optimizer.lr
+    configured = scaling.get('scaled_from', runner.cfg.optim_wrapper.optimizer.lr)
     facts = _describe_machine(runner)
     facts['images per step'] = describe_batch(batch_size, processes, accumulated)
     facts['learning rate'] = describe_learning_rate(used, configured, images, base)
     facts['precision'] = describe_precision(runner)
-    has_text = getattr(_bare_model(runner), 'text_mapper', None) is not None
-    facts['text branch'] = (
-        f'contrastive loss over {_count(batch_size * processes, "image")}' if has_text else 'none'
-    )
+    contrastive = getattr(_bare_model(runner), 'contrastive_loss', None)
+    memory = getattr(contrastive, 'memory', 0)
+    facts['text branch'] = 'none'
+    if contrastive is not None:
+        facts['text branch'] = f'contrastive loss over {_count(batch_size * processes, "image")}'
+        if memory:
+            facts['text branch'] += f' and a memory of {memory}'
     warnings = []
-    if base not in (None, images) and not scaling.get('enable'):
+    if base not in (None, images) and abs(used - configured) <= _ROUNDING * configured:
         warnings.append(
             f'the learning rate is for {base} images per step, and this run has {images}: pass '
             '--auto-scale-lr, or set optim_wrapper.optimizer.lr'
         )
-    if has_text and batch_size * processes == 1:
+    if contrastive is not None and batch_size * processes == 1 and not memory:
         warnings.append(
             'the contrastive loss is 0 and the text branch learns nothing: each image is told from '
             'the others of the batch, over all processes, and there is one. Accumulating gradients '
@@ -167,12 +175,22 @@ class StartBanner(Hook):
         log_evaluation(runner)
 
 
-def dry_run(runner: Runner) -> None:
-    """Build model, data, optimizer and learning rate as ``Runner.train`` does, and log the banner.
+class _DryRunEnds(Exception):
+    """Leaves ``Runner.train`` before the first step."""
 
-    Afterwards the Runner is of no further use.
+
+class _EndBeforeTraining(Hook):
+    def before_train(self, runner: Runner) -> None:
+        raise _DryRunEnds
+
+
+def dry_run(cfg: Config) -> None:
+    """Do all that training does before its first step, and remove what that has written.
+
+    Args:
+        cfg: Of a run, with a ``StartBanner`` among its hooks.
     """
-    runner.train_loop  # noqa: B018, the property builds it
-    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
-    log_training(runner)
+    with TemporaryDirectory() as cfg.work_dir, suppress(_DryRunEnds):
+        runner = RUNNERS.build(cfg)
+        runner.register_hook(_EndBeforeTraining(), priority='LOWEST')
+        runner.train()
