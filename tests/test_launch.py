@@ -263,6 +263,6 @@ def test_the_parts_of_the_banner_are_counted():
     devices = [('a', 'NVIDIA H100')] * 8 + [('b', 'NVIDIA A100')]
     assert describe_devices(devices) == '8 x NVIDIA H100, 1 x NVIDIA A100 on 2 nodes'
     assert describe_batch(2, 8) == '16 (2 per process x 8 processes)'
-    assert describe_learning_rate(1e-4, 1e-4, 16, None) == '0.0001 (of the config, not scaled)'
+    assert describe_learning_rate(1e-4, 1e-4, None) == '0.0001 (of the config, not scaled)'
     unscaled = '0.0001 (of the config, which is for 16 images; not scaled)'
-    assert describe_learning_rate(1e-4, 1e-4, 8, 16) == unscaled
+    assert describe_learning_rate(1e-4, 1e-4, 16) == unscaled

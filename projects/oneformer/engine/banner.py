@@ -19,7 +19,6 @@ from torch import nn
 
 from ..models.deformable_attention import choose_path
 
-_ROUNDING = 1e-6
 _ATTENTIONS = {
     'cuda': "mmcv's CUDA operator",
     'cpu': 'bags of rows',
@@ -51,16 +50,19 @@ def describe_batch(batch_size: int, processes: int, accumulated: int = 1) -> str
     return f'{batch_size * processes * accumulated} ({factors})'
 
 
-def describe_learning_rate(used: float, configured: float, images: int, base: int | None) -> str:
+def _is_scaled(used: float, configured: float) -> bool:
+    return abs(used - configured) > 1e-6 * configured
+
+
+def describe_learning_rate(used: float, configured: float, base: int | None) -> str:
     """Tell the learning rate, and whether it was scaled to the batch.
 
     Args:
         used: Of the optimizer.
         configured: Of the config.
-        images: Of an optimizer step.
         base: Number of images that the config's learning rate is for, if it says so.
     """
-    if abs(used - configured) > _ROUNDING * configured:
+    if _is_scaled(used, configured):
         return f'{used:g} (scaled from {configured:g}, which is for {base} images)'
     if base is None:
         return f'{used:g} (of the config, not scaled)'
@@ -83,13 +85,11 @@ def _bare_model(runner: Runner) -> nn.Module:
 def _describe_machine(runner: Runner) -> dict[str, str]:
     """Processes, devices and the path of deformable attention; called by all processes."""
     device = next(runner.model.parameters()).device
-    name = 'CPU'
-    if device.type == 'cuda':
-        name = torch.cuda.get_device_name(device)
+    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else 'CPU'
     gathered = all_gather_object((socket.gethostname(), name))
     path, reason = choose_path(device)
     return {
-        'processes': f'{runner.world_size} (launcher {runner.launcher})',
+        'processes': f'{runner.world_size} (launcher {runner.cfg.get("launcher", "none")})',
         'devices': describe_devices(gathered),
         'deformable attention': f'{_ATTENTIONS[path]} ({reason})',
     }
@@ -104,6 +104,38 @@ def _log(runner: Runner, title: str, facts: dict[str, str], warnings: Sequence[s
         runner.logger.warning(warning)
 
 
+def training_warnings(
+    images: int, base: int | None, scaled: bool, candidates: int | None, idle_gpus: int
+) -> list[str]:
+    """What rarely is meant, each with what to do about it.
+
+    Args:
+        images: Of an optimizer step.
+        base: Number of images that the config's learning rate is for, if it says so.
+        scaled: Whether the learning rate was scaled to the batch.
+        candidates: Images that the contrastive loss tells each image from, itself included; None
+            without that loss.
+        idle_gpus: GPUs that are visible and that no process uses.
+    """
+    warnings = []
+    if base not in (None, images) and not scaled:
+        warnings.append(
+            f'the learning rate is for {base} images per step, and this run has {images}: pass '
+            '--auto-scale-lr, or set optim_wrapper.optimizer.lr'
+        )
+    if candidates == 1:
+        warnings.append(
+            'the contrastive loss is 0 and the text branch learns nothing: each image is told from '
+            'the others of the batch, over all processes, and there is one. Accumulating gradients '
+            'does not change that; a larger batch or more processes do'
+        )
+    if idle_gpus > 0:
+        warnings.append(
+            f'{idle_gpus} more GPUs are visible and not used: start by tools/dist_train.sh'
+        )
+    return warnings
+
+
 def log_training(runner: Runner) -> None:
     """Log what training starts with, and warn of what rarely is meant.
 
@@ -114,40 +146,33 @@ def log_training(runner: Runner) -> None:
     batch_size = loader.batch_size or loader.batch_sampler.batch_size
     accumulated = runner.optim_wrapper._accumulative_counts
     images = batch_size * processes * accumulated
-    scaling = runner.auto_scale_lr or {}
+    scaling = runner.cfg.get('auto_scale_lr') or {}
     base = scaling.get('base_batch_size')
     # the largest group is the one that the config's learning rate is of; a warm-up has set lr
     groups = runner.optim_wrapper.optimizer.param_groups
     used = max(group.get('initial_lr', group['lr']) for group in groups)
     configured = scaling.get('scaled_from', runner.cfg.optim_wrapper.optimizer.lr)
-    facts = _describe_machine(runner)
-    facts['images per step'] = describe_batch(batch_size, processes, accumulated)
-    facts['learning rate'] = describe_learning_rate(used, configured, images, base)
-    facts['precision'] = describe_precision(runner)
+    text_branch, candidates = 'none', None
     contrastive = getattr(_bare_model(runner), 'contrastive_loss', None)
-    memory = getattr(contrastive, 'memory', 0)
-    facts['text branch'] = 'none'
     if contrastive is not None:
-        facts['text branch'] = f'contrastive loss over {_count(batch_size * processes, "image")}'
-        if memory:
-            facts['text branch'] += f' and a memory of {memory}'
-    warnings = []
-    if base not in (None, images) and abs(used - configured) <= _ROUNDING * configured:
-        warnings.append(
-            f'the learning rate is for {base} images per step, and this run has {images}: pass '
-            '--auto-scale-lr, or set optim_wrapper.optimizer.lr'
-        )
-    if contrastive is not None and batch_size * processes == 1 and not memory:
-        warnings.append(
-            'the contrastive loss is 0 and the text branch learns nothing: each image is told from '
-            'the others of the batch, over all processes, and there is one. Accumulating gradients '
-            'does not change that; a larger batch or more processes do'
-        )
-    if runner.world_size == 1 and torch.cuda.device_count() > 1:
-        warnings.append(
-            f'{torch.cuda.device_count()} GPUs are visible and one is used: start by '
-            'tools/dist_train.sh for more'
-        )
+        memory = getattr(contrastive, 'memory', 0)
+        candidates = batch_size * processes + memory
+        text_branch = f'contrastive loss over {_count(batch_size * processes, "image")}'
+        text_branch += f' and a memory of {memory}' if memory else ''
+    facts = {
+        **_describe_machine(runner),
+        'images per step': describe_batch(batch_size, processes, accumulated),
+        'learning rate': describe_learning_rate(used, configured, base),
+        'precision': describe_precision(runner),
+        'text branch': text_branch,
+    }
+    warnings = training_warnings(
+        images=images,
+        base=base,
+        scaled=_is_scaled(used, configured),
+        candidates=candidates,
+        idle_gpus=torch.cuda.device_count() - 1 if processes == 1 else 0,
+    )
     _log(runner, 'Training starts with', facts, warnings)
 
 
