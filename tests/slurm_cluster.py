@@ -14,6 +14,7 @@ from pathlib import Path
 
 PATH = os.pathsep.join((os.environ['PATH'], '/usr/sbin', '/sbin'))
 USER = pwd.getpwuid(os.getuid()).pw_name
+TIMEOUT = 300  # seconds, of anything that a slow machine takes long for
 DAEMONS = ('munged', 'slurmctld', 'slurmd')
 
 # credentials expire soon, since a requeued job waits for that
@@ -149,7 +150,7 @@ class SlurmCluster:
             env={**self.environment, **variables},
             text=True,
             capture_output=True,
-            timeout=120,
+            timeout=TIMEOUT,
         )
 
     def field(self, job, name):
@@ -157,10 +158,10 @@ class SlurmCluster:
         shown = self.run('scontrol', '--oneliner', 'show', 'job', job).stdout
         return dict(pair.split('=', 1) for pair in shown.split() if '=' in pair).get(name)
 
-    def wait_for(self, job, *states, timeout=90):
+    def wait_for(self, job, *states):
         """Wait until the job is in one of these states; AssertionError if it ends in another."""
         ended = ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMEOUT', 'NODE_FAIL')
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + TIMEOUT
         while (state := self.field(job, 'JobState')) not in states:
             assert state not in ended and time.monotonic() < deadline, f'job {job} is {state}'
             time.sleep(0.3)

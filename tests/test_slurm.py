@@ -7,11 +7,11 @@ import time
 
 import pytest
 import torch
-from slurm_cluster import DAEMONS, PATH, SlurmCluster
+from slurm_cluster import DAEMONS, PATH, TIMEOUT, SlurmCluster
 
 pytestmark = pytest.mark.slurm
 QUICKSTART = 'configs/oneformer_efficientnet-lite0_quickstart.py'
-ITERATIONS = 20
+ITERATIONS = 12  # more than 10: a warning is heeded at every fifth
 
 
 @pytest.fixture(scope='module')
@@ -40,10 +40,10 @@ def overrides(tiny_set):
             for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader')
         ],
         'model.backbone.pretrained=False',
-        'train_dataloader.batch_size=2',
+        'train_dataloader.batch_size=1',
         f'train_cfg.max_iters={ITERATIONS}',
         'default_hooks.checkpoint.interval=2',
-        'default_hooks.checkpoint.max_keep_ckpts=20',
+        'default_hooks.checkpoint.max_keep_ckpts=9',
     ]
 
 
@@ -105,15 +105,15 @@ def test_a_requeued_job_ends_with_the_weights_of_an_undisturbed_one(
 ):
     work_dir = tmp_path / 'run'
     job, log = submit('tools/oneformer.sbatch', root_dir / QUICKSTART, work_dir, *overrides)
-    deadline = time.monotonic() + 90
-    while not (work_dir / 'iter_4.pth').exists():
+    deadline = time.monotonic() + TIMEOUT
+    while not (work_dir / 'iter_2.pth').exists():
         assert time.monotonic() < deadline and cluster.field(job, 'JobState') != 'FAILED', (
             log.read_text()[-3000:]
         )
         time.sleep(0.1)
     disturb(cluster, job)
     assert not (work_dir / f'iter_{ITERATIONS}.pth').exists(), 'it was not disturbed midway'
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + TIMEOUT
     while cluster.field(job, 'Restarts') != '1':
         assert time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(0.3)
