@@ -3,15 +3,18 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test test-long bench lint doctor clean
+.PHONY: setup demo test test-long test-slurm bench lint doctor clean
 
 setup: .venv/.runtime
 demo: .venv/.runtime .venv/.demo
 	$(BIN)/python tools/quickstart.py
 test: .venv/.runtime .venv/.tests
-	$(BIN)/python -m pytest tests -q -m 'not long'
+	$(BIN)/python -m pytest tests -q -m 'not long and not slurm'
 test-long: .venv/.runtime .venv/.tests
 	$(BIN)/python -m pytest tests -q -s -m long
+test-slurm: .venv/.runtime .venv/.tests
+	tests/install_slurm.sh
+	$(BIN)/python -m pytest tests -q -rs -m slurm
 bench: .venv/.runtime .venv/.tests
 	for part in infer train post text data metrics backbones; do $(BIN)/python tools/benchmark.py $$part --json bench.json || exit 1; done
 	$(BIN)/python tools/benchmark.py scale --quick --json bench.json

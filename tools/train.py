@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 from mmengine.registry import RUNNERS  # noqa: E402
 from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
 
+from oneformer.engine.banner import dry_run  # noqa: E402
 from oneformer.engine.checkpoint_files import require_writable, resume_newest  # noqa: E402
 from oneformer.engine.cli import (  # noqa: E402
     add_run_arguments,
@@ -41,6 +42,11 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         help='continue from this checkpoint, or without a value from the newest in the work folder',
     )
+    parser.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='do all but train, tell what a first start would start with, and write nothing',
+    )
     return parser.parse_args()
 
 
@@ -57,15 +63,18 @@ def main() -> None:
             )
         cfg.auto_scale_lr.enable = True
     scale_learning_rate(cfg)
-    require_writable(cfg.work_dir)
     if args.resume not in (None, 'auto'):
         cfg.resume, cfg.load_from = True, args.resume
     use_float32_without_gpu(cfg)
     use_batch_norm_without_gpu(cfg)
-    runner = RUNNERS.build(cfg)
-    if args.resume == 'auto' or (cfg.get('resume') and cfg.get('load_from') is None):
-        resume_newest(runner)
-    train(runner)
+    if args.dry_run:
+        dry_run(cfg)
+    else:
+        require_writable(cfg.work_dir)
+        runner = RUNNERS.build(cfg)
+        if args.resume == 'auto' or (cfg.get('resume') and cfg.get('load_from') is None):
+            resume_newest(runner)
+        train(runner)
     leave_processes()
 
 

@@ -19,6 +19,7 @@ default_hooks = dict(
     finite_steps=dict(type='FiniteSteps'),
     task_statistics=dict(type='TaskStatistics'),
     stop=dict(type='StopOnSignal'),
+    banner=dict(type='StartBanner'),
 )
 log_processor = dict(
     type='LogProcessor',

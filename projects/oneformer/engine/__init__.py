@@ -1,3 +1,4 @@
+from .banner import StartBanner
 from .distributed import OneFormerDistributedDataParallel, init_cpu_processes
 from .finite_steps import FiniteSteps
 from .optim_constructor import OneFormerOptimWrapperConstructor
@@ -14,6 +15,7 @@ __all__ = [
     'OneFormerOptimWrapperConstructor',
     'ResumableCheckpointHook',
     'ReuseWeights',
+    'StartBanner',
     'StopOnSignal',
     'TaskStatistics',
     'init_cpu_processes',

@@ -9,6 +9,7 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 
 from .distributed import init_cpu_processes
+from .launch import check_launch, slurm_variables
 from .safe_loading import register_loaders
 
 
@@ -46,6 +47,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config, apply the arguments, join other processes, and adapt to the machine."""
+    check_launch(args.launcher, os.environ)
+    if args.launcher == 'slurm':
+        os.environ.update(slurm_variables(os.environ))
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args)
     cfg.launcher = args.launcher

@@ -19,20 +19,11 @@ def init_cpu_processes(launcher: str) -> None:
     Does nothing with ``launcher='none'`` or with a GPU, where the Runner joins by nccl.
 
     Args:
-        launcher: As of ``tools/train.py``. ``pytorch`` and ``slurm`` set the same variables, the
-            latter under its own names.
+        launcher: As of ``tools/train.py``; the variables that torch reads are set, see
+            ``slurm_variables`` for Slurm.
     """
     if launcher == 'none' or torch.cuda.is_available() or dist.is_initialized():
         return
-    if launcher == 'slurm':
-        for ours, theirs in (
-            ('RANK', 'SLURM_PROCID'),
-            ('LOCAL_RANK', 'SLURM_LOCALID'),
-            ('WORLD_SIZE', 'SLURM_NTASKS'),
-        ):
-            os.environ[ours] = os.environ[theirs]
-        os.environ.setdefault('MASTER_ADDR', os.environ['SLURM_LAUNCH_NODE_IPADDR'])
-        os.environ.setdefault('MASTER_PORT', '29500')
     dist.init_process_group('gloo', timeout=_TIMEOUT)
 
 

@@ -1,0 +1,80 @@
+"""Who starts the processes of a run: what Slurm says, and starts that would run alone unnoticed."""
+
+import re
+from collections.abc import Mapping
+
+# Slurm's own steps, such as the shell of salloc, have the highest ids
+_FIRST_SPECIAL_STEP = 4294967280
+
+
+def in_slurm_step(environ: Mapping[str, str]) -> bool:
+    """Whether srun started this process, rather than a batch script or a shell."""
+    return int(environ.get('SLURM_STEP_ID', _FIRST_SPECIAL_STEP)) < _FIRST_SPECIAL_STEP
+
+
+def check_launch(launcher: str, environ: Mapping[str, str]) -> None:
+    """Refuse what was asked to run as several processes and would not.
+
+    Args:
+        launcher: As of ``tools/train.py``.
+        environ: The environment.
+
+    Raises:
+        SystemExit: With what to do.
+    """
+    step = in_slurm_step(environ)
+    if launcher == 'slurm' and not step:
+        raise SystemExit(
+            '--launcher slurm: srun did not start this process. Start it by tools/slurm_train.sh '
+            'or tools/slurm_test.sh'
+        )
+    if launcher == 'pytorch' and 'RANK' not in environ:
+        raise SystemExit(
+            '--launcher pytorch: torchrun did not start this process. Start it by '
+            'tools/dist_train.sh or tools/dist_test.sh'
+        )
+    if launcher != 'none':
+        return
+    processes = int(environ.get('WORLD_SIZE', 1))
+    if processes > 1:
+        raise SystemExit(
+            f'WORLD_SIZE is {processes}, but without --launcher pytorch each process would run '
+            'alone. Start by tools/dist_train.sh or tools/dist_test.sh'
+        )
+    tasks = int(environ.get('SLURM_STEP_NUM_TASKS' if step else 'SLURM_NTASKS', 1))
+    if tasks > 1 and step:
+        raise SystemExit(
+            f'srun started {tasks} tasks, but without --launcher slurm each would run alone. Start '
+            'by tools/slurm_train.sh or tools/slurm_test.sh'
+        )
+    if tasks > 1:
+        raise SystemExit(
+            f'this Slurm job has {tasks} tasks, and this would run on one. Start by '
+            'tools/slurm_train.sh or tools/slurm_test.sh; to use one task on purpose, put '
+            '"srun --ntasks=1" before the command'
+        )
+
+
+def first_node(nodes: str) -> str:
+    """The first of Slurm's list of nodes: ``node03`` of ``node[03-05,07],other1``."""
+    return re.sub(r'\[([^],-]*)[^]]*]', r'\1', nodes).split(',')[0]
+
+
+def slurm_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """What torch reads to find the other processes of this job step.
+
+    Rank 0 runs on the step's first node; the node that srun was called on, which is what Slurm
+    names an address of, may be another. The port follows from job and step, so that jobs that
+    share a node do not meet.
+
+    Returns:
+        RANK, LOCAL_RANK and WORLD_SIZE; MASTER_ADDR and MASTER_PORT as set, or else derived.
+    """
+    job, step = int(environ['SLURM_JOB_ID']), int(environ['SLURM_STEP_ID'])
+    return dict(
+        RANK=environ['SLURM_PROCID'],
+        LOCAL_RANK=environ['SLURM_LOCALID'],
+        WORLD_SIZE=environ['SLURM_STEP_NUM_TASKS'],
+        MASTER_ADDR=environ.get('MASTER_ADDR', first_node(environ['SLURM_STEP_NODELIST'])),
+        MASTER_PORT=environ.get('MASTER_PORT', str(20000 + (37 * job + step) % 10000)),
+    )
