@@ -190,14 +190,3 @@ def test_published_checkpoints_fit_a_model_that_has_it(model, config_dir):
     assert misfits(shapes_of(ours), shapes_of(theirs)) == []
     model.load_state_dict(theirs, strict=True)
     without.load_state_dict(ours, strict=True)
-
-
-def test_a_loss_that_is_zero_by_construction_is_told_once(monkeypatch):
-    said = []
-    monkeypatch.setattr(contrastive_loss, 'print_log', lambda text, **kwargs: said.append(text))
-    for size, memory in ((2, 0), (1, 4), (1, 0)):
-        loss = QueryTextContrastiveLoss(memory=memory, num_features=Q * C)
-        values = [loss(*batch).item() for batch in batches(3, size)]
-        assert said == [] or (size, memory) == (1, 0)
-    assert values == [0, 0, 0]
-    assert len(said) == 1 and 'model.contrastive_loss.memory=64' in said[0]

@@ -235,7 +235,7 @@ def test_a_dry_run_tells_what_training_starts_with_and_writes_nothing(banner_of,
         'processes': '1 (launcher none)',
         'devices': f'1 x {device} on 1 node',
         'images per step': '6 (2 per process x 1 process x 3 accumulated)',
-        'learning rate': '0.0002 (scaled from 0.0008, which is for 8 images)',
+        'learning rate': '0.0006 (scaled from 0.0008, which is for 8 images)',
         'precision': 'float32',
         'text branch': 'contrastive loss over 2 images',
     }

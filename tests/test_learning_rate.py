@@ -8,7 +8,7 @@ from oneformer.engine import learning_rate
 
 def scaled(monkeypatch, processes, launcher, accumulated=None, enable=True):
     """Config with 3 images per process, made for 16 images at a rate of 1e-4."""
-    monkeypatch.setenv('WORLD_SIZE' if launcher == 'pytorch' else 'SLURM_NTASKS', str(processes))
+    monkeypatch.setenv('WORLD_SIZE', str(processes))
     cfg = Config(
         dict(
             launcher=launcher,

@@ -223,7 +223,7 @@ def test_what_cannot_be_written_leaves_the_old_file_alone(tmp_path, monkeypatch)
 
 def test_an_unwritable_work_folder_stops_before_training(run_tool, config, tmp_path):
     (tmp_path / 'file').write_text('in the way')
-    for folder in (tmp_path / 'file', tmp_path / 'file/run', '/proc/run'):
+    for folder in (tmp_path / 'file/run', '/proc/run'):
         with pytest.raises(SystemExit, match=f'{folder} cannot be written to'):
             run_tool('train', config, '--work-dir', folder)
 

@@ -243,12 +243,6 @@ def _rebuild_ours(expected: Shapes) -> dict[str, Tensor]:
     }
 
 
-def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
-    """What the reader has to know of a training that diverged."""
-    names = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
-    return [key_list('nan or infinite in the source', names)] if names else []
-
-
 def convert(
     source: str | PathLike,
     destination: str | PathLike,
@@ -390,5 +384,5 @@ def _convert(
         unused=translation.unused,
         dropped=[name for key in dropped for name in names_of(key)],
         rebuilt=list(rebuilt),
-        notes=[*assumed, *_not_finite(source)],
+        notes=assumed,
     )

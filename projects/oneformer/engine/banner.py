@@ -127,7 +127,8 @@ def training_warnings(
         warnings.append(
             'the contrastive loss is 0 and the text branch learns nothing: each image is told from '
             'the others of the batch, over all processes, and there is one. Accumulating gradients '
-            'does not change that; a larger batch or more processes do'
+            'does not change that; a larger batch, more processes, or '
+            'model.contrastive_loss.memory=64 do (see docs/small_machines.md)'
         )
     if idle_gpus > 0:
         warnings.append(

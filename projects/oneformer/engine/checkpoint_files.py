@@ -85,7 +85,7 @@ def problem_of(path: Path) -> str | None:
         with zipfile.ZipFile(path) as file:
             if broken := file.testzip():
                 return f'{path} is broken: the checksum of {broken} is wrong'
-        content = CheckpointLoader.load_checkpoint(str(path), map_location='meta')
+        content = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         return str(error)
     missing = {'meta', 'state_dict', 'optimizer', 'message_hub'} - set(content)

@@ -5,13 +5,10 @@ import os
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-_PROCESSES = dict(pytorch='WORLD_SIZE', slurm='SLURM_NTASKS')
-
 
 def images_per_step(cfg: Config) -> int:
     """Images of all processes and accumulated batches that one optimizer step sees."""
-    launcher = cfg.get('launcher', 'none')
-    processes = 1 if launcher == 'none' else int(os.environ[_PROCESSES[launcher]])
+    processes = 1 if cfg.get('launcher', 'none') == 'none' else int(os.environ['WORLD_SIZE'])
     accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
     return processes * cfg.train_dataloader.batch_size * accumulated
 
@@ -32,5 +29,5 @@ def scale_learning_rate(cfg: Config) -> None:
         f'and the config is for {rule.base_batch_size}',
         logger='current',
     )
-    optimizer.lr = rate
+    rule.scaled_from, optimizer.lr = optimizer.lr, rate
     rule.enable = False

@@ -3,7 +3,6 @@
 Shapes: B images of this process, W processes, Q queries, C channels, M images in the memory.
 """
 
-import logging
 import math
 import zlib
 from collections.abc import Sequence
@@ -13,7 +12,6 @@ import torch.distributed.nn.functional as differentiable
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.dist import all_gather, get_rank, get_world_size
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
 _NOBODY = -1  # key of an empty place in the memory
@@ -65,7 +63,6 @@ class QueryTextContrastiveLoss(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor([math.log(1 / temperature)]))
         self.loss_weight = loss_weight
         self.memory = memory
-        self.has_warned = False
         if memory:
             self.register_buffer('memory_queries', torch.zeros(memory, num_features))
             self.register_buffer('memory_texts', torch.zeros(memory, num_features))
@@ -123,8 +120,6 @@ class QueryTextContrastiveLoss(nn.Module):
                 )
                 if self.training:
                     self._remember(all_queries, all_texts, torch.cat(all_gather(keys)))
-            elif len(all_texts) == 1:
-                self._warn()
             own = torch.arange(len(queries), device=queries.device) + len(queries) * get_rank()
             loss = F.cross_entropy(per_query, own) + F.cross_entropy(per_text, own)
         return self.loss_weight * loss
@@ -134,16 +129,3 @@ class QueryTextContrastiveLoss(nn.Module):
         """Put the queries, texts and keys (B W, ...) of a batch first; the oldest go."""
         for memory, new in zip((self.memory_queries, self.memory_texts, self.memory_keys), newest):
             memory.copy_(torch.cat([new, memory])[: self.memory])
-
-    def _warn(self) -> None:
-        """Say, once, that there is nothing to learn from."""
-        if self.training and not self.has_warned:
-            self.has_warned = True
-            print_log(
-                'loss_contrastive is zero, and the text branch learns nothing: the global batch is '
-                'a single image, also if gradients are accumulated. Train with a larger batch, or '
-                'keep past images with model.contrastive_loss.memory=64 (see '
-                'docs/small_machines.md)',
-                logger='current',
-                level=logging.WARNING,
-            )
