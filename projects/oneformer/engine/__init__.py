@@ -1,4 +1,5 @@
 from .banner import StartBanner
+from .compiling import CompileBackbone
 from .distributed import OneFormerDistributedDataParallel, init_cpu_processes
 from .finite_steps import FiniteSteps
 from .optim_constructor import OneFormerOptimWrapperConstructor
@@ -9,6 +10,7 @@ from .sharding import FullyShardStrategy
 from .task_statistics import TaskStatistics
 
 __all__ = [
+    'CompileBackbone',
     'FiniteSteps',
     'FullyShardStrategy',
     'OneFormerDistributedDataParallel',
