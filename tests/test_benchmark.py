@@ -291,6 +291,8 @@ def test_scale_measures_every_axis_and_fits_exponents(run_tool, tool, tmp_path, 
     points = []
 
     def measured(work, point, *_):
+        if work is tool.scale.measure_large:
+            return 5.0, 3 * 2**30
         points.append(point)
         pixels = point.side**2 * point.batch
         return 2.0 * pixels, 3.0 * pixels**0.5 * point.queries * (1 + (point.targets or 0))
@@ -303,10 +305,11 @@ def test_scale_measures_every_axis_and_fits_exponents(run_tool, tool, tmp_path, 
         assert results[f'scale/time/{axis}'] == pytest.approx(time, abs=1e-9)
         if memory is not None:
             assert results[f'scale/memory/{axis}'] == pytest.approx(memory)
+    assert results['scale/large_image'] == 3
     assert [point.targets for point in points if point.targets is not None] == [0, 10, 20]
 
     def quadratic(work, point, *_):
-        return 1.0, float(point.side**4)
+        return 1.0, float(point.side**4) if isinstance(point, tool.scale.Point) else 1.0
 
     monkeypatch.setattr(tool.scale.memory, 'in_own_process', quadratic)
     with pytest.raises(tool.timing.ResultsDiffer, match='pixels to the power of 2.00'):
@@ -319,6 +322,11 @@ def test_a_point_of_scale_takes_one_pass_or_step(tool):
     for point in (scale.Point(64, 20, batch=2), scale.Point(64, 10, targets=5)):
         seconds, peak = scale.measure(point, scale.peers.SMALL, 1, torch.device('cpu'))
         assert seconds > 0 and peak > 0
+    window = dict(size=64, overlap=32)
+    seconds, peak = scale.measure_large(
+        (96, 128), window, scale.peers.SMALL, 1, torch.device('cpu')
+    )
+    assert seconds > 0 and peak > 0
 
 
 @pytest.mark.usefixtures('small_models', 'transformers')

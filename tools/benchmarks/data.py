@@ -128,11 +128,13 @@ def decoded(path: str) -> Iterator[None]:
     """Both loaders get the panoptic PNG at ``path`` decoded, without reading the file."""
     png = cv2.imread(path)
     red_first = np.ascontiguousarray(png[..., ::-1])
-    read = our_loading.load_image
+    decode = our_loading.decode_image
     reader = SimpleNamespace(imfrombytes=lambda *_, **__: red_first)
     with (
         mock.patch.object(
-            our_loading, 'load_image', lambda p, what: png if p == path else read(p, what)
+            our_loading,
+            'decode_image',
+            lambda data, p, what: png if p == path else decode(data, p, what),
         ),
         mock.patch.object(mmdet_loading, 'mmcv', reader),
         mock.patch.object(mmdet_loading, 'get', lambda *_, **__: b''),

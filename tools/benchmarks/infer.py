@@ -101,7 +101,8 @@ def matrix_products(device: torch.device) -> dict[int, Variant]:
 
 
 def against_hugging_face(args: argparse.Namespace) -> list[Row | Figure]:
-    """Time Swin-T, and find our share of the machine's rate."""
+    """Time Swin-T, and find our share of the machine's rate; the work of an own process."""
+    fix_threads(args.threads)
     shape, device = peers.SHAPE, args.device
     models = {side: build(side, shape, device) for side in ('ours', 'hf')}
     peers.share_weights(models['ours'], models['hf'])
@@ -154,7 +155,8 @@ def draw(args: argparse.Namespace, models: dict[str, nn.Module], batch: peers.Ba
 
 
 def against_mask2former(args: argparse.Namespace) -> Row:
-    """Time ResNet-50."""
+    """Time ResNet-50; the work of an own process."""
+    fix_threads(args.threads)
     peer = peers.build_mask2former(peers.SHAPE, args.device)
     ours = peers.build_ours(peers.SHAPE, False, args.device, 'r50')
     peers.share_weights(ours, peer)
@@ -179,7 +181,11 @@ def run(args: argparse.Namespace) -> list[Row | Figure]:
     peers.require_transformers()
     if args.plot is not None:
         by_module.require_matplotlib()
-    rows = [*against_hugging_face(args), against_mask2former(args)]
+    # or what one pair leaves in the allocator's hands would be at the disposal of the next
+    rows = [
+        *memory.in_own_process(against_hugging_face, args),
+        memory.in_own_process(against_mask2former, args),
+    ]
     for name, number in NUM_TASKS.items():
         peaks = {
             side: memory.in_own_process(

@@ -8,6 +8,9 @@ targets are those of a training step with texts, of one image of 512 x 512.
 An exponent p says that a quantity grows like x^p: "fitted" to all points (least squares of
 logarithms), "last" between the two largest. That of the side is given for pixels, so memory that
 grows no faster than pixels has 1 or less. The point of no targets is measured, but not fitted.
+
+Last comes one large image, in overlapping windows, answered for all three tasks with every query
+sure of its class, which is the worst for memory: all that its process ever held.
 """
 
 import argparse
@@ -16,6 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from mmdet.structures import DetDataSample
 from terminaltables import AsciiTable
 
 from oneformer.tasks import TASKS
@@ -29,6 +34,8 @@ AXES = dict(
     batch=(1, 2, 4, 8),
     targets=(0, 25, 50, 100, 200),
 )
+LARGE_IMAGE = (2048, 4096), dict(size=1024, overlap=256)
+QUICK_IMAGE = (256, 512), dict(size=128, overlap=32)
 QUICK = dict(side=(256, 512), queries=(50, 100), batch=(1, 2), targets=(0, 10, 20))
 
 
@@ -72,6 +79,32 @@ def measure(
     return clock.lap(), peak
 
 
+def measure_large(
+    size: tuple[int, int], window: dict, shape: peers.Shape, threads: int, device: torch.device
+) -> tuple[float, int]:
+    """Seconds and bytes of three tasks, the model and all else included; of an own process."""
+    fix_threads(threads)
+    model = peers.build_ours(shape, False, device)
+    model.test_cfg['window'] = window
+    things = model.is_thing.nonzero().flatten()
+    sure = things[torch.arange(shape.queries, device=device) % len(things)]
+    model.panoptic_head.cls_embed.register_forward_hook(
+        lambda module, inputs, scores: scores * 0 + 20 * F.one_hot(sure, scores.shape[-1])
+    )
+    with torch.no_grad():
+        image = torch.randn(1, 3, *size, device=device)
+        clock = Clock(device)
+        (sample,) = model.predict(
+            image, [DetDataSample(metainfo=dict(img_shape=size, ori_shape=size))]
+        )
+    seconds = clock.lap()
+    if len(sample.pred_instances) < min(shape.queries, model.test_cfg['max_per_image']):
+        raise ResultsDiffer('few queries were sure, so this is not the worst case')
+    if device.type == 'cuda':
+        return seconds, torch.cuda.max_memory_allocated()
+    return seconds, memory.lifetime_peak()
+
+
 def exponents(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
     """Fitted, and between the last two points; points at zero are left out."""
     x, y = np.log([(x, y) for x, y in zip(xs, ys) if x > 0]).T
@@ -100,6 +133,14 @@ def run(args: argparse.Namespace) -> list[Figure]:
             fitted, last = exponents(xs, ys)
             text = f'is the fitted exponent, {last:.2f} the last'
             figures.append(Figure(f'scale/{quantity}/{name}', fitted, text))
+    large = QUICK_IMAGE if args.quick else LARGE_IMAGE
+    seconds, peak = memory.in_own_process(measure_large, *large, shape, args.threads, args.device)
+    (height, width), window = large
+    table.append(
+        [f'{height} x {width}', 'three tasks', f'{seconds:.2f}', f'{peak / 2**20:.0f} in all']
+    )
+    text = f'GiB in all for {height} x {width} in windows of {window["size"]}, {seconds:.1f} s'
+    figures.append(Figure('scale/large_image', peak / 2**30, text))
     print(AsciiTable(table).table)
     growth = {figure.name: figure.value for figure in figures}['scale/memory/pixels']
     if growth > 1.02:

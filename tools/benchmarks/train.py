@@ -156,7 +156,8 @@ def text_variant(model: nn.Module, batch: peers.Batch) -> Variant:
 
 
 def against(peer: str, args: argparse.Namespace) -> list[Row | Figure]:
-    """Compare losses with a peer, then time."""
+    """Compare losses with a peer, then time; the work of an own process."""
+    fix_threads(args.threads)
     models = {side: build(side, peer, peers.SHAPE, args.device) for side in ('ours', 'peer')}
     peers.share_weights(models['ours'], models['peer'])
     batch = peers.draw_batch(args.size, TARGETS, args.device)
@@ -201,7 +202,8 @@ def run(args: argparse.Namespace) -> list[Row | Figure]:
         by_module.require_matplotlib()
     rows = []
     for peer in BACKBONES:
-        rows += against(peer, args)
+        # or what one pair leaves in the allocator's hands would be at the disposal of the next
+        rows += memory.in_own_process(against, peer, args)
         peaks = {
             side: memory.in_own_process(
                 peak_bytes, side, peer, peers.SHAPE, args.size, args.threads, args.device
