@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mmcv.cnn.bricks.transformer import FFN
 from mmcv.ops import point_sample
 from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 from mmdet.models.layers import SinePositionalEncoding
@@ -20,6 +21,7 @@ from oneformer.models.point_gathering import gather_points, sample_pixels
 from oneformer.models.position_attention import PositionMemory, attend_positions
 from oneformer.models.position_code import position_code, project_position
 from oneformer.models.targets import SampledTargets
+from oneformer.models.transformer import FeedForward
 
 
 def leaves_and_gradients(function, inputs, upstream):
@@ -230,6 +232,25 @@ def keyed_points(iteration):
         return torch.rand(num_sets, num_points, 2, generator=torch.Generator().manual_seed(seed))
 
     return sample_points
+
+
+def test_a_feed_forward_network_in_pieces_is_mmcvs(monkeypatch):
+    monkeypatch.setattr(FeedForward, 'rows', 3)
+    monkeypatch.setattr(FeedForward, 'training_rows', 4)
+    torch.manual_seed(0)
+    plain, fast = (kind(8, 16, ffn_drop=0.0) for kind in (FFN, FeedForward))
+    fast.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 5, 8)
+    results = []
+    for network in (plain, fast):
+        given = x.clone().requires_grad_()
+        output = network(given)
+        output.square().sum().backward()
+        with torch.no_grad():
+            alone = network.eval()(x)
+        results.append([output, alone, given.grad, *(p.grad for p in network.parameters())])
+    for expected, ours in zip(*results):
+        torch.testing.assert_close(ours, expected)
 
 
 @pytest.mark.parametrize('iterations', [3, pytest.param(200, marks=pytest.mark.long)])
