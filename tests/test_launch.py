@@ -108,7 +108,7 @@ def test_in_a_batch_script_dist_train_starts_itself_once_on_each_node(dry_run, r
 def test_on_a_node_of_a_job_dist_train_takes_rank_and_address_from_slurm(dry_run):
     step = dict(STEP, SLURM_STEP_NUM_TASKS='2')
     words = dry_run('dist_train.sh', 'config.py', 8, **step)
-    variables = slurm_variables(step)
+    variables = slurm_variables(step, gpus=0)
     assert {
         '--nnodes=2',
         '--node_rank=1',
@@ -139,17 +139,33 @@ def test_the_first_node_of_a_list_is_found(nodes, first, root_dir):
 
 
 def test_tasks_of_slurm_find_each_other():
-    expected = dict(RANK='9', LOCAL_RANK='1', WORLD_SIZE='16', MASTER_ADDR='gpu08')
-    variables = slurm_variables(STEP)
+    expected = dict(
+        RANK='9', LOCAL_RANK='1', SLURM_LOCALID='1', WORLD_SIZE='16', MASTER_ADDR='gpu08'
+    )
+    variables = slurm_variables(STEP, gpus=8)
     assert variables.pop('MASTER_PORT') == str(20000 + 37 * 7 + 3)
     assert variables == expected
-    chosen = slurm_variables(dict(STEP, MASTER_ADDR='10.0.0.1', MASTER_PORT='4000'))
+    chosen = slurm_variables(dict(STEP, MASTER_ADDR='10.0.0.1', MASTER_PORT='4000'), gpus=8)
     assert (chosen['MASTER_ADDR'], chosen['MASTER_PORT']) == ('10.0.0.1', '4000')
+
+
+@pytest.mark.parametrize(('gpus', 'place'), [(0, '5'), (1, '0'), (8, '5')])
+def test_a_task_that_sees_only_its_own_gpu_uses_it(gpus, place):
+    variables = slurm_variables(dict(STEP, SLURM_LOCALID='5'), gpus)
+    # torch and mmengine choose the device by these
+    assert variables['LOCAL_RANK'] == variables['SLURM_LOCALID'] == place
+
+
+def test_more_tasks_than_gpus_on_a_node_are_refused():
+    with pytest.raises(SystemExit, match='task 5 of this node has no GPU.*GPUS_PER_NODE=4'):
+        slurm_variables(dict(STEP, SLURM_LOCALID='5'), gpus=4)
 
 
 def test_jobs_and_steps_that_share_a_node_do_not_meet_on_a_port():
     ports = {
-        slurm_variables(dict(STEP, SLURM_JOB_ID=str(job), SLURM_STEP_ID=str(step)))['MASTER_PORT']
+        slurm_variables(dict(STEP, SLURM_JOB_ID=str(job), SLURM_STEP_ID=str(step)), gpus=0)[
+            'MASTER_PORT'
+        ]
         for job in range(4_000_000, 4_000_100)
         for step in range(10)
     }

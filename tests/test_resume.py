@@ -19,8 +19,8 @@ from oneformer.engine.checkpoint_files import (
     checkpoints,
     newest_readable,
 )
-from oneformer.engine.resuming import EXIT_CODE
 from oneformer.engine.safe_loading import read_training_checkpoint
+from oneformer.engine.stopping import EXIT_CODE
 from oneformer.seeding import PlacedSampler, random_states, restore_random_states, seeded_by
 
 ITERS = 6

@@ -12,7 +12,8 @@ from mmengine.config import DictAction  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
-from oneformer.conversion.files import ConversionError, read_pickle  # noqa: E402
+from oneformer.conversion.layout import ConversionError  # noqa: E402
+from oneformer.conversion.unpickling import read_pickle  # noqa: E402
 from oneformer.engine.bad_steps import read_step, replay_batch  # noqa: E402
 from oneformer.engine.cli import read_config, use_batch_norm_without_gpu  # noqa: E402
 

@@ -20,7 +20,7 @@ from oneformer.engine.cli import (  # noqa: E402
 from oneformer.engine.distributed import leave_processes  # noqa: E402
 from oneformer.engine.learning_rate import scale_learning_rate  # noqa: E402
 from oneformer.engine.precision import AMP, use_mixed_precision  # noqa: E402
-from oneformer.engine.resuming import train  # noqa: E402
+from oneformer.engine.stopping import train  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -22,7 +22,8 @@ from ..conversion.architecture import (
     in_text_branch,
     model_config,
 )
-from ..conversion.files import Checkpoint, classes_of, read_checkpoint, require_ours
+from ..conversion.checkpoint import Checkpoint, classes_of, require_ours
+from ..conversion.files import read_checkpoint
 from ..conversion.layout import key_list, rebuilt_by_us
 from ..metainfo import BENCHMARKS, resolve_metainfo
 

@@ -33,17 +33,8 @@ from .architecture import (
     window_index,
 )
 from .backbones import PREFIX, fit_backbone, translate_backbone
-from .files import (
-    MARKS,
-    Checkpoint,
-    check_destination,
-    classes_of,
-    read_checkpoint,
-    read_json,
-    recognise,
-    write_folder,
-    write_torch,
-)
+from .checkpoint import MARKS, Checkpoint, classes_of, recognise
+from .files import check_destination, read_checkpoint, read_json, write_folder, write_torch
 from .huggingface import HUGGINGFACE
 from .huggingface_config import check_config, check_function, config_of
 from .layout import ConversionError, Translation, key_list, rebuilt_by_us

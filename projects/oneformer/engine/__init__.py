@@ -3,10 +3,11 @@ from .compiling import CompileBackbone
 from .distributed import OneFormerDistributedDataParallel, init_cpu_processes
 from .finite_steps import FiniteSteps
 from .optim_constructor import OneFormerOptimWrapperConstructor
-from .resuming import ResumableCheckpointHook, StopOnSignal
+from .resuming import ResumableCheckpointHook
 from .reuse_weights import ReuseWeights
 from .safe_loading import register_loaders
 from .sharding import FullyShardStrategy
+from .stopping import StopOnSignal
 from .task_statistics import TaskStatistics
 
 __all__ = [

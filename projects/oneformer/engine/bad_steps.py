@@ -13,7 +13,9 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
-from ..conversion.files import ConversionError, plain_values, read_pickle
+from ..conversion.checkpoint import plain_values
+from ..conversion.layout import ConversionError
+from ..conversion.unpickling import read_pickle
 
 
 def random_state() -> dict[str, Tensor]:

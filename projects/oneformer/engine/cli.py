@@ -49,7 +49,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read the config, apply the arguments, join other processes, and adapt to the machine."""
     check_launch(args.launcher, os.environ)
     if args.launcher == 'slurm':
-        os.environ.update(slurm_variables(os.environ))
+        os.environ.update(slurm_variables(os.environ, torch.cuda.device_count()))
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args)
     cfg.launcher = args.launcher

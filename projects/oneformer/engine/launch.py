@@ -60,20 +60,38 @@ def first_node(nodes: str) -> str:
     return re.sub(r'\[([^],-]*)[^]]*]', r'\1', nodes).split(',')[0]
 
 
-def slurm_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """What torch reads to find the other processes of this job step.
+def slurm_variables(environ: Mapping[str, str], gpus: int) -> dict[str, str]:
+    """What torch and mmengine read to find the other processes of this job step, and the GPU.
 
     Rank 0 runs on the step's first node; the node that srun was called on, which is what Slurm
     names an address of, may be another. The port follows from job and step, so that jobs that
     share a node do not meet.
 
+    Args:
+        environ: The environment.
+        gpus: That this task sees: those of the node, or its own one with srun's
+            ``--gpus-per-task=1`` and ``--gpu-bind=single:1``.
+
     Returns:
-        RANK, LOCAL_RANK and WORLD_SIZE; MASTER_ADDR and MASTER_PORT as set, or else derived.
+        RANK, LOCAL_RANK and WORLD_SIZE; SLURM_LOCALID, by which mmengine chooses the GPU;
+        MASTER_ADDR and MASTER_PORT as set, or else derived.
+
+    Raises:
+        SystemExit: If there are more tasks than GPUs on this node.
     """
+    place = int(environ['SLURM_LOCALID'])
+    if gpus == 1:
+        place = 0
+    elif 0 < gpus <= place:
+        raise SystemExit(
+            f'task {place} of this node has no GPU, it has {gpus} for tasks 0 to {gpus - 1}: start '
+            f'{gpus} tasks per node, by GPUS_PER_NODE={gpus} or --ntasks-per-node={gpus}'
+        )
     job, step = int(environ['SLURM_JOB_ID']), int(environ['SLURM_STEP_ID'])
     return dict(
         RANK=environ['SLURM_PROCID'],
-        LOCAL_RANK=environ['SLURM_LOCALID'],
+        LOCAL_RANK=str(place),
+        SLURM_LOCALID=str(place),
         WORLD_SIZE=environ['SLURM_STEP_NUM_TASKS'],
         MASTER_ADDR=environ.get('MASTER_ADDR', first_node(environ['SLURM_STEP_NODELIST'])),
         MASTER_PORT=environ.get('MASTER_PORT', str(20000 + (37 * job + step) % 10000)),

@@ -1,49 +1,37 @@
-"""Training that goes on to the bit after an interruption, and one that is interrupted in order.
+"""Training that goes on to the bit after an interruption.
 
 A checkpoint of mmengine has weights, optimizer, schedules and curves. Added here, as ``progress``,
 are the random states of all processes and what the order of the data depends on.
 """
 
-import errno
 import logging
 import os
-import signal
-import threading
-from collections.abc import Callable, Mapping, MutableMapping
-from functools import partial
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 import torch
 from mmdet.registry import HOOKS
-from mmengine.device import get_device
 from mmengine.dist import (
     all_gather_object,
-    all_reduce,
     get_rank,
     get_world_size,
     is_main_process,
 )
 from mmengine.fileio import LocalBackend, get_file_backend
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
-from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
-from ..conversion.layout import ConversionError
 from ..seeding import PlacedSampler, SeededSamples, random_states, restore_random_states
-from .checkpoint_files import CheckpointNotWritten, DurableBackend, remove_unfinished
-from .distributed import leave_processes
-
-EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: saved, start me again
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # Slurm's warning, and the usual choice for --signal
-_STEPS_BETWEEN = 5  # agreements of several processes on whether to stop, which cost a wait each
+from .checkpoint_files import DurableBackend, remove_unfinished
 
 
 def _warn(message: str) -> None:
     print_log(message, 'current', logging.WARNING)
 
 
-def _accumulated(runner: Runner) -> int:
+def accumulated_iterations(runner: Runner) -> int:
     """Iterations whose gradients make one step of the optimizer."""
     return getattr(runner.optim_wrapper, '_accumulative_counts', 1)
 
@@ -108,7 +96,7 @@ class ResumableCheckpointHook(CheckpointHook):
             for folder in {runner.work_dir, self.out_dir}:
                 if Path(folder).is_dir():
                     remove_unfinished(folder)
-        loader, accumulated = runner.train_dataloader, _accumulated(runner)
+        loader, accumulated = runner.train_dataloader, accumulated_iterations(runner)
         if not isinstance(loader.dataset, SeededSamples):
             _warn(
                 f'a {type(loader.dataset).__name__} does not seed its samples by their place: '
@@ -244,101 +232,3 @@ class ResumableCheckpointHook(CheckpointHook):
         if self._saved_iter != done:
             step = f'{runner.epoch}_iter_{done}' if self.by_epoch else done
             self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=done))
-
-
-class TrainingStopped(SystemExit):
-    """Training was asked to stop, and has saved all that it needs to go on."""
-
-
-def _obey_parent() -> None:
-    """End this process if its parent wants that; others may want whatever they like."""
-    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
-        pass
-    os._exit(0)
-
-
-def _outlive_signals(init: Callable | None, worker_id: int) -> None:
-    """Begin a worker that loads data. Slurm signals all processes of a job, which includes it."""
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    threading.Thread(target=_obey_parent, daemon=True).start()
-    if init is not None:
-        init(worker_id)
-
-
-@HOOKS.register_module()
-class StopOnSignal(Hook):
-    """Finishes the step, saves and stops, all processes together, when one gets a signal.
-
-    The signals are SIGTERM and SIGUSR1. They are heeded after an iteration of training, not while
-    validation runs. Needs a ``ResumableCheckpointHook``.
-
-    Raises:
-        TrainingStopped: With ``EXIT_CODE``, out of ``Runner.train``.
-    """
-
-    priority = 'LOWEST'  # what other hooks do in the step is part of the checkpoint
-
-    def __init__(self) -> None:
-        self._received = 0
-        self._previous = {}
-
-    def before_run(self, runner: Runner) -> None:
-        """Listen, and make the workers deaf."""
-        if not isinstance(runner._train_loop, BaseLoop):  # testing
-            return
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
-        for loop in filter(None, (runner._train_loop, runner._val_loop)):
-            loader = loop.dataloader
-            loader.worker_init_fn = partial(_outlive_signals, loader.worker_init_fn)
-
-    def _note(self, number: int, frame) -> None:
-        self._received = number
-
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
-        """Save and stop if any process got a signal."""
-        steps, rest = divmod(runner.iter + 1, _accumulated(runner))
-        if rest or runner.iter + 1 >= runner.max_iters:
-            return
-        number = self._received
-        if get_world_size() > 1:
-            if steps % _STEPS_BETWEEN:
-                return
-            received = torch.tensor(number, device=get_device())
-            all_reduce(received, 'max')
-            number = int(received)
-        if not number:
-            return
-        hook = next(hook for hook in runner.hooks if isinstance(hook, ResumableCheckpointHook))
-        hook.save_now(runner)
-        _warn(
-            f'{signal.Signals(number).name}: stopped after iteration {runner.iter + 1}, saved as '
-            f'{hook.last_ckpt}. Go on with --resume'
-        )
-        self.after_run(runner)
-        raise TrainingStopped(EXIT_CODE)
-
-    def after_run(self, runner: Runner) -> None:
-        """Listen no more."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-
-def train(runner: Runner) -> None:
-    """Train, as a tool does: with an exit code and one line for what a user can mend.
-
-    Raises:
-        SystemExit: If it was asked to stop, a checkpoint cannot be read, or none can be written.
-    """
-    try:
-        runner.train()
-    except TrainingStopped as stop:
-        leave_processes(stop.code)
-        raise
-    except (CheckpointNotWritten, ConversionError) as error:
-        raise SystemExit(f'training stopped: {error}') from error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise SystemExit(f'training stopped: {runner.work_dir} is on a full disk') from error

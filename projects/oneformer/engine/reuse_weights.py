@@ -23,7 +23,7 @@ from ..conversion.architecture import (
     in_text_branch,
     not_in_weights,
 )
-from ..conversion.files import Checkpoint, classes_of, require_ours
+from ..conversion.checkpoint import Checkpoint, classes_of, require_ours
 from ..conversion.layout import rebuilt_by_us
 
 CLASS_HEAD = ('panoptic_head.cls_embed.weight', 'panoptic_head.cls_embed.bias')

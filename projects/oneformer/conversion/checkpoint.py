@@ -1,0 +1,192 @@
+"""What a checkpoint is: tensors that can be weights, of which library, and of which classes."""
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from torch import Tensor
+
+from ..class_matching import match_classes
+from ..metainfo import benchmark_of_size, resolve_metainfo
+from .huggingface_config import classes_in, said_of_backbone
+from .layout import ConversionError, key_list
+
+# a key that every checkpoint of a library has
+MARKS = {
+    'plugin': 'panoptic_head.',
+    'official': 'sem_seg_head.predictor.',
+    'huggingface': 'model.transformer_module.',
+}
+
+
+def plain_values(value):
+    """Dicts of a config and arrays as what JSON has, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: plain_values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(plain_values, value))
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+@dataclass
+class Checkpoint:
+    """Tensors by name, and what lay beside them.
+
+    Attributes:
+        tensors: The state dict, without the ``module.`` of a model in several processes.
+        dataset_meta: Metainfo of the data set that it was trained on, or empty.
+        said: Options of the backbone that weights do not tell.
+        config: Content of Hugging Face's config.json, else empty.
+    """
+
+    tensors: dict[str, Tensor]
+    dataset_meta: dict = field(default_factory=dict)
+    said: dict = field(default_factory=dict)
+    config: dict = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, content, path: str | os.PathLike, config: Mapping | None = None) -> 'Checkpoint':
+        """Unwrap the content of a file.
+
+        Args:
+            content: What was read.
+            path: For messages.
+            config: Content of config.json.
+
+        Raises:
+            ConversionError: If it is no dict of tensors, or what is beside them is malformed.
+        """
+        if not isinstance(content, Mapping):
+            raise ConversionError(f'{path} holds a {type(content).__name__}, not tensors by name')
+        meta = content.get('meta') or {}
+        beside = {}
+        for name in ('dataset_meta', 'backbone'):
+            part = (meta.get(name) or {}) if isinstance(meta, Mapping) else meta
+            if not isinstance(part, Mapping):
+                raise ConversionError(
+                    f'meta.{name} of {path} is a {type(part).__name__}, not a dict'
+                )
+            beside[name] = plain_values(part)
+        for wrapper in ('state_dict', 'model'):
+            if isinstance(content.get(wrapper), Mapping):
+                content = content[wrapper]
+                break
+        tensors = {
+            re.sub(r'^module\.', '', str(key)): torch.from_numpy(value)
+            if isinstance(value, np.ndarray)
+            else value
+            for key, value in content.items()
+        }
+        others = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
+        if others:
+            raise ConversionError(f'{path} has entries that are no tensors: {", ".join(others)}')
+        check_tensors(tensors, path)
+        config = dict(config or {})
+        said = {**beside['backbone'], **said_of_backbone(config)}
+        return cls(tensors, beside['dataset_meta'], said, config)
+
+
+def check_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> None:
+    """Refuse tensors that cannot be weights: nan, infinite, or of a shape without data.
+
+    Raises:
+        ConversionError: With their names.
+    """
+    faults = {'no plain tensors': [], 'larger than their data': [], 'nan or infinite': []}
+    for key, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+            faults['no plain tensors'].append(key)
+        elif tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            faults['larger than their data'].append(key)
+        elif tensor.is_floating_point() and not tensor.isfinite().all():
+            faults['nan or infinite'].append(key)
+    lists = [key_list(fault, keys) for fault, keys in faults.items() if keys]
+    if lists:
+        raise ConversionError(
+            '\n'.join([f'{path} is damaged, use another checkpoint; its tensors are', *lists])
+        )
+
+
+def recognise(tensors: Mapping[str, Tensor]) -> str | None:
+    """Tell the library of a state dict, a key of ``MARKS``, or None if it has no OneFormer."""
+    return next(
+        (name for name, mark in MARKS.items() if any(key.startswith(mark) for key in tensors)),
+        None,
+    )
+
+
+def require_ours(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> None:
+    """Refuse a checkpoint that is not of this plugin.
+
+    Raises:
+        ConversionError: If it is of another library, or has no OneFormer.
+    """
+    library = recognise(tensors)
+    if library is None:
+        raise ConversionError(
+            f'{path} has no OneFormer: no tensor begins with {MARKS["plugin"]}, but there are '
+            f'{", ".join(list(tensors)[:3])} ... If it is a backbone, train with '
+            f"model.backbone.init_cfg=dict(type='PretrainedBackbone', checkpoint={str(path)!r}) "
+            'and without load_from'
+        )
+    if library != 'plugin':
+        raise ConversionError(
+            f'{path} has the tensor names of another library, the {library} OneFormer; convert it '
+            f'first: python tools/convert_checkpoint.py {path} OUT.pth'
+        )
+
+
+def classes_of(checkpoint: Checkpoint, num_classes: int, expected: Mapping | None = None) -> dict:
+    """Metainfo of the classes of a checkpoint.
+
+    Args:
+        checkpoint: That may name them in ``meta.dataset_meta`` or config.json.
+        num_classes: K of its class head.
+        expected: Metainfo of the model that it is for. If nothing names the classes, they are taken
+            to be these if there are as many, or else those of the benchmark that has as many, which
+            is logged.
+
+    Returns:
+        ``classes``, and ``thing_classes`` unless nothing tells them.
+
+    Raises:
+        ConversionError: If the classes are not known, or are not as many as the head has.
+    """
+    benchmark = benchmark_of_size(num_classes)
+    known = {'the config': expected} if expected and len(expected['classes']) == num_classes else {}
+    if benchmark:
+        known[benchmark] = resolve_metainfo(benchmark)
+    named, where = checkpoint.dataset_meta, 'meta.dataset_meta'
+    if not named.get('classes'):
+        named, where = classes_in(checkpoint.config), 'config.json'
+    if not named:
+        if not known:
+            raise ConversionError(
+                f'the checkpoint does not name its {num_classes} classes'
+                + (f', and the config has {len(expected["classes"])}' if expected else '')
+                + ', which are no benchmark. Write them into it first: python '
+                'tools/convert_checkpoint.py SRC DST --metainfo FILE, where FILE is JSON with '
+                '"classes" and "thing_classes"'
+            )
+        whose, metainfo = next(iter(known.items()))
+        print_log(
+            f'the checkpoint does not name its {num_classes} classes: they are taken to be those '
+            f'of {whose}',
+            logger='current',
+            level=logging.WARNING,
+        )
+        return metainfo
+    if len(named['classes']) != num_classes:
+        raise ConversionError(
+            f'the class head of the checkpoint has {num_classes} classes, but its {where} names '
+            f'{len(named["classes"])}'
+        )
+    if 'thing_classes' in named:
+        return resolve_metainfo(named)
+    same = (m for m in known.values() if match_classes(named, m) == list(range(num_classes)))
+    return next(same, dict(named))
