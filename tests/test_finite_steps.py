@@ -147,11 +147,11 @@ def test_a_step_that_is_not_finite_changes_nothing(train, spoil, tmp_path):
     assert all(value.isfinite().all() for value in last.values() if value.is_floating_point())
 
     log = log_of(runner)
-    assert 'iteration 2 changes nothing' in log and 'number 1 in a row' in log
+    assert 'iteration 2 was skipped: ' in log and 'Skipped in a row: 1 (' in log
     if spoil is nan_gradient:
-        assert 'not finite are the gradients of panoptic_head.cls_embed.bias.' in log
+        assert 'a gradient (panoptic_head.cls_embed.bias) is not finite.' in log
     if spoil is nan_loss:
-        assert 'not finite are a loss.' in log and '(loss_mask not finite)' in log
+        assert 'a loss is not finite.' in log and '(loss_mask not finite)' in log
     batch = read_step(tmp_path / 'run/bad_steps/iter_2/rank0.pth')['batches'][0]
     for image in batch['images']:
         assert f'{image["metainfo"]["img_path"]} ({image["metainfo"]["task"]})' in log
@@ -285,6 +285,18 @@ def test_a_full_disk_does_not_stop_training(tmp_path, monkeypatch):
     assert not toy.step(math.nan) and 'No space left on device' in said[0]
     assert toy.step(1e30)
     assert not list((tmp_path / 'bad_steps').glob('*/*'))
+
+
+def test_a_gradient_that_another_process_has_a_part_of_is_named(tmp_path, monkeypatch):
+    def of_two(told):
+        return [told, dict(told, forwards=[], gradients=['decoder.weight'])]
+
+    monkeypatch.setattr(finite_steps, 'all_gather_object', of_two)
+    monkeypatch.setattr(FiniteSteps, '_bad_gradients', lambda hook: [])
+    said = []
+    monkeypatch.setattr(finite_steps, 'print_log', lambda text, **kwargs: said.append(text))
+    Toy(tmp_path, OptimWrapper).step(1e39)
+    assert 'a gradient (decoder.weight) is not finite' in said[0]
 
 
 def test_an_update_reads_once(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ root, base, data_root, start = sys.argv[1:]
 sys.path.insert(0, root)
 import oneformer
 from mmengine.config import Config
+from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, RUNNERS, init_default_scope
 from oneformer.engine.cli import use_batch_norm_without_gpu
@@ -52,6 +53,14 @@ class Record(Hook):
             self.sharded += isinstance(part, DTensor) and part.to_local().numel() < part.numel()
 
 
+def put(backend, content, path):
+    """What would leave half a file behind if it were killed."""
+    assert not str(path).endswith('.pth'), f'{path} is not written beside and renamed'
+
+
+LocalBackend.put = put
+
+
 def run(name, sharded, resume=None):
     cfg = Config.fromfile(base)
     cfg.launcher, cfg.work_dir, cfg.experiment_name = 'pytorch', name, name
@@ -66,8 +75,8 @@ def run(name, sharded, resume=None):
     cfg.param_scheduler = []
     cfg.model.backbone.pretrained = False
     cfg.optim_wrapper.optimizer.lr = 1e-4
-    cfg.train_cfg.update(max_iters=3, val_interval=3 if resume is None else 9)
-    cfg.default_hooks.checkpoint.update(interval=2, max_keep_ckpts=-1)
+    cfg.train_cfg.update(max_iters=3, val_interval=2)
+    cfg.default_hooks.checkpoint.update(interval=2, max_keep_ckpts=-1, save_best='semantic/mIoU')
     cfg.custom_hooks = [dict(type='Record')]
     cfg.load_from, cfg.resume = resume or start, resume is not None
     if sharded:
@@ -163,6 +172,9 @@ def test_checkpoints_are_those_of_copies(folder):
         torch.testing.assert_close(ours, weights, rtol=0, atol=6.1e-4)
         update = (weights.double() - start[name].double()).norm()
         changed += bool(update > 0 and (ours - weights).double().norm() < 1e-2 * update)
+    first = torch.load(folder / 'parts/iter_2.pth', weights_only=False)
+    assert first['progress']['validated']  # so it was written once more, with the best score
+    assert (first['meta']['iter'], parts['meta']['iter']) == (2, 3)
     states = [checkpoint['optimizer']['state'] for checkpoint in (copies, parts)]
     assert changed > 0.9 * len(states[0])
     assert states[0].keys() == states[1].keys() and len(states[0]) > 100

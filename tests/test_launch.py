@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -106,7 +107,8 @@ def test_in_a_batch_script_dist_train_starts_itself_once_on_each_node(dry_run, r
 
 
 def test_on_a_node_of_a_job_dist_train_takes_rank_and_address_from_slurm(dry_run):
-    step = dict(STEP, SLURM_STEP_NUM_TASKS='2')
+    # on a part of the job's nodes
+    step = dict(STEP, SLURM_STEP_NUM_TASKS='2', SLURM_JOB_NODELIST='gpu[01-09]')
     words = dry_run('dist_train.sh', 'config.py', 8, **step)
     variables = slurm_variables(step, gpus=0)
     assert {
@@ -116,6 +118,41 @@ def test_on_a_node_of_a_job_dist_train_takes_rank_and_address_from_slurm(dry_run
         f'--master_port={variables["MASTER_PORT"]}',
         '--nproc_per_node=8',
     } <= set(words)
+
+
+@pytest.mark.parametrize('training', ['leaves', 'is busy'])
+def test_ahead_of_the_limit_a_job_is_queued_again_once(training, root_dir, tmp_path):
+    leaves = "trap 'kill $!; exit 75' TERM; " if training == 'leaves' else ''
+    commands = {
+        'tools/slurm_train.sh': f'{leaves}echo $$ > pid; command -p sleep 60 & wait',
+        'bin/scancel': 'echo "scancel $*" >> said; kill -TERM $(cat pid) || true',
+        'bin/scontrol': 'echo "scontrol $*" >> said; kill -KILL $(cat pid) || true',
+        'bin/sleep': 'command -p sleep 0.5',  # in place of minutes
+    }
+    if training == 'is busy':  # a validation, which does not mind the signal
+        commands['bin/scancel'] = 'echo "scancel $*" >> said'
+    for name, command in commands.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'#!/usr/bin/env bash\n{command}\n')
+        path.chmod(0o755)
+    job = subprocess.Popen(
+        ['bash', root_dir / 'tools/oneformer.sbatch', 'config.py', 'out'],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            'PATH': f'{tmp_path}/bin:{os.environ["PATH"]}',
+            'SLURM_JOB_ID': '7',
+            'SLURM_JOB_PARTITION': 'gpus',
+            'SLURM_JOB_NAME': 'name',
+        },
+    )
+    while not (tmp_path / 'pid').exists():
+        assert job.poll() is None
+    job.send_signal(signal.SIGUSR1)
+    assert job.wait(timeout=30) != 0
+    said = (tmp_path / 'said').read_text().splitlines()
+    assert said[:2] == ['scancel --signal=TERM 7', 'scontrol requeue 7']
 
 
 def test_dist_train_started_by_each_task_would_multiply_and_stops(dry_run):

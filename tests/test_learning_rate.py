@@ -38,5 +38,15 @@ def test_the_rate_is_in_proportion_to_the_images_of_a_step(
     assert f'a step sees {images} images, and the config is for 16' in told[0]
 
 
+def test_the_config_that_a_run_wrote_down_is_scaled_from_the_same_rate(monkeypatch):
+    cfg = scaled(monkeypatch, 8, 'pytorch')
+    for processes, images in ((8, 24), (2, 6)):
+        monkeypatch.setenv('WORLD_SIZE', str(processes))
+        cfg.auto_scale_lr.enable = True  # --auto-scale-lr once more
+        learning_rate.scale_learning_rate(cfg)
+        assert cfg.optim_wrapper.optimizer.lr == pytest.approx(1e-4 * images / 16)
+        assert cfg.auto_scale_lr.scaled_from == 1e-4
+
+
 def test_nothing_changes_unless_asked_for(monkeypatch):
     assert scaled(monkeypatch, 8, 'pytorch', enable=False).optim_wrapper.optimizer.lr == 1e-4

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from oneformer.engine.checkpoint_files import (
     DurableBackend,
     checkpoints,
     newest_readable,
+    require_writable,
 )
+from oneformer.engine.resuming import ResumableCheckpointHook
 from oneformer.engine.safe_loading import read_training_checkpoint
 from oneformer.engine.stopping import EXIT_CODE
 from oneformer.seeding import PlacedSampler, random_states, restore_random_states, seeded_by
@@ -305,6 +308,100 @@ def test_a_sample_depends_on_its_place_alone():
     first = draw()
     restore_random_states(states)
     assert draw() == first
+
+
+MORE = """
+randomness = dict(seed=None)
+optim_wrapper = dict(accumulative_counts=2)
+model['contrastive_loss'] = dict(memory=4)
+custom_hooks = [dict(type='EMAHook')]
+default_hooks = dict(checkpoint=dict(interval={interval}, max_keep_ckpts=5))
+"""
+
+
+def test_accumulation_averaged_weights_and_memory_go_on_to_the_bit_whatever_the_seed(
+    trainer, config_dir, tiny_set, tmp_path
+):
+    more = MORE.format(interval=2)
+    config = write_config(tmp_path / 'more.py', config_dir, tiny_set, ITERS, more)
+    whole, part = tmp_path / 'whole', tmp_path / 'part'
+    code, log = trainer.run(config, whole)
+    assert code == 0, log[-3000:]
+    assert 'no multiple of accumulative_counts' not in log
+    part.mkdir()
+    shutil.copy(whole / 'iter_2.pth', part)
+    code, log = trainer.run(config, part, '--resume')
+    assert code == 0, log[-3000:]
+    assert_same_end(part, whole)
+    end = read_training_checkpoint(str(part / 'iter_6.pth'))
+    assert same(
+        end['ema_state_dict'], read_training_checkpoint(str(whole / 'iter_6.pth'))['ema_state_dict']
+    )
+    assert any('memory' in name for name in end['state_dict'])
+
+
+def test_checkpoints_between_the_steps_of_the_optimizer_are_warned_of(
+    run_tool, config_dir, tiny_set, undisturbed, tmp_path
+):
+    more = MORE.format(interval=3)
+    config = write_config(tmp_path / 'more.py', config_dir, tiny_set, ITERS, more)
+    run_tool(
+        'train', config, '--work-dir', tmp_path / 'run', '--resume', undisturbed / 'iter_5.pth',
+        '--cfg-options', 'train_cfg.val_interval=5', 'default_hooks.checkpoint.save_best=auto',
+    )  # fmt: skip
+    (log,) = (tmp_path / 'run').glob('*/*.log')
+    said = log.read_text()
+    assert 'checkpoint.interval is 3 iterations, which is no multiple of accumulative_c' in said
+    assert 'train_cfg.val_interval is 5 iterations, which is no multiple' in said
+    assert 'of other settings: accumulative_counts was 1 and is 2' in said
+
+
+def test_a_loss_scale_that_was_off_does_not_stop_one_that_is_on(undisturbed):
+    class Resuming:
+        _resume = True
+
+    checkpoint = dict(optimizer=dict(state={0: dict(step=torch.tensor(3.0))}, loss_scaler={}))
+    ResumableCheckpointHook(by_epoch=False, interval=1).after_load_checkpoint(Resuming, checkpoint)
+    assert 'loss_scaler' not in checkpoint['optimizer']  # or torch would raise
+    on = dict(optimizer=dict(state={}, loss_scaler=dict(scale=2.0)))
+    ResumableCheckpointHook(by_epoch=False, interval=1).after_load_checkpoint(Resuming, on)
+    assert on['optimizer']['loss_scaler'] == dict(scale=2.0)
+
+
+def test_a_copied_folder_goes_on_from_its_own_files(undisturbed, tmp_path):
+    copy = tmp_path / 'copy'
+    shutil.copytree(undisturbed, copy)
+    assert (copy / 'last_checkpoint').read_text() == str(undisturbed / 'iter_6.pth')
+    assert checkpoints(copy) == [copy / 'iter_6.pth', copy / 'iter_5.pth']
+
+
+def test_the_best_checkpoint_of_the_run_that_this_goes_on_from_stays(
+    run_tool, config, undisturbed, tmp_path
+):
+    other, folder = tmp_path / 'other', tmp_path / 'run'
+    other.mkdir()
+    best = other / 'best_panoptic_PQ_iter_4.pth'
+    best.write_bytes(b'of another run')
+    content = read_training_checkpoint(str(undisturbed / 'iter_5.pth'))
+    content['message_hub']['runtime_info'].update(best_ckpt=str(best), best_score=-1.0)
+    torch.save(content, other / 'iter_5.pth')
+    run_tool(
+        'train', config, '--work-dir', folder, '--resume', other / 'iter_5.pth', '--cfg-options',
+        'train_cfg.val_begin=1', 'default_hooks.checkpoint.save_best=panoptic/PQ',
+    )  # fmt: skip
+    assert len(list(folder.glob('best_panoptic_PQ_iter_*.pth'))) == 1
+    assert best.read_bytes() == b'of another run'
+
+
+def test_ranks_of_the_same_number_on_several_nodes_do_not_take_each_others_probe(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(os, 'getpid', lambda: 7)  # as in containers
+    monkeypatch.setattr(Path, 'unlink', lambda *args, **kwargs: None)
+    for rank in range(2):
+        monkeypatch.setenv('RANK', str(rank))
+        require_writable(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_nothing_to_resume_starts_anew(run_tool, config, tmp_path):

@@ -16,7 +16,7 @@ if [ -n "${SLURM_JOB_ID:-}" ] && [ -z "${NNODES:-}" ]; then
     exit
   fi
   if [ "$nodes" != 1 ]; then  # all nodes have to agree on these
-    address=${MASTER_ADDR:-$(first_node "$SLURM_JOB_NODELIST")}
+    address=${MASTER_ADDR:-$(first_node "$SLURM_STEP_NODELIST")}
     port=${PORT:-$((20000 + (37 * SLURM_JOB_ID + SLURM_STEP_ID) % 10000))}
   fi
 fi

@@ -35,7 +35,8 @@ visualizer = dict(type='OneFormerVisualizer', vis_backends=vis_backends, name='v
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
+    # seconds: while the first process scores, the others wait
+    dist_cfg=dict(backend='nccl', timeout=1800),
 )
 # each process draws its own points, dropout and augmentation, as in the original
 randomness = dict(seed=None, diff_rank_seed=True)

@@ -3,12 +3,13 @@
 import logging
 import os
 import re
+import socket
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.fileio import LocalBackend, register_backend
+from mmengine.fileio import LocalBackend, get_file_backend, register_backend
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader, Runner
 
@@ -37,13 +38,21 @@ class DurableBackend(LocalBackend):
             ) from error
 
 
+def durable_backend(path: str | os.PathLike) -> dict | None:
+    """The backend for a file or folder on a local disk, None for one elsewhere."""
+    is_local = isinstance(get_file_backend(path), LocalBackend)
+    return dict(backend='durable') if is_local else None
+
+
 def require_writable(folder: str | os.PathLike) -> None:
     """Create a folder, and write a file into it.
 
     Raises:
         SystemExit: That names the folder, if either fails.
     """
-    probe = Path(folder) / f'.writable.{os.getpid()}'
+    # processes in containers on several nodes may have the same number
+    name = f'.writable.{socket.gethostname()}.{os.environ.get("RANK", 0)}.{os.getpid()}'
+    probe = Path(folder) / name
     try:
         write_bytes(probe, b'\0')
         probe.unlink()
@@ -67,8 +76,8 @@ def checkpoints(folder: str | os.PathLike) -> list[Path]:
     pointer, last = folder / 'last_checkpoint', []
     if pointer.is_file():
         path = Path(pointer.read_text().strip())
-        # a folder may have been moved
-        last = [path if path.is_file() else folder / path.name]
+        # a folder may have been moved or copied, and then its own files count
+        last = [folder / path.name if (folder / path.name).is_file() else path]
         folder = last[0].parent
     if not folder.is_dir():
         return []

@@ -216,7 +216,11 @@ class FiniteSteps(Hook):
         folder = self.folder / f'iter_{iteration}'
         saved = self._save(folder, iteration)
         forwards = [forward.describe() for forward in self.since_update]
-        ranks = all_gather_object(dict(forwards=forwards, saved=saved))
+        ranks = all_gather_object(
+            dict(forwards=forwards, saved=saved, gradients=self.bad_gradients)
+        )
+        # of a sharded model each process sees a part
+        gradients = list(dict.fromkeys(name for rank in ranks for name in rank['gradients']))
         is_loss = any(not forward['is_finite'] for rank in ranks for forward in rank['forwards'])
         lines = []
         for number, rank in enumerate(ranks):
@@ -227,13 +231,13 @@ class FiniteSteps(Hook):
             if suspects:
                 lines.append(f'  {rank["saved"]}')
         what = ['a loss'] if is_loss else []
-        if self.bad_gradients:
-            what.append(f'the gradients of {_first(self.bad_gradients)}')
+        if gradients:
+            what.append(f'a gradient ({_first(gradients)})')
+        what = ' and '.join(what) or 'the norm of all gradients'
         lines.insert(
             0,
-            f'iteration {iteration} changes nothing: not finite are '
-            f'{" and ".join(what) or "the norm of all gradients"}. It is number {self.in_row} in a '
-            f'row, {self.stop_after} stop the training. The images:',
+            f'iteration {iteration} was skipped: {what} is not finite. Skipped in a row: '
+            f'{self.in_row} (training stops at {self.stop_after}). Its images:',
         )
         print_log('\n'.join(lines), logger='current', level=logging.WARNING)
         if self.in_row >= self.stop_after:

@@ -23,11 +23,13 @@ def scale_learning_rate(cfg: Config) -> None:
     if not rule.get('enable'):
         return
     optimizer, images = cfg.optim_wrapper.optimizer, images_per_step(cfg)
-    rate = optimizer.lr * images / rule.base_batch_size
+    # the config that a run has written down is scaled already
+    base = rule.get('scaled_from', optimizer.lr)
+    rate = base * images / rule.base_batch_size
     print_log(
-        f'learning rate {rate:g} instead of {optimizer.lr:g}: a step sees {images} images, '
+        f'learning rate {rate:g} instead of {base:g}: a step sees {images} images, '
         f'and the config is for {rule.base_batch_size}',
         logger='current',
     )
-    rule.scaled_from, optimizer.lr = optimizer.lr, rate
+    rule.scaled_from, optimizer.lr = base, rate
     rule.enable = False

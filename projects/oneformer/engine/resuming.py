@@ -17,14 +17,15 @@ from mmengine.dist import (
     get_world_size,
     is_main_process,
 )
-from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..seeding import PlacedSampler, SeededSamples, random_states, restore_random_states
-from .checkpoint_files import DurableBackend, remove_unfinished
+from .banner import describe_precision
+from .checkpoint_files import DurableBackend, durable_backend, remove_unfinished
 
 
 def _warn(message: str) -> None:
@@ -40,11 +41,30 @@ def _batch_size(loader: DataLoader) -> int:
     return loader.batch_sampler.batch_size
 
 
-def _stream(loader: DataLoader) -> dict[str, int]:
-    """What the order of the data depends on, beside the seed of the sampler."""
+def _circumstances(runner: Runner) -> dict[str, int | str]:
+    """What a training has to keep, beside its config's numbers, to go on as if undisturbed."""
+    loader = runner.train_dataloader
     return dict(
-        processes=get_world_size(), batch_size=_batch_size(loader), photos=len(loader.dataset)
+        processes=get_world_size(),
+        batch_size=_batch_size(loader),
+        photos=len(loader.dataset),
+        accumulative_counts=accumulated_iterations(runner),
+        precision=describe_precision(runner),
     )
+
+
+def _make_loadable(optimizer: MutableMapping) -> None:
+    """Undo what would slow or stop the optimizer's loading of its state.
+
+    Counts of steps stay on the CPU, where a new optimizer has them: AdamW reads each in every step.
+    torch moves them itself for those kinds that want them on the GPU. The empty state of a loss
+    scale that was switched off, as with bfloat16, is not for one that is on.
+    """
+    for values in optimizer.get('state', {}).values():
+        if isinstance(values.get('step'), Tensor):
+            values['step'] = values['step'].cpu()
+    if not optimizer.get('loss_scaler', True):
+        del optimizer['loss_scaler']
 
 
 def _validation_is_due(loop) -> bool:
@@ -79,18 +99,19 @@ class ResumableCheckpointHook(CheckpointHook):
         self._resumed = None  # what the checkpoint said from which training goes on
         self._progress = None  # what the checkpoint says that is about to be written
         self._before_val = None  # random states while validation runs
+        self._place = None  # epoch and iteration of that checkpoint
         self._saved_iter = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: Mapping) -> None:
         """Remember what the checkpoint says until the runner has resumed the rest."""
         if runner._resume:
             self._resumed = checkpoint.get('progress') or {}
+            _make_loadable(checkpoint.get('optimizer', {}))
 
     def before_train(self, runner: Runner) -> None:
         """Seed samples by their place, and take up the order of the data."""
-        is_local = isinstance(get_file_backend(self.out_dir or runner.work_dir), LocalBackend)
-        if self.backend_args is None and self.file_client_args is None and is_local:
-            self.backend_args = dict(backend='durable')
+        if self.backend_args is None and self.file_client_args is None:
+            self.backend_args = durable_backend(self.out_dir or runner.work_dir)
         super().before_train(runner)
         if is_main_process():
             for folder in {runner.work_dir, self.out_dir}:
@@ -102,16 +123,29 @@ class ResumableCheckpointHook(CheckpointHook):
                 f'a {type(loader.dataset).__name__} does not seed its samples by their place: '
                 'resumed training will see other crops and flips than without the interruption'
             )
-        if not self.by_epoch and self.interval > 0 and self.interval % accumulated:
-            _warn(
-                f'checkpoint.interval={self.interval} is no multiple of accumulative_counts='
-                f'{accumulated}: resumed training will lack the gradients that were accumulated'
-            )
+        for name, iterations in self._iterations_between_saves(runner).items():
+            if iterations % accumulated:
+                _warn(
+                    f'{name} is {iterations} iterations, which is no multiple of '
+                    f'accumulative_counts={accumulated}: training resumed from such a checkpoint '
+                    'will lack the gradients that were accumulated'
+                )
         self._placed = loader.batch_sampler.sampler = PlacedSampler(loader.batch_sampler.sampler)
         # or each new iterator would draw from the generator of the process
         loader.generator = torch.Generator()
         if self._resumed is not None:
             self._take_up(runner, self._resumed)
+
+    def _iterations_between_saves(self, runner: Runner) -> dict[str, int]:
+        """After how many iterations a checkpoint is written, by the option that says so."""
+        loop, epoch = runner.train_loop, len(runner.train_dataloader)
+        counts = {}
+        if self.interval > 0:
+            counts['checkpoint.interval'] = self.interval * (epoch if self.by_epoch else 1)
+        if self.save_best and runner.val_loop is not None:  # which saves the newest once more
+            by_iter = isinstance(loop, IterBasedTrainLoop)
+            counts['train_cfg.val_interval'] = loop.val_interval * (1 if by_iter else epoch)
+        return counts
 
     def _take_up(self, runner: Runner, said: Mapping) -> None:
         """Go on with what a checkpoint of this hook says, and tell what one of another lacks."""
@@ -122,11 +156,13 @@ class ResumableCheckpointHook(CheckpointHook):
             )
             return
         self._placed.sampler.seed = said['sampler_seed']
-        before, now = said['stream'], _stream(runner.train_dataloader)
-        if before != now:
+        before, now = said['circumstances'], _circumstances(runner)
+        changed = [f'{k} was {before[k]} and is {now[k]}' for k in now if before[k] != now[k]]
+        if changed:
             _warn(
-                f'{runner._load_from} was written with {before}, and training goes on with {now}: '
-                'the order of the data is another than without the interruption'
+                f'{runner._load_from} was written in a training of other settings: '
+                f'{", ".join(changed)}. So it does not go on as it would have without the '
+                'interruption'
             )
         if before['processes'] == now['processes']:
             restore_random_states(said['random_states'][get_rank()])
@@ -159,6 +195,11 @@ class ResumableCheckpointHook(CheckpointHook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: MutableMapping) -> None:
         """Add what is lost otherwise; the best checkpoint, which has no optimizer, goes without."""
+        if self._before_val is not None:
+            # FlexibleRunner adds 1 as if the iteration were still to be counted
+            checkpoint['meta'].update(epoch=runner.epoch, iter=runner.iter)
+        elif self._place is not None:
+            checkpoint['meta'].update(self._place)
         if self._progress is not None:
             checkpoint['progress'] = self._progress
 
@@ -175,9 +216,10 @@ class ResumableCheckpointHook(CheckpointHook):
         self._progress = dict(
             random_states=self._states_of_all(),
             sampler_seed=self._placed.sampler.seed,
-            stream=_stream(runner.train_dataloader),
+            circumstances=_circumstances(runner),
             validated=self._before_val is not None,
         )
+        self._place = dict(meta)
         runner.save_checkpoint(
             self.out_dir,
             name,
@@ -189,7 +231,8 @@ class ResumableCheckpointHook(CheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
-        self._progress, self._saved_iter = None, meta['iter']
+        self._saved_iter = self._place['iter'] if self._before_val is None else runner.iter
+        self._progress = self._place = None
         if is_main_process():
             pointer = os.path.join(runner.work_dir, 'last_checkpoint')
             DurableBackend().put(self.last_ckpt.encode(), pointer)
@@ -206,7 +249,9 @@ class ResumableCheckpointHook(CheckpointHook):
         return all_gather_object(self._before_val or random_states())
 
     def _remove(self, path: str) -> None:
-        if is_main_process() and self.file_backend.isfile(path):
+        """Remove a checkpoint of this run; the best one of a run that this goes on from stays."""
+        is_ours = os.path.abspath(os.path.dirname(path)) == os.path.abspath(self.out_dir)
+        if is_main_process() and is_ours and self.file_backend.isfile(path):
             self.file_backend.remove(path)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: Mapping) -> None:

@@ -5,17 +5,22 @@ parameters and needs a GPU. Here parameters keep their names and shapes, so the 
 ``OneFormerOptimWrapperConstructor`` are right, and checkpoints are those of any other run.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
+import mmengine
 import torch
-from mmengine._strategy import DDPStrategy, SingleDeviceStrategy
+from mmengine._strategy import DDPStrategy
 from mmengine.device import get_device
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.registry import STRATEGIES
+from mmengine.runner import save_checkpoint
 from mmengine.utils import apply_to
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, distribute_tensor
+
+from .checkpoint_files import durable_backend
 
 
 def gather_parts(state: object) -> object:
@@ -86,16 +91,35 @@ class FullyShardStrategy(DDPStrategy):
         """Whole optimizer state in the first process; all have to call it."""
         return gather_parts(super().optim_state_dict())
 
-    def save_checkpoint(self, filename: str, *, save_optimizer: bool = True, **kwargs) -> None:
-        """Write one file with whole tensors; all processes have to call it."""
-        if is_main_process():
-            SingleDeviceStrategy.save_checkpoint(
-                self, filename, save_optimizer=save_optimizer, **kwargs
-            )
-        else:  # the others have their parts to give
-            self.model_state_dict()
-            if save_optimizer:
-                self.optim_state_dict()
+    def save_checkpoint(
+        self,
+        filename: str,
+        *,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        extra_ckpt: dict | None = None,
+        callback: Callable | None = None,
+    ) -> None:
+        """Write a file with whole tensors, in full or not at all; all processes have to call it."""
+        content = dict(state_dict=self.model_state_dict())
+        if save_optimizer:
+            content['optimizer'] = self.optim_state_dict()
+        if not is_main_process():
+            return
+        if save_param_scheduler and hasattr(self, 'param_schedulers'):
+            content['param_schedulers'] = self.scheduler_state_dict()
+        content.update(extra_ckpt or {})
+        content.setdefault('meta', {}).update(
+            seed=self.seed, time=time.strftime('%Y%m%d_%H%M%S'), mmengine=mmengine.__version__
+        )
+        if callback is not None:
+            callback(content)
+        save_checkpoint(content, filename, backend_args=durable_backend(filename))
+
+    def load_checkpoint(self, filename: str, *, map_location='cpu', **kwargs) -> dict:
+        """Load whole tensors, which a GPU may have no room for, and keep this process' parts."""
+        where = 'cpu' if map_location == 'default' else map_location
+        return super().load_checkpoint(filename, map_location=where, **kwargs)
 
     def load_model_state_dict(self, state_dict: dict, **kwargs) -> None:
         """Load whole weights."""
