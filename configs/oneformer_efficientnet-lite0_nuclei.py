@@ -5,8 +5,7 @@ _base_ = [
     '_base_/datasets/small_panoptic.py',
     '_base_/schedule_small.py',
 ]
-# where the shared folder is: ONEFORMER_SHARED, or beside this repository
-data_root = '{{$ONEFORMER_SHARED:../shared}}/data/dsb2018_panoptic/'
+data_root = 'data/dsb2018_panoptic/'
 metainfo = dict(
     classes=(
         'nucleus-fluorescence',

@@ -94,7 +94,7 @@ def test_ten_lines_lead_from_labels_to_a_scored_model(kind, tmp_path, config_dir
     for split in ('train', 'val'):
         write(tmp_path / 'data/mine', split, kind)
     run_tool('train', config, '--cfg-options', *SMALL)
-    checkpoint = tmp_path / 'work_dirs/mine/iter_2.pth'
+    checkpoint = tmp_path / f'work_dirs/my_{kind}/iter_2.pth'
     run_tool('test', config, checkpoint, '--out-json', 'scores.json', '--cfg-options', *SMALL)
     scores = json.loads((tmp_path / 'scores.json').read_text())
     wanted = HEADLINE.values() if kind == 'panoptic' else [HEADLINE[kind]]
@@ -125,7 +125,7 @@ def test_a_data_set_of_mmsegmentation_trains(tmp_path, config_dir, run_tool):
     miniatures.write_ade20k(tmp_path / 'data/ADEChallengeData2016')
     config = config_dir / 'your_data/mmseg.py'
     run_tool('train', config, '--cfg-options', *SMALL)
-    checkpoint = tmp_path / 'work_dirs/mine/iter_2.pth'
+    checkpoint = tmp_path / 'work_dirs/my_mmseg/iter_2.pth'
     printed = run_tool('test', config, checkpoint, '--cfg-options', *SMALL)
     assert 'semantic/mIoU: ' in printed
 
@@ -140,7 +140,7 @@ def test_the_best_checkpoint_is_kept_whatever_is_scored(tmp_path, config_dir, ru
         f'default_hooks.checkpoint.save_best={shipped.default_hooks.checkpoint.save_best}',
     )
     run_tool('train', config_dir / 'your_data/instance.py', '--cfg-options', *SMALL, *validate)
-    assert list((tmp_path / 'work_dirs/mine').glob('best_instance_AP_iter_*.pth'))
+    assert list((tmp_path / 'work_dirs/my_instance').glob('best_instance_AP_iter_*.pth'))
 
 
 def test_the_page_shows_the_configs_as_they_are(root_dir):

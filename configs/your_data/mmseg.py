@@ -20,4 +20,4 @@ val_dataloader = test_dataloader = dict(
     ),
 )
 val_evaluator = test_evaluator = [dict(type='SemanticIoU')]
-work_dir = 'work_dirs/mine'
+work_dir = 'work_dirs/my_mmseg'

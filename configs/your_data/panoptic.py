@@ -7,4 +7,4 @@ val = dict(ann_file='val.json', data_prefix=dict(img='val/', seg='val_segments/'
 train_dataloader = dict(dataset=dict(**data, **train, pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(**data, **val, pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
-work_dir = 'work_dirs/mine'
+work_dir = 'work_dirs/my_panoptic'

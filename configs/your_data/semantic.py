@@ -7,4 +7,4 @@ val = dict(data_prefix=dict(img='val/', seg='val_labels/'), test_mode=True)
 train_dataloader = dict(dataset=dict(**data, **train, pipeline=_base_.train_pipeline))
 val_dataloader = test_dataloader = dict(dataset=dict(**data, **val, pipeline=_base_.test_pipeline))
 val_evaluator = test_evaluator = [dict(type='SemanticIoU')]
-work_dir = 'work_dirs/mine'
+work_dir = 'work_dirs/my_semantic'

@@ -64,7 +64,7 @@ class SemanticDataset(SegmentDataset):
         ignore_index: Value of void.
         reduce_zero_label: Value 0 is void and value k means class k - 1, as in ADE20K's files.
         dataset: Config of a data set of mmsegmentation, for instance
-            ``dict(type='mmseg.PascalVOCDataset', ...)``, in place of the seven arguments above.
+            ``dict(type='mmseg.PascalVOCDataset', ...)``, in place of the eight arguments above.
         ignore: See ``SegmentDataset``.
         **kwargs: Of mmdet's ``BaseDetDataset``.
     """
