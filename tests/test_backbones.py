@@ -15,7 +15,8 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from torch import nn
 
-from oneformer.conversion import ConversionError, convert
+from oneformer.checkpoints.errors import CheckpointError
+from oneformer.conversion import convert
 
 RESNET = dict(type='ResNet', depth=50, base_channels=4, stem_channels=8, style='pytorch')
 SWIN = dict(
@@ -350,39 +351,39 @@ def test_what_does_not_fit_is_listed(tmp_path):
     del tensors['layers.2.blocks.0.attn.qkv.bias']
     torch.save(dict(model=tensors), tmp_path / 'file.pth')
     missing = r'missing \(1\):\n  stages\.2\.blocks\.0\.attn\.w_msa\.qkv\.bias'
-    with pytest.raises(ConversionError, match=missing):
+    with pytest.raises(CheckpointError, match=missing):
         initialised(SWIN, tmp_path / 'file.pth')
-    with pytest.raises(ConversionError, match=missing):
+    with pytest.raises(CheckpointError, match=missing):
         convert(tmp_path / 'file.pth', tmp_path / 'ours.pth')
 
     torch.save(dict(model=microsoft_swin() | {'absolute_pos_embed': 1}), tmp_path / 'file.pth')
-    with pytest.raises(ConversionError, match='no tensors.*absolute_pos_embed'):
+    with pytest.raises(CheckpointError, match='no tensors.*absolute_pos_embed'):
         initialised(SWIN, tmp_path / 'file.pth')
     more = {'layers.0.adapter.weight': torch.zeros(2)}
     torch.save(dict(model=microsoft_swin() | more), tmp_path / 'file.pth')
-    with pytest.raises(ConversionError, match=r'unknown \(1\):\n  layers\.0\.adapter\.weight'):
+    with pytest.raises(CheckpointError, match=r'unknown \(1\):\n  layers\.0\.adapter\.weight'):
         initialised(SWIN, tmp_path / 'file.pth')
 
     torch.save(facebook_convnext(), tmp_path / 'file.pth')
     wider = dict(CONVNEXT, arch=dict(depths=[1, 2, 1, 1], channels=[8, 16, 32, 96]))
-    with pytest.raises(ConversionError, match=r'stages\.3\.0\.gamma: \(64,\), expected \(96,\)'):
+    with pytest.raises(CheckpointError, match=r'stages\.3\.0\.gamma: \(64,\), expected \(96,\)'):
         initialised(wider, tmp_path / 'file.pth')
-    with pytest.raises(ConversionError, match='OneFormerSwinTransformer(.|\n)*as ConvNeXt of F'):
+    with pytest.raises(CheckpointError, match='OneFormerSwinTransformer(.|\n)*as ConvNeXt of F'):
         initialised(SWIN, tmp_path / 'file.pth')
 
 
 def test_what_is_no_backbone_says_so(tmp_path):
     torch.save({'encoder.weight': torch.zeros(2)}, tmp_path / 'file.pth')
-    with pytest.raises(ConversionError, match=r'ResNet of torchvision.*encoder\.weight'):
+    with pytest.raises(CheckpointError, match=r'ResNet of torchvision.*encoder\.weight'):
         initialised(SWIN, tmp_path / 'file.pth')
-    with pytest.raises(ConversionError, match='no OneFormer.* no backbone is recognised'):
+    with pytest.raises(CheckpointError, match='no OneFormer.* no backbone is recognised'):
         convert(tmp_path / 'file.pth', tmp_path / 'ours.pth')
     torch.save(microsoft_swin(), tmp_path / 'swin.pth')
-    with pytest.raises(ConversionError, match='no OneFormer.* without options'):
+    with pytest.raises(CheckpointError, match='no OneFormer.* without options'):
         convert(tmp_path / 'swin.pth', tmp_path / 'official.pth', target='official')
     twice = {f'{who}.{k}': v for who in ('student', 'teacher') for k, v in trained(TINY).items()}
     torch.save(twice, tmp_path / 'twice.pth')
-    with pytest.raises(ConversionError, match="more than one DiNAT: 'student.', 'teacher.'"):
+    with pytest.raises(CheckpointError, match="more than one DiNAT: 'student.', 'teacher.'"):
         initialised(TINY, tmp_path / 'twice.pth')
 
 
@@ -399,7 +400,7 @@ class Malicious:
 def test_no_pickle_is_run(tmp_path):
     content = dict(model=microsoft_swin(), extra=Malicious(tmp_path / 'victim'))
     torch.save(content, tmp_path / 'evil.pth')
-    with pytest.raises(ConversionError, match='trust_pickle=True in a config'):
+    with pytest.raises(CheckpointError, match='trust_pickle=True in a config'):
         initialised(SWIN, tmp_path / 'evil.pth')
     assert not (tmp_path / 'victim').exists()
     initialised(SWIN, tmp_path / 'evil.pth', trust_pickle=True)

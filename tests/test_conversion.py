@@ -13,10 +13,11 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 
-from oneformer.conversion import ConversionError, convert
+from oneformer.checkpoints.content import said_of_backbone
+from oneformer.checkpoints.errors import CheckpointError
+from oneformer.conversion import convert
 from oneformer.conversion.architecture import meta_model
 from oneformer.conversion.huggingface import HUGGINGFACE
-from oneformer.conversion.huggingface_config import said_of_backbone
 from oneformer.metainfo import BENCHMARKS
 from oneformer.tasks import TASK_TOKEN_IDS
 
@@ -115,7 +116,7 @@ def test_dilations_that_were_assumed_are_not_taken_for_said(official_dinat, conf
     ours, wide = tmp_path / 'ours.pth', str(config_dir / 'oneformer_dinat-l_ade20k-1280.py')
     convert(official_dinat(11), ours)
     assert meta_of(ours)['backbone'] == {}
-    with pytest.raises(ConversionError, match='config.json has to say .* dilations .*--config'):
+    with pytest.raises(CheckpointError, match='config.json has to say .* dilations .*--config'):
         convert(ours, tmp_path / 'folder', target='huggingface')
     report = convert(ours, tmp_path / 'back.pth', target='official', config=wide)
     assert not report.notes
@@ -128,7 +129,7 @@ def test_dilations_that_were_assumed_are_not_taken_for_said(official_dinat, conf
     assert again.model['backbone']['dilations'] == said['dilations'] and not again.notes
     narrow = str(config_dir / 'oneformer_dinat-l_ade20k.py')
     with pytest.raises(
-        ConversionError, match=r'dilations .*\[1, 28, 1\].*\[1, 20, 1\].* the config'
+        CheckpointError, match=r'dilations .*\[1, 28, 1\].*\[1, 20, 1\].* the config'
     ):
         convert(tmp_path / 'wide.pth', tmp_path / 'back3.pth', target='official', config=narrow)
 
@@ -229,7 +230,7 @@ def test_a_config_is_checked_and_gives_the_classes(small, config_dir, tmp_path):
     assert meta['dataset_meta'] == dict(model.metainfo)
     model.panoptic_head.task_queries.num_layers = 3
     Config(dict(model=model)).dump(tmp_path / 'deeper.py')
-    with pytest.raises(ConversionError, match='query_transformer.decoder.layers.2.linear1.weight'):
+    with pytest.raises(CheckpointError, match='query_transformer.decoder.layers.2.linear1.weight'):
         convert(small / 'peer', tmp_path / 'deeper.pth', config=str(tmp_path / 'deeper.py'))
 
 
@@ -293,7 +294,7 @@ def test_a_model_of_another_function_is_refused(request, tmp_path, model, part, 
     changed = {part: config[part] | {option: value}} if part else {option: value}
     peer = folder_with(source, tmp_path / 'peer', **changed)
     with pytest.raises(
-        ConversionError, match=f'cannot compute(.|\n)*{option} = {value!r}, expected'
+        CheckpointError, match=f'cannot compute(.|\n)*{option} = {value!r}, expected'
     ):
         convert(peer, tmp_path / 'ours.pth')
 
@@ -311,7 +312,7 @@ def test_a_config_with_other_dilations_is_refused(small_dinat, config_dir, tmp_p
     model.panoptic_head.in_channels = [16, 32, 64, 128]
     Config(dict(model=model)).dump(tmp_path / 'other.py')
     for source in ('peer', 'ours.pth'):
-        with pytest.raises(ConversionError, match=r'dilations .*\[3, 1\].*\[3, 2\].* the config'):
+        with pytest.raises(CheckpointError, match=r'dilations .*\[3, 1\].*\[3, 2\].* the config'):
             convert(
                 small_dinat / source,
                 tmp_path / 'any',
@@ -322,12 +323,12 @@ def test_a_config_with_other_dilations_is_refused(small_dinat, config_dir, tmp_p
 
 def test_dilations_that_nothing_tells_are_asked_for(small_dinat, tmp_path):
     torch.save(read(small_dinat / 'peer'), tmp_path / 'without_config.pth')
-    with pytest.raises(ConversionError, match=r'kernel 3 and \(2, 1, 2, 1\) blocks .* --config'):
+    with pytest.raises(CheckpointError, match=r'kernel 3 and \(2, 1, 2, 1\) blocks .* --config'):
         convert(tmp_path / 'without_config.pth', tmp_path / 'ours.pth')
 
 
 def test_hugging_face_has_no_resnet():
-    with pytest.raises(ConversionError, match='no names for this backbone, only for Swin'):
+    with pytest.raises(CheckpointError, match='no names for this backbone, only for Swin'):
         HUGGINGFACE.to_foreign({'backbone.conv1.weight': torch.zeros(64, 3, 7, 7)})
 
 
@@ -340,7 +341,7 @@ def test_missing_unknown_and_misshapen_tensors_are_listed(small, tmp_path):
     tensors['model.spare.weight'] = torch.zeros(2)
     tensors[f'{decoder}class_embed.weight'] = torch.zeros(8, 63)
     torch.save(tensors, tmp_path / 'damaged.pth')
-    with pytest.raises(ConversionError) as caught:
+    with pytest.raises(CheckpointError) as caught:
         convert(tmp_path / 'damaged.pth', tmp_path / 'ours.pth')
     missing, unknown, wrong = str(caught.value).split('(huggingface)')[1].split('):\n')[1:]
     assert all(key in missing for key in lost) and 'q_proj' not in missing
@@ -353,7 +354,7 @@ def test_a_tensor_that_tells_the_architecture_can_be_the_missing_one(small, tmp_
     tensors = read(small / 'peer')
     del tensors['model.transformer_module.queries_embedder.weight']
     torch.save(tensors, tmp_path / 'damaged.pth')
-    with pytest.raises(ConversionError, match='missing.*\n.*queries_embedder.weight'):
+    with pytest.raises(CheckpointError, match='missing.*\n.*queries_embedder.weight'):
         convert(tmp_path / 'damaged.pth', tmp_path / 'ours.pth')
 
 
@@ -362,10 +363,10 @@ def test_a_tensor_that_tells_the_architecture_can_be_misshapen(small, config_dir
     tensors = read(small / 'peer')
     key = 'model.transformer_module.queries_embedder.weight'
     torch.save({**tensors, key: torch.zeros(shape)}, tmp_path / 'damaged.pth')
-    with pytest.raises(ConversionError, match='--config tells'):
+    with pytest.raises(CheckpointError, match='--config tells'):
         convert(tmp_path / 'damaged.pth', tmp_path / 'ours.pth')
     Config(dict(model=small_swin_config(config_dir))).dump(tmp_path / 'small.py')
-    with pytest.raises(ConversionError, match=f'wrong shape.*\n.*{key}: .*expected .20, 64'):
+    with pytest.raises(CheckpointError, match=f'wrong shape.*\n.*{key}: .*expected .20, 64'):
         convert(tmp_path / 'damaged.pth', tmp_path / 'ours.pth', config=tmp_path / 'small.py')
 
 
@@ -377,15 +378,15 @@ def test_the_model_is_checked_against_config_json(small, tmp_path):
     (tmp_path / 'peer' / 'model.safetensors').symlink_to(small / 'peer' / 'model.safetensors')
     classes = str(small / 'classes.json')
     with pytest.raises(
-        ConversionError, match='num_queries = 30(.|\n)*decoder_layers = 11, expected 10'
+        CheckpointError, match='num_queries = 30(.|\n)*decoder_layers = 11, expected 10'
     ):
         convert(tmp_path / 'peer', tmp_path / 'ours.pth', metainfo=classes)
 
 
 def test_classes_that_are_no_benchmark_have_to_be_named(small, tmp_path):
-    with pytest.raises(ConversionError, match='7 classes, which are no benchmark.*--metainfo'):
+    with pytest.raises(CheckpointError, match='7 classes, which are no benchmark.*--metainfo'):
         convert(small / 'peer', tmp_path / 'ours.pth')
-    with pytest.raises(ConversionError, match='7 classes, but 19 are named'):
+    with pytest.raises(CheckpointError, match='7 classes, but 19 are named'):
         convert(small / 'peer', tmp_path / 'ours.pth', metainfo='cityscapes')
 
 
@@ -415,10 +416,10 @@ class Malicious:
 )
 def test_a_pickle_is_not_run_unless_trusted(tmp_path, save):
     save({'model': {}, 'extra': Malicious(tmp_path / 'victim')}, tmp_path / 'evil.pkl')
-    with pytest.raises(ConversionError, match='--trust-pickle'):
+    with pytest.raises(CheckpointError, match='--trust-pickle'):
         convert(tmp_path / 'evil.pkl', tmp_path / 'ours.pth')
     assert not (tmp_path / 'victim').exists()
-    with pytest.raises(ConversionError, match='no OneFormer'):
+    with pytest.raises(CheckpointError, match='no OneFormer'):
         convert(tmp_path / 'evil.pkl', tmp_path / 'ours.pth', trust_pickle=True)
     assert (tmp_path / 'victim').exists()
 
@@ -453,14 +454,14 @@ def id2label(names):
 
 def test_labels_of_hugging_face_are_the_classes(small, tmp_path, config_dir):
     named = folder_with(small / 'peer', tmp_path / 'named', id2label=id2label('gfedcba'))
-    with pytest.raises(ConversionError, match='not which are things: .*"thing_classes"'):
+    with pytest.raises(CheckpointError, match='not which are things: .*"thing_classes"'):
         convert(named, tmp_path / 'ours.pth')
     (tmp_path / 'things.json').write_text('{"thing_classes": ["c"]}')
     convert(named, tmp_path / 'ours.pth', metainfo=str(tmp_path / 'things.json'))
     names = meta_of(tmp_path / 'ours.pth')['dataset_meta']
     assert names == dict(classes=tuple('gfedcba'), thing_classes=('c',))
     Config(dict(model=small_swin_config(config_dir))).dump(tmp_path / 'small.py')
-    with pytest.raises(ConversionError, match=r"class 0 is 'g' in the checkpoint(.|\n)*--metainfo"):
+    with pytest.raises(CheckpointError, match=r"class 0 is 'g' in the checkpoint(.|\n)*--metainfo"):
         convert(named, tmp_path / 'other.pth', config=str(tmp_path / 'small.py'))
     convert(named, tmp_path / 'other.pth', metainfo=str(small / 'classes.json'))
     assert meta_of(tmp_path / 'other.pth')['dataset_meta']['classes'] == tuple('abcdefg')
@@ -482,7 +483,7 @@ def test_labels_of_hugging_face_that_are_a_benchmarks_need_no_more(small, config
     turned = folder_with(
         tmp_path / 'peer', tmp_path / 'turned', id2label=id2label(names[::-1]), metainfo={}
     )
-    with pytest.raises(ConversionError, match='name these with --metainfo'):
+    with pytest.raises(CheckpointError, match='name these with --metainfo'):
         convert(turned, tmp_path / 'turned.pth')
 
 
@@ -510,7 +511,7 @@ def test_prefixes_of_a_model_in_several_processes_are_dropped(small, tmp_path):
     assert report.source == 'plugin' and report.used + len(report.unused) == len(tensors)
     content['state_dict'] = {f'model.{key}': tensor for key, tensor in tensors.items()}
     torch.save(content, tmp_path / 'wrapped.pth')
-    with pytest.raises(ConversionError, match=r'more than a backbone.*model\.panoptic_head\.'):
+    with pytest.raises(CheckpointError, match=r'more than a backbone.*model\.panoptic_head\.'):
         convert(tmp_path / 'wrapped.pth', tmp_path / 'any.pth')
 
 
@@ -519,7 +520,7 @@ def test_nothing_is_overwritten_without_leave(small, tmp_path, run_tool):
     source.write_bytes((small / 'ours.pth').read_bytes())
     (tmp_path / 'link.pth').symlink_to(source)
     for same in (source, tmp_path / 'link.pth'):
-        with pytest.raises(ConversionError, match='is the source'):
+        with pytest.raises(CheckpointError, match='is the source'):
             convert(source, same, target='official', overwrite=True)
     assert source.read_bytes() == (small / 'ours.pth').read_bytes()
     (tmp_path / 'official.pth').write_text('mine')
@@ -538,9 +539,9 @@ def test_a_folder_is_replaced_whole_and_only_if_it_is_of_a_model(small, tmp_path
     def to_folder(**options):
         convert(small / 'ours.pth', folder, target='huggingface', **options)
 
-    with pytest.raises(ConversionError, match='has files: give a new folder, or --overwrite'):
+    with pytest.raises(CheckpointError, match='has files: give a new folder, or --overwrite'):
         to_folder()
-    monkeypatch.setattr('oneformer.conversion.files.write_json', lambda *_: 1 / 0)
+    monkeypatch.setattr('oneformer.checkpoints.files.write_json', lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         to_folder(overwrite=True)
     assert [path.name for path in folder.iterdir()] == ['model-00001-of-00002.safetensors']
@@ -550,7 +551,7 @@ def test_a_folder_is_replaced_whole_and_only_if_it_is_of_a_model(small, tmp_path
     assert sorted(path.name for path in folder.iterdir()) == names
     assert [path.name for path in tmp_path.iterdir()] == ['folder']
     (folder / 'notes.txt').write_text('mine')
-    with pytest.raises(ConversionError, match='other files .notes.txt.'):
+    with pytest.raises(CheckpointError, match='other files .notes.txt.'):
         to_folder(overwrite=True)
 
 
@@ -565,7 +566,7 @@ def test_shards_are_those_of_the_index(small, tmp_path):
     for name, keys in parts.items():
         save_file({key: tensors[key] for key in keys}, folder / name)
     save_file({'stale': torch.zeros(1)}, folder / 'model-2.safetensors')
-    with pytest.raises(ConversionError, match='is no folder of Hugging Face'):
+    with pytest.raises(CheckpointError, match='is no folder of Hugging Face'):
         convert(folder, tmp_path / 'ours.pth')
     index = dict(weight_map={key: name for name, keys in parts.items() for key in keys})
     (folder / 'model.safetensors.index.json').write_text(json.dumps(index))
@@ -605,7 +606,7 @@ def test_values_that_are_no_numbers_are_refused(small, tmp_path):
     content['state_dict']['panoptic_head.query_embed.weight'][0, 0] = torch.nan
     torch.save(content, tmp_path / 'diverged.pth')
     refused = r'nan or infinite \(1\):\n  panoptic_head.query_embed.weight'
-    with pytest.raises(ConversionError, match=refused):
+    with pytest.raises(CheckpointError, match=refused):
         convert(tmp_path / 'diverged.pth', tmp_path / 'official.pth', target='official')
 
 

@@ -14,8 +14,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import CheckpointLoader
 
 from oneformer.apis import OneFormerInferencer
+from oneformer.checkpoints.files import read_checkpoint
 from oneformer.class_matching import match_classes
-from oneformer.conversion.files import read_checkpoint
 from oneformer.engine.reuse_weights import start_from
 from oneformer.engine.safe_loading import register_loaders
 from oneformer.metainfo import BENCHMARKS, resolve_metainfo

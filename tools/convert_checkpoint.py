@@ -6,8 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
+from oneformer.checkpoints.content import MARKS  # noqa: E402
 from oneformer.conversion import convert  # noqa: E402
-from oneformer.conversion.checkpoint import MARKS  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -12,8 +12,8 @@ from mmengine.config import DictAction  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
-from oneformer.conversion.layout import ConversionError  # noqa: E402
-from oneformer.conversion.unpickling import read_pickle  # noqa: E402
+from oneformer.checkpoints.errors import CheckpointError  # noqa: E402
+from oneformer.checkpoints.unpickling import read_pickle  # noqa: E402
 from oneformer.engine.bad_steps import read_step, replay_batch  # noqa: E402
 from oneformer.engine.cli import read_config, use_batch_norm_without_gpu  # noqa: E402
 
@@ -65,7 +65,7 @@ def main() -> None:
         if not weights.is_file():
             raise FileNotFoundError(f'there is no {weights}: give a checkpoint with --weights')
         content = read_pickle(weights)
-    except (ConversionError, OSError) as error:
+    except (CheckpointError, OSError) as error:
         raise SystemExit(f'{error}') from None
     cfg = read_config(args)
     use_batch_norm_without_gpu(cfg)

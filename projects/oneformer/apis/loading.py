@@ -16,15 +16,16 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from ..checkpoints.content import Checkpoint, classes_of, require_ours
+from ..checkpoints.errors import key_list
+from ..checkpoints.files import read_checkpoint
 from ..conversion.architecture import (
     assumptions,
     contradictions,
     in_text_branch,
     model_config,
 )
-from ..conversion.checkpoint import Checkpoint, classes_of, require_ours
-from ..conversion.files import read_checkpoint
-from ..conversion.layout import key_list, rebuilt_by_us
+from ..conversion.layout import rebuilt_by_us
 from ..metainfo import BENCHMARKS, resolve_metainfo
 
 ZOO = Path(__file__).resolve().parents[3] / 'configs'

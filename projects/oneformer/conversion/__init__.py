@@ -1,6 +1,5 @@
 """Checkpoints of the original and of Hugging Face to ours, and back."""
 
 from .convert import Report, convert
-from .layout import ConversionError
 
-__all__ = ['ConversionError', 'Report', 'convert']
+__all__ = ['Report', 'convert']

@@ -10,7 +10,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from .layout import ConversionError
+from ..checkpoints.errors import CheckpointError
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -56,7 +56,7 @@ def resnet_config(shapes: Shapes, said: Mapping) -> dict:
     """Config of a ResNet."""
     depths = tuple(count(shapes, f'backbone.layer{stage}.') for stage in range(1, 5))
     if depths not in _RESNETS:
-        raise ConversionError(
+        raise CheckpointError(
             f'a ResNet with {depths} blocks in its stages is none of {sorted(_RESNETS.values())}'
         )
     return dict(type='OneFormerResNet', depth=_RESNETS[depths], style='pytorch')
@@ -110,7 +110,7 @@ def dinat_config(shapes: Shapes, said: Mapping) -> dict:
     if dilations is None and depths == _DINAT_DEPTHS:
         dilations = _DILATIONS.get(kernel_size)
     if dilations is None:
-        raise ConversionError(
+        raise CheckpointError(
             f'the dilations of a DiNAT with kernel {kernel_size} and {depths} blocks are not known '
             'and cannot be read from its weights; give --config'
         )
@@ -169,7 +169,7 @@ def backbone_config(shapes: Shapes, said: Mapping | None = None) -> dict:
     for mark, read in BACKBONES.items():
         if mark in shapes:
             return read(shapes, said or {})
-    raise ConversionError(
+    raise CheckpointError(
         'the backbone is not recognised: it is none that can be converted, or lacks its first '
         'block; give --config'
     )
@@ -187,7 +187,7 @@ def model_config(shapes: Shapes, said: Mapping | None = None) -> dict:
 
     Raises:
         KeyError: With our name of a tensor that is needed here and missing.
-        ConversionError: If the backbone is not recognised.
+        CheckpointError: If the backbone is not recognised.
     """
     return dict(config_beside_backbone(shapes), backbone=backbone_config(shapes, said))
 

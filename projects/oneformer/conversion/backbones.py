@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..checkpoints.errors import CheckpointError, key_list
 from .huggingface import ENCODER, HUGGINGFACE
 from .layout import (
     Backbone,
-    ConversionError,
     Layout,
     Rule,
-    key_list,
     rebuilt_by_us,
     unfold_order,
 )
@@ -163,7 +162,7 @@ def find_backbone(keys: Mapping[str, Tensor]) -> tuple[Backbone, str]:
     """Recognise a backbone, and what goes before its names, in a file of it or of a whole model.
 
     Raises:
-        ConversionError: If there is none, or more than one.
+        CheckpointError: If there is none, or more than one.
     """
     for backbone in SOURCES.backbones:
         prefixes = [
@@ -172,7 +171,7 @@ def find_backbone(keys: Mapping[str, Tensor]) -> tuple[Backbone, str]:
             if f'.{key}'.endswith(f'.{backbone.mark}')
         ]
         if len(prefixes) > 1:
-            raise ConversionError(
+            raise CheckpointError(
                 f'there is more than one {backbone.name}: {", ".join(map(repr, prefixes))} go '
                 'before their names'
             )
@@ -180,14 +179,14 @@ def find_backbone(keys: Mapping[str, Tensor]) -> tuple[Backbone, str]:
             return backbone, prefixes[0]
     known = ', '.join(backbone.name for backbone in SOURCES.backbones)
     some = ', '.join(list(keys)[:5])
-    raise ConversionError(f'no backbone is recognised of {known}; there are {some} ...')
+    raise CheckpointError(f'no backbone is recognised of {known}; there are {some} ...')
 
 
 def translate_backbone(source: Mapping[str, Tensor]) -> BackboneWeights:
     """Rename the tensors of a backbone, found in a file of it or of a whole model.
 
     Raises:
-        ConversionError: If none is recognised, or with the names that belong to none.
+        CheckpointError: If none is recognised, or with the names that belong to none.
     """
     backbone, prefix = find_backbone(source)
     inside = {k.removeprefix(prefix): v for k, v in source.items() if k.startswith(prefix)}
@@ -202,7 +201,7 @@ def translate_backbone(source: Mapping[str, Tensor]) -> BackboneWeights:
         key_list('wrong shape', translation.broken),
     ]
     if any(lists):
-        raise ConversionError(f'as {backbone.name}:\n' + '\n'.join(filter(None, lists)))
+        raise CheckpointError(f'as {backbone.name}:\n' + '\n'.join(filter(None, lists)))
     tensors = {key.removeprefix(PREFIX): v for key, v in translation.tensors.items()}
     unused = [prefix + key for key in translation.unused]
     return BackboneWeights(backbone.name, tensors, unused, others)
@@ -248,7 +247,7 @@ def fit_backbone(weights: BackboneWeights, shapes: Mapping[str, tuple[int, ...]]
         shapes: Of all tensors of the backbone, by our names without ``backbone.``.
 
     Raises:
-        ConversionError: With the names of what is missing, unknown or of a wrong shape.
+        CheckpointError: With the names of what is missing, unknown or of a wrong shape.
     """
     fitted = Fitted({}, [], [], [])
     missing, unknown, wrong = [], [], []
@@ -275,5 +274,5 @@ def fit_backbone(weights: BackboneWeights, shapes: Mapping[str, tuple[int, ...]]
         key_list('wrong shape', wrong),
     ]
     if any(lists):
-        raise ConversionError(f'as {weights.name}:\n' + '\n'.join(filter(None, lists)))
+        raise CheckpointError(f'as {weights.name}:\n' + '\n'.join(filter(None, lists)))
     return fitted

@@ -14,6 +14,15 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from ..checkpoints.content import MARKS, Checkpoint, classes_of, recognise
+from ..checkpoints.errors import CheckpointError, key_list
+from ..checkpoints.files import (
+    check_destination,
+    read_checkpoint,
+    read_json,
+    write_folder,
+    write_torch,
+)
 from ..class_matching import check_same_classes
 from ..metainfo import BENCHMARKS, resolve_metainfo
 from . import huggingface, official
@@ -33,11 +42,9 @@ from .architecture import (
     window_index,
 )
 from .backbones import PREFIX, fit_backbone, translate_backbone
-from .checkpoint import MARKS, Checkpoint, classes_of, recognise
-from .files import check_destination, read_checkpoint, read_json, write_folder, write_torch
 from .huggingface import HUGGINGFACE
 from .huggingface_config import check_config, check_function, config_of
-from .layout import ConversionError, Translation, key_list, rebuilt_by_us
+from .layout import Translation, rebuilt_by_us
 from .official import OFFICIAL
 
 LAYOUTS = dict(official=OFFICIAL, huggingface=HUGGINGFACE)
@@ -146,7 +153,7 @@ def _check(
         key_list('wrong shape', translation.broken + wrong),
     ]
     if any(lists):
-        raise ConversionError('\n'.join(filter(None, lists)))
+        raise CheckpointError('\n'.join(filter(None, lists)))
 
 
 def _metainfo(
@@ -168,16 +175,16 @@ def _metainfo(
             try:
                 check_same_classes(metainfo, expected)
             except ValueError as error:
-                raise ConversionError(f'{error}. Or say what is right with --metainfo') from None
+                raise CheckpointError(f'{error}. Or say what is right with --metainfo') from None
             metainfo = expected
         if 'thing_classes' not in metainfo:
-            raise ConversionError(
+            raise CheckpointError(
                 'the checkpoint names its classes, but not which are things: name these with '
                 '--metainfo FILE, JSON with "thing_classes"'
             )
     metainfo = resolve_metainfo(metainfo)
     if len(metainfo['classes']) != num_classes:
-        raise ConversionError(
+        raise CheckpointError(
             f'the checkpoint has {num_classes} classes, but {len(metainfo["classes"])} are named'
         )
     return metainfo
@@ -206,9 +213,9 @@ def _reading_shapes(names_of: Callable[[str], list[str]]) -> Iterator[None]:
         yield
     except KeyError as error:
         (key,) = error.args
-        raise ConversionError(key_list('missing', names_of(key) or [key])) from error
+        raise CheckpointError(key_list('missing', names_of(key) or [key])) from error
     except (IndexError, ArithmeticError) as error:
-        raise ConversionError(
+        raise CheckpointError(
             f'the architecture cannot be read from the shapes ({error}): --config tells which do '
             'not fit'
         ) from error
@@ -218,7 +225,7 @@ def _expected_shapes(model: Mapping) -> dict[str, tuple[int, ...]]:
     try:
         return expected_shapes(model)
     except (ArithmeticError, AssertionError, ValueError) as error:
-        raise ConversionError(
+        raise CheckpointError(
             f'no model can be built from the shapes: {error}; --config tells which do not fit'
         ) from error
 
@@ -258,7 +265,7 @@ def convert(
         overwrite: Replace a destination that exists.
 
     Raises:
-        ConversionError: If the source is not trusted, not recognised, or not complete.
+        CheckpointError: If the source is not trusted, not recognised, or not complete.
         OSError: If a file cannot be read or written.
     """
     source, destination = Path(source), Path(destination)
@@ -268,27 +275,27 @@ def convert(
     if library is None:
         error = f'this is no OneFormer: no key begins with {", ".join(MARKS.values())}'
         if target != 'plugin' or metainfo or config or drop_text_branch:
-            raise ConversionError(
+            raise CheckpointError(
                 f'{source}: {error}; a backbone alone is converted without options'
             )
         try:
             return _convert_backbone(checkpoint, destination)
-        except ConversionError as backbone_error:
-            raise ConversionError(f'{source}: {error}, and {backbone_error}') from None
+        except CheckpointError as backbone_error:
+            raise CheckpointError(f'{source}: {error}, and {backbone_error}') from None
     if library == target:
-        raise ConversionError(f'{source} is a checkpoint of {target} already')
+        raise CheckpointError(f'{source} is a checkpoint of {target} already')
     try:
         return _convert(
             checkpoint, library, destination, target, metainfo, config, drop_text_branch
         )
-    except ConversionError as error:
-        raise ConversionError(f'{source} ({library}) cannot be converted:\n{error}') from error
+    except CheckpointError as error:
+        raise CheckpointError(f'{source} ({library}) cannot be converted:\n{error}') from error
 
 
 def _convert_backbone(checkpoint: Checkpoint, destination: Path) -> BackboneReport:
     parts = [key for key in checkpoint.tensors if any(m in key for m in MARKS.values())]
     if parts:
-        raise ConversionError(
+        raise CheckpointError(
             'it is more than a backbone: something goes before the names of a OneFormer, as in '
             f'{parts[0]}'
         )
@@ -335,15 +342,15 @@ def _convert(
 
     cfg = Config.fromfile(config) if config else None
     if cfg is not None and 'panoptic_head' not in cfg.get('model', {}):
-        raise ConversionError(f'{config} has no model that is a OneFormer')
+        raise CheckpointError(f'{config} has no model that is a OneFormer')
     model = _model_of(tensors, said, cfg, names_of)
     expected = _expected_shapes(model)
     _check(translation, expected, names_of, source)
     assumed = [] if cfg is not None else assumptions(model['backbone'], said)
     if assumed and target == 'huggingface':
-        raise ConversionError(f'config.json has to say what is not known: {assumed[0]} (--config)')
+        raise CheckpointError(f'config.json has to say what is not known: {assumed[0]} (--config)')
     if wrong := contradictions(model['backbone'], said):
-        raise ConversionError('\n'.join(wrong))
+        raise CheckpointError('\n'.join(wrong))
     num_classes = len(tensors['panoptic_head.cls_embed.bias']) - 1
     metainfo = _metainfo(metainfo, cfg, checkpoint, num_classes)
     if library == 'huggingface':

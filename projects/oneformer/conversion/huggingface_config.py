@@ -1,10 +1,9 @@
 """config.json of Hugging Face's transformers: written for a model of ours, or held against one."""
 
-import re
 from collections.abc import Mapping
 
+from ..checkpoints.errors import CheckpointError, key_list
 from .architecture import Shapes
-from .layout import ConversionError, key_list
 
 # options of which the published models, and so ours, use one value
 _FUNCTION = dict(use_task_norm=True, pre_norm=False, enforce_input_proj=False)
@@ -12,8 +11,6 @@ _FUNCTION_OF = dict(
     swin=dict(hidden_act='gelu', layer_norm_eps=1e-5, use_absolute_embeddings=False, qkv_bias=True),
     dinat=dict(hidden_act='gelu', layer_norm_eps=1e-5, layer_scale_init_value=0, qkv_bias=True),
 )
-# of a DiNAT whose config.json leaves them out
-_DILATIONS = [[1, 8, 1], [1, 4, 1, 4], [1, 2, 1, 2, 1, 2], [1, 1, 1, 1, 1]]
 # options that do not change what the weights mean
 _FREE = {
     'architectures',
@@ -44,11 +41,11 @@ def check_function(config: Mapping) -> None:
     """Refuse the config.json of a model that computes something else than ours.
 
     Raises:
-        ConversionError: With the options that differ.
+        CheckpointError: With the options that differ.
     """
     backbone = (config.get('backbone_config') or {}).get('model_type')
     if wrong := _differences(config, _FUNCTION, _FUNCTION_OF.get(backbone, {})):
-        raise ConversionError(key_list('config.json asks for what ours cannot compute', wrong))
+        raise CheckpointError(key_list('config.json asks for what ours cannot compute', wrong))
 
 
 def check_config(config: Mapping, expected: Mapping) -> None:
@@ -59,32 +56,10 @@ def check_config(config: Mapping, expected: Mapping) -> None:
         expected: ``config_of`` the weights.
 
     Raises:
-        ConversionError: With the options that differ.
+        CheckpointError: With the options that differ.
     """
     if wrong := _differences(config, expected, expected['backbone_config']):
-        raise ConversionError(key_list('config.json does not fit to the weights', wrong))
-
-
-def said_of_backbone(config: Mapping) -> dict:
-    """What config.json says of the backbone and shapes do not tell."""
-    backbone = config.get('backbone_config') or config
-    is_dinat = backbone.get('model_type') == 'dinat'
-    return dict(dilations=backbone.get('dilations') or _DILATIONS) if is_dinat else {}
-
-
-def classes_in(config: Mapping) -> dict:
-    """Metainfo of config.json: the names of ``id2label``, and what else we wrote; empty if unnamed.
-
-    Raises:
-        ConversionError: If the labels are not numbers from 0 on.
-    """
-    names = config.get('id2label') or {}
-    if all(re.fullmatch(r'LABEL_\d+', str(name)) for name in names.values()):
-        return {}
-    labels = [str(label) for label in range(len(names))]
-    if set(labels) != set(names):
-        raise ConversionError(f'id2label of config.json does not name the labels 0 to {labels[-1]}')
-    return {**(config.get('metainfo') or {}), 'classes': [names[label] for label in labels]}
+        raise CheckpointError(key_list('config.json does not fit to the weights', wrong))
 
 
 def swin_options(backbone: Mapping) -> dict:
@@ -134,12 +109,12 @@ def config_of(model: Mapping, shapes: Shapes, metainfo: Mapping) -> dict:
         metainfo: Of the classes, of plain values.
 
     Raises:
-        ConversionError: If its backbone is not one of ``BACKBONE_OPTIONS``.
+        CheckpointError: If its backbone is not one of ``BACKBONE_OPTIONS``.
     """
     backbone, head = model['backbone'], model['panoptic_head']
     if backbone['type'] not in BACKBONE_OPTIONS:
         known = ', '.join(BACKBONE_OPTIONS)
-        raise ConversionError(f'Hugging Face has no {backbone["type"]}, only {known}')
+        raise CheckpointError(f'Hugging Face has no {backbone["type"]}, only {known}')
     encoder, decoder = head['pixel_decoder']['encoder'], head['transformer_decoder']
     channels = shapes['panoptic_head.query_embed.weight'][1]
     inner = shapes['panoptic_head.transformer_decoder.layers.0.ffn.layers.0.0.bias'][0]

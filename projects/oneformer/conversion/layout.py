@@ -12,17 +12,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ..checkpoints.errors import CheckpointError, key_list
+
 _FIELDS = dict(i=r'\d+', j=r'\d+', leaf=r'\w+', rest=r'.+')
-
-
-class ConversionError(ValueError):
-    """A checkpoint that does not fit; the message lists the keys by name."""
-
-
-def key_list(title: str, keys: Iterable[str]) -> str:
-    """Lines that name keys, or nothing if there are none."""
-    keys = list(keys)
-    return '\n'.join([f'{title} ({len(keys)}):', *(f'  {key}' for key in keys)]) if keys else ''
 
 
 def template_pattern(template: str) -> re.Pattern:
@@ -147,7 +139,7 @@ class Layout:
             if all(foreign_names(backbone.rules, key) for key in ours):
                 return [*self.head, *backbone.rules]
         known = ', '.join(backbone.name for backbone in self.backbones)
-        raise ConversionError(f'{self.name} has no names for this backbone, only for {known}')
+        raise CheckpointError(f'{self.name} has no names for this backbone, only for {known}')
 
     def to_ours(self, state_dict: Mapping[str, Tensor]) -> Translation:
         """Rename foreign tensors."""
@@ -180,7 +172,7 @@ class Layout:
         """Rename our tensors, which must be none that ``rebuilt_by_us`` names.
 
         Raises:
-            ConversionError: If the layout has no name for one of them.
+            CheckpointError: If the layout has no name for one of them.
         """
         foreign, unknown = {}, []
         rules = self._our_rules(state_dict)
@@ -196,7 +188,7 @@ class Layout:
                 part = part.clone() if len(parts) > 1 else part.contiguous()
                 foreign[template.format(**fields)] = part
         if unknown:
-            raise ConversionError(key_list(f'{self.name} has no names for', unknown))
+            raise CheckpointError(key_list(f'{self.name} has no names for', unknown))
         return foreign
 
     def names_of(self, key: str, state_dict: Mapping[str, Tensor]) -> list[str]:

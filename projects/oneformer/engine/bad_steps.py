@@ -13,9 +13,9 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
-from ..conversion.checkpoint import plain_values
-from ..conversion.layout import ConversionError
-from ..conversion.unpickling import read_pickle
+from ..checkpoints.content import plain_values
+from ..checkpoints.errors import CheckpointError
+from ..checkpoints.unpickling import read_pickle
 
 
 def random_state() -> dict[str, Tensor]:
@@ -68,12 +68,12 @@ def read_step(path: Path) -> dict:
     """Read a file of ``FiniteSteps`` without running what it contains.
 
     Raises:
-        ConversionError: If it is something else.
+        CheckpointError: If it is something else.
         OSError: If it cannot be read.
     """
     content = read_pickle(path)
     if not isinstance(content, Mapping) or 'batches' not in content:
-        raise ConversionError(
+        raise CheckpointError(
             f'{path} is no batch of a skipped step: give work_dir/bad_steps/iter_N/rankR.pth'
         )
     return dict(content)

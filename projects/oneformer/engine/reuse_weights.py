@@ -13,6 +13,7 @@ from mmengine.runner import BaseLoop
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from ..checkpoints.content import Checkpoint, classes_of, require_ours
 from ..class_matching import check_same_classes, first_lines, match_classes
 from ..conversion.architecture import (
     Shapes,
@@ -23,7 +24,6 @@ from ..conversion.architecture import (
     in_text_branch,
     not_in_weights,
 )
-from ..conversion.checkpoint import Checkpoint, classes_of, require_ours
 from ..conversion.layout import rebuilt_by_us
 
 CLASS_HEAD = ('panoptic_head.cls_embed.weight', 'panoptic_head.cls_embed.bias')

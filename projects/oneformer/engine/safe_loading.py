@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from ..conversion.checkpoint import check_tensors
-from ..conversion.files import local_file
-from ..conversion.unpickling import read_pickle
+from ..checkpoints.content import check_tensors
+from ..checkpoints.files import local_file
+from ..checkpoints.unpickling import read_pickle
 
 
 def read_training_checkpoint(source: str, trust: bool = False, map_location=None):

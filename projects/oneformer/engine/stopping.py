@@ -19,7 +19,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner
 
-from ..conversion.layout import ConversionError
+from ..checkpoints.errors import CheckpointError
 from .checkpoint_files import CheckpointNotWritten
 from .distributed import leave_processes
 from .resuming import ResumableCheckpointHook, accumulated_iterations
@@ -121,7 +121,7 @@ def train(runner: Runner) -> None:
     except TrainingStopped as stop:
         leave_processes(stop.code)
         raise
-    except (CheckpointNotWritten, ConversionError) as error:
+    except (CheckpointNotWritten, CheckpointError) as error:
         raise SystemExit(f'training stopped: {error}') from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

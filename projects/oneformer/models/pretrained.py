@@ -6,10 +6,9 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule, update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
 
-from ..conversion import ConversionError
+from ..checkpoints.errors import CheckpointError, key_list
+from ..checkpoints.files import local_file, read_checkpoint
 from ..conversion.backbones import fit_backbone, translate_backbone
-from ..conversion.files import local_file, read_checkpoint
-from ..conversion.layout import key_list
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -30,7 +29,7 @@ class PretrainedBackbone:
             code.
 
     Raises:
-        ConversionError: When called, with the names of what does not fit.
+        CheckpointError: When called, with the names of what does not fit.
     """
 
     def __init__(self, checkpoint: str, trust_pickle: bool = False) -> None:
@@ -44,8 +43,8 @@ class PretrainedBackbone:
                 read_checkpoint(local_file(self.checkpoint), self.trust_pickle).tensors
             )
             fitted = fit_backbone(weights, shapes)
-        except ConversionError as error:
-            raise ConversionError(
+        except CheckpointError as error:
+            raise CheckpointError(
                 f'{self.checkpoint} cannot be loaded into {type(module).__name__}: {error}'
             ) from error
         module.load_state_dict(fitted.tensors, strict=False)

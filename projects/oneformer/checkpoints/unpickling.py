@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-from .layout import ConversionError
+from .errors import CheckpointError
 
 _STATISTICS = ('min', 'max', 'current', 'mean')
 
@@ -58,7 +58,7 @@ def read_pickle(path: Path, trust: bool = False, map_location='cpu'):
         map_location: Of ``torch.load``.
 
     Raises:
-        ConversionError: If the file holds more than that and is not trusted, or is broken.
+        CheckpointError: If the file holds more than that and is not trusted, or is broken.
         OSError: If it cannot be read.
     """
     try:
@@ -81,6 +81,6 @@ def read_pickle(path: Path, trust: bool = False, map_location='cpu'):
         )
         # of torch's page the one sentence that is about this file
         reason = str(error).split('WeightsUnpickler error: ')[-1].split('. ')[0]
-        raise ConversionError(
+        raise CheckpointError(
             f'{path} is broken{"" if trust else advice} ({type(error).__name__}: {reason})'
         ) from error

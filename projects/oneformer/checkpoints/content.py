@@ -13,8 +13,7 @@ from torch import Tensor
 
 from ..class_matching import match_classes
 from ..metainfo import benchmark_of_size, resolve_metainfo
-from .huggingface_config import classes_in, said_of_backbone
-from .layout import ConversionError, key_list
+from .errors import CheckpointError, key_list
 
 # a key that every checkpoint of a library has
 MARKS = {
@@ -22,6 +21,8 @@ MARKS = {
     'official': 'sem_seg_head.predictor.',
     'huggingface': 'model.transformer_module.',
 }
+# of a DiNAT whose config.json leaves them out
+_DILATIONS = [[1, 8, 1], [1, 4, 1, 4], [1, 2, 1, 2, 1, 2], [1, 1, 1, 1, 1]]
 
 
 def plain_values(value):
@@ -31,6 +32,28 @@ def plain_values(value):
     if isinstance(value, list | tuple):
         return type(value)(map(plain_values, value))
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def said_of_backbone(config: Mapping) -> dict:
+    """What config.json says of the backbone and shapes do not tell."""
+    backbone = config.get('backbone_config') or config
+    is_dinat = backbone.get('model_type') == 'dinat'
+    return dict(dilations=backbone.get('dilations') or _DILATIONS) if is_dinat else {}
+
+
+def classes_in(config: Mapping) -> dict:
+    """Metainfo of config.json: the names of ``id2label``, and what else we wrote; empty if unnamed.
+
+    Raises:
+        CheckpointError: If the labels are not numbers from 0 on.
+    """
+    names = config.get('id2label') or {}
+    if all(re.fullmatch(r'LABEL_\d+', str(name)) for name in names.values()):
+        return {}
+    labels = [str(label) for label in range(len(names))]
+    if set(labels) != set(names):
+        raise CheckpointError(f'id2label of config.json does not name the labels 0 to {labels[-1]}')
+    return {**(config.get('metainfo') or {}), 'classes': [names[label] for label in labels]}
 
 
 @dataclass
@@ -59,16 +82,16 @@ class Checkpoint:
             config: Content of config.json.
 
         Raises:
-            ConversionError: If it is no dict of tensors, or what is beside them is malformed.
+            CheckpointError: If it is no dict of tensors, or what is beside them is malformed.
         """
         if not isinstance(content, Mapping):
-            raise ConversionError(f'{path} holds a {type(content).__name__}, not tensors by name')
+            raise CheckpointError(f'{path} holds a {type(content).__name__}, not tensors by name')
         meta = content.get('meta') or {}
         beside = {}
         for name in ('dataset_meta', 'backbone'):
             part = (meta.get(name) or {}) if isinstance(meta, Mapping) else meta
             if not isinstance(part, Mapping):
-                raise ConversionError(
+                raise CheckpointError(
                     f'meta.{name} of {path} is a {type(part).__name__}, not a dict'
                 )
             beside[name] = plain_values(part)
@@ -84,7 +107,7 @@ class Checkpoint:
         }
         others = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
         if others:
-            raise ConversionError(f'{path} has entries that are no tensors: {", ".join(others)}')
+            raise CheckpointError(f'{path} has entries that are no tensors: {", ".join(others)}')
         check_tensors(tensors, path)
         config = dict(config or {})
         said = {**beside['backbone'], **said_of_backbone(config)}
@@ -95,7 +118,7 @@ def check_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> Non
     """Refuse tensors that cannot be weights: nan, infinite, or of a shape without data.
 
     Raises:
-        ConversionError: With their names.
+        CheckpointError: With their names.
     """
     faults = {'no plain tensors': [], 'larger than their data': [], 'nan or infinite': []}
     for key, tensor in tensors.items():
@@ -107,7 +130,7 @@ def check_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> Non
             faults['nan or infinite'].append(key)
     lists = [key_list(fault, keys) for fault, keys in faults.items() if keys]
     if lists:
-        raise ConversionError(
+        raise CheckpointError(
             '\n'.join([f'{path} is damaged, use another checkpoint; its tensors are', *lists])
         )
 
@@ -124,18 +147,18 @@ def require_ours(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> None
     """Refuse a checkpoint that is not of this plugin.
 
     Raises:
-        ConversionError: If it is of another library, or has no OneFormer.
+        CheckpointError: If it is of another library, or has no OneFormer.
     """
     library = recognise(tensors)
     if library is None:
-        raise ConversionError(
+        raise CheckpointError(
             f'{path} has no OneFormer: no tensor begins with {MARKS["plugin"]}, but there are '
             f'{", ".join(list(tensors)[:3])} ... If it is a backbone, train with '
             f"model.backbone.init_cfg=dict(type='PretrainedBackbone', checkpoint={str(path)!r}) "
             'and without load_from'
         )
     if library != 'plugin':
-        raise ConversionError(
+        raise CheckpointError(
             f'{path} has the tensor names of another library, the {library} OneFormer; convert it '
             f'first: python tools/convert_checkpoint.py {path} OUT.pth'
         )
@@ -155,7 +178,7 @@ def classes_of(checkpoint: Checkpoint, num_classes: int, expected: Mapping | Non
         ``classes``, and ``thing_classes`` unless nothing tells them.
 
     Raises:
-        ConversionError: If the classes are not known, or are not as many as the head has.
+        CheckpointError: If the classes are not known, or are not as many as the head has.
     """
     benchmark = benchmark_of_size(num_classes)
     known = {'the config': expected} if expected and len(expected['classes']) == num_classes else {}
@@ -166,7 +189,7 @@ def classes_of(checkpoint: Checkpoint, num_classes: int, expected: Mapping | Non
         named, where = classes_in(checkpoint.config), 'config.json'
     if not named:
         if not known:
-            raise ConversionError(
+            raise CheckpointError(
                 f'the checkpoint does not name its {num_classes} classes'
                 + (f', and the config has {len(expected["classes"])}' if expected else '')
                 + ', which are no benchmark. Write them into it first: python '
@@ -182,7 +205,7 @@ def classes_of(checkpoint: Checkpoint, num_classes: int, expected: Mapping | Non
         )
         return metainfo
     if len(named['classes']) != num_classes:
-        raise ConversionError(
+        raise CheckpointError(
             f'the class head of the checkpoint has {num_classes} classes, but its {where} names '
             f'{len(named["classes"])}'
         )

@@ -16,8 +16,8 @@ from mmengine.dist import barrier, is_main_process
 from torch import Tensor
 
 from ..safe_io import replacing, write_json
-from .checkpoint import Checkpoint
-from .layout import ConversionError
+from .content import Checkpoint
+from .errors import CheckpointError
 from .unpickling import read_pickle
 
 # of one file or of several with an index; what transformers prefers comes first
@@ -32,16 +32,16 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ConversionError(f'{path} is broken: {error}') from error
+        raise CheckpointError(f'{path} is broken: {error}') from error
 
 
 def read_json(path: Path) -> dict:
     try:
         content = json.loads(path.read_text())
     except (ValueError, RecursionError) as error:  # RecursionError: thousands of brackets
-        raise ConversionError(f'{path} is no JSON: {error}') from error
+        raise CheckpointError(f'{path} is no JSON: {error}') from error
     if not isinstance(content, dict):
-        raise ConversionError(f'{path} holds a {type(content).__name__}, not an object')
+        raise CheckpointError(f'{path} holds a {type(content).__name__}, not an object')
     return content
 
 
@@ -55,7 +55,7 @@ def _weight_files(folder: Path) -> list[Path]:
             parts = read_json(index).get('weight_map')
             names = set(parts.values()) if isinstance(parts, dict) else {None}
             if not all(isinstance(name, str) and Path(name).name == name for name in names):
-                raise ConversionError(f'weight_map of {index} does not lead to files beside it')
+                raise CheckpointError(f'weight_map of {index} does not lead to files beside it')
             return [folder / name for name in sorted(names)]
     return []
 
@@ -72,14 +72,14 @@ def read_checkpoint(path: Path, trust: bool = False) -> Checkpoint:
         trust: See ``read_pickle``.
 
     Raises:
-        ConversionError: For what is no checkpoint, or not trusted.
+        CheckpointError: For what is no checkpoint, or not trusted.
         OSError: For what cannot be read.
     """
     if not path.is_dir():
         return Checkpoint.of(_read_tensors(path, trust), path)
     config, files = path / 'config.json', _weight_files(path)
     if not config.is_file() or not files:
-        raise ConversionError(
+        raise CheckpointError(
             f'{path} is no folder of Hugging Face: it needs config.json and one of '
             f'{", ".join(_WEIGHT_FILES)}, or of their index'
         )
@@ -123,28 +123,28 @@ def check_destination(source: Path, destination: Path, is_folder: bool, overwrit
     """Refuse to write over the source, over other files without leave, or over what is not ours.
 
     Raises:
-        ConversionError: With what to do instead.
+        CheckpointError: With what to do instead.
     """
     if not destination.exists():
         return
     if source.exists() and destination.samefile(source):
-        raise ConversionError(f'{destination} is the source: give another path to write to')
+        raise CheckpointError(f'{destination} is the source: give another path to write to')
     if destination.is_dir() != is_folder:
         kind = 'a folder' if destination.is_dir() else 'a file'
-        raise ConversionError(f'{destination} is {kind}: give another path to write to')
+        raise CheckpointError(f'{destination} is {kind}: give another path to write to')
     if not is_folder:
         if not overwrite:
-            raise ConversionError(f'{destination} exists: give another path, or --overwrite')
+            raise CheckpointError(f'{destination} exists: give another path, or --overwrite')
         return
     names = sorted(path.name for path in destination.iterdir())
     patterns = ('config.json', *(f'{name.split(".")[0]}*' for name in _WEIGHT_FILES))
     others = [name for name in names if not any(fnmatch(name, p) for p in patterns)]
     if others:
-        raise ConversionError(
+        raise CheckpointError(
             f'{destination} has other files ({", ".join(others[:5])}): give a new folder'
         )
     if names and not overwrite:
-        raise ConversionError(f'{destination} has files: give a new folder, or --overwrite')
+        raise CheckpointError(f'{destination} has files: give a new folder, or --overwrite')
 
 
 def write_torch(path: Path, content: Mapping) -> None:

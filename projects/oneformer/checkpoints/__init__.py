@@ -1,0 +1,1 @@
+"""Checkpoints of any library: found, read without running code, checked, and written whole."""
