@@ -10,7 +10,7 @@ import pytest
 from mmengine.config import Config
 from pycocotools import mask as mask_utils
 
-from oneformer.datasets.checking import check_config
+from oneformer.inspection.checking import check_config
 
 QUICKSTART = 'oneformer_efficientnet-lite0_quickstart.py'
 METAINFO = dict(classes=('sky', 'cat', 'grass', 'dog'), thing_classes=('cat', 'dog'))

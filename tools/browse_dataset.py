@@ -6,9 +6,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from oneformer.datasets.browsing import browse  # noqa: E402
-from oneformer.datasets.configured import SPLITS  # noqa: E402
 from oneformer.engine.cli import add_config_arguments, read_config  # noqa: E402
+from oneformer.inspection.browsing import browse  # noqa: E402
+from oneformer.inspection.configured import SPLITS  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

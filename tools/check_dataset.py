@@ -8,10 +8,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from oneformer.datasets.checking import check_config  # noqa: E402
-from oneformer.datasets.configured import SPLITS  # noqa: E402
-from oneformer.datasets.summary import count_errors, findings_text, summary_text  # noqa: E402
 from oneformer.engine.cli import add_config_arguments, read_config  # noqa: E402
+from oneformer.inspection.checking import check_config  # noqa: E402
+from oneformer.inspection.configured import SPLITS  # noqa: E402
+from oneformer.inspection.summary import count_errors, findings_text, summary_text  # noqa: E402
 from oneformer.safe_io import write_json  # noqa: E402
 
 FIRST = 5  # findings of a kind to print

@@ -16,7 +16,7 @@ from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.dist import master_only
 
-from .evaluation.result_files import segment_ids
+from .panoptic_codes import segment_ids
 
 _GAP = 6  # pixels between panels
 _FONT = cv2.FONT_HERSHEY_SIMPLEX

@@ -13,7 +13,7 @@ from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.structures import DetDataSample
 
 from ..class_matching import names_by_strength, normalise, owners
-from ..evaluation.result_files import segment_ids
+from ..panoptic_codes import segment_ids
 
 UNWANTED = -1  # in a semantic map: the class of the pixel is not among the wanted ones
 

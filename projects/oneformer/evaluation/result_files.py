@@ -13,10 +13,10 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
+from ..panoptic_codes import segment_ids
 from ..run_length import json_code
 from ..safe_io import write_json, write_png
 from .data_sample import is_thing, naming_image, read_detections, read_map
-from .panoptic_quality import segment_codes
 
 
 def photo_name(data_sample: dict) -> str:
@@ -49,25 +49,6 @@ def category_of(label: int, dataset_meta: dict) -> int:
             'set does not list among its categories: add it there'
         )
     return category
-
-
-def segment_ids(
-    pred_map: np.ndarray, num_classes: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number the segments of a panoptic answer.
-
-    Args:
-        pred_map: (H, W), label + INSTANCE_OFFSET * k; void has label K.
-
-    Returns:
-        Ids of shape (H, W), int32, from 1 in the order of the values, 0 for void; and for each id
-        its value in `pred_map` and its area in pixels, both int64.
-    """
-    codes, areas = segment_codes(pred_map, num_classes)
-    segments = codes != num_classes
-    ids = np.zeros(codes[-1] + 1, dtype=np.int32)
-    ids[codes[segments]] = np.arange(1, segments.sum() + 1)
-    return ids[pred_map], codes[segments], areas[segments]
 
 
 def number_segments(pred_map: np.ndarray, num_classes: int) -> tuple[np.ndarray, list]:

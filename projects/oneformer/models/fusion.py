@@ -14,6 +14,7 @@ import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from torch import Tensor
 
+from ..panoptic_codes import check_codes
 from .mask_resize import Block, MaskResize
 
 # Queries are left out of a block whose class scores they could change by this much in all.
@@ -148,15 +149,6 @@ def confident_queries(cls_scores: Tensor, score_thr: float) -> tuple[Tensor, Ten
     scores, labels = cls_scores.softmax(-1).max(-1)
     kept = ((labels != cls_scores.shape[-1] - 1) & (scores > score_thr)).nonzero()[:, 0]
     return kept, labels[kept], scores[kept]
-
-
-def check_codes(num_classes: int) -> None:
-    """Raise ValueError for more classes than mmdet's codes of panoptic maps can tell apart."""
-    if num_classes >= INSTANCE_OFFSET:
-        raise ValueError(
-            f'a panoptic answer can have {INSTANCE_OFFSET - 1} classes at most, not {num_classes}: '
-            "take 'panoptic' out of test_cfg.tasks, or use fewer classes"
-        )
 
 
 def panoptic_map(

@@ -16,6 +16,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
 from ..metainfo import resolve_metainfo
+from ..panoptic_codes import check_codes
 from ..tasks import check_task
 from . import fusion
 from .contrastive_loss import text_key
@@ -73,7 +74,7 @@ class OneFormer(BaseDetector):
                 f'{sorted(expected)} and optionally token and window'
             )
         if 'panoptic' in self.test_cfg['tasks']:
-            fusion.check_codes(self.num_classes)
+            check_codes(self.num_classes)
         if self.test_cfg.get('window') is not None:
             check_window(self.test_cfg['window'])
         self.backbone = MODELS.build(backbone)

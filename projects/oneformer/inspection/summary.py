@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from terminaltables import AsciiTable
 
-from .base import SegmentDataset
-from .findings import ERROR, Finding
+from ..datasets.base import SegmentDataset
+from ..datasets.findings import ERROR, Finding
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.runner import set_random_seed
 
+from ..datasets import derive_targets
+from ..datasets.geometry import resize_map
 from ..safe_io import write_png
 from ..texts import Prompts
 from ..visualization import Regions, class_colors, paint, side_by_side, text_below, write_title
 from .configured import configured_sets
-from .geometry import resize_map
-from .task_sampling import derive_targets
 
 _MIN_SIDE = 320  # pixels of a panel, or captions could not be read
 _ALPHA = 0.55

@@ -15,10 +15,10 @@ from mmengine.config import Config
 from mmengine.utils import ProgressBar
 from torch.utils.data import DataLoader, Dataset
 
-from .base import SegmentDataset
+from ..datasets.base import SegmentDataset
+from ..datasets.findings import ERROR, WARNING, Finding, Report
+from ..datasets.loading import decode_instances, load_image, read_segment_map
 from .configured import configured_sets
-from .findings import ERROR, WARNING, Finding, Report
-from .loading import decode_instances, load_image, read_segment_map
 from .summary import Checked, summarize
 
 

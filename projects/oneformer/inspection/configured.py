@@ -6,7 +6,7 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
 
-from .base import SegmentDataset
+from ..datasets.base import SegmentDataset
 
 SPLITS = ('train', 'val', 'test')
 

@@ -1,0 +1,1 @@
+"""What is in data sets: their faults, their numbers, and what training sees of them."""
