@@ -6,7 +6,7 @@ import miniatures
 import pytest
 from mmengine.config import Config
 
-from oneformer.engine.evaluation import HEADLINE
+from oneformer.engine.testing import HEADLINE
 
 CONFIGS = dict(
     ade20k='oneformer_swin-l_ade20k.py',

@@ -147,7 +147,7 @@ def test_ahead_of_the_limit_a_job_is_queued_again_once(training, root_dir, tmp_p
             'SLURM_JOB_NAME': 'name',
         },
     )
-    while not (tmp_path / 'pid').exists():
+    while not ((tmp_path / 'pid').exists() and (tmp_path / 'pid').read_text()):
         assert job.poll() is None
     job.send_signal(signal.SIGUSR1)
     assert job.wait(timeout=30) != 0

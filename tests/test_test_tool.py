@@ -134,7 +134,7 @@ def test_arguments_that_contradict_are_refused(given, message, load_tool, monkey
     ],
 )
 def test_a_config_without_the_key_is_told_what_to_write(options, key, config_dir):
-    from oneformer.engine.evaluation import inference_config
+    from oneformer.engine.testing import inference_config
 
     cfg = Config.fromfile(config_dir / QUICKSTART)
     cfg.pop(key, None)
@@ -143,7 +143,7 @@ def test_a_config_without_the_key_is_told_what_to_write(options, key, config_dir
 
 
 def test_result_files_follow_the_tasks(config_dir):
-    from oneformer.engine.evaluation import inference_config
+    from oneformer.engine.testing import inference_config
 
     cfg = Config.fromfile(config_dir / 'oneformer_swin-l_cityscapes.py')
     kinds = {

@@ -143,7 +143,7 @@ def test_a_checkpoint_of_another_model_is_refused(
 def test_evaluation_leaves_the_config_as_it_was(config_dir):
     from mmengine.config import Config
 
-    from oneformer.engine.evaluation import inference_config
+    from oneformer.engine.testing import inference_config
 
     cfg = Config.fromfile(config_dir / QUICKSTART)
     before = cfg.pretty_text

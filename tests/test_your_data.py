@@ -9,7 +9,7 @@ from mmengine.config import Config
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from oneformer.engine.evaluation import HEADLINE
+from oneformer.engine.testing import HEADLINE
 
 CLASSES = ('cat', 'dog', 'grass', 'sky')
 SMALL = [

@@ -18,7 +18,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from oneformer.engine.evaluation import HEADLINE, inference_config  # noqa: E402
+from oneformer.engine.testing import HEADLINE, inference_config  # noqa: E402
 from oneformer.safe_io import write_json  # noqa: E402
 
 CONFIG = ROOT / 'configs/oneformer_efficientnet-lite0_quickstart.py'

@@ -25,7 +25,7 @@ from mmengine.config import Config  # noqa: E402
 from PIL import Image  # noqa: E402
 from quickstart import ProgressLine, quiet_runner  # noqa: E402
 
-from oneformer.engine.evaluation import HEADLINE, inference_config  # noqa: E402
+from oneformer.engine.testing import HEADLINE, inference_config  # noqa: E402
 from oneformer.run_length import code_area, encode_mask, json_code  # noqa: E402
 from oneformer.safe_io import write_bytes, write_json  # noqa: E402
 

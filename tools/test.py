@@ -11,7 +11,7 @@ from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E40
 
 from oneformer.engine.cli import add_run_arguments, load_config  # noqa: E402
 from oneformer.engine.distributed import leave_processes  # noqa: E402
-from oneformer.engine.evaluation import (  # noqa: E402
+from oneformer.engine.testing import (  # noqa: E402
     evaluate,
     evaluate_token_matrix,
     matrix_table,

@@ -11,13 +11,12 @@ from mmdet.registry import HOOKS
 from mmengine.config import Config
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
-from torch import nn
 
 from ..models.deformable_attention import choose_path
+from .runner_state import accumulated_iterations, bare_model
 
 _ATTENTIONS = {
     'cuda': "mmcv's CUDA operator",
@@ -76,10 +75,6 @@ def describe_precision(runner: Runner) -> str:
         return weights
     autocast = runner.optim_wrapper.cast_dtype or torch.get_autocast_dtype('cuda')
     return f'{weights} weights under {str(autocast).removeprefix("torch.")} autocast'
-
-
-def _bare_model(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _describe_machine(runner: Runner) -> dict[str, str]:
@@ -145,7 +140,7 @@ def log_training(runner: Runner) -> None:
     processes, loader = runner.world_size, runner.train_dataloader
     # a loader of batches has no batch size of its own
     batch_size = loader.batch_size or loader.batch_sampler.batch_size
-    accumulated = runner.optim_wrapper._accumulative_counts
+    accumulated = accumulated_iterations(runner)
     images = batch_size * processes * accumulated
     scaling = runner.cfg.get('auto_scale_lr') or {}
     base = scaling.get('base_batch_size')
@@ -154,7 +149,7 @@ def log_training(runner: Runner) -> None:
     used = max(group.get('initial_lr', group['lr']) for group in groups)
     configured = scaling.get('scaled_from', runner.cfg.optim_wrapper.optimizer.lr)
     text_branch, candidates = 'none', None
-    contrastive = getattr(_bare_model(runner), 'contrastive_loss', None)
+    contrastive = getattr(bare_model(runner), 'contrastive_loss', None)
     if contrastive is not None:
         memory = getattr(contrastive, 'memory', 0)
         candidates = batch_size * processes + memory

@@ -2,8 +2,9 @@
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
+
+from .runner_state import bare_model
 
 
 @HOOKS.register_module()
@@ -22,7 +23,7 @@ class CompileBackbone(Hook):
 
     def before_train(self, runner) -> None:
         """Let the backbone choose by its mode; it is compiled when it is first called."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner)
         backbone = model.backbone
         plain = backbone.forward
         compiled = torch.compile(plain, backend=self.backend, dynamic=False)

@@ -13,13 +13,13 @@ import torch
 from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
 from ..safe_io import replacing
 from .bad_steps import pack_batch, random_state
+from .runner_state import bare_model
 
 _MOST_SAVED = 20  # skipped steps of a work folder, with the weights of a model each
 _MOST_NAMED = 3
@@ -122,10 +122,9 @@ class FiniteSteps(Hook):
     def before_train(self, runner) -> None:
         """Step between backward pass and update."""
         wrapper = runner.optim_wrapper
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        self.model: nn.Module = model
+        self.model: nn.Module = bare_model(runner)
         self.folder = Path(runner.work_dir) / 'bad_steps'
-        self.buffers = list(model.buffers())
+        self.buffers = list(self.model.buffers())
         self.saved_buffers = [buffer.clone() for buffer in self.buffers]
         backward, step = wrapper.backward, wrapper.step
 

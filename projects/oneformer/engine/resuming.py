@@ -26,15 +26,11 @@ from torch.utils.data import DataLoader
 from ..seeding import PlacedSampler, SeededSamples, random_states, restore_random_states
 from .banner import describe_precision
 from .checkpoint_files import DurableBackend, durable_backend, remove_unfinished
+from .runner_state import accumulated_iterations
 
 
 def _warn(message: str) -> None:
     print_log(message, 'current', logging.WARNING)
-
-
-def accumulated_iterations(runner: Runner) -> int:
-    """Iterations whose gradients make one step of the optimizer."""
-    return getattr(runner.optim_wrapper, '_accumulative_counts', 1)
 
 
 def _batch_size(loader: DataLoader) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop
 from torch import Tensor
@@ -25,6 +24,7 @@ from ..conversion.architecture import (
     not_in_weights,
 )
 from ..conversion.layout import rebuilt_by_us
+from .runner_state import bare_model
 
 CLASS_HEAD = ('panoptic_head.cls_embed.weight', 'panoptic_head.cls_embed.bias')
 
@@ -229,7 +229,7 @@ class ReuseWeights(Hook):
         Raises:
             RuntimeError: If the checkpoint does not fit.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner)
         state, metainfo = model.state_dict(), model.metainfo
         path = str(runner._load_from or 'SRC')
         content = Checkpoint.of(checkpoint, path)

@@ -22,7 +22,8 @@ from mmengine.runner import BaseLoop, Runner
 from ..checkpoints.errors import CheckpointError
 from .checkpoint_files import CheckpointNotWritten
 from .distributed import leave_processes
-from .resuming import ResumableCheckpointHook, accumulated_iterations
+from .resuming import ResumableCheckpointHook
+from .runner_state import accumulated_iterations
 
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: saved, start me again
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # Slurm's warning, and the usual choice for --signal

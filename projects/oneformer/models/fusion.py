@@ -136,23 +136,23 @@ def _best(class_weights: Tensor, probabilities: Tensor) -> Tensor:
     return (class_weights.T.contiguous() @ probabilities).max(1).indices
 
 
-def confident_queries(cls_scores: Tensor, score_thr: float) -> tuple[Tensor, Tensor, Tensor]:
+def confident_queries(cls_scores: Tensor, object_mask_thr: float) -> tuple[Tensor, Tensor, Tensor]:
     """Queries that a panoptic answer may use.
 
     Args:
         cls_scores: Logits of shape (Q, K + 1).
-        score_thr: A query's best class must be real and score above it.
+        object_mask_thr: A query's best class must be real and score above it.
 
     Returns:
         Their indices, labels and scores.
     """
     scores, labels = cls_scores.softmax(-1).max(-1)
-    kept = ((labels != cls_scores.shape[-1] - 1) & (scores > score_thr)).nonzero()[:, 0]
+    kept = ((labels != cls_scores.shape[-1] - 1) & (scores > object_mask_thr)).nonzero()[:, 0]
     return kept, labels[kept], scores[kept]
 
 
 def panoptic_map(
-    queries: Queries, resize: MaskResize, is_thing: Tensor, score_thr: float, iou_thr: float
+    queries: Queries, resize: MaskResize, is_thing: Tensor, object_mask_thr: float, iou_thr: float
 ) -> tuple[Tensor, list[dict]]:
     """Merge confident queries into one non-overlapping map.
 
@@ -164,7 +164,7 @@ def panoptic_map(
         queries: Of the image.
         resize: From the grid to the answer.
         is_thing: Bool of shape (K,).
-        score_thr: Confident is a query whose best class is real and scores above it.
+        object_mask_thr: Confident is a query whose best class is real and scores above it.
         iou_thr: Least share of its own mask that a query must win, in [0, 1]; mmdet's name for the
             original's overlap threshold.
 
@@ -174,7 +174,7 @@ def panoptic_map(
         ``score`` (of a merged stuff segment its best query's).
     """
     check_codes(len(is_thing))
-    kept, labels, scores = confident_queries(queries.cls_scores, score_thr)
+    kept, labels, scores = confident_queries(queries.cls_scores, object_mask_thr)
     void = len(is_thing)
     Q = len(kept)
     if Q == 0:
