@@ -1,4 +1,4 @@
-"""Sec. 3.2, the text list of an image: one prompt per target, then a filler that names the task."""
+"""Sec. 3.1, the text list of an image: one prompt per target, then a filler that names the task."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
