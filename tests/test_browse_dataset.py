@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from oneformer.datasets import browsing
+from oneformer.inspection import browsing
 from oneformer.texts import Prompts
 from oneformer.visualization import text_below
 
