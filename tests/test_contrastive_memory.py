@@ -9,7 +9,8 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData, PixelData
 from test_host_reads import Watch
 
-from oneformer.engine.reuse_weights import misfits, shapes_of
+from oneformer.conversion.architecture import shapes_of
+from oneformer.conversion.fitting import misfits
 from oneformer.models import QueryTextContrastiveLoss, contrastive_loss
 from oneformer.models.contrastive_loss import text_key
 

@@ -566,10 +566,14 @@ def test_only_weights_of_this_very_model_are_loaded(weights, config_dir, tmp_pat
         attempt(model='oneformer_swin_ade20k')
     with pytest.raises(ValueError, match=r'missing in the checkpoint \(1\):\n.*level_embed'):
         attempt(lambda tensors: tensors.pop('panoptic_head.level_embed.weight'))
-    with pytest.raises(ValueError, match=r'unknown to the model \(1\):\n  surplus'):
+    with pytest.raises(ValueError, match=r'not in the model \(1\):\n  surplus'):
         attempt(lambda tensors: tensors.update(surplus=torch.zeros(1)))
-    with pytest.raises(ValueError, match=r'wrong shape \(1\):\n.*query_embed.weight: \(2, 64\)'):
+    with pytest.raises(
+        ValueError, match=r'of another shape \(1\):\n.*query_embed.weight: \(2, 64\)'
+    ):
         attempt(lambda t: t.update({'panoptic_head.query_embed.weight': torch.zeros(2, 64)}))
+    with pytest.raises(ValueError, match=r'of another shape \(1\):\n.*cls_embed.weight: \(5, 64\)'):
+        attempt(lambda t: t.update({'panoptic_head.cls_embed.weight': torch.zeros(5, 64)}))
     with pytest.raises(ValueError, match='has 4 classes, but the config 8: give the config'):
         attempt(lambda tensors: tensors.update({'panoptic_head.cls_embed.bias': torch.zeros(5)}))
     with pytest.raises(ValueError, match='another library.*convert_checkpoint.py'):

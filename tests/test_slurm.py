@@ -11,6 +11,17 @@ from slurm_cluster import DAEMONS, PATH, TIMEOUT, SlurmCluster
 
 pytestmark = pytest.mark.slurm
 QUICKSTART = 'configs/oneformer_efficientnet-lite0_quickstart.py'
+FAILING_HOOK = """
+import os
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+@HOOKS.register_module()
+class FailOnOneTask(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 3 and os.environ['SLURM_PROCID'] == '1':
+            raise RuntimeError('the disk of task 1 is gone')
+"""
 ITERATIONS = 12  # more than 10: a warning is heeded at every fifth
 
 
@@ -121,6 +132,30 @@ def test_a_requeued_job_ends_with_the_weights_of_an_undisturbed_one(
     assert log.read_text().count('Training starts with') == 2
     assert 'resumed epoch: 0, iter: ' in log.read_text()
     assert_same_weights(weights(work_dir), weights(undisturbed))
+
+
+def test_a_task_that_fails_ends_the_job_with_its_error(
+    cluster, submit, root_dir, overrides, tmp_path
+):
+    (tmp_path / 'failing_hook.py').write_text(FAILING_HOOK)
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f'_base_ = {str(root_dir / QUICKSTART)!r}\n'
+        "custom_imports = dict(imports=['oneformer', 'failing_hook'])\n"
+        "custom_hooks = [dict(type='FailOnOneTask')]\n"
+    )
+    work_dir = tmp_path / 'run'
+    job, log = submit(
+        f'--export=ALL,PYTHONPATH={tmp_path}',
+        'tools/oneformer.sbatch',
+        config,
+        work_dir,
+        *overrides,
+    )
+    cluster.wait_for(job, 'FAILED')
+    assert 'RuntimeError: the disk of task 1 is gone' in log.read_text()
+    assert time.time() - (work_dir / 'iter_2.pth').stat().st_mtime < 60
+    assert not (work_dir / 'iter_4.pth').exists() and cluster.field(job, 'Restarts') == '0'
 
 
 def test_dist_train_in_a_batch_job_starts_the_same_run(

@@ -68,6 +68,42 @@ def quiet_runner(cfg: Config) -> Runner:
     return runner
 
 
+def train(cfg: Config, interval: int = 20) -> str:
+    """Train without validation, since evaluation follows once, without the text branch.
+
+    Args:
+        cfg: Of training; changed in place.
+        interval: Iterations between the lines that are printed.
+
+    Returns:
+        Path of the last checkpoint.
+    """
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    runner = quiet_runner(cfg)
+    runner.register_hook(ProgressLine(interval))
+    print(f'training {cfg.train_cfg.max_iters} iterations, log in {runner.log_dir}', flush=True)
+    runner.train()
+    return (Path(runner.work_dir) / 'last_checkpoint').read_text().strip()
+
+
+def evaluate(cfg: Config, checkpoint: str) -> tuple[Runner, dict[str, float]]:
+    """Score a checkpoint on the validation photographs.
+
+    Args:
+        cfg: Of training, as it was before.
+        checkpoint: What ``train`` returned.
+
+    Returns:
+        The runner of the evaluation, and the metrics.
+    """
+    test_cfg = inference_config(cfg)
+    # mmengine keeps what belongs to a run under this name
+    test_cfg.experiment_name = f'{cfg.get("experiment_name", "quickstart")}_evaluation'
+    runner = quiet_runner(test_cfg)
+    runner.load_checkpoint(checkpoint, strict=True)
+    return runner, runner.test()
+
+
 def draw_answers(runner: Runner, folder: Path) -> None:
     """Draw photo, ground truth and the three answers of the first validation images."""
     dataset, model = runner.test_dataloader.dataset, runner.model.eval()
@@ -99,20 +135,9 @@ def main() -> None:
     generate(cfg.data_root)
     if args.max_iters:
         cfg.train_cfg.update(max_iters=args.max_iters, val_interval=args.max_iters + 1)
-    # evaluation follows once, without the text branch
-    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
-    runner = quiet_runner(cfg)
-    runner.register_hook(ProgressLine())
-    print(f'training {cfg.train_cfg.max_iters} iterations, log in {runner.log_dir}', flush=True)
-    runner.train()
-
-    checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
-    test_cfg = inference_config(Config.fromfile(CONFIG))
-    test_cfg.experiment_name = 'quickstart_evaluation'
-    runner = quiet_runner(test_cfg)
-    runner.load_checkpoint(checkpoint, strict=True)
+    checkpoint = train(cfg)
     print('evaluating all three tasks in one pass', flush=True)
-    metrics = runner.test()
+    runner, metrics = evaluate(Config.fromfile(CONFIG), checkpoint)
     write_json(work_dir / 'metrics.json', metrics)
     draw_answers(runner, work_dir / 'pictures')
     headline = ', '.join(f'{key.split("/")[1]} {metrics[key]:.1f}' for key in HEADLINE.values())

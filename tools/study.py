@@ -9,6 +9,7 @@ the next training.
 """
 
 import argparse
+import copy
 import json
 import shutil
 import sys
@@ -23,9 +24,9 @@ import numpy as np  # noqa: E402
 from make_quickstart_data import generate  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from PIL import Image  # noqa: E402
-from quickstart import ProgressLine, quiet_runner  # noqa: E402
+from quickstart import evaluate, train  # noqa: E402
 
-from oneformer.engine.testing import HEADLINE, inference_config  # noqa: E402
+from oneformer.engine.testing import HEADLINE  # noqa: E402
 from oneformer.run_length import code_area, encode_mask, json_code  # noqa: E402
 from oneformer.safe_io import write_bytes, write_json  # noqa: E402
 
@@ -108,17 +109,9 @@ def train_and_score(config: Path, seed: int, max_iters: int | None) -> dict[str,
             scheduler.end = min(scheduler.end, max_iters)
             scheduler.begin = min(scheduler.begin, max_iters // 2)
         cfg.train_cfg.update(max_iters=max_iters, val_interval=max_iters + 1)
-    test_cfg = inference_config(cfg)
-    test_cfg.experiment_name = f'{config.stem}_seed{seed}_evaluation'
     cfg.experiment_name = f'{config.stem}_seed{seed}'
-    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
-    runner = quiet_runner(cfg)
-    runner.register_hook(ProgressLine(50))
-    runner.train()
-    checkpoint = (Path(cfg.work_dir) / 'last_checkpoint').read_text().strip()
-    runner = quiet_runner(test_cfg)
-    runner.load_checkpoint(checkpoint, strict=True)
-    return runner.test()
+    checkpoint = train(copy.deepcopy(cfg), interval=50)
+    return evaluate(cfg, checkpoint)[1]
 
 
 def table(results: dict[str, dict], variants: Iterable[str]) -> str:

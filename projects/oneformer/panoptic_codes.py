@@ -22,7 +22,7 @@ def segment_codes(pred_map: np.ndarray, num_classes: int) -> tuple[np.ndarray, n
     """Values of a panoptic answer, ascending, and their pixels, int64 (P,); void is among them.
 
     Args:
-        pred_map: label + INSTANCE_OFFSET * k, of any shape; void has label K and is no segment.
+        pred_map: Label + INSTANCE_OFFSET * k, of any shape; void has label K and is no segment.
 
     Raises:
         ValueError: For a label above K or a negative one.

@@ -17,14 +17,16 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from ..checkpoints.content import Checkpoint, classes_of, require_ours
-from ..checkpoints.errors import key_list
 from ..checkpoints.files import read_checkpoint
 from ..conversion.architecture import (
     assumptions,
     contradictions,
     in_text_branch,
     model_config,
+    num_classes_of,
+    shapes_of,
 )
+from ..conversion.fitting import misfits
 from ..conversion.layout import rebuilt_by_us
 from ..metainfo import BENCHMARKS, resolve_metainfo
 
@@ -161,10 +163,12 @@ def read_weights(path: str | os.PathLike) -> Checkpoint:
 
 def count_classes(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> int:
     """K, of the class head of a checkpoint."""
-    key = 'panoptic_head.cls_embed.bias'
-    if key not in tensors:
-        raise ValueError(f'{path} has no {key}: it is incomplete, or of another version')
-    return len(tensors[key]) - 1
+    try:
+        return num_classes_of(shapes_of(tensors))
+    except KeyError as error:
+        raise ValueError(
+            f'{path} has no {error.args[0]}: it is incomplete, or of another version'
+        ) from None
 
 
 def choose_metainfo(checkpoint: Checkpoint, configured, weights: str | os.PathLike) -> dict:
@@ -218,8 +222,7 @@ def guess_settings(
     benchmark = named[0] if named else 'coco'
     short_edge, max_size, threshold = TEST_SETTINGS[benchmark]
     try:
-        shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
-        model = model_config(shapes, checkpoint.said)
+        model = model_config(shapes_of(checkpoint.tensors), checkpoint.said)
     except (KeyError, IndexError, ArithmeticError, ValueError) as error:
         raise ValueError(
             f'the architecture of {weights} cannot be read from its shapes ({error}): give the '
@@ -255,36 +258,16 @@ def load_strictly(
     """Load every tensor of a state dict but those of the text branch, and those that are rebuilt.
 
     Raises:
-        ValueError: With the lists of missing, unknown and misshapen tensors.
+        ValueError: With the lists of missing, unknown and misshapen tensors, and what to change.
     """
+    state = model.state_dict()
+    if problems := misfits(shapes_of(tensors), shapes_of(state)):
+        raise ValueError(f'{weights}: ' + '\n'.join(problems))
     given = {
         key: tensor
         for key, tensor in tensors.items()
         if not in_text_branch(key) and not rebuilt_by_us(key)
     }
-    state = model.state_dict()
-    own = {key: tensor for key, tensor in state.items() if not rebuilt_by_us(key)}
-    lists = [
-        key_list('missing in the checkpoint', [key for key in own if key not in given]),
-        key_list('unknown to the model', [key for key in given if key not in own]),
-        key_list(
-            'wrong shape',
-            [
-                f'{key}: {tuple(given[key].shape)}, the model has {tuple(tensor.shape)}'
-                for key, tensor in own.items()
-                if key in given and given[key].shape != tensor.shape
-            ],
-        ),
-    ]
-    if any(lists):
-        raise ValueError(
-            '\n'.join(
-                [
-                    f'{weights} does not fit the model: give the config that it was trained with',
-                    *filter(None, lists),
-                ]
-            )
-        )
     model.load_state_dict({**state, **given})
 
 

@@ -7,7 +7,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..checkpoints.errors import CheckpointError
@@ -27,12 +27,27 @@ _DILATIONS = {
         [1, 2, 1, 2, 1],
     ],
 }
+CLASS_HEAD = ('panoptic_head.cls_embed.weight', 'panoptic_head.cls_embed.bias')
 _TEXT_BRANCH = ('text_mapper.', 'contrastive_loss.')
 _HEAD = 'panoptic_head.'
 _ENCODER = 'panoptic_head.pixel_decoder.encoder.layers.'
 _QUERY_LAYERS = 'panoptic_head.task_queries.class_transformer.layers.'
 _DECODER_LAYERS = 'panoptic_head.transformer_decoder.layers.'
 _TEXT_LAYERS = 'text_mapper.text_encoder.layers.'
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor."""
+    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+
+
+def num_classes_of(shapes: Shapes) -> int:
+    """K, of the class head, which has one row more for "no object".
+
+    Raises:
+        KeyError: If there is none.
+    """
+    return shapes[CLASS_HEAD[1]][0] - 1
 
 
 def in_text_branch(key: str) -> bool:
@@ -220,7 +235,7 @@ def config_beside_backbone(shapes: Shapes) -> dict:
     inputs = [shapes[f'{_HEAD}pixel_decoder.lateral_convs.0.conv.weight'][1]] + [
         shapes[f'{_HEAD}pixel_decoder.input_convs.{i}.conv.weight'][1] for i in range(levels)[::-1]
     ]
-    num_classes = shapes[f'{_HEAD}cls_embed.bias'][0] - 1
+    num_classes = num_classes_of(shapes)
     model = dict(
         type='OneFormer',
         panoptic_head=dict(
@@ -283,7 +298,7 @@ def meta_model(model: Mapping) -> nn.Module:
 
 def expected_shapes(model: Mapping) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all tensors of a model config."""
-    return {key: tuple(tensor.shape) for key, tensor in meta_model(model).state_dict().items()}
+    return shapes_of(meta_model(model).state_dict())
 
 
 def window_index(window: int) -> torch.Tensor:

@@ -38,10 +38,13 @@ from .architecture import (
     in_text_branch,
     model_config,
     not_in_weights,
+    num_classes_of,
+    shapes_of,
     undilated,
     window_index,
 )
 from .backbones import PREFIX, fit_backbone, translate_backbone
+from .fitting import compare
 from .huggingface import HUGGINGFACE
 from .huggingface_config import check_config, check_function, config_of
 from .layout import Translation, rebuilt_by_us
@@ -131,21 +134,16 @@ def _check(
     names_of: Callable[[str], list[str]],
     source: Mapping[str, Tensor],
 ) -> None:
-    """Compare with the tensors of the model, all but those that are rebuilt."""
-    tensors = translation.tensors
-    needed = {key: shape for key, shape in expected.items() if not rebuilt_by_us(key)}
+    """Refuse what does not fit the tensors of the model, all but those that are rebuilt."""
+    shapes = shapes_of(translation.tensors)
+    different = compare(shapes, expected)
     missing = [
-        name
-        for key in needed
-        if key not in tensors
-        for name in names_of(key) or [key]
-        if name not in source
+        name for key in different.missing for name in names_of(key) or [key] if name not in source
     ]
-    unknown = [name for key in tensors if key not in needed for name in names_of(key)]
+    unknown = [name for key in different.unknown for name in names_of(key)]
     wrong = [
-        f'{" + ".join(names_of(key))}: {tuple(tensors[key].shape)}, expected {shape}'
-        for key, shape in needed.items()
-        if key in tensors and tuple(tensors[key].shape) != shape
+        f'{" + ".join(names_of(key))}: {shapes[key]}, expected {expected[key]}'
+        for key in different.misshapen
     ]
     lists = [
         key_list('missing', missing),
@@ -203,7 +201,7 @@ def _model_of(
             model.update(text_mapper=None, contrastive_loss=None)
         return model
     with _reading_shapes(names_of):
-        return model_config({key: tuple(tensor.shape) for key, tensor in tensors.items()}, said)
+        return model_config(shapes_of(tensors), said)
 
 
 @contextmanager
@@ -300,7 +298,7 @@ def _convert_backbone(checkpoint: Checkpoint, destination: Path) -> BackboneRepo
             f'{parts[0]}'
         )
     weights = translate_backbone(checkpoint.tensors)
-    shapes = {f'{PREFIX}{key}': tuple(tensor.shape) for key, tensor in weights.tensors.items()}
+    shapes = {f'{PREFIX}{key}': shape for key, shape in shapes_of(weights.tensors).items()}
     with _reading_shapes(lambda key: []):
         # weights do not depend on the dilations
         backbone = backbone_config(shapes, dict(dilations=undilated(shapes)))
@@ -351,7 +349,7 @@ def _convert(
         raise CheckpointError(f'config.json has to say what is not known: {assumed[0]} (--config)')
     if wrong := contradictions(model['backbone'], said):
         raise CheckpointError('\n'.join(wrong))
-    num_classes = len(tensors['panoptic_head.cls_embed.bias']) - 1
+    num_classes = num_classes_of(expected)
     metainfo = _metainfo(metainfo, cfg, checkpoint, num_classes)
     if library == 'huggingface':
         check_config(checkpoint.config, config_of(model, expected, metainfo))

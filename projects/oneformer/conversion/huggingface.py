@@ -7,7 +7,7 @@ transformers 5 have other names for Swin in memory. Both are read, those of file
 import torch
 from torch import Tensor
 
-from .architecture import Shapes
+from .architecture import Shapes, num_classes_of
 from .layout import Backbone, Layout, Rule, pixel_order, unfold_order
 from .official import LOGIT_SCALE, loss_tensors
 
@@ -232,7 +232,7 @@ def rebuilt(shapes: Shapes) -> dict[str, Tensor]:
     Args:
         shapes: Of all our tensors.
     """
-    tensors = loss_tensors(shapes['panoptic_head.cls_embed.bias'][0] - 1)
+    tensors = loss_tensors(num_classes_of(shapes))
     if 'backbone.stages.0.blocks.0.norm1.weight' in shapes:
         channels = shapes['backbone.norm3.weight'][0]
         tensors[ENCODER + 'swin.layernorm.weight'] = torch.ones(channels)

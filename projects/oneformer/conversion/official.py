@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from .architecture import Shapes, window_index
+from .architecture import Shapes, num_classes_of, window_index
 from .layout import Backbone, Layout, Rule, pixel_order, unfold_order
 
 _PIXELS = 'sem_seg_head.pixel_decoder.'
@@ -223,7 +223,7 @@ def rebuilt(shapes: Shapes) -> dict[str, Tensor]:
     Args:
         shapes: Of all our tensors.
     """
-    tensors = loss_tensors(shapes['panoptic_head.cls_embed.bias'][0] - 1)
+    tensors = loss_tensors(num_classes_of(shapes))
     for key, shape in shapes.items():
         if key.endswith('.attn.w_msa.relative_position_index'):
             theirs = key.replace('.stages.', '.layers.').replace('.w_msa.', '.')

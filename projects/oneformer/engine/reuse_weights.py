@@ -3,7 +3,7 @@
 Everything else has to fit, tensor by tensor, and nothing is skipped silently.
 """
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -13,20 +13,18 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from ..checkpoints.content import Checkpoint, classes_of, require_ours
-from ..class_matching import check_same_classes, first_lines, match_classes
+from ..class_matching import check_same_classes, match_classes
 from ..conversion.architecture import (
-    Shapes,
-    backbone_config,
-    config_beside_backbone,
+    CLASS_HEAD,
     contradictions,
     has_text_branch,
     in_text_branch,
     not_in_weights,
+    num_classes_of,
+    shapes_of,
 )
-from ..conversion.layout import rebuilt_by_us
+from ..conversion.fitting import misfits
 from .runner_state import bare_model
-
-CLASS_HEAD = ('panoptic_head.cls_embed.weight', 'panoptic_head.cls_embed.bias')
 
 
 def class_table(source: Sequence[str], target: Sequence[str], rows: Sequence[int | None]) -> str:
@@ -67,82 +65,6 @@ def reuse_rows(pretrained: Tensor, fresh: Tensor, rows: Sequence[int | None]) ->
         if row is not None:
             reused[label] = pretrained[row]
     return reused
-
-
-def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Shape of each tensor."""
-    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-
-
-def _differences(theirs: Mapping, ours: Mapping, name: str) -> Iterator[str]:
-    """Options of one config that differ in another, with the values of the first."""
-    for key in theirs.keys() & ours.keys() - {'metainfo'}:
-        if isinstance(theirs[key], Mapping) and isinstance(ours[key], Mapping):
-            yield from _differences(theirs[key], ours[key], f'{name}.{key}')
-        elif theirs[key] != ours[key]:
-            yield f'{name}.{key}={theirs[key]}'.replace(' ', '')
-
-
-def _advice(theirs: Shapes, ours: Shapes) -> list[str]:
-    """Lines that tell what to change in the config for tensors of these shapes."""
-    lines, options = [], []
-    for read, name in ((config_beside_backbone, 'model'), (backbone_config, 'model.backbone')):
-        try:
-            options += sorted(_differences(read(theirs), read(ours), name))
-        except (LookupError, ValueError):
-            continue  # too much is missing, or the backbone is none that is recognised
-    if options:
-        lines.append(f'To use this checkpoint: --cfg-options {" ".join(options)}')
-    own = {key: shape for key, shape in ours.items() if key.startswith('backbone.')}
-    if any(theirs.get(key) != shape for key, shape in own.items() if not rebuilt_by_us(key)):
-        lines.append('The backbone is another one: set model.backbone as in its config')
-    fixed = [
-        key
-        for name in ('positional_embedding', 'token_embedding.weight')
-        if (key := f'text_mapper.text_encoder.{name}') in theirs.keys() & ours.keys()
-        and theirs[key][0] != ours[key][0]
-    ]
-    if fixed:
-        lines.append(
-            f'The length of texts and the vocabulary are fixed ({", ".join(fixed)}): start the '
-            'text branch afresh, from the file that python tools/convert_checkpoint.py SRC DST '
-            '--drop-text-branch writes'
-        )
-    return lines
-
-
-def misfits(theirs: Shapes, ours: Shapes) -> list[str]:
-    """Compare names and shapes of a checkpoint with those of a model, but for number of classes.
-
-    Tensors that the model rebuilds itself may be missing. Those of the text branch may be there for
-    a model that has none.
-
-    Returns:
-        Lines that name the tensors and the options to change, none if everything fits.
-    """
-    for key in CLASS_HEAD:
-        if key in theirs:  # its classes may be others
-            ours = {**ours, key: theirs[key][:1] + ours[key][1:]}
-    theirs = {key: shape for key, shape in theirs.items() if not rebuilt_by_us(key)}
-    ours = {key: shape for key, shape in ours.items() if not rebuilt_by_us(key)}
-    if not has_text_branch(ours):
-        theirs = {key: shape for key, shape in theirs.items() if not in_text_branch(key)}
-    wrong = [
-        f'{key}: {theirs[key]} in the checkpoint, {shape} in the model'
-        for key, shape in ours.items()
-        if key in theirs and theirs[key] != shape
-    ]
-    lines = []
-    for title, names in (
-        ('not in the model', [key for key in theirs if key not in ours]),
-        ('missing in the checkpoint', [key for key in ours if key not in theirs]),
-        ('of another shape', wrong),
-    ):
-        if names:
-            lines += [f'{title} ({len(names)}):', *first_lines(names)]
-    if not lines:
-        return []
-    return ['the checkpoint does not fit the model of the config', *lines, *_advice(theirs, ours)]
 
 
 def start_from(
@@ -187,7 +109,7 @@ def start_from(
         problems.append(f'Or to start some tensors newly initialised: {option}')
         raise RuntimeError('\n'.join(problems))
     if not CLASS_HEAD[0].startswith(tuple(fresh)):
-        source = classes_of(checkpoint, len(weights[CLASS_HEAD[1]]) - 1, metainfo)
+        source = classes_of(checkpoint, num_classes_of(shapes_of(weights)), metainfo)
         rows = match_classes(source, metainfo)
         for key in CLASS_HEAD:
             weights[key] = reuse_rows(weights[key], model_state[key], rows)
@@ -248,7 +170,7 @@ class ReuseWeights(Hook):
         require_ours(content.tensors, path)
         if problems := misfits(shapes_of(content.tensors), shapes_of(state)):
             raise RuntimeError('\n'.join(problems))
-        source = classes_of(content, len(content.tensors[CLASS_HEAD[1]]) - 1, metainfo)
+        source = classes_of(content, num_classes_of(shapes_of(content.tensors)), metainfo)
         try:
             check_same_classes(source, metainfo)
         except ValueError as error:

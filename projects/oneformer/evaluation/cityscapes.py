@@ -39,7 +39,7 @@ def official_labels() -> dict:
 
 
 def label_ids(classes: Sequence[str]) -> np.ndarray:
-    """Cityscapes' own id of each class (`road` is 7), int64 (K,); ValueError for other classes."""
+    """Cityscapes' own id of each class ("road" is 7), int64 (K,); ValueError for other classes."""
     of_name = official_labels()
     strangers = [name for name in classes if name not in of_name]
     if strangers:
@@ -60,11 +60,11 @@ def official_scripts():
 
 
 def ground_truth_file(data_sample: dict, seg_prefix: str, kind: str) -> str:
-    """`{seg_prefix}/{city}/{id}_gtFine_{kind}.png` of the sample's photo.
+    """``{seg_prefix}/{city}/{id}_gtFine_{kind}.png`` of the sample's photo.
 
     Raises:
-        FileNotFoundError: if it does not exist.
-        ValueError: if the photo is not called as Cityscapes' are.
+        FileNotFoundError: If it does not exist.
+        ValueError: If the photo is not called as Cityscapes' are.
     """
     stem = photo_stem(data_sample)
     if not stem.endswith(_SUFFIX):
@@ -84,7 +84,7 @@ def write_instances(data_sample: dict, dataset_meta: dict, folder: str) -> str:
     """Write the instance submission of a photo: masks as PNGs, and their list.
 
     Returns:
-        Path of the list, whose lines are `mask.png id score`.
+        Path of the list, whose lines are ``mask.png id score``.
     """
     ids = label_ids(dataset_meta['classes'])
     stem, lines = photo_stem(data_sample), []
@@ -102,8 +102,8 @@ class CityscapesScores(ClasswiseMetric):
     """Base of the scores of cityscapesscripts.
 
     Args:
-        seg_prefix: folder of the cities with the gtFine files, such as `gtFine/val`.
-        **kwargs: of `ClasswiseMetric`.
+        seg_prefix: Folder of the cities with the gtFine files, such as ``gtFine/val``.
+        **kwargs: Of ``ClasswiseMetric``.
     """
 
     default_prefix = 'cityscapes'
@@ -118,7 +118,7 @@ class CityscapesScores(ClasswiseMetric):
 class CityscapesInstance(CityscapesScores):
     """AP and AP50 of cityscapesscripts, in percent; nan without ground truth.
 
-    mmdet's `CityScapesMetric` gives the same numbers as fractions; it keeps all masks of a run on
+    mmdet's ``CityScapesMetric`` gives the same numbers as fractions; it keeps all masks of a run on
     the disk and finds the ground truth beside the photos only.
     """
 
@@ -221,7 +221,7 @@ class CityscapesSemantic(CityscapesScores):
 
 @METRICS.register_module()
 class CityscapesInstanceFiles(ResultFiles):
-    """The instance submission: `cityscapes_instance/*.txt` and the PNGs that they list."""
+    """The instance submission: ``cityscapes_instance/*.txt`` and the PNGs that they list."""
 
     task = default_prefix = 'instance'
 
@@ -232,7 +232,7 @@ class CityscapesInstanceFiles(ResultFiles):
 
 @METRICS.register_module()
 class CityscapesSemanticFiles(SemanticFiles):
-    """The semantic submission: `cityscapes_semantic/*.png` of Cityscapes' own ids."""
+    """The semantic submission: ``cityscapes_semantic/*.png`` of Cityscapes' own ids."""
 
     folder = 'cityscapes_semantic'
 

@@ -18,11 +18,11 @@ class ClasswiseMetric(BaseMetric):
     """Base of the metrics that can tell their numbers per class.
 
     Args:
-        classwise: also log a table with one row per class that occurs.
+        classwise: Also log a table with one row per class that occurs.
 
     Attributes:
-        per_class: with `classwise`, after `evaluate` and in the main process: class name to column
-            name to number.
+        per_class: With ``classwise``, after ``evaluate`` and in the main process: class name to
+            column name to number.
     """
 
     def __init__(self, classwise: bool = False, **kwargs):
@@ -34,9 +34,9 @@ class ClasswiseMetric(BaseMetric):
         """Keep and log numbers per class if asked to.
 
         Args:
-            columns: arrays (K,): percentages, nan where undefined, and integer counts. A class
+            columns: Arrays (K,): percentages, nan where undefined, and integer counts. A class
                 without any percentage is left out.
-            classes: their K names, those of the data set by default.
+            classes: Their K names, those of the data set by default.
         """
         if not self.classwise:
             return

@@ -30,7 +30,7 @@ def naming_image(data_sample: dict):
 
 
 def read_field(data_sample: dict, *path: str):
-    """The value at `path` of nested dicts; ValueError with the remedy if it is missing."""
+    """The value at ``path`` of nested dicts; ValueError with the remedy if it is missing."""
     value = data_sample
     for key in path:
         if value is None or key not in value:
@@ -40,7 +40,7 @@ def read_field(data_sample: dict, *path: str):
 
 
 def read_map(data_sample: dict, field: str) -> np.ndarray:
-    """`data_sample[field]['sem_seg']` as an array (H, W); ValueError unless of original size."""
+    """``data_sample[field]['sem_seg']`` as an array (H, W); ValueError unless of original size."""
     label_map = read_field(data_sample, field, 'sem_seg').cpu().numpy()
     expected = (1, *data_sample['ori_shape'][:2])
     if label_map.shape != expected:
@@ -64,17 +64,17 @@ def read_ground_truth(data_sample: dict) -> tuple[np.ndarray, list]:
 
 
 def read_instances(data_sample: dict, things: np.ndarray) -> tuple[list, list, Iterator]:
-    """Labels, scores and masks of `pred_instances`.
+    """Labels, scores and masks of ``pred_instances``.
 
     Args:
-        things: boolean array (K,).
+        things: Boolean array (K,).
 
     Returns:
         Lists of N labels and scores; and masks (H, W), bool in Fortran order, one by one, which
         bounds the memory.
 
     Raises:
-        ValueError: if they do not fit together or to the image, or a label is not a thing.
+        ValueError: If they do not fit together or to the image, or a label is not a thing.
     """
     labels, scores, masks = (
         read_field(data_sample, 'pred_instances', key) for key in ('labels', 'scores', 'masks')
@@ -103,7 +103,7 @@ def encode(mask: np.ndarray) -> dict:
 
 
 def read_detections(data_sample: dict, things: np.ndarray) -> list:
-    """`pred_instances` as COCO results with labels; see `read_instances` for what it raises.
+    """``pred_instances`` as COCO results with labels; see ``read_instances`` for what it raises.
 
     An empty mask stays, pycocotools takes it for wrong.
     """
@@ -114,5 +114,5 @@ def read_detections(data_sample: dict, things: np.ndarray) -> list:
 
 
 def is_thing(dataset_meta: dict) -> np.ndarray:
-    """Boolean array (K,): the classes whose names are in the metainfo's `thing_classes`."""
+    """Boolean array (K,): the classes whose names are in the metainfo's ``thing_classes``."""
     return np.isin(dataset_meta['classes'], dataset_meta['thing_classes'])

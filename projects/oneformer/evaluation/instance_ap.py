@@ -20,15 +20,16 @@ COLUMNS = ('AP', 'AP50', 'AP75', 'AP_s', 'AP_m', 'AP_l')
 
 
 def encode_annotation(annotation: Mapping, height: int, width: int) -> dict:
-    """The `segmentation` of a COCO annotation as run-length code, and its `area`.
+    """The ``segmentation`` of a COCO annotation as run-length code, and its ``area``.
 
     The area is the one that the annotation states, else that of the mask.
 
     Args:
-        annotation: with `id` and `segmentation`: polygons or a run-length code, compressed or not.
+        annotation: With ``id`` and ``segmentation``: polygons or a run-length code, compressed or
+            not.
 
     Raises:
-        ValueError: for a code of another size than the image and for what is no segmentation.
+        ValueError: For a code of another size than the image and for what is no segmentation.
     """
     try:
         code = encode_segmentation(annotation['segmentation'], height, width)
@@ -40,13 +41,13 @@ def encode_annotation(annotation: Mapping, height: int, width: int) -> dict:
 def thing_annotations(gt_map: np.ndarray, segments: list, things: np.ndarray) -> list:
     """One COCO annotation (without ids) per listed segment whose label is a thing.
 
-    A segment that has a mask of its own (`segmentation`, which may overlap others) is taken from
+    A segment that has a mask of its own (``segmentation``, which may overlap others) is taken from
     there, others from the map. A segment without pixels stays: no detection can find it, so it
     counts as missed, as in the instance annotations that panopticapi derives.
 
     Args:
-        gt_map: (H, W), 0 = void, k = `segments[k - 1]`.
-        things: boolean array (K,).
+        gt_map: (H, W), 0 = void, k = ``segments[k - 1]``.
+        things: Boolean array (K,).
     """
     gt_map = np.asfortranarray(gt_map)
     return [
@@ -75,17 +76,17 @@ def read_instance_file(
     """Annotations of a COCO instance file, with labels by name or alias.
 
     Args:
-        ann_file: the JSON.
-        dataset_meta: with `classes`, `thing_classes` and optionally `aliases`.
-        first_id: number of the first annotation; the others follow in the order of the file.
+        ann_file: The JSON.
+        dataset_meta: With ``classes``, ``thing_classes`` and optionally ``aliases``.
+        first_id: Number of the first annotation; the others follow in the order of the file.
 
     Returns:
-        For each image, by its `plain_id`: `height`, `width` and `annotations`, whose `category_id`
-        is the label.
+        For each image, by its ``plain_id``: ``height``, ``width`` and ``annotations``, whose
+        ``category_id`` is the label.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not in COCO instance format, names what it does not list, or has
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not in COCO instance format, names what it does not list, or has
             categories that are not among the thing classes.
     """
     if not exists(ann_file):
@@ -131,10 +132,10 @@ def class_precisions(
     Numbers without any ground truth, and those of stuff, are nan (pycocotools: -1).
 
     Args:
-        images: one dict per image: `height`, `width`, lists `annotations` and `detections`.
-        things: boolean array (K,).
-        max_dets: detections per image and class that count, the best first.
-        first_id: number of the first annotation that has no `id`.
+        images: One dict per image: ``height``, ``width``, lists ``annotations`` and ``detections``.
+        things: Boolean array (K,).
+        max_dets: Detections per image and class that count, the best first.
+        first_id: Number of the first annotation that has no ``id``.
     """
     categories = [dict(id=int(label)) for label in np.flatnonzero(things)]
     sizes = [
@@ -176,14 +177,14 @@ class InstanceAP(ClasswiseMetric):
     """Mask AP of pycocotools over all thing classes, in percent; nan without ground truth.
 
     Args:
-        max_dets: detections per image and class that count. The official evaluation keeps
+        max_dets: Detections per image and class that count. The official evaluation keeps
             COCO's 100, although the model answers with more.
-        ann_file: an official instance file in COCO format to score against, in place of the data
+        ann_file: An official instance file in COCO format to score against, in place of the data
             set's labels. Its images are found by id and its categories by name.
-        first_id: number of the first annotation. The original numbers COCO's derived annotations
+        first_id: Number of the first annotation. The original numbers COCO's derived annotations
             from 0, which pycocotools takes for 'not matched': the first object counts as missed
             whatever is answered. 0 reproduces that.
-        **kwargs: of `ClasswiseMetric`.
+        **kwargs: Of ``ClasswiseMetric``.
     """
 
     task = default_prefix = 'instance'
@@ -218,7 +219,7 @@ class InstanceAP(ClasswiseMetric):
                 )
 
     def official_annotations(self, data_sample: dict) -> list:
-        """Annotations of the sample's image in `ann_file`, which is read at the first image."""
+        """Annotations of the sample's image in ``ann_file``, which is read at the first image."""
         if self._official is None:
             self._official = read_instance_file(self.ann_file, self.dataset_meta, self.first_id)
         image = self._official.get(plain_id(data_sample['img_id']))

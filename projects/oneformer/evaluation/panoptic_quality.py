@@ -28,16 +28,16 @@ def panoptic_counts(
     numbers depend on that.
 
     Args:
-        gt_map: (H, W), 0 = void, k = `segments[k - 1]`.
-        segments: dicts with `label` in [0, K), `iscrowd`, and `area` in pixels, which is counted in
-            the map where it is not given.
+        gt_map: (H, W), 0 = void, k = ``segments[k - 1]``.
+        segments: Dicts with ``label`` in [0, K), ``iscrowd``, and ``area`` in pixels, which is
+            counted in the map where it is not given.
         pred_map: (H, W), label + INSTANCE_OFFSET * k; void has label K and is no segment.
 
     Returns:
         float64 array (K, 4).
 
     Raises:
-        ValueError: for a predicted label above K or a negative one.
+        ValueError: For a predicted label above K or a negative one.
     """
     codes, pred_area = segment_codes(pred_map, num_classes)
     pred_labels = codes % INSTANCE_OFFSET  # P
@@ -90,7 +90,7 @@ class PanopticQuality(ClasswiseMetric):
     split occurs, its three numbers are nan.
 
     Args:
-        **kwargs: of `ClasswiseMetric`.
+        **kwargs: Of ``ClasswiseMetric``.
     """
 
     task = default_prefix = 'panoptic'

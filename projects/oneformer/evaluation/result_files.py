@@ -20,12 +20,12 @@ from .data_sample import is_thing, naming_image, read_detections, read_map
 
 
 def photo_name(data_sample: dict) -> str:
-    """`photo_name` of the sample, which may have folders, else the file name of the photo."""
+    """``photo_name`` of the sample, which may have folders, else the file name of the photo."""
     return data_sample.get('photo_name') or osp.basename(data_sample['img_path'])
 
 
 def photo_stem(data_sample: dict) -> str:
-    """`photo_stem` of the sample, else the name of the photo without suffix."""
+    """``photo_stem`` of the sample, else the name of the photo without suffix."""
     return data_sample.get('photo_stem') or osp.splitext(photo_name(data_sample))[0]
 
 
@@ -70,8 +70,8 @@ class ResultFiles(BaseMetric):
     """Base of the writers. Each process writes the files of its photos, the first one the JSON.
 
     Args:
-        out_dir: folder to write to. A file there is replaced as a whole.
-        **kwargs: of `BaseMetric`.
+        out_dir: Folder to write to. A file there is replaced as a whole.
+        **kwargs: Of ``BaseMetric``.
     """
 
     def __init__(self, out_dir: str, **kwargs):
@@ -83,7 +83,7 @@ class ResultFiles(BaseMetric):
         """Write the files of these photos; keep (name of the result, content for the JSON).
 
         Raises:
-            ValueError: if photos in different folders have one name, and so one result file.
+            ValueError: If photos in different folders have one name, and so one result file.
         """
         for data_sample in data_samples:
             with naming_image(data_sample):
@@ -111,7 +111,7 @@ class ResultFiles(BaseMetric):
         """Finish; there are no numbers.
 
         Raises:
-            ValueError: if photos in different folders have one name, and so one result file.
+            ValueError: If photos in different folders have one name, and so one result file.
         """
         self.stems.clear()
         # each process has only seen its own photos
@@ -128,9 +128,9 @@ class ResultFiles(BaseMetric):
 
 @METRICS.register_module()
 class PanopticFiles(ResultFiles):
-    """COCO panoptic results: `panoptic/*.png` and `panoptic.json`, with the data set's categories.
+    """COCO panoptic results: ``panoptic/*.png`` and ``panoptic.json``, with the data's categories.
 
-    The JSON also lists the photos and categories, so that `PanopticDataset` reads it.
+    The JSON also lists the photos and categories, so that ``PanopticDataset`` reads it.
     """
 
     task = default_prefix = 'panoptic'
@@ -174,7 +174,7 @@ class PanopticFiles(ResultFiles):
 
 @METRICS.register_module()
 class InstanceFiles(ResultFiles):
-    """COCO instance results, run-length coded: `instance.json`, with the data set's categories."""
+    """COCO instance results, run-length coded: ``instance.json``, with the data's categories."""
 
     task = default_prefix = 'instance'
 
@@ -196,14 +196,14 @@ class InstanceFiles(ResultFiles):
 
 @METRICS.register_module()
 class SemanticFiles(ResultFiles):
-    """A label PNG per photo: `semantic/*.png`, of 8 bits if the values fit, else of 16.
+    """A label PNG per photo: ``semantic/*.png``, of 8 bits if the values fit, else of 16.
 
     Label -1 is void, which is written as the highest value of the type, or as 0 with
-    `reduce_zero_label`.
+    ``reduce_zero_label``.
 
     Args:
-        reduce_zero_label: write label + 1, as in ADE20K's files, where 0 is void.
-        **kwargs: of `ResultFiles`.
+        reduce_zero_label: Write label + 1, as in ADE20K's files, where 0 is void.
+        **kwargs: Of ``ResultFiles``.
     """
 
     task = default_prefix = 'semantic'

@@ -23,7 +23,7 @@ def semantic_areas(
     class, since COCO's semantic annotation, which the official evaluation reads, has them.
 
     Args:
-        gt_map: (H, W), 0 = void, k = `segments[k - 1]`.
+        gt_map: (H, W), 0 = void, k = ``segments[k - 1]``.
         pred_map: (H, W), labels in [0, K); ValueError otherwise, as there is no void to predict.
     """
     if pred_map.min() < 0 or pred_map.max() >= num_classes:
@@ -49,7 +49,7 @@ def read_labels(
 
     Raises:
         FileNotFoundError, ValueError: if it is missing or damaged, and for a value that is neither
-            a label nor `ignore_index`.
+            a label nor ``ignore_index``.
     """
     values = load_label_png(path, 'ground truth')
     gt_map = values.astype(np.int64) + (0 if reduce_zero_label else 1)
@@ -89,7 +89,7 @@ def semantic_scores(areas: np.ndarray, things: np.ndarray) -> dict:
 
     Args:
         areas: (3, K), of intersection, prediction and ground truth.
-        things: boolean array (K,).
+        things: Boolean array (K,).
     """
     intersection, _, labelled = areas.astype(np.float64)
     names = ('mIoU', 'mIoU_th', 'mIoU_st', 'fwIoU', 'mACC', 'pACC')
@@ -112,15 +112,15 @@ class SemanticIoU(ClasswiseMetric):
     """mIoU (also of things and of stuff), fwIoU, mACC and pACC in percent.
 
     Data sets that ship a semantic annotation of their own (ADE20K, Mapillary Vistas) may differ
-    from the panoptic map in some pixels, and so may published numbers; `seg_prefix` tells where it
-    is.
+    from the panoptic map in some pixels, and so may published numbers; ``seg_prefix`` tells
+    where it is.
 
     Args:
-        seg_prefix: folder of official label PNGs to score against, in place of the data set's
+        seg_prefix: Folder of official label PNGs to score against, in place of the data set's
             labels. A PNG has the name of its photo.
-        ignore_index: value of void in these PNGs.
-        reduce_zero_label: value 0 of these PNGs is void too, and k is label k - 1.
-        **kwargs: of `ClasswiseMetric`.
+        ignore_index: Value of void in these PNGs.
+        reduce_zero_label: Value 0 of these PNGs is void too, and k is label k - 1.
+        **kwargs: Of ``ClasswiseMetric``.
     """
 
     task = default_prefix = 'semantic'
@@ -151,7 +151,7 @@ class SemanticIoU(ClasswiseMetric):
                 self.results.append(semantic_areas(gt_map, segments, pred_map, num_classes))
 
     def official_map(self, data_sample: dict) -> np.ndarray:
-        """The label PNG of the sample's photo, see `read_labels`."""
+        """The label PNG of the sample's photo, see ``read_labels``."""
         stem = osp.splitext(osp.basename(data_sample['img_path']))[0]
         path = osp.join(self.seg_prefix, f'{stem}.png')
         num_classes = len(self.dataset_meta['classes'])

@@ -8,6 +8,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 
 from ..checkpoints.errors import CheckpointError, key_list
 from ..checkpoints.files import local_file, read_checkpoint
+from ..conversion.architecture import shapes_of
 from ..conversion.backbones import fit_backbone, translate_backbone
 
 
@@ -37,12 +38,11 @@ class PretrainedBackbone:
         self.trust_pickle = trust_pickle
 
     def __call__(self, module: BaseModule) -> None:
-        shapes = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
         try:
             weights = translate_backbone(
                 read_checkpoint(local_file(self.checkpoint), self.trust_pickle).tensors
             )
-            fitted = fit_backbone(weights, shapes)
+            fitted = fit_backbone(weights, shapes_of(module.state_dict()))
         except CheckpointError as error:
             raise CheckpointError(
                 f'{self.checkpoint} cannot be loaded into {type(module).__name__}: {error}'
