@@ -13,7 +13,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 
-from oneformer.checkpoints.content import said_of_backbone
+from oneformer.checkpoints.content import backbone_options_in
 from oneformer.checkpoints.errors import CheckpointError
 from oneformer.conversion import convert
 from oneformer.conversion.architecture import meta_model
@@ -303,7 +303,7 @@ def test_dilations_that_config_json_leaves_out_are_the_default():
     from transformers import DinatConfig
 
     config = dict(backbone_config=dict(model_type='dinat'))
-    assert said_of_backbone(config)['dilations'] == DinatConfig().dilations
+    assert backbone_options_in(config)['dilations'] == DinatConfig().dilations
 
 
 def test_a_config_with_other_dilations_is_refused(small_dinat, config_dir, tmp_path):

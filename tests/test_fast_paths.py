@@ -99,7 +99,7 @@ def test_sampled_targets_equal_point_sampling_of_their_masks():
     torch.testing.assert_close(own, expected, atol=1e-5, rtol=0)
     unknown = (target_map < 0)[None, None].float().expand(3, -1, -1, -1)
     share = point_sample(unknown, points)[:, 0]
-    assert torch.equal(sampled.counted(), (share == 0).float())
+    assert torch.equal(sampled.valid(), (share == 0).float())
 
 
 @pytest.mark.parametrize('size', [(1, 1), (3, 8), (16, 5)])

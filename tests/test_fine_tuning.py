@@ -169,7 +169,7 @@ def test_training_keeps_the_dilations_that_weights_do_not_tell(run_tool, five, t
     )
     run_tool('train', trained)
     weights = tmp_path / 'run/iter_1.pth'
-    assert read_checkpoint(weights).said == dict(dilations=TINY['dilations'])
+    assert read_checkpoint(weights).backbone_options == dict(dilations=TINY['dilations'])
     OneFormerInferencer(weights=weights, device='cpu')
     OneFormerInferencer(str(trained), weights, 'cpu')
     message = r'dilations of the checkpoint are \[\[.*, but \[\[2, 1\]'

@@ -110,12 +110,12 @@ def on_one_side():
 
 
 @pytest.mark.parametrize('with_targets', [True, False])
-def test_a_query_on_open_pixels_is_not_taught_to_be_no_object(criterion, with_targets):
-    def targets(open_pixels):
+def test_a_query_on_unannotated_pixels_is_not_taught_to_be_no_object(criterion, with_targets):
+    def targets(unannotated):
         if with_targets:
-            return both(open=open_pixels)
+            return both(unannotated=unannotated)
         none = torch.zeros(0, dtype=torch.long), torch.zeros(SIDE, SIDE, dtype=torch.int16)
-        return [Targets(*none, i, open=open_pixels) for i in range(B)]
+        return [Targets(*none, i, unannotated=unannotated) for i in range(B)]
 
     tensors = on_one_side()
     _, (scores, *_) = run(criterion, targets(right_half()), tensors)
@@ -132,7 +132,7 @@ def test_a_query_on_open_pixels_is_not_taught_to_be_no_object(criterion, with_ta
 def test_nothing_to_learn_is_no_division_by_zero(criterion):
     none = torch.zeros(0, dtype=torch.long), torch.full((SIDE, SIDE), -1)
     everywhere = torch.ones(SIDE, SIDE, dtype=torch.bool)
-    targets = [Targets(*none, i, open=everywhere, has_unknown=True) for i in range(B)]
+    targets = [Targets(*none, i, unannotated=everywhere, has_unknown=True) for i in range(B)]
     tensors = on_one_side()
     losses, gradients = run(criterion, targets, tensors)
     assert all(value == 0 for value in losses.values())
@@ -158,19 +158,19 @@ def test_which_pixels_are_open_depends_on_what_the_task_asks_for():
     target_map = torch.tensor([[1, 0, -1]], dtype=torch.int16)
     is_thing = [True, True, False]
 
-    def open_pixels(task, known):
+    def unannotated(task, known):
         (target,) = batch_targets(
             [sample(task, target_map, [0], known_labels=known, ignore=('crowd',))], is_thing
         )
         assert target.has_unknown
-        return target.open.tolist()[0]
+        return target.unannotated.tolist()[0]
 
     # an instance set of all things: what is not labelled is no thing
-    assert open_pixels('instance', (0, 1)) == [False, False, True]
+    assert unannotated('instance', (0, 1)) == [False, False, True]
     # of some things: it may be one of the others
-    assert open_pixels('instance', (0,)) == [False, True, True]
-    assert open_pixels('semantic', (0, 1)) == [False, True, True]
-    assert open_pixels('panoptic', None) == [False, False, True]
+    assert unannotated('instance', (0,)) == [False, True, True]
+    assert unannotated('semantic', (0, 1)) == [False, True, True]
+    assert unannotated('panoptic', None) == [False, False, True]
 
 
 def test_a_whole_step_leaves_classes_alone_that_no_photo_annotates(config_dir):

@@ -1,15 +1,22 @@
-"""Open image files by their header, and refuse absurd sizes before anything is decoded."""
+"""Read image files: damaged ones are named, absurd sizes refused before anything is decoded."""
 
+import io
 import os
 import threading
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image
+import mmcv
+import numpy as np
+from mmengine.fileio import get
+from PIL import Image, UnidentifiedImageError
 
 LIMIT = 'ONEFORMER_MAX_PIXELS'  # environment variable
 _DEFAULT = 1 << 28  # 16384 x 16384; decoded that is 0.8 GB
 _opening = threading.Lock()
+_END_MARKERS = (b'\xff\xd9', b'IEND\xaeB`\x82')  # of JPEG and PNG
+
+NUM_VALUES = 1 << 16  # of a label PNG
 
 
 class ImageTooLargeError(ValueError):
@@ -67,3 +74,96 @@ def open_image(source: Path | str | BinaryIO, what: str) -> Image.Image:
         image.close()
         raise
     return image
+
+
+def read_file(path: str, what: str) -> bytes:
+    """Read a file; ``what`` it is says the OSError if it is missing or cannot be read."""
+    try:
+        return get(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(
+            f'{what} {path} does not exist: check data_root and data_prefix of the data set'
+        ) from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise type(error)(
+            f'{what} {path} cannot be read ({reason}): replace it, or correct its name'
+        ) from error
+
+
+def load_image(path: str, what: str) -> np.ndarray:
+    """Read and decode an image, in full.
+
+    OpenCV fills the missing rest of a truncated file with grey and says nothing, so a file that
+    does not end as its format should is decoded by Pillow first, which is strict. Pillow also reads
+    the header, by which an absurd size is refused.
+
+    Args:
+        path: Of the file.
+        what: What it is, for messages.
+
+    Returns:
+        BGR, uint8, of shape (H, W, 3), turned upright by its EXIF orientation.
+
+    Raises:
+        OSError: If the file is missing or cannot be read.
+        ValueError: If it is empty, truncated, no image, or one of absurd size.
+    """
+    return decode_image(read_file(path, what), path, what)
+
+
+def decode_image(data: bytes, path: str, what: str) -> np.ndarray:
+    """Decode an image that has been read, see ``load_image``."""
+    try:
+        header = open_image(io.BytesIO(data), f'{what} {path}')
+        if not data.endswith(_END_MARKERS):
+            header.load()
+        image = mmcv.imfrombytes(data, flag='color', backend='cv2')
+    except UnidentifiedImageError:  # its text names no file
+        image = None
+    except ImageTooLargeError:
+        raise
+    except Exception as error:  # decoders raise whatever they like
+        raise ValueError(f'{what} {path} is damaged ({error}): replace the file') from error
+    if image is None:
+        raise ValueError(
+            f'{what} {path} is damaged, no image, or one of a kind that is not read, such as of '
+            'floats: replace the file'
+        )
+    return image
+
+
+def load_label_png(path: str, what: str) -> np.ndarray:
+    """Read the numbers of a label PNG, which may have a palette.
+
+    Returns:
+        Of shape (H, W), uint8 or uint16.
+
+    Raises:
+        OSError: If the file is missing or cannot be read.
+        ValueError: If it is damaged, of absurd size, or a picture of colours or floats.
+    """
+    data = read_file(path, what)
+    try:
+        values = np.array(open_image(io.BytesIO(data), f'{what} {path}'))
+    except ImageTooLargeError:
+        raise
+    except Exception as error:  # decoders raise whatever they like
+        raise ValueError(f'{what} {path} is damaged ({error}): replace the file') from error
+    if values.ndim != 2:
+        raise ValueError(
+            f'{what} {path} is a colour picture of shape {values.shape}: a label PNG holds one '
+            'number per pixel, grey or with a palette'
+        )
+    if values.dtype.kind not in 'biu':
+        raise ValueError(
+            f'{what} {path} holds numbers of type {values.dtype}: a label PNG holds whole numbers'
+        )
+    if values.dtype in (np.uint8, np.uint16):
+        return values
+    if values.min() < 0 or values.max() >= NUM_VALUES:  # a TIFF may hold such
+        raise ValueError(
+            f'{what} {path} holds numbers from {values.min()} to {values.max()}: a label PNG holds '
+            f'0 to {NUM_VALUES - 1}'
+        )
+    return values.astype(np.uint16)

@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 from mmengine.logging import print_log
 
-from ..datasets.loading import load_image
-from ..image_files import check_pixels
+from ..image_files import check_pixels, load_image
 
 PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')

@@ -222,13 +222,13 @@ def guess_settings(
     benchmark = named[0] if named else 'coco'
     short_edge, max_size, threshold = TEST_SETTINGS[benchmark]
     try:
-        model = model_config(shapes_of(checkpoint.tensors), checkpoint.said)
+        model = model_config(shapes_of(checkpoint.tensors), checkpoint.backbone_options)
     except (KeyError, IndexError, ArithmeticError, ValueError) as error:
         raise ValueError(
             f'the architecture of {weights} cannot be read from its shapes ({error}): give the '
             'config that it was trained with'
         ) from error
-    for line in assumptions(model['backbone'], checkpoint.said):
+    for line in assumptions(model['backbone'], checkpoint.backbone_options):
         print_log(f'no config: {line}', logger='current', level=logging.WARNING)
     model['data_preprocessor'] = dict(
         type='DetDataPreprocessor',
@@ -295,7 +295,7 @@ def load_trained(
         metainfo = choose_metainfo(checkpoint, None, weights)
         model_cfg, pipeline = guess_settings(checkpoint, metainfo, weights)
     else:
-        if wrong := contradictions(model_cfg.backbone, checkpoint.said):
+        if wrong := contradictions(model_cfg.backbone, checkpoint.backbone_options):
             raise ValueError('\n'.join([f'{weights} is of another model than the config:', *wrong]))
         metainfo = choose_metainfo(checkpoint, model_cfg.metainfo, weights)
     model_cfg = ConfigDict(

@@ -34,7 +34,7 @@ def plain_values(value):
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def said_of_backbone(config: Mapping) -> dict:
+def backbone_options_in(config: Mapping) -> dict:
     """What config.json says of the backbone and shapes do not tell."""
     backbone = config.get('backbone_config') or config
     is_dinat = backbone.get('model_type') == 'dinat'
@@ -63,13 +63,13 @@ class Checkpoint:
     Attributes:
         tensors: The state dict, without the ``module.`` of a model in several processes.
         dataset_meta: Metainfo of the data set that it was trained on, or empty.
-        said: Options of the backbone that weights do not tell.
+        backbone_options: Options of the backbone that weights do not tell.
         config: Content of Hugging Face's config.json, else empty.
     """
 
     tensors: dict[str, Tensor]
     dataset_meta: dict = field(default_factory=dict)
-    said: dict = field(default_factory=dict)
+    backbone_options: dict = field(default_factory=dict)
     config: dict = field(default_factory=dict)
 
     @classmethod
@@ -110,8 +110,8 @@ class Checkpoint:
             raise CheckpointError(f'{path} has entries that are no tensors: {", ".join(others)}')
         check_tensors(tensors, path)
         config = dict(config or {})
-        said = {**beside['backbone'], **said_of_backbone(config)}
-        return cls(tensors, beside['dataset_meta'], said, config)
+        backbone_options = {**beside['backbone'], **backbone_options_in(config)}
+        return cls(tensors, beside['dataset_meta'], backbone_options, config)
 
 
 def check_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> None:

@@ -67,7 +67,7 @@ def count(keys: Iterable[str], prefix: str) -> int:
     return max(numbers, default=-1) + 1
 
 
-def resnet_config(shapes: Shapes, said: Mapping) -> dict:
+def resnet_config(shapes: Shapes, options: Mapping) -> dict:
     """Config of a ResNet."""
     depths = tuple(count(shapes, f'backbone.layer{stage}.') for stage in range(1, 5))
     if depths not in _RESNETS:
@@ -77,7 +77,7 @@ def resnet_config(shapes: Shapes, said: Mapping) -> dict:
     return dict(type='OneFormerResNet', depth=_RESNETS[depths], style='pytorch')
 
 
-def swin_config(shapes: Shapes, said: Mapping) -> dict:
+def swin_config(shapes: Shapes, options: Mapping) -> dict:
     """Config of a Swin transformer, the window and the heads from the bias tables."""
     stages = range(count(shapes, 'backbone.stages.'))
     tables = [
@@ -94,7 +94,7 @@ def swin_config(shapes: Shapes, said: Mapping) -> dict:
     )
 
 
-def convnext_config(shapes: Shapes, said: Mapping) -> dict:
+def convnext_config(shapes: Shapes, options: Mapping) -> dict:
     """Config of a ConvNeXt."""
     stages = range(count(shapes, 'backbone.stages.'))
     depths = tuple(count(shapes, f'backbone.stages.{i}.') for i in stages)
@@ -115,13 +115,13 @@ def undilated(shapes: Shapes) -> list[list[int]]:
     return [[1] * count(shapes, f'backbone.levels.{i}.blocks.') for i in levels]
 
 
-def dinat_config(shapes: Shapes, said: Mapping) -> dict:
+def dinat_config(shapes: Shapes, options: Mapping) -> dict:
     """Config of a DiNAT, whose dilations have to be said unless it is a published one."""
     levels = range(count(shapes, 'backbone.levels.'))
     depths = tuple(count(shapes, f'backbone.levels.{i}.blocks.') for i in levels)
     biases = [shapes[f'backbone.levels.{i}.blocks.0.attn.rpb'] for i in levels]
     kernel_size = (biases[0][1] + 1) // 2
-    dilations = said.get('dilations')
+    dilations = options.get('dilations')
     if dilations is None and depths == _DINAT_DEPTHS:
         dilations = _DILATIONS.get(kernel_size)
     if dilations is None:
@@ -148,18 +148,18 @@ def not_in_weights(backbone: Mapping) -> dict:
     return {} if dilations is None else dict(dilations=[list(level) for level in dilations])
 
 
-def contradictions(backbone: Mapping, said: Mapping) -> list[str]:
+def contradictions(backbone: Mapping, options: Mapping) -> list[str]:
     """Lines about options of a backbone that a checkpoint says otherwise beside its weights."""
     return [
-        f'{name} of the checkpoint are {said[name]}, but {value} in the config'
+        f'{name} of the checkpoint are {options[name]}, but {value} in the config'
         for name, value in not_in_weights(backbone).items()
-        if name in said and not_in_weights(said)[name] != value
+        if name in options and not_in_weights(options)[name] != value
     ]
 
 
-def assumptions(backbone: Mapping, said: Mapping) -> list[str]:
+def assumptions(backbone: Mapping, options: Mapping) -> list[str]:
     """Lines about options of a backbone read from shapes that its checkpoint does not say."""
-    if 'dilations' not in backbone or 'dilations' in said:
+    if 'dilations' not in backbone or 'dilations' in options:
         return []
     kernel_size = backbone['kernel_size']
     others = ', but the one for 1280 px has others' if kernel_size == 11 else ''
@@ -179,18 +179,18 @@ BACKBONES: dict[str, Callable[[Shapes, Mapping], dict]] = {
 }
 
 
-def backbone_config(shapes: Shapes, said: Mapping | None = None) -> dict:
+def backbone_config(shapes: Shapes, options: Mapping | None = None) -> dict:
     """Config of the backbone, see ``model_config``."""
     for mark, read in BACKBONES.items():
         if mark in shapes:
-            return read(shapes, said or {})
+            return read(shapes, options or {})
     raise CheckpointError(
         'the backbone is not recognised: it is none that can be converted, or lacks its first '
         'block; give --config'
     )
 
 
-def model_config(shapes: Shapes, said: Mapping | None = None) -> dict:
+def model_config(shapes: Shapes, options: Mapping | None = None) -> dict:
     """Config of a ``OneFormer`` with tensors of these names and shapes.
 
     The numbers come from single tensors, so every other one can be checked against the model.
@@ -198,13 +198,13 @@ def model_config(shapes: Shapes, said: Mapping | None = None) -> dict:
 
     Args:
         shapes: Of all tensors.
-        said: What the checkpoint says of its backbone beside them: ``dilations`` of a DiNAT.
+        options: What the checkpoint says of its backbone beside them: ``dilations`` of a DiNAT.
 
     Raises:
         KeyError: With our name of a tensor that is needed here and missing.
         CheckpointError: If the backbone is not recognised.
     """
-    return dict(config_beside_backbone(shapes), backbone=backbone_config(shapes, said))
+    return dict(config_beside_backbone(shapes), backbone=backbone_config(shapes, options))
 
 
 def config_beside_backbone(shapes: Shapes) -> dict:

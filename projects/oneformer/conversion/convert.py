@@ -190,7 +190,7 @@ def _metainfo(
 
 def _model_of(
     tensors: Mapping[str, Tensor],
-    said: Mapping,
+    backbone_options: Mapping,
     cfg: Config | None,
     names_of: Callable[[str], list[str]],
 ) -> dict:
@@ -201,7 +201,7 @@ def _model_of(
             model.update(text_mapper=None, contrastive_loss=None)
         return model
     with _reading_shapes(names_of):
-        return model_config(shapes_of(tensors), said)
+        return model_config(shapes_of(tensors), backbone_options)
 
 
 @contextmanager
@@ -325,7 +325,7 @@ def _convert(
 ) -> Report:
     source = checkpoint.tensors
     check_function(checkpoint.config)
-    said = checkpoint.said
+    backbone_options = checkpoint.backbone_options
 
     def names_of(key: str) -> list[str]:
         return [key] if library == 'plugin' else LAYOUTS[library].names_of(key, source)
@@ -341,13 +341,13 @@ def _convert(
     cfg = Config.fromfile(config) if config else None
     if cfg is not None and 'panoptic_head' not in cfg.get('model', {}):
         raise CheckpointError(f'{config} has no model that is a OneFormer')
-    model = _model_of(tensors, said, cfg, names_of)
+    model = _model_of(tensors, backbone_options, cfg, names_of)
     expected = _expected_shapes(model)
     _check(translation, expected, names_of, source)
-    assumed = [] if cfg is not None else assumptions(model['backbone'], said)
+    assumed = [] if cfg is not None else assumptions(model['backbone'], backbone_options)
     if assumed and target == 'huggingface':
         raise CheckpointError(f'config.json has to say what is not known: {assumed[0]} (--config)')
-    if wrong := contradictions(model['backbone'], said):
+    if wrong := contradictions(model['backbone'], backbone_options):
         raise CheckpointError('\n'.join(wrong))
     num_classes = num_classes_of(expected)
     metainfo = _metainfo(metainfo, cfg, checkpoint, num_classes)

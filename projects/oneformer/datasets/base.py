@@ -9,13 +9,12 @@ from collections.abc import Collection, Iterable, Mapping
 from mmdet.datasets import BaseDetDataset
 from mmengine.logging import print_log
 
-from ..image_files import ImageTooLargeError, check_pixels
+from ..image_files import ImageTooLargeError, check_pixels, read_file
 from ..metainfo import resolve_metainfo
 from ..seeding import SeededSamples
 from ..tasks import TASKS
 from .entries import FILE_NAME, ID, SIDE, complete, parse_json
 from .findings import ERROR, WARNING, Finding, Report, refuse
-from .loading import read_file
 
 IGNORABLE = ('void', 'crowd')
 

@@ -1,86 +1,22 @@
-"""Load a photo, and its labels of any kind as one small integer map; damaged files are named."""
+"""Load a photo, and its labels of any kind as one small integer map."""
 
-import io
 from collections.abc import Mapping, Sequence
 
 import cv2
-import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
-from mmengine.fileio import get
-from PIL import UnidentifiedImageError
 
-from ..image_files import ImageTooLargeError, open_image
+from ..image_files import decode_image, load_image, load_label_png, read_file
 from ..run_length import decode_mask, encode_segmentation
 from .findings import Finding, Report, refuse
 
-_END_MARKERS = (b'\xff\xd9', b'IEND\xaeB`\x82')  # of JPEG and PNG
-
 NUM_IDS = 1 << 24  # of three bytes
 MAX_SEGMENTS = np.iinfo(np.int16).max  # of a photo, as maps of segments are int16
-NUM_VALUES = 1 << 16  # of a label PNG
 _PNG = b'\x89PNG\r\n\x1a\n'
 # bits and colour type in the header: RGB, RGBA, and palettes of up to 8 bits
 _COLOR_PNGS = (b'\x08\x02', b'\x08\x06', *(bytes([bits, 3]) for bits in (1, 2, 4, 8)))
 _index_of_id = None  # one table per process, cleaned after each use
-
-
-def read_file(path: str, what: str) -> bytes:
-    """Read a file; ``what`` it is says the OSError if it is missing or cannot be read."""
-    try:
-        return get(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(
-            f'{what} {path} does not exist: check data_root and data_prefix of the data set'
-        ) from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise type(error)(
-            f'{what} {path} cannot be read ({reason}): replace it, or correct its name'
-        ) from error
-
-
-def load_image(path: str, what: str) -> np.ndarray:
-    """Read and decode an image, in full.
-
-    OpenCV fills the missing rest of a truncated file with grey and says nothing, so a file that
-    does not end as its format should is decoded by Pillow first, which is strict. Pillow also reads
-    the header, by which an absurd size is refused.
-
-    Args:
-        path: Of the file.
-        what: What it is, for messages.
-
-    Returns:
-        BGR, uint8, of shape (H, W, 3), turned upright by its EXIF orientation.
-
-    Raises:
-        OSError: If the file is missing or cannot be read.
-        ValueError: If it is empty, truncated, no image, or one of absurd size.
-    """
-    return decode_image(read_file(path, what), path, what)
-
-
-def decode_image(data: bytes, path: str, what: str) -> np.ndarray:
-    """Decode an image that has been read, see ``load_image``."""
-    try:
-        header = open_image(io.BytesIO(data), f'{what} {path}')
-        if not data.endswith(_END_MARKERS):
-            header.load()
-        image = mmcv.imfrombytes(data, flag='color', backend='cv2')
-    except UnidentifiedImageError:  # its text names no file
-        image = None
-    except ImageTooLargeError:
-        raise
-    except Exception as error:  # decoders raise whatever they like
-        raise ValueError(f'{what} {path} is damaged ({error}): replace the file') from error
-    if image is None:
-        raise ValueError(
-            f'{what} {path} is damaged, no image, or one of a kind that is not read, such as of '
-            'floats: replace the file'
-        )
-    return image
 
 
 @TRANSFORMS.register_module()
@@ -235,42 +171,6 @@ def paint_instances(results: Mapping, masks: Sequence[np.ndarray]) -> np.ndarray
 def read_instances(results: Mapping, report: Report = refuse) -> np.ndarray:
     """Segment map of an ``InstanceDataset`` sample; see ``decode_instances`` for its reports."""
     return paint_instances(results, decode_instances(results, report))
-
-
-def load_label_png(path: str, what: str) -> np.ndarray:
-    """Read the numbers of a label PNG, which may have a palette.
-
-    Returns:
-        Of shape (H, W), uint8 or uint16.
-
-    Raises:
-        OSError: If the file is missing or cannot be read.
-        ValueError: If it is damaged, of absurd size, or a picture of colours or floats.
-    """
-    data = read_file(path, what)
-    try:
-        values = np.array(open_image(io.BytesIO(data), f'{what} {path}'))
-    except ImageTooLargeError:
-        raise
-    except Exception as error:  # decoders raise whatever they like
-        raise ValueError(f'{what} {path} is damaged ({error}): replace the file') from error
-    if values.ndim != 2:
-        raise ValueError(
-            f'{what} {path} is a colour picture of shape {values.shape}: a label PNG holds one '
-            'number per pixel, grey or with a palette'
-        )
-    if values.dtype.kind not in 'biu':
-        raise ValueError(
-            f'{what} {path} holds numbers of type {values.dtype}: a label PNG holds whole numbers'
-        )
-    if values.dtype in (np.uint8, np.uint16):
-        return values
-    if values.min() < 0 or values.max() >= NUM_VALUES:  # a TIFF may hold such
-        raise ValueError(
-            f'{what} {path} holds numbers from {values.min()} to {values.max()}: a label PNG holds '
-            f'0 to {NUM_VALUES - 1}'
-        )
-    return values.astype(np.uint16)
 
 
 def read_label_png(results: Mapping, report: Report = refuse) -> np.ndarray:

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from mmdet.registry import DATASETS
 
+from ..image_files import NUM_VALUES, read_file
 from .base import SegmentDataset, labels_by_name
 from .entries import FILE_NAME
 from .findings import Finding
-from .loading import NUM_VALUES, read_file
 
 
 def png_values(

@@ -143,16 +143,16 @@ class ResumableCheckpointHook(CheckpointHook):
             counts['train_cfg.val_interval'] = loop.val_interval * (1 if by_iter else epoch)
         return counts
 
-    def _take_up(self, runner: Runner, said: Mapping) -> None:
+    def _take_up(self, runner: Runner, saved: Mapping) -> None:
         """Go on with what a checkpoint of this hook says, and tell what one of another lacks."""
-        if not said:
+        if not saved:
             _warn(
                 f'{runner._load_from} has no random states and no seed of the data order: training '
                 'goes on with other random numbers and another order than without the interruption'
             )
             return
-        self._placed.sampler.seed = said['sampler_seed']
-        before, now = said['circumstances'], _circumstances(runner)
+        self._placed.sampler.seed = saved['sampler_seed']
+        before, now = saved['circumstances'], _circumstances(runner)
         changed = [f'{k} was {before[k]} and is {now[k]}' for k in now if before[k] != now[k]]
         if changed:
             _warn(
@@ -161,10 +161,10 @@ class ResumableCheckpointHook(CheckpointHook):
                 'interruption'
             )
         if before['processes'] == now['processes']:
-            restore_random_states(said['random_states'][get_rank()])
+            restore_random_states(saved['random_states'][get_rank()])
         else:
             _warn('the random states are of another number of processes: they are drawn anew')
-        missed = not said['validated'] and runner.val_loop is not None
+        missed = not saved['validated'] and runner.val_loop is not None
         if missed and _validation_is_due(runner.train_loop):
             runner.val_loop.run()
 

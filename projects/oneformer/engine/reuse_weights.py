@@ -155,7 +155,7 @@ class ReuseWeights(Hook):
         state, metainfo = model.state_dict(), model.metainfo
         path = str(runner._load_from or 'SRC')
         content = Checkpoint.of(checkpoint, path)
-        others = contradictions(_backbone_config(runner), content.said)
+        others = contradictions(_backbone_config(runner), content.backbone_options)
         # the Runner builds the loop of training, and only then loads what it starts from
         if isinstance(runner._train_loop, BaseLoop) and not runner._resume:
             weights, lines = start_from(checkpoint, state, metainfo, path, self.fresh)

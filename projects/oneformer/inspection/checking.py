@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..datasets.base import SegmentDataset
 from ..datasets.findings import ERROR, WARNING, Finding, Report
-from ..datasets.loading import decode_instances, load_image, read_segment_map
+from ..datasets.loading import decode_instances, read_segment_map
+from ..image_files import load_image
 from .configured import configured_sets
 from .summary import Checked, summarize
 

@@ -26,26 +26,26 @@ from .targets import SampledTargets, Targets, known_scores
 
 
 def mask_costs(
-    logits: Tensor, targets: Tensor, counted: Tensor | None = None
+    logits: Tensor, targets: Tensor, valid: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Pairwise costs of masks known at points.
 
     Args:
         logits: Of shape (..., Q, P).
         targets: In [0, 1], of shape (..., N, P).
-        counted: 0 or 1 of shape (..., P); all points by default.
+        valid: 0 or 1 of shape (..., P); all points by default.
 
     Returns:
         Binary cross entropy (mean over points) and dice cost (smoothed by 1), both (..., Q, N).
     """
     softplus, probabilities, num_points = F.softplus(logits), logits.sigmoid(), logits.shape[-1]
-    if counted is not None:
+    if valid is not None:
         softplus, probabilities = (
-            softplus * counted[..., None, :],
-            probabilities * counted[..., None, :],
+            softplus * valid[..., None, :],
+            probabilities * valid[..., None, :],
         )
-        targets = targets * counted[..., None, :]
-        num_points = counted.sum(-1).clamp(min=1)[..., None, None]
+        targets = targets * valid[..., None, :]
+        num_points = valid.sum(-1).clamp(min=1)[..., None, None]
     # BCE(x, t) = softplus(x) - x t, so that one product over the points is enough
     cross_entropy = softplus.sum(-1, keepdim=True) - logits @ targets.mT
     overlap = probabilities @ targets.mT
@@ -54,25 +54,25 @@ def mask_costs(
 
 
 def point_losses(
-    logits: Tensor, targets: Tensor, counted: Tensor | None = None
+    logits: Tensor, targets: Tensor, valid: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Losses of matched masks known at points.
 
     Args:
         logits: Of shape (..., P).
         targets: In [0, 1], of the same shape.
-        counted: 0 or 1 of the same shape; all points by default.
+        valid: 0 or 1 of the same shape; all points by default.
 
     Returns:
         Binary cross entropy (mean over points) and dice loss (smoothed by 1), both of shape (...).
     """
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction='none')
     probabilities = logits.sigmoid()
-    if counted is None:
+    if valid is None:
         cross_entropy = cross_entropy.mean(-1)
     else:
-        cross_entropy = (cross_entropy * counted).sum(-1) / counted.sum(-1).clamp(min=1)
-        probabilities, targets = probabilities * counted, targets * counted
+        cross_entropy = (cross_entropy * valid).sum(-1) / valid.sum(-1).clamp(min=1)
+        probabilities, targets = probabilities * valid, targets * valid
     overlap = (probabilities * targets).sum(-1)
     total = probabilities.sum(-1) + targets.sum(-1)
     return cross_entropy, 1 - (2 * overlap + 1) / (total + 1)
@@ -176,11 +176,11 @@ class SetCriterion(nn.Module):
             mask_features = mask_features.float()
             cls_scores = known_scores(cls_scores, targets)
             queries = self.match(cls_scores, mask_embeds, mask_features, targets)
-            undecided = [
-                self._lies_open(mask_embeds[:, b], mask_features[b : b + 1], target)
+            ignored = [
+                self._ignored_queries(mask_embeds[:, b], mask_features[b : b + 1], target)
                 for b, target in enumerate(targets)
             ]
-            class_sums, weight_sums = self._class_sums(cls_scores, targets, queries, undecided)
+            class_sums, weight_sums = self._class_sums(cls_scores, targets, queries, ignored)
             mask_sums, dice_sums = self._mask_sums(mask_embeds, mask_features, targets, queries)
             num_masks = sum(len(target.labels) for target in targets)
             totals = torch.cat([weight_sums, weight_sums.new_tensor([num_masks])])
@@ -260,14 +260,14 @@ class SetCriterion(nn.Module):
         features = sample_pixels(mask_features, points.flatten(0, 1))
         logits = mask_embeds @ features.view(*points.shape[:2], -1).mT  # l Q P
         sampled = SampledTargets(target.target_map, points)
-        counted = sampled.counted() if target.has_unknown else None
-        return mask_costs(logits, sampled.all_masks(len(target.labels)), counted)
+        valid = sampled.valid() if target.has_unknown else None
+        return mask_costs(logits, sampled.all_masks(len(target.labels)), valid)
 
     @torch.no_grad()
-    def _lies_open(
+    def _ignored_queries(
         self, mask_embeds: Tensor, mask_features: Tensor, target: Targets
     ) -> Tensor | None:
-        """Which queries of an image lie by more than half on open pixels.
+        """Which queries of an image lie by more than half on unannotated pixels.
 
         Args:
             mask_embeds: Of shape (L, Q, C).
@@ -275,42 +275,43 @@ class SetCriterion(nn.Module):
             target: Of the image.
 
         Returns:
-            Bool of shape (L, Q); None if the image has no open pixels.
+            Bool of shape (L, Q); None if the image has no unannotated pixels.
         """
-        if target.open is None:
+        if target.unannotated is None:
             return None
-        points = self.sample_points(1, self.num_points, mask_embeds.device, ('open', target.img_id))
+        key = ('unannotated', target.img_id)
+        points = self.sample_points(1, self.num_points, mask_embeds.device, key)
         covered = mask_embeds @ sample_pixels(mask_features, points[0]).mT > 0  # L Q P
-        open_points = point_sample(target.open[None, None].float(), points)[0, 0] > 0.5  # P
-        return 2 * (covered & open_points).sum(-1) > covered.sum(-1)
+        unannotated = point_sample(target.unannotated[None, None].float(), points)[0, 0] > 0.5  # P
+        return 2 * (covered & unannotated).sum(-1) > covered.sum(-1)
 
     def _class_sums(
         self,
         cls_scores: Tensor,
         targets: Sequence[Targets],
         queries: Sequence[Tensor],
-        undecided: Sequence[Tensor | None],
+        ignored: Sequence[Tensor | None],
     ) -> tuple[Tensor, Tensor]:
         """Weighted cross entropy summed over images and queries, and the sum of weights, (L,).
 
-        Undecided queries without a target count in neither.
+        Ignored queries without a target count in neither.
         """
         L, B, Q, K1 = cls_scores.shape
         # one column more than queries takes the targets that no query got
         wanted = torch.full((L, B, Q + 1), K1 - 1, device=cls_scores.device)
-        counted = torch.ones(L, B, Q + 1, device=cls_scores.device)
+        valid = torch.ones(L, B, Q + 1, device=cls_scores.device)
         for b, (target, query_of) in enumerate(zip(targets, queries)):
             slot = query_of.remainder(Q + 1)  # -1 becomes Q
             wanted[:, b].scatter_(1, slot, target.labels.expand(L, -1))
-            if undecided[b] is not None:
-                counted[:, b, :Q] = (~undecided[b]).float()
-                counted[:, b].scatter_(1, slot, 1.0)
-        wanted, counted = wanted[..., :Q], counted[..., :Q].flatten(1)
+            if ignored[b] is not None:
+                valid[:, b, :Q] = (~ignored[b]).float()
+                valid[:, b].scatter_(1, slot, 1.0)
+        wanted, valid = wanted[..., :Q], valid[..., :Q].flatten(1)
         losses = F.cross_entropy(
             cls_scores.flatten(0, 2), wanted.flatten(), self.per_class, reduction='none'
         )
-        weights = self.per_class[wanted].flatten(1) * counted
-        return (losses.view(L, -1) * counted).sum(1), weights.sum(1)
+        weights = self.per_class[wanted].flatten(1) * valid
+        return (losses.view(L, -1) * valid).sum(1), weights.sum(1)
 
     def _mask_sums(
         self,
@@ -340,8 +341,8 @@ class SetCriterion(nn.Module):
             at_points = point_sample(logits, points).view(L, N, -1)
             sampled = SampledTargets(target.target_map, points.view(L, N, -1, 2))
             wanted = sampled.own_masks()  # L N P
-            counted = sampled.counted() if target.has_unknown else None
-            cross_entropy, dice = point_losses(at_points, wanted, counted)
+            valid = sampled.valid() if target.has_unknown else None
+            cross_entropy, dice = point_losses(at_points, wanted, valid)
             mask_sums = mask_sums + (cross_entropy * matched).sum(1)
             dice_sums = dice_sums + (dice * matched).sum(1)
         return mask_sums, dice_sums
@@ -363,8 +364,8 @@ class SetCriterion(nn.Module):
         )
         uncertainty = -point_sample(logits, candidates)[:, 0].abs()
         if target.has_unknown:
-            counted = SampledTargets(target.target_map, candidates).counted()
-            uncertainty.masked_fill_(counted == 0, -torch.inf)
+            valid = SampledTargets(target.target_map, candidates).valid()
+            uncertainty.masked_fill_(valid == 0, -torch.inf)
         top = uncertainty.topk(self.num_uncertain, dim=1, sorted=False).indices
         top = top[..., None].expand(-1, -1, 2)
         num_random = self.num_points - self.num_uncertain

@@ -18,7 +18,7 @@ def uniform_points(
         num_sets: Number of independent sets.
         num_points: Points per set.
         device: Where to put them.
-        key: ``(purpose, img_id)``; the purpose is 'match', 'open', 'candidates' or
+        key: ``(purpose, img_id)``; the purpose is 'match', 'unannotated', 'candidates' or
             'random'.
 
     Returns:

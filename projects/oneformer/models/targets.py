@@ -29,8 +29,8 @@ class Targets:
         target_map: Of shape (H, W), integer: k is target k - 1, 0 is background, -1 is unknown.
         img_id: Identifies the image to ``SetCriterion.sample_points``.
         known: Bool of shape (K,), the classes that the labels annotate; None for all.
-        open: Bool of shape (H, W), pixels that may show what the labels do not annotate, among them
-            the unknown ones; None for none.
+        unannotated: Bool of shape (H, W), pixels that may show what the labels do not annotate,
+            among them the unknown ones; None for none.
         has_unknown: The map may have unknown pixels, which count in no mask.
     """
 
@@ -38,7 +38,7 @@ class Targets:
     target_map: Tensor
     img_id: int | str
     known: Tensor | None = None
-    open: Tensor | None = None
+    unannotated: Tensor | None = None
     has_unknown: bool = False
 
     @property
@@ -100,7 +100,7 @@ class SampledTargets:
         ]
         return torch.cat(parts).view(N, L, P).transpose(0, 1)
 
-    def counted(self) -> Tensor:
+    def valid(self) -> Tensor:
         """1 at points whose bilinear sample touches no unknown pixel, else 0, of shape (..., P)."""
         touched = sum(weights * (ids < 0) for ids, weights in self._corners())
         return (touched == 0).float()
@@ -127,15 +127,15 @@ def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Ta
             target_map, (0, width - target_map.shape[1], 0, height - target_map.shape[0])
         )
         known, has_unknown = None, bool(sample.get('ignore'))
-        open_pixels = target_map < 0 if has_unknown else None
+        unannotated = target_map < 0 if has_unknown else None
         if sample.get('known_labels') is not None:
             flags = [label in sample.known_labels for label in range(len(is_thing))]
             asked = [thing or sample.task != 'instance' for thing in is_thing]
             if any(ask and not flag for ask, flag in zip(asked, flags)):
-                open_pixels = target_map <= 0
+                unannotated = target_map <= 0
             known = torch.tensor(flags, device=labels.device)
         img_id = sample.get('img_id')
-        targets.append(Targets(labels, target_map, img_id, known, open_pixels, has_unknown))
+        targets.append(Targets(labels, target_map, img_id, known, unannotated, has_unknown))
     return targets
 
 
