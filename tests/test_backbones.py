@@ -17,6 +17,7 @@ from torch import nn
 
 from oneformer.checkpoints.errors import CheckpointError
 from oneformer.conversion import convert
+from oneformer.models import token_parts
 
 RESNET = dict(type='ResNet', depth=50, base_channels=4, stem_channels=8, style='pytorch')
 SWIN = dict(
@@ -277,6 +278,32 @@ def test_features_equal_hugging_face_and_its_folder_loads(tmp_path, config):
         torch.save(peer.state_dict(), tmp_path / 'in_memory.pth')
     again = initialised(config, tmp_path / 'in_memory.pth')
     assert_loaded(again, ours.state_dict())
+
+
+@pytest.mark.parametrize('config', [SWIN, TINY], ids=['Swin', 'DiNAT'])
+def test_features_and_gradients_are_those_of_all_tokens_at_once(monkeypatch, config):
+    backbone = randomised(MODELS.build(config))
+    sizes, results = [], []
+    linear = nn.functional.linear
+    monkeypatch.setattr(
+        nn.functional,
+        'linear',
+        lambda x, *args: sizes.append(x[..., 0].numel()) or linear(x, *args),
+    )
+    for training_rows, rows in ((10**6, 10**6), (100, 30)):
+        monkeypatch.setattr(token_parts, 'TRAINING_ROWS', training_rows)
+        monkeypatch.setattr(token_parts, 'ROWS', rows)
+        backbone.train()  # which returns nothing in mmdet's
+        features = backbone(images())
+        sum(feature.square().sum() for feature in features).backward()
+        with torch.no_grad():
+            backbone.eval()
+            alone = backbone(images())
+        results.append([*features, *alone, *(p.grad for p in backbone.parameters())])
+        backbone.zero_grad()
+        assert (30 in sizes and 100 in sizes) == (rows == 30)
+    for whole, parts in zip(*results):
+        torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-4 * whole.abs().max().item())
 
 
 @pytest.mark.parametrize(

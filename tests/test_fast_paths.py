@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from plain_paths import use_plain_paths
 
+from oneformer.models import token_parts
 from oneformer.models.deformable_attention import Levels
 from oneformer.models.dropout import dropout, relu_dropout
 from oneformer.models.point_gathering import gather_points, sample_pixels
@@ -234,9 +235,9 @@ def keyed_points(iteration):
     return sample_points
 
 
-def test_a_feed_forward_network_in_pieces_is_mmcvs(monkeypatch):
-    monkeypatch.setattr(FeedForward, 'rows', 3)
-    monkeypatch.setattr(FeedForward, 'training_rows', 4)
+def test_a_feed_forward_network_in_parts_is_mmcvs(monkeypatch):
+    monkeypatch.setattr(token_parts, 'ROWS', 3)
+    monkeypatch.setattr(token_parts, 'TRAINING_ROWS', 4)
     torch.manual_seed(0)
     plain, fast = (kind(8, 16, ffn_drop=0.0) for kind in (FFN, FeedForward))
     fast.load_state_dict(plain.state_dict())

@@ -14,6 +14,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from .neighborhood_attention import NeighborhoodAttention
+from .token_parts import by_parts
 
 
 class PatchEmbed(nn.Module):
@@ -53,7 +54,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(hidden_channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
+        return by_parts(lambda part: self.fc2(self.act(self.fc1(part))), x, self.training)
 
 
 class Block(nn.Module):

@@ -58,13 +58,15 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
             feats = [feat.float() for feat in feats]
             coarse = feats[: -len(self.input_convs) - 1 : -1]
             maps = self.encode([conv(feat) for conv, feat in zip(self.input_convs, coarse)])
-            *_, fine = maps
+            # torch cannot tell the layout of one image's part of the tokens, and would resize it in
+            # planes: a copy has strides that say it
+            fine = maps[-1].clone(memory_format=torch.channels_last)
             finer = feats[-len(self.input_convs) - 1 :: -1]
             for lateral, output, feat in zip(self.lateral_convs, self.output_convs, finer):
                 # like the tokens; with it, resizing and the sums over channels read whole pixels
                 feat = feat.contiguous(memory_format=torch.channels_last)
-                fine = lateral(feat) + F.interpolate(fine, size=feat.shape[-2:], mode='bilinear')
-                fine = output(fine)
+                fine = F.interpolate(fine, size=feat.shape[-2:], mode='bilinear')
+                fine = output(fine.add_(lateral(feat)))
             return self.mask_feature(fine), maps
 
     def encode(self, maps: Sequence[Tensor]) -> list[Tensor]:

@@ -248,9 +248,10 @@ def gather_points(
     grid = make_grid(tuple(shapes), P, offsets.dtype)
     sizes = torch.tensor(shapes, dtype=offsets.dtype).flip(1)  # L 2, (width, height)
     # centres are at half pixels, and the border shifts by one
-    base = centres[:, None] * sizes + 0.5  # N L 2
-    x, y = (offsets + base[:, None, :, None]).unbind(-1)
-    return _GatherPoints.apply(value, x.flatten(3), y.flatten(3), scores, grid)
+    base = (centres[:, None] * sizes + 0.5).repeat_interleave(P, 1)  # N LP 2
+    # each coordinate by itself: sums over a last axis of two are slow
+    x, y = (a + b for a, b in zip(offsets.flatten(3, 4).unbind(-1), base[:, None].unbind(-1)))
+    return _GatherPoints.apply(value, x, y, scores, grid)
 
 
 @torch.no_grad()

@@ -2,7 +2,17 @@
 
 from mmdet.models import SwinTransformer
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, Sequential
+from torch import Tensor
+
+from .token_parts import by_parts
+
+
+class _ByParts(Sequential):
+    """Layers that treat every token alone, see ``token_parts``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return by_parts(super().forward, x, self.training)
 
 
 @MODELS.register_module()
@@ -12,6 +22,12 @@ class OneFormerSwinTransformer(SwinTransformer):
     Takes the same arguments and has the same tensors. ``init_cfg`` is one of mmengine's, usually
     ``dict(type='PretrainedBackbone', checkpoint=...)``, which makes ``convert_weights`` needless.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        for stage in self.stages:
+            for block in stage.blocks:
+                block.ffn.layers = _ByParts(*block.ffn.layers)
 
     def init_weights(self) -> None:
         """Initialise as ``init_cfg`` says; without it as in the original, from scratch."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .dropout import dropout, relu_dropout
 from .position_attention import PositionMemory, attend_positions
+from .token_parts import by_parts
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -82,14 +83,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(FFN):
-    """mmcv's network of two linear layers with a ReLU, made cheaper on a CPU.
-
-    There tokens are taken some at a time: without gradients so few that the inner features stay in
-    the cache, in training so few that the allocator keeps their memory (glibc returns blocks of
-    32 MiB at once, and the system clears them page by page). Dropout needs less time and memory.
-    """
-
-    rows, training_rows = 1024, 4096
+    """mmcv's network of two linear layers with a ReLU, whose dropout needs less time and memory."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Update features of any shape (..., C), residual included."""
@@ -98,17 +92,12 @@ class FeedForward(FFN):
             return super().forward(x)
 
         def update(part: Tensor) -> Tensor:
+            if not self.training and not torch.is_grad_enabled():
+                return second(first(part).relu_()).add_(part)
             hidden = relu_dropout(first(part), inner.p, self.training)
             return part + dropout(second(hidden), outer.p, self.training)
 
-        if x.device.type != 'cpu':
-            return update(x)
-        tokens = x.flatten(0, -2)
-        if self.training or torch.is_grad_enabled():
-            parts = [update(part) for part in tokens.split(self.training_rows)]
-        else:
-            parts = [second(first(part).relu_()).add_(part) for part in tokens.split(self.rows)]
-        return torch.cat(parts).view(x.shape)
+        return by_parts(update, x, self.training)
 
 
 class DecoderLayer(BaseModule):
