@@ -258,11 +258,12 @@ def load_strictly(
     """Load every tensor of a state dict but those of the text branch, and those that are rebuilt.
 
     Raises:
-        ValueError: With the lists of missing, unknown and misshapen tensors, and what to change.
+        ValueError: With the lists of missing, unknown and misshapen tensors.
     """
     state = model.state_dict()
     if problems := misfits(shapes_of(tensors), shapes_of(state)):
-        raise ValueError(f'{weights}: ' + '\n'.join(problems))
+        title = f'{weights} does not fit the model: give the config that it was trained with'
+        raise ValueError('\n'.join([title, *problems]))
     given = {
         key: tensor
         for key, tensor in tensors.items()

@@ -43,8 +43,18 @@ def _differences(theirs: Mapping, ours: Mapping, name: str) -> Iterator[str]:
             yield f'{name}.{key}={theirs[key]}'.replace(' ', '')
 
 
-def _advice(theirs: Shapes, ours: Shapes) -> list[str]:
-    """Lines that tell what to change in the config for tensors of these shapes."""
+def _comparable(theirs: Shapes, ours: Shapes) -> tuple[Shapes, Shapes]:
+    """The same, but with as many classes as the checkpoint, and no text branch if ours has none."""
+    if rows := theirs.get(CLASS_HEAD[1], ())[:1]:
+        ours = {**ours, **{key: rows + ours[key][1:] for key in CLASS_HEAD}}
+    if not has_text_branch(ours):
+        theirs = {key: shape for key, shape in theirs.items() if not in_text_branch(key)}
+    return theirs, ours
+
+
+def config_advice(theirs: Shapes, ours: Shapes) -> list[str]:
+    """Lines that tell what to change in the config of a model for a checkpoint of these shapes."""
+    theirs, ours = _comparable(theirs, ours)
     lines, options = [], []
     for read, name in ((config_beside_backbone, 'model'), (backbone_config, 'model.backbone')):
         try:
@@ -78,13 +88,9 @@ def misfits(theirs: Shapes, ours: Shapes) -> list[str]:
     a model that has none.
 
     Returns:
-        Lines that name the tensors and the options to change, none if everything fits.
+        Lines that name the tensors, none if everything fits.
     """
-    rows = theirs.get(CLASS_HEAD[1], ())[:1]  # its classes may be others
-    if rows:
-        ours = {**ours, **{key: rows + ours[key][1:] for key in CLASS_HEAD}}
-    if not has_text_branch(ours):
-        theirs = {key: shape for key, shape in theirs.items() if not in_text_branch(key)}
+    theirs, ours = _comparable(theirs, ours)
     missing, unknown, misshapen = compare(theirs, ours)
     wrong = [
         f'{key}: {theirs[key]} in the checkpoint, {ours[key]} in the model' for key in misshapen
@@ -97,6 +103,4 @@ def misfits(theirs: Shapes, ours: Shapes) -> list[str]:
     ):
         if names:
             lines += [f'{title} ({len(names)}):', *first_lines(names)]
-    if not lines:
-        return []
-    return ['the checkpoint does not fit the model of the config', *lines, *_advice(theirs, ours)]
+    return lines

@@ -23,7 +23,7 @@ from ..conversion.architecture import (
     num_classes_of,
     shapes_of,
 )
-from ..conversion.fitting import misfits
+from ..conversion.fitting import config_advice, misfits
 from .runner_state import bare_model
 
 
@@ -67,6 +67,15 @@ def reuse_rows(pretrained: Tensor, fresh: Tensor, rows: Sequence[int | None]) ->
     return reused
 
 
+def _refusal(tensors: Mapping[str, Tensor], model_state: Mapping[str, Tensor]) -> list[str]:
+    """Lines that tell why tensors do not fit the model of the config, none if they do."""
+    theirs, ours = shapes_of(tensors), shapes_of(model_state)
+    if not (lines := misfits(theirs, ours)):
+        return []
+    title = 'the checkpoint does not fit the model of the config'
+    return [title, *lines, *config_advice(theirs, ours)]
+
+
 def start_from(
     checkpoint: Mapping,
     model_state: Mapping[str, Tensor],
@@ -104,7 +113,7 @@ def start_from(
         lines.append('text branch: left out, since the model has none')
     weights = {key: value for key, value in tensors.items() if not key.startswith(tuple(fresh))}
     weights |= {key: value for key, value in model_state.items() if key.startswith(tuple(fresh))}
-    if problems := misfits(shapes_of(weights), shapes_of(model_state)):
+    if problems := _refusal(weights, model_state):
         option = '--cfg-options default_hooks.weights.fresh=[BEGINNING_OF_A_NAME,...]'
         problems.append(f'Or to start some tensors newly initialised: {option}')
         raise RuntimeError('\n'.join(problems))
@@ -168,7 +177,7 @@ class ReuseWeights(Hook):
         if others:
             raise RuntimeError('\n'.join(others))
         require_ours(content.tensors, path)
-        if problems := misfits(shapes_of(content.tensors), shapes_of(state)):
+        if problems := _refusal(content.tensors, state):
             raise RuntimeError('\n'.join(problems))
         source = classes_of(content, num_classes_of(shapes_of(content.tensors)), metainfo)
         try:
