@@ -93,7 +93,7 @@ class FeedForward(FFN):
 
         def update(part: Tensor) -> Tensor:
             if not self.training and not torch.is_grad_enabled():
-                return second(first(part).relu_()).add_(part)
+                return part + second(first(part).relu_())
             hidden = relu_dropout(first(part), inner.p, self.training)
             return part + dropout(second(hidden), outer.p, self.training)
 
