@@ -20,7 +20,8 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData, PixelData
 from pycocotools import mask as mask_utils
 
-from oneformer.datasets.loading import NUM_IDS, paint_instances, segment_indices
+from oneformer.datasets.label_images import NUM_IDS, segment_indices
+from oneformer.datasets.loading import paint_instances
 from oneformer.datasets.task_sampling import derive_targets
 from oneformer.evaluation.result_files import PanopticFiles
 from oneformer.models import fusion

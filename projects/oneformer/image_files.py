@@ -16,8 +16,6 @@ _DEFAULT = 1 << 28  # 16384 x 16384; decoded that is 0.8 GB
 _opening = threading.Lock()
 _END_MARKERS = (b'\xff\xd9', b'IEND\xaeB`\x82')  # of JPEG and PNG
 
-NUM_VALUES = 1 << 16  # of a label PNG
-
 
 class ImageTooLargeError(ValueError):
     """An image, or what a file says of one, has more pixels than are read."""
@@ -131,39 +129,3 @@ def decode_image(data: bytes, path: str, what: str) -> np.ndarray:
             'floats: replace the file'
         )
     return image
-
-
-def load_label_png(path: str, what: str) -> np.ndarray:
-    """Read the numbers of a label PNG, which may have a palette.
-
-    Returns:
-        Of shape (H, W), uint8 or uint16.
-
-    Raises:
-        OSError: If the file is missing or cannot be read.
-        ValueError: If it is damaged, of absurd size, or a picture of colours or floats.
-    """
-    data = read_file(path, what)
-    try:
-        values = np.array(open_image(io.BytesIO(data), f'{what} {path}'))
-    except ImageTooLargeError:
-        raise
-    except Exception as error:  # decoders raise whatever they like
-        raise ValueError(f'{what} {path} is damaged ({error}): replace the file') from error
-    if values.ndim != 2:
-        raise ValueError(
-            f'{what} {path} is a colour picture of shape {values.shape}: a label PNG holds one '
-            'number per pixel, grey or with a palette'
-        )
-    if values.dtype.kind not in 'biu':
-        raise ValueError(
-            f'{what} {path} holds numbers of type {values.dtype}: a label PNG holds whole numbers'
-        )
-    if values.dtype in (np.uint8, np.uint16):
-        return values
-    if values.min() < 0 or values.max() >= NUM_VALUES:  # a TIFF may hold such
-        raise ValueError(
-            f'{what} {path} holds numbers from {values.min()} to {values.max()}: a label PNG holds '
-            f'0 to {NUM_VALUES - 1}'
-        )
-    return values.astype(np.uint16)

@@ -38,8 +38,8 @@ from oneformer.datasets import (
     PackPanopticInputs,
     PanopticDataset,
     SampleTask,
+    label_images,
 )
-from oneformer.datasets import loading as our_loading
 from oneformer.models.targets import batch_targets
 
 from .panopticapi_rules import standing_in
@@ -128,11 +128,11 @@ def decoded(path: str) -> Iterator[None]:
     """Both loaders get the panoptic PNG at ``path`` decoded, without reading the file."""
     png = cv2.imread(path)
     red_first = np.ascontiguousarray(png[..., ::-1])
-    decode = our_loading.decode_image
+    decode = label_images.decode_image
     reader = SimpleNamespace(imfrombytes=lambda *_, **__: red_first)
     with (
         mock.patch.object(
-            our_loading,
+            label_images,
             'decode_image',
             lambda data, p, what: png if p == path else decode(data, p, what),
         ),

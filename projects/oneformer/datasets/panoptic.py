@@ -10,7 +10,8 @@ from mmengine.logging import print_log
 from .base import SegmentDataset, images_by_id, labels_by_name
 from .entries import AREA, FILE_NAME, FLAG, ID, LIST, TEXT, WHOLE, complete
 from .findings import WARNING, Finding, Report, refuse
-from .loading import MAX_SEGMENTS, NUM_IDS
+from .label_images import NUM_IDS
+from .loading import MAX_SEGMENTS
 
 
 def match_categories(

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from mmdet.registry import DATASETS
 
-from ..image_files import NUM_VALUES, read_file
+from ..image_files import read_file
+from ..label_files import NUM_VALUES
 from .base import SegmentDataset, labels_by_name
 from .entries import FILE_NAME
 from .findings import Finding

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmdet.registry import METRICS
 
-from ..image_files import load_label_png
+from ..label_files import load_label_png
 from .classwise import ClasswiseMetric
 from .data_sample import is_thing, naming_image, read_ground_truth, read_map
 
