@@ -158,11 +158,17 @@ def test_photos_of_any_kind_are_answered_upright(kind, inferencer, photos, tmp_p
     assert prediction.semantic_map.shape == (size[::-1] if kind == 'turned' else size)
 
 
-@pytest.mark.parametrize('channels', [1, 3])
-def test_a_photo_of_floats_is_said_to_be_none(channels, inferencer, photos, tmp_path):
+@pytest.mark.parametrize(
+    ('channels', 'message'),
+    [
+        (1, 'photo.tiff holds numbers of float32 from 0.* to 0.*: set value_range='),
+        (3, 'photo.tiff is damaged, no image, or .* of floats'),
+    ],
+)
+def test_a_photo_of_floats_is_said_to_be_none(channels, message, inferencer, photos, tmp_path):
     path = tmp_path / 'photo.tiff'
     cv2.imwrite(str(path), (photos[0][..., :channels] / 255).astype(np.float32))
-    with pytest.raises(ValueError, match='photo.tiff is damaged, no image, or .* of floats'):
+    with pytest.raises(ValueError, match=message):
         inferencer(path, progress=False)
 
 

@@ -6,15 +6,13 @@ import threading
 from pathlib import Path
 from typing import BinaryIO
 
-import mmcv
 import numpy as np
 from mmengine.fileio import get
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 LIMIT = 'ONEFORMER_MAX_PIXELS'  # environment variable
 _DEFAULT = 1 << 28  # 16384 x 16384; decoded that is 0.8 GB
 _opening = threading.Lock()
-_END_MARKERS = (b'\xff\xd9', b'IEND\xaeB`\x82')  # of JPEG and PNG
 
 
 class ImageTooLargeError(ValueError):
@@ -88,44 +86,7 @@ def read_file(path: str, what: str) -> bytes:
             f'{what} {path} cannot be read ({reason}): replace it, or correct its name'
         ) from error
 
-
-def load_image(path: str, what: str) -> np.ndarray:
-    """Read and decode an image, in full.
-
-    OpenCV fills the missing rest of a truncated file with grey and says nothing, so a file that
-    does not end as its format should is decoded by Pillow first, which is strict. Pillow also reads
-    the header, by which an absurd size is refused.
-
-    Args:
-        path: Of the file.
-        what: What it is, for messages.
-
-    Returns:
-        BGR, uint8, of shape (H, W, 3), turned upright by its EXIF orientation.
-
-    Raises:
-        OSError: If the file is missing or cannot be read.
-        ValueError: If it is empty, truncated, no image, or one of absurd size.
-    """
-    return decode_image(read_file(path, what), path, what)
-
-
-def decode_image(data: bytes, path: str, what: str) -> np.ndarray:
-    """Decode an image that has been read, see ``load_image``."""
-    try:
-        header = open_image(io.BytesIO(data), f'{what} {path}')
-        if not data.endswith(_END_MARKERS):
-            header.load()
-        image = mmcv.imfrombytes(data, flag='color', backend='cv2')
-    except UnidentifiedImageError:  # its text names no file
-        image = None
     except ImageTooLargeError:
         raise
     except Exception as error:  # decoders raise whatever they like
         raise ValueError(f'{what} {path} is damaged ({error}): replace the file') from error
-    if image is None:
-        raise ValueError(
-            f'{what} {path} is damaged, no image, or one of a kind that is not read, such as of '
-            'floats: replace the file'
-        )
-    return image

@@ -3,14 +3,25 @@
 import io
 
 import numpy as np
+from PIL import Image
 
 from .image_files import ImageTooLargeError, open_image, read_file
+from .image_orientation import exif_orientation, turn_back
 
 NUM_VALUES = 1 << 16  # of a label PNG
 
 
+def _stored_values(header: Image.Image) -> np.ndarray:
+    """The values of an image, which Pillow turns by the orientation that a TIFF states."""
+    orientation = exif_orientation(header) if header.format == 'TIFF' else 1
+    values = np.array(header)
+    if orientation == 1:
+        return values
+    return turn_back(values.astype(np.uint8) if values.dtype == bool else values, orientation)
+
+
 def load_label_png(path: str, what: str) -> np.ndarray:
-    """Read the numbers of a label PNG, which may have a palette.
+    """Read the numbers of a label PNG, which may have a palette, as they are stored.
 
     Returns:
         Of shape (H, W), uint8 or uint16.
@@ -21,7 +32,7 @@ def load_label_png(path: str, what: str) -> np.ndarray:
     """
     data = read_file(path, what)
     try:
-        values = np.array(open_image(io.BytesIO(data), f'{what} {path}'))
+        values = _stored_values(open_image(io.BytesIO(data), f'{what} {path}'))
     except ImageTooLargeError:
         raise
     except Exception as error:  # decoders raise whatever they like

@@ -14,6 +14,9 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.utils import ProgressBar
 
+from ..image_depth import ValueRange
+from ..image_notes import SayOnce
+from ..image_rules import ImageRules, rules_of_step
 from ..tasks import TASKS, check_task
 from .inputs import Input, Photo, Source, count_photos, list_sources, read_photos
 from .loading import load_trained
@@ -107,6 +110,8 @@ class OneFormerInferencer:
         self.dataset_meta = trained.dataset_meta
         with DefaultScope.overwrite_default_scope('mmdet'):
             self.transform = Compose(trained.pipeline[1:])
+        self.image_rules = rules_of_step(trained.pipeline[0])
+        self.say = SayOnce()
 
     def __call__(
         self, inputs: Input | Sequence[Input], out_dir: str | os.PathLike | None = None, **kwargs
@@ -127,6 +132,8 @@ class OneFormerInferencer:
         max_per_image: int | None = None,
         batch_size: int = 1,
         frames: bool = False,
+        orientation: str | None = None,
+        value_range: ValueRange | None = None,
         on_unreadable: Unreadable | None = None,
         progress: bool = True,
     ) -> Iterator[Prediction]:
@@ -137,8 +144,9 @@ class OneFormerInferencer:
         the next ``4 * batch_size`` photos.
 
         Args:
-            inputs: An array (BGR, uint8, of shape (H, W, 3), as ``cv2.imread`` returns it), a path
-                of a photo, video or folder (with its sub-folders), a glob, or a list of these.
+            inputs: An array (BGR of shape (H, W, 3), as ``cv2.imread`` returns it, or grey), a PIL
+                image, a path of a photo, video or folder (with its sub-folders), a glob, or a list
+                of these.
             out_dir: Write files here, see ``PredictionFiles``. They are complete when the last
                 answer has been taken.
             tasks: Task words.
@@ -154,6 +162,11 @@ class OneFormerInferencer:
             batch_size: Photos answered at once.
             frames: Also write PNGs and JSON entries of the frames of videos, not only the drawn
                 videos.
+            orientation: ``'upright'`` turns images by the EXIF orientation of their files, and
+                ``'stored'`` does not; results have the same frame. The default is the config's, and
+                else ``'upright'``.
+            value_range: Of images with more than 8 bits, what becomes 0 to 255, see
+                ``image_depth.to_eight_bits``; the default is the config's.
             on_unreadable: Called with the name and the error of a file that cannot be read, which
                 is then left out; of a damaged video the frames that can be decoded are answered.
                 Without it the error is raised.
@@ -174,7 +187,8 @@ class OneFormerInferencer:
         if classes is not None:
             classes = [classes] if isinstance(classes, str) else classes
             labels = labels_of_names(classes, self.dataset_meta)
-        sources = list_sources(inputs)
+        rules = ImageRules(orientation, value_range).over(self.image_rules)
+        sources = list_sources(inputs, rules)
         if out_dir is not None:
             check_places(sources, out_dir, frames)
             files = PredictionFiles(out_dir, tasks, self.dataset_meta, frames)
@@ -188,7 +202,7 @@ class OneFormerInferencer:
             return sample.cpu()
 
         def answers() -> Iterator[Prediction]:
-            photos = self._read(sources, on_unreadable)
+            photos = self._read(sources, rules, on_unreadable)
             bar = ProgressBar(count_photos(sources), file=sys.stderr) if progress else None
             with files:
                 answered = self._answer(photos, batch_size, dict(test_cfg, tasks=tasks), finish)
@@ -204,10 +218,12 @@ class OneFormerInferencer:
 
         return answers()
 
-    def _read(self, sources: Sequence[Source], on_unreadable: Unreadable | None) -> Iterator[Photo]:
+    def _read(
+        self, sources: Sequence[Source], rules: ImageRules, on_unreadable: Unreadable | None
+    ) -> Iterator[Photo]:
         for source in sources:
             try:
-                yield from read_photos(source)
+                yield from read_photos(source, rules, self.say)
             except (OSError, ValueError) as error:
                 if on_unreadable is None:
                     raise

@@ -1,4 +1,4 @@
-"""What people hand to an inferencer (arrays, files, folders, globs, videos) as a stream of photos.
+"""What people hand to an inferencer as a stream of photos: arrays, PIL images, files, videos.
 
 All images are BGR, uint8, of shape (H, W, 3), as mmcv reads them and mmdet's functions expect them.
 """
@@ -12,9 +12,15 @@ from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
+import torch
 from mmengine.logging import print_log
+from PIL import Image
 
-from ..image_files import check_pixels, load_image
+from ..image_files import check_pixels
+from ..image_loading import load_image
+from ..image_notes import SayOnce, image_notes
+from ..image_rules import DEFAULT, ImageRules
+from .given_images import GIVEN, check_array, load_given
 
 PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
@@ -23,8 +29,8 @@ _SUFFIXES = PHOTO_SUFFIXES + VIDEO_SUFFIXES
 # these state no number of frames: OpenCV computes it from a duration, in which sound may be longer
 _ESTIMATED_SUFFIXES = ('.mkv', '.webm', '.mpg', '.mpeg')
 
-Input = np.ndarray | str | os.PathLike
-_KINDS = 'an array, a path, a folder, a glob, or a list of these'
+Input = np.ndarray | Image.Image | str | os.PathLike
+_KINDS = 'an array, a path, a folder, a glob, a PIL image, or a list of these'
 
 
 @dataclass(frozen=True)
@@ -34,14 +40,14 @@ class Source:
     Attributes:
         name: Path below the folder that was handed in, or the file name.
         stem: Names its results: the name without suffix, or with it if that tells photos apart.
-        path: Of the file, None for an array.
-        image: The array, None for a file.
+        path: Of the file, None for an array and a PIL image.
+        image: The array or the PIL image, None for a file.
     """
 
     name: str
     stem: str
     path: Path | None
-    image: np.ndarray | None = None
+    image: np.ndarray | Image.Image | None = None
 
     @property
     def is_video(self) -> bool:
@@ -70,16 +76,6 @@ class Photo:
     source: Source
     image: np.ndarray
     fps: float | None = None
-
-
-def check_array(image: np.ndarray) -> np.ndarray:
-    """Return a photo handed in as an array; ValueError if it is not BGR, uint8, (H, W, 3)."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(
-            f'an array of {image.dtype} and shape {image.shape} is no photo: give BGR, uint8, of '
-            'shape (height, width, 3), such as cv2.imread returns'
-        )
-    return image
 
 
 def files_of_folder(folder: Path) -> list[Path]:
@@ -114,27 +110,33 @@ def files_of_glob(pattern: str) -> tuple[Path, list[Path]]:
     return folder, files
 
 
-def list_sources(inputs: Input | Sequence[Input]) -> list[Source]:
+def list_sources(inputs: Input | Sequence[Input], rules: ImageRules = DEFAULT) -> list[Source]:
     """List what was handed in; nothing is read yet.
 
     Args:
-        inputs: An array, a path of a photo, video or folder, a glob, or a list of these.
+        inputs: An array, a PIL image, a path of a photo, video or folder, a glob, or a list of
+            these.
+        rules: By which images will be read.
 
     Raises:
         FileNotFoundError: For a path or glob that does not lead to a file.
         ValueError: For an array that is no photo, a glob with ``..`` behind a wildcard, anything
             else, and if there is no input.
     """
-    if isinstance(inputs, (np.ndarray, str, os.PathLike)):
+    if isinstance(inputs, (*GIVEN, torch.Tensor, str, os.PathLike)):
         inputs = [inputs]
     if not isinstance(inputs, Iterable):
         raise ValueError(f'input {inputs!r} is no photo: give {_KINDS}')
     sources = []
     for given in inputs:
-        if isinstance(given, np.ndarray):
-            name = f'array_{len(sources):06d}'
-            sources.append(Source(name, name, None, check_array(given)))
+        if isinstance(given, GIVEN):
+            sources.append(_given_source(given, len(sources), rules))
             continue
+        if isinstance(given, torch.Tensor):
+            raise ValueError(
+                f'a tensor of {given.dtype} and shape {tuple(given.shape)} is no photo: give an '
+                'array of shape (height, width, 3), BGR and uint8'
+            )
         if not isinstance(given, (str, os.PathLike)) or given == '' or '\0' in str(given):
             raise ValueError(f'input {given!r} is no photo: give {_KINDS}')
         path = Path(given)
@@ -154,6 +156,15 @@ def list_sources(inputs: Input | Sequence[Input]) -> list[Source]:
     return tell_apart(sources)
 
 
+def _given_source(image: np.ndarray | Image.Image, position: int, rules: ImageRules) -> Source:
+    """A source that is named after its position."""
+    if isinstance(image, np.ndarray):
+        check_array(image, rules)
+    kind = 'array' if isinstance(image, np.ndarray) else 'image'
+    name = f'{kind}_{position:06d}'
+    return Source(name, name, None, image)
+
+
 def tell_apart(sources: Sequence[Source]) -> list[Source]:
     """Let photos such as ``a.jpg`` and ``a.png``, and such videos, keep the suffix in the stem."""
     names = {}
@@ -167,21 +178,31 @@ def tell_apart(sources: Sequence[Source]) -> list[Source]:
     ]
 
 
-def read_photos(source: Source) -> Iterator[Photo]:
+def read_photos(
+    source: Source, rules: ImageRules = DEFAULT, say: SayOnce | None = None
+) -> Iterator[Photo]:
     """Read a photo, or a video frame by frame.
+
+    Args:
+        source: Of the photo or the video.
+        rules: By which an image is read.
+        say: Gets what may have been meant otherwise.
 
     Raises:
         OSError: If the file cannot be read.
         ValueError: If it is damaged, or no photo or video. Of a damaged video, after the frames
             that can be decoded.
     """
-    if source.image is not None:
-        yield Photo(source.name, source.stem, source, source.image)
-    elif source.is_video:
+    if source.is_video:
         yield from _read_frames(source)
+        return
+    if source.image is not None:
+        loaded = load_given(source.image, source.name, rules)
     else:
-        image = load_image(str(source.path), 'photo')
-        yield Photo(source.name, source.stem, source, image)
+        loaded = load_image(str(source.path), 'photo', rules)
+    if say is not None:
+        say(image_notes(loaded, str(source), rules))
+    yield Photo(source.name, source.stem, source, loaded.pixels)
 
 
 def count_photos(sources: Sequence[Source]) -> int:

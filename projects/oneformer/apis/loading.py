@@ -28,6 +28,7 @@ from ..conversion.architecture import (
 )
 from ..conversion.fitting import misfits
 from ..conversion.layout import rebuilt_by_us
+from ..image_rules import rules_of_config
 from ..metainfo import BENCHMARKS, resolve_metainfo
 
 ZOO = Path(__file__).resolve().parents[3] / 'configs'
@@ -141,7 +142,10 @@ def read_model_config(
             f'the test pipeline of {described} begins with {first}, not with one of '
             f'{", ".join(_LOADERS)}, in whose place photos are handed over'
         )
-    return copy.deepcopy(model_cfg), copy.deepcopy(pipeline)
+    pipeline = copy.deepcopy(pipeline)
+    if str(first).split('.')[-1] == _LOADERS[0]:  # what its dataset says belongs to it
+        pipeline[0].update(rules_of_config(cfg.test_dataloader.dataset).chosen())
+    return copy.deepcopy(model_cfg), pipeline
 
 
 def read_weights(path: str | os.PathLike) -> Checkpoint:

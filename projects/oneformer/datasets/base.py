@@ -9,7 +9,9 @@ from collections.abc import Collection, Iterable, Mapping
 from mmdet.datasets import BaseDetDataset
 from mmengine.logging import print_log
 
+from ..image_depth import ValueRange
 from ..image_files import ImageTooLargeError, check_pixels, read_file
+from ..image_rules import ImageRules
 from ..metainfo import resolve_metainfo
 from ..seeding import SeededSamples
 from ..tasks import TASKS
@@ -95,12 +97,24 @@ def images_by_id(images: Iterable[Mapping], ann_file: str, report: Report) -> di
     return by_id
 
 
+def refuse_other_loader(rules: ImageRules, pipeline: Iterable) -> None:
+    """ValueError for rules that the loader of a pipeline would not follow."""
+    kinds = [str(step.get('type')) for step in pipeline if isinstance(step, Mapping)]
+    other = [kind for kind in kinds if kind.split('.')[-1] == 'LoadImageFromFile']
+    if other and rules.chosen():
+        raise ValueError(
+            f'the dataset says {rules.chosen()}, which {other[0]} in its pipeline does not know: '
+            "write dict(type='LoadPhoto') in its place"
+        )
+
+
 class SegmentDataset(SeededSamples, BaseDetDataset):
     """Base of the data sets; a subclass reads one kind of labels in ``load_data_list``.
 
     Its samples carry, beside what ``load_data_list`` returns: ``classes``; ``ann_file``;
     ``labels_kind``, which tells ``LoadSegmentMap`` how to read them; ``tasks`` that they can teach;
-    ``known_labels``, the classes that they annotate, or None if they annotate all; and ``ignore``.
+    ``known_labels``, the classes that they annotate, or None if they annotate all; ``ignore``; and
+    ``image_rules``, by which ``LoadPhoto`` reads their images.
 
     Args:
         metainfo: A dict with ``classes`` and ``thing_classes`` (names), optionally ``palette`` and
@@ -108,6 +122,9 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
             classes of the *model*; the labels may annotate only some of them.
         ignore: Unlabelled pixels that may be anything, so that they count in neither matching nor
             mask losses: ``'void'``, ``'crowd'``, both or none. Others are background.
+        orientation: ``'upright'`` or ``'stored'``: the frame that labels are drawn in where a file
+            has an EXIF orientation, see ``ImageRules``.
+        value_range: Of images with more than 8 bits, see ``ImageRules``.
         report: Called with each ``Finding`` in the labels. By default the first error is raised; if
             ``report`` returns, the data set does without what is wrong.
         **kwargs: Of mmdet's ``BaseDetDataset``.
@@ -116,7 +133,7 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
         is_thing: For each label whether it is a thing.
 
     Raises:
-        ValueError: For unknown words in ``ignore`` and ``filter_cfg``.
+        ValueError: For unknown words in ``ignore`` and ``filter_cfg``, and rules that are none.
     """
 
     labels_kind: str
@@ -128,6 +145,8 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
         *args,
         metainfo: Mapping | str,
         ignore: Collection[str] = (),
+        orientation: str | None = None,
+        value_range: ValueRange | None = None,
         report: Report = refuse,
         **kwargs,
     ) -> None:
@@ -141,6 +160,8 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
                 f'{sorted(unknown)}: take it out, or say filter_cfg=None where it is inherited'
             )
         self.ignore = tuple(ignore)
+        self.image_rules = ImageRules(orientation, value_range)
+        refuse_other_loader(self.image_rules, kwargs.get('pipeline') or ())
         self.report = report
         self.known_labels: tuple[int, ...] | None = None
         self.task_weights: Mapping[str, float] | None = None  # set by a JointDataset
@@ -159,6 +180,7 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
             task_weights=self.task_weights,
             known_labels=self.known_labels,
             ignore=self.ignore,
+            image_rules=self.image_rules,
         )
 
     def segment_of(self, label: int, entry: Mapping) -> dict:

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from ..image_files import decode_image, read_file
+from ..image_files import read_file
+from ..image_loading import decode_image
+from ..image_notes import frame_hint
 from ..label_files import load_label_png
 from .findings import Finding, Report, refuse
 
@@ -53,7 +55,7 @@ def check_size(
             Finding(
                 'sizes differ',
                 f'{what} has (height, width) {tuple(size)}, but photo {results["img_path"]} has '
-                f'{tuple(results["ori_shape"])}: they do not belong together',
+                f'{tuple(results["ori_shape"])}: {frame_hint(size, results)}',
                 file,
                 results['img_id'],
             )

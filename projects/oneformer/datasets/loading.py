@@ -6,7 +6,10 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
-from ..image_files import load_image
+from ..image_depth import ValueRange
+from ..image_loading import load_image
+from ..image_notes import SayOnce, image_notes
+from ..image_rules import ImageRules
 from ..run_length import decode_mask, encode_segmentation
 from .findings import Finding, Report, refuse
 from .label_images import check_size, read_label_png, read_panoptic_png
@@ -16,21 +19,38 @@ MAX_SEGMENTS = np.iinfo(np.int16).max  # of a photo, as maps of segments are int
 
 @TRANSFORMS.register_module()
 class LoadPhoto(BaseTransform):
-    """Load the photo of a sample.
+    """Load the photo of a sample, by the rules of its dataset where none are given here.
 
     Required key: ``img_path``. Added: ``img`` (BGR, uint8), ``img_shape`` and ``ori_shape``, both
-    (height, width).
+    (height, width), ``exif_orientation`` of the file, and the ``image_rules``. What may have been
+    meant otherwise is logged, once of each kind.
+
+    Args:
+        orientation: See ``ImageRules``.
+        value_range: See ``ImageRules``.
     """
+
+    def __init__(
+        self, orientation: str | None = None, value_range: ValueRange | None = None
+    ) -> None:
+        self.rules = ImageRules(orientation, value_range)
+        self.say = SayOnce()
 
     def transform(self, results: dict) -> dict:
         """Add the photo; see ``load_image`` for what it raises."""
         path = results['img_path']
-        results['img'] = load_image(path, 'photo')
-        results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
+        rules = self.rules.over(results.get('image_rules'))
+        loaded = load_image(path, 'photo', rules)
+        self.say(image_notes(loaded, path, rules, 'segments_info' in results))
+        results['img'] = loaded.pixels
+        results['img_shape'] = results['ori_shape'] = loaded.pixels.shape[:2]
+        results['exif_orientation'] = loaded.orientation
+        results['image_rules'] = rules
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
+        options = ', '.join(f'{name}={rule!r}' for name, rule in self.rules.chosen().items())
+        return f'{type(self).__name__}({options})'
 
 
 def decode_instances(results: Mapping, report: Report = refuse) -> list[np.ndarray]:

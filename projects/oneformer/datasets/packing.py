@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData, PixelData
 META_KEYS = (
     'img_id',
     'img_path',
+    'image_rules',
     'ori_shape',
     'img_shape',
     'scale_factor',

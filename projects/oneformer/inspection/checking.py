@@ -18,8 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 from ..datasets.base import SegmentDataset
 from ..datasets.findings import ERROR, WARNING, Finding, Report
 from ..datasets.loading import decode_instances, read_segment_map
-from ..image_files import load_image
+from ..image_loading import load_image
+from ..image_rules import rules_of_config
 from .configured import configured_sets
+from .images import ImageFacts, facts_of, join_facts
 from .summary import Checked, summarize
 
 
@@ -120,20 +122,31 @@ def check_instance_areas(sample: Mapping, pixels: np.ndarray, report: Report) ->
 _AREA_CHECKS = dict(panoptic=check_panoptic_areas, instance=check_instance_areas)
 
 
-def check_sample(dataset: SegmentDataset, index: int) -> tuple[list[Finding], dict | None]:
+def check_sample(
+    dataset: SegmentDataset, index: int
+) -> tuple[list[Finding | ImageFacts], dict | None]:
     """Check the files and the labels of one photo.
 
     Returns:
-        What was found, and counts for ``summarize``; None for a photo that has no labels or whose
-        files cannot be read.
+        What was found, with the facts of its image if there are any, and counts for ``summarize``;
+        None for a photo that has no labels or whose files cannot be read.
     """
-    findings = []
+    findings, count = [], None
     sample = dataset.get_data_info(index)
     with _reading(sample['img_path'], sample['img_id'], findings.append):
-        sample['ori_shape'] = load_image(sample['img_path'], 'photo').shape[:2]
-    if findings or 'segments_info' not in sample:
+        loaded = load_image(sample['img_path'], 'photo', dataset.image_rules)
+    if findings:
         return findings, None
-    segment_map = None
+    sample.update(ori_shape=loaded.pixels.shape[:2], exif_orientation=loaded.orientation)
+    if 'segments_info' in sample:
+        findings, count = check_labels(dataset, sample)
+    facts = facts_of(loaded, sample, findings)
+    return findings if facts is None else [*findings, facts], count
+
+
+def check_labels(dataset: SegmentDataset, sample: Mapping) -> tuple[list[Finding], dict | None]:
+    """Check the labels of a sample with ``ori_shape``; see ``check_sample``."""
+    findings, segment_map = [], None
     with _reading(sample.get('seg_map_path'), sample['img_id'], findings.append):
         segment_map = read_segment_map(sample, findings.append)
     if segment_map is None:
@@ -175,7 +188,7 @@ class _Checks(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[list[Finding], dict | None]:
+    def __getitem__(self, index: int) -> tuple[list[Finding | ImageFacts], dict | None]:
         try:
             return check_sample(self.dataset, index)
         except Exception as error:  # a JSON may hold anything anywhere
@@ -190,11 +203,13 @@ class _Checks(Dataset):
             return [finding], None
 
 
-def check_samples(dataset: SegmentDataset, workers: int) -> tuple[list[Finding], list[dict]]:
+def check_samples(
+    dataset: SegmentDataset, workers: int
+) -> tuple[list[Finding | ImageFacts], list[dict]]:
     """Check all photos in ``workers`` processes, with a progress bar.
 
     Returns:
-        What was found, and the counts of the photos that have labels.
+        What was found, with facts of images, and the counts of the photos that have labels.
     """
     findings, counts = [], []
     loader = DataLoader(
@@ -253,6 +268,7 @@ def check_set(config: Mapping, workers: int, num_queries: int | None) -> Checked
     if dataset is None:
         return Checked(findings, None)
     found, counts = check_samples(dataset, workers)
+    found = join_facts(found, len(dataset))
     return Checked(findings + found, summarize(dataset, counts, num_queries))
 
 
@@ -271,6 +287,7 @@ def check_config(cfg: Config, splits: Sequence[str], workers: int = 1) -> dict[s
     names = {}
     for name, config in configured_sets(cfg, splits).items():
         labels = {key: value for key, value in config.items() if key != 'pipeline'}
+        labels.update(rules_of_config(config).chosen())  # the pipeline's loader may state them
         names.setdefault(repr(labels), (labels, []))[1].append(name)
     num_queries = cfg.get('model', {}).get('panoptic_head', {}).get('num_queries')
     checked = {}

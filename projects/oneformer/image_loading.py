@@ -1,0 +1,184 @@
+"""Decode image files into what a model sees: BGR, 8 bits, upright or as stored."""
+
+import io
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from .image_depth import to_eight_bits
+from .image_files import ImageTooLargeError, open_image, read_file
+from .image_orientation import exif_orientation, turn, turn_back
+from .image_rules import DEFAULT, LABELS, ImageRules
+
+_END_MARKERS = (b'\xff\xd9', b'IEND\xaeB`\x82')  # of JPEG and PNG
+_PAGED = ('TIFF', 'PNG', 'WEBP')
+_ANY_DEPTH = ('PPM', 'JPEG2000')  # their headers tell less
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """An image as a model sees it, and what its file says.
+
+    Attributes:
+        pixels: BGR, uint8, of shape (H, W, 3).
+        orientation: 1 to 8, as the file states it, whether or not the image was turned by it.
+        dtype: Of the values in the file, such as ``'uint8'``.
+        values: Least and largest of them if they have more than 8 bits, else None.
+        value_range: Those that became 0 and 255; (0, 255) for 8 bits.
+        transparent: Share of the pixels that the file says are transparent, wholly or in part.
+        pages: Images in the file, of which this is the first.
+    """
+
+    pixels: np.ndarray
+    orientation: int = 1
+    dtype: str = 'uint8'
+    values: tuple[float, float] | None = None
+    value_range: tuple[float, float] = (0, 255)
+    transparent: float = 0.0
+    pages: int = 1
+
+
+def load_image(path: str, what: str, rules: ImageRules = DEFAULT) -> LoadedImage:
+    """Read and decode an image, in full.
+
+    OpenCV fills the missing rest of a truncated file with grey and says nothing, so a file that
+    does not end as its format should is decoded by Pillow first, which is strict. Pillow also reads
+    the header, by which an absurd size is refused.
+
+    Args:
+        path: Of the file.
+        what: What it is, for messages.
+        rules: For its orientation and for more than 8 bits.
+
+    Raises:
+        OSError: If the file is missing or cannot be read.
+        ValueError: If it is empty, truncated, no image, one of absurd size, or of values for which
+            the rules say nothing.
+    """
+    return decode_file(read_file(path, what), path, what, rules)
+
+
+def decode_image(data: bytes, path: str, what: str) -> np.ndarray:
+    """Decode an image of 8 bits whose pixels are labels, which no orientation turns.
+
+    Returns:
+        BGR, uint8, of shape (H, W, 3).
+
+    Raises:
+        ValueError: As ``load_image``, and for more than 8 bits.
+    """
+    loaded = decode_file(data, path, what, LABELS)
+    if loaded.values is not None:
+        raise ValueError(
+            f'{what} {path} has colours of {loaded.dtype}, of which labels of 8 bits per colour '
+            'would be cut: replace the file'
+        )
+    return loaded.pixels
+
+
+def decode_file(data: bytes, path: str, what: str, rules: ImageRules) -> LoadedImage:
+    """Decode an image that has been read, see ``load_image``."""
+    name = f'{what} {path}'
+    try:
+        header = open_image(io.BytesIO(data), name)
+        orientation = exif_orientation(header, data)
+        pages = _count_pages(header)
+        if not data.endswith(_END_MARKERS):
+            header.load()
+        values = _decode(header, data)
+    except UnidentifiedImageError:  # its text names no file
+        values = None
+    except ImageTooLargeError:
+        raise
+    except Exception as error:  # decoders raise whatever they like
+        raise ValueError(f'{name} is damaged ({error}): replace the file') from error
+    if values is None:
+        raise ValueError(
+            f'{name} is damaged, no image, or one of a kind that is not read, such as several '
+            'channels of floats: replace the file'
+        )
+    # decoders turn TIFFs
+    return to_loaded(values, name, rules, orientation, header.format == 'TIFF', pages)
+
+
+def to_loaded(
+    values: np.ndarray,
+    name: str,
+    rules: ImageRules,
+    orientation: int = 1,
+    upright: bool = False,
+    pages: int = 1,
+) -> LoadedImage:
+    """Apply rules to decoded values.
+
+    Args:
+        values: Grey or BGR, maybe with alpha: of shape (H, W) or (H, W, 1 to 4), of any numbers.
+        name: Of the image, for messages.
+        rules: For its orientation and for more than 8 bits.
+        orientation: That its file states.
+        upright: Whether the values have been turned by it already.
+        pages: Images in its file.
+
+    Raises:
+        ValueError: For values for which the rules say nothing.
+    """
+    pixels, transparent = drop_alpha(values)
+    dtype, deep, value_range = str(pixels.dtype), None, (0, 255)
+    if pixels.dtype != np.uint8:
+        deep = pixels.min().item(), pixels.max().item()
+        pixels, value_range = to_eight_bits(pixels, rules.depth, name)
+    pixels = as_bgr(pixels)
+    if rules.turns and not upright:
+        pixels = turn(pixels, orientation)
+    elif upright and not rules.turns:
+        pixels = turn_back(pixels, orientation)
+    return LoadedImage(pixels, orientation, dtype, deep, value_range, transparent, pages)
+
+
+def _count_pages(header: Image.Image) -> int:
+    try:
+        return getattr(header, 'n_frames', 1) if header.format in _PAGED else 1
+    except Exception:  # only the first page has to be whole
+        return 1
+
+
+def _has_more_bits(header: Image.Image, data: bytes) -> bool:
+    """Whether the file may have more than 8 bits per colour."""
+    if header.format == 'PNG':
+        return data[24] == 16
+    if header.format == 'TIFF':
+        bits = header.tag_v2.get(258, 1)
+        return max(bits if isinstance(bits, tuple) else (bits,)) > 8
+    return header.format in _ANY_DEPTH
+
+
+def _decode(header: Image.Image, data: bytes) -> np.ndarray | None:
+    """Values of the first image in a file; only TIFFs are turned. None if nothing decodes it."""
+    alpha = header.mode in ('RGBA', 'LA', 'PA') or 'transparency' in header.info
+    deep = _has_more_bits(header, data)
+    flag = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    if alpha or deep:
+        flag = cv2.IMREAD_UNCHANGED
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    if values is None and deep and header.mode[0] in 'IF':
+        values = np.array(header)  # such as 12 bits in a TIFF
+    return values
+
+
+def drop_alpha(values: np.ndarray) -> tuple[np.ndarray, float]:
+    """Values of shape (H, W) or (H, W, C) without alpha, and the share of pixels with any."""
+    if values.ndim == 2 or values.shape[2] not in (2, 4):
+        return values, 0.0
+    alpha = values[..., -1]
+    opaque = 1 if alpha.dtype.kind == 'f' else np.iinfo(alpha.dtype).max
+    transparent = np.count_nonzero(alpha < opaque) / alpha.size
+    return values[..., :-1], transparent
+
+
+def as_bgr(pixels: np.ndarray) -> np.ndarray:
+    """Grey or BGR, of shape (H, W), (H, W, 1) or (H, W, 3), as BGR, each row after the other."""
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+    return np.ascontiguousarray(pixels)

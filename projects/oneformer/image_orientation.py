@@ -1,0 +1,68 @@
+"""The orientation that a camera writes into an image file, and images turned by it."""
+
+import cv2
+import numpy as np
+from PIL import Image
+
+UPRIGHT, STORED = ORIENTATIONS = ('upright', 'stored')
+SIDEWAYS = (5, 6, 7, 8)  # height and width change places
+
+_TAG = 0x0112
+_EXIF_FORMATS = ('JPEG', 'MPO', 'PNG', 'WEBP', None)  # None: an image in memory
+_TAIL = 1 << 16  # bytes at the end of a PNG, in which the chunk may follow the pixels
+_TURNS = {
+    2: lambda image: cv2.flip(image, 1),
+    3: lambda image: cv2.flip(image, -1),
+    4: lambda image: cv2.flip(image, 0),
+    5: cv2.transpose,
+    6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda image: cv2.flip(cv2.transpose(image), -1),
+    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+_INVERSE = {6: 8, 8: 6}
+
+
+def exif_orientation(header: Image.Image, data: bytes = b'') -> int:
+    """How an image has to be turned to be upright, 1 (not at all) to 8, by EXIF or TIFF.
+
+    XMP is not read, as in OpenCV and browsers. A damaged EXIF counts as none.
+
+    Args:
+        header: Of the image.
+        data: The file, for PNGs whose EXIF follows the pixels.
+    """
+    try:
+        if header.format == 'TIFF':
+            value = header.tag_v2.get(_TAG)
+        elif header.format in _EXIF_FORMATS:
+            value = _tag_of(header.info.get('exif') or _late_exif(header, data))
+        else:
+            value = None
+    except Exception:  # a parser of damaged metadata raises whatever it likes
+        return 1
+    return value if isinstance(value, int) and value in _TURNS else 1
+
+
+def _tag_of(exif: bytes | None) -> int | None:
+    if not exif:
+        return None
+    tags = Image.Exif()
+    tags.load(exif)
+    return tags.get(_TAG)
+
+
+def _late_exif(header: Image.Image, data: bytes) -> bytes | None:
+    if header.format != 'PNG' or b'eXIf' not in data[-_TAIL:]:
+        return None
+    header.load()
+    return header.info.get('exif')
+
+
+def turn(image: np.ndarray, orientation: int) -> np.ndarray:
+    """The upright image of stored pixels, of shape (H, W) or (H, W, C)."""
+    return _TURNS[orientation](image) if orientation in _TURNS else image
+
+
+def turn_back(image: np.ndarray, orientation: int) -> np.ndarray:
+    """The stored pixels of an upright image; see ``turn``."""
+    return turn(image, _INVERSE.get(orientation, orientation))

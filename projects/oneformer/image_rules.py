@@ -1,0 +1,74 @@
+"""How image files become the images that a model sees: options of datasets and of the loader."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from .image_depth import BITS, ValueRange, check_value_range
+from .image_orientation import ORIENTATIONS, STORED, UPRIGHT
+
+
+@dataclass(frozen=True)
+class ImageRules:
+    """What to do with an EXIF orientation, and with more than 8 bits.
+
+    A rule of None is the default, and what it does to an image is said where it may be wrong.
+
+    Attributes:
+        orientation: ``'upright'`` turns an image by the orientation that its file states, as
+            viewers do (the default); ``'stored'`` leaves the pixels as they are stored.
+        value_range: Of images with more than 8 bits, see ``image_depth.to_eight_bits``; the
+            default is ``'bits'``.
+    """
+
+    orientation: str | None = None
+    value_range: ValueRange | None = None
+
+    def __post_init__(self) -> None:
+        if self.orientation is not None and self.orientation not in ORIENTATIONS:
+            raise ValueError(
+                f'orientation is {self.orientation!r}: it has to be one of {ORIENTATIONS}'
+            )
+        if self.value_range is not None:
+            check_value_range(self.value_range)
+
+    @property
+    def turns(self) -> bool:
+        """Whether images are turned upright."""
+        return (self.orientation or UPRIGHT) == UPRIGHT
+
+    @property
+    def depth(self) -> ValueRange:
+        """The rule for more than 8 bits."""
+        return BITS if self.value_range is None else self.value_range
+
+    def over(self, others: 'ImageRules | None') -> 'ImageRules':
+        """These rules, and those of ``others`` where these are None."""
+        return self if others is None else replace(others, **self.chosen())
+
+    def chosen(self) -> dict:
+        """The rules that are not None, as options of a dataset or of ``LoadPhoto``."""
+        rules = dict(orientation=self.orientation, value_range=self.value_range)
+        return {name: value for name, value in rules.items() if value is not None}
+
+
+DEFAULT = ImageRules()
+LABELS = ImageRules(orientation=STORED)
+
+
+def rules_of_step(step: Mapping) -> ImageRules:
+    """The rules that the first transform of a pipeline states: ``LoadPhoto``, or mmdet's loader."""
+    if step.get('color_type') == 'color_ignore_orientation':
+        return ImageRules(orientation=STORED)
+    return ImageRules(step.get('orientation'), step.get('value_range'))
+
+
+def rules_of_config(dataset: Mapping) -> ImageRules:
+    """The rules of a dataset's config: those of its pipeline's loader, else its own.
+
+    A set that is wrapped or joined from others has those of the first where it states none.
+    """
+    rules = ImageRules(dataset.get('orientation'), dataset.get('value_range'))
+    if steps := dataset.get('pipeline'):
+        rules = rules_of_step(steps[0]).over(rules)
+    inner = (dataset.get('datasets') or [dataset.get('dataset')])[0]
+    return rules.over(rules_of_config(inner)) if isinstance(inner, Mapping) else rules
