@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
 from oneformer.apis import OneFormerInferencer  # noqa: E402
+from oneformer.image_orientation import ORIENTATIONS  # noqa: E402
 from oneformer.tasks import TASKS  # noqa: E402
 
 
@@ -45,6 +46,26 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='of videos also write PNGs and JSON entries of each frame',
     )
+    parser.add_argument(
+        '--orientation',
+        choices=ORIENTATIONS,
+        help='of photos whose EXIF turns them, and of their results (of the config, else upright)',
+    )
+    depth = parser.add_mutually_exclusive_group()
+    depth.add_argument(
+        '--value-range',
+        nargs=2,
+        type=float,
+        metavar=('BLACK', 'WHITE'),
+        help='of photos with more than 8 bits (of the config, else that of the fewest bits)',
+    )
+    depth.add_argument(
+        '--percentiles',
+        nargs=2,
+        type=float,
+        metavar=('LOW', 'HIGH'),
+        help="black and white of photos with more than 8 bits, in each photo's own values",
+    )
     args = parser.parse_args()
     swallowed = [name for name in args.classes or () if Path(name).is_file()]
     if swallowed:
@@ -57,6 +78,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     unreadable, answered = [], 0
+    value_range = dict(percentiles=args.percentiles) if args.percentiles else args.value_range
     try:
         inferencer = OneFormerInferencer(args.model, args.weights, args.device)
         for _ in inferencer.stream(
@@ -70,6 +92,8 @@ def main() -> None:
             max_per_image=args.max_per_image,
             batch_size=args.batch_size,
             frames=args.frames,
+            orientation=args.orientation,
+            value_range=value_range,
             on_unreadable=lambda name, error: unreadable.append(f'  {name}: {error}'),
         ):
             answered += 1

@@ -171,9 +171,11 @@ def drop_alpha(values: np.ndarray) -> tuple[np.ndarray, float]:
     """Values of shape (H, W) or (H, W, C) without alpha, and the share of pixels with any."""
     if values.ndim == 2 or values.shape[2] not in (2, 4):
         return values, 0.0
-    alpha = values[..., -1]
+    alpha = cv2.extractChannel(values, values.shape[2] - 1)
     opaque = 1 if alpha.dtype.kind == 'f' else np.iinfo(alpha.dtype).max
     transparent = np.count_nonzero(alpha < opaque) / alpha.size
+    if values.shape[2] == 4 and values.dtype in (np.uint8, np.uint16):
+        return cv2.cvtColor(values, cv2.COLOR_BGRA2BGR), transparent
     return values[..., :-1], transparent
 
 

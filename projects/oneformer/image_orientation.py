@@ -9,7 +9,6 @@ SIDEWAYS = (5, 6, 7, 8)  # height and width change places
 
 _TAG = 0x0112
 _EXIF_FORMATS = ('JPEG', 'MPO', 'PNG', 'WEBP', None)  # None: an image in memory
-_TAIL = 1 << 16  # bytes at the end of a PNG, in which the chunk may follow the pixels
 _TURNS = {
     2: lambda image: cv2.flip(image, 1),
     3: lambda image: cv2.flip(image, -1),
@@ -52,10 +51,14 @@ def _tag_of(exif: bytes | None) -> int | None:
 
 
 def _late_exif(header: Image.Image, data: bytes) -> bytes | None:
-    if header.format != 'PNG' or b'eXIf' not in data[-_TAIL:]:
-        return None
-    header.load()
-    return header.info.get('exif')
+    """EXIF of a PNG that follows the pixels, as the format allows."""
+    place = 8
+    while header.format == 'PNG' and place + 8 <= len(data):
+        length, kind = int.from_bytes(data[place : place + 4], 'big'), data[place + 4 : place + 8]
+        if kind == b'eXIf':
+            return data[place + 8 : place + 8 + length]
+        place += 12 + length
+    return None
 
 
 def turn(image: np.ndarray, orientation: int) -> np.ndarray:

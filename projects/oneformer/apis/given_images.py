@@ -46,6 +46,8 @@ def check_array(image: np.ndarray, rules: ImageRules) -> None:
 def load_given(image: np.ndarray | Image.Image, name: str, rules: ImageRules) -> LoadedImage:
     """An array (grey or BGR) or a PIL image of any mode, by the same rules as a file.
 
+    A TIFF that Pillow has decoded before is upright for good.
+
     Raises:
         ValueError: For a PIL image that cannot be decoded, and values for which the rules say
             nothing.
