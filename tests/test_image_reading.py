@@ -309,6 +309,18 @@ def test_an_unknown_frame_and_a_loader_that_knows_none_are_refused(tmp_path):
         instance_set(tmp_path, pipeline, orientation='stored')
 
 
+@pytest.mark.parametrize('suffix', ['.png', '.tif'])
+def test_label_numbers_are_read_as_they_are_stored(suffix, tmp_path):
+    config, cat = png_labels(tmp_path, 'semantic', 1)
+    values = Image.open(tmp_path / 'seg/a.png')
+    values.load()
+    (tmp_path / 'seg/a.png').unlink()
+    for orientation in (4, 6):
+        values.save(tmp_path / f'seg/a{suffix}', exif=exif(orientation))
+        sample = DATASETS.build({**config, 'seg_map_suffix': suffix})[0]
+        assert np.abs(sample['img'][sample['gt_seg_map'] == cat] - RED).max() <= 8
+
+
 # more than 8 bits
 
 
