@@ -5,5 +5,4 @@ load_from = 'checkpoints/oneformer_dinat-l_coco.pth'
 model = dict(
     backbone=dict(init_cfg=None),
     panoptic_head=dict(num_queries=150),
-    test_cfg=dict(max_per_image=150),
 )

@@ -7,7 +7,6 @@ _base_ = [
 model = dict(
     metainfo=_base_.metainfo,
     panoptic_head=dict(num_queries=150),
-    test_cfg=dict(max_per_image=150),
 )
 param_scheduler = dict(milestones=[655556, 710184])
 optim_wrapper = dict(type='OptimWrapper')  # the original trains it in float32

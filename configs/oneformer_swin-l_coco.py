@@ -7,6 +7,5 @@ _base_ = [
 model = dict(
     metainfo=_base_.metainfo,
     panoptic_head=dict(num_queries=150),
-    test_cfg=dict(max_per_image=150),
 )
 optim_wrapper = dict(type='OptimWrapper')  # the original trains it in float32

@@ -233,7 +233,7 @@ def test_an_ann_file_chooses_photos(tmp_path):
     write_labels(tmp_path, [VALUES, VALUES])
     (tmp_path / 'list.txt').write_text('town/b\n')
     dataset = semantic_set(tmp_path, ann_file='list.txt')
-    assert [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))] == ['b']
+    assert [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))] == ['town/b']
 
 
 def test_faulty_label_pngs_are_named(tmp_path):

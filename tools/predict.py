@@ -38,7 +38,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--iou-thr', type=float, help='least visible share of a panoptic segment (of the config)'
     )
-    parser.add_argument('--max-per-image', type=int, help='instances at most (of the config)')
+    parser.add_argument(
+        '--max-per-image', type=int, help='instances at most (of the config, or as many as queries)'
+    )
     parser.add_argument('--batch-size', type=int, default=1, help='(%(default)s)')
     parser.add_argument('--device', help='such as cuda:1 or cpu (a GPU if there is one)')
     parser.add_argument(

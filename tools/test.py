@@ -15,6 +15,7 @@ from oneformer.engine.testing import (  # noqa: E402
     evaluate,
     evaluate_token_matrix,
     matrix_table,
+    show_pictures,
 )
 from oneformer.safe_io import write_json  # noqa: E402
 from oneformer.tasks import TASKS  # noqa: E402
@@ -82,9 +83,7 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     if args.show_dir:
-        # absolute, since the hook would put it below itself again with every photo
-        folder = str(Path(args.show_dir).resolve())
-        cfg.default_hooks.visualization.update(draw=True, test_out_dir=folder)
+        show_pictures(cfg, args.show_dir)
     if args.token_matrix:
         metrics = evaluate_token_matrix(cfg, args.checkpoint)
     else:

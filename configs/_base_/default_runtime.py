@@ -14,7 +14,7 @@ default_hooks = dict(
         rule='greater',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='DetVisualizationHook'),
+    visualization=dict(type='OneFormerVisualizationHook'),
     weights=dict(type='ReuseWeights'),
     finite_steps=dict(type='FiniteSteps'),
     task_statistics=dict(type='TaskStatistics'),

@@ -203,6 +203,15 @@ class OneFormerVisualizer(DetLocalVisualizer):
     def __init__(self, name: str = 'visualizer', alpha: float = 0.55, **kwargs) -> None:
         super().__init__(name, alpha=alpha, **kwargs)
 
+    @property
+    def dataset_meta(self) -> dict | None:
+        """Classes and colours; mmengine's has them in the main process only."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict) -> None:
+        self._dataset_meta = dataset_meta
+
     def draw_answer(
         self, image: np.ndarray, data_sample: DetDataSample, task: str, pred_score_thr: float = 0.0
     ) -> np.ndarray:
@@ -247,6 +256,23 @@ class OneFormerVisualizer(DetLocalVisualizer):
             pred_score_thr: Instances below are not drawn.
             step: Of the backends.
         """
+        row = self.draw_row(image, data_sample, draw_gt, draw_pred, pred_score_thr)
+        if show:
+            self.show(row, win_name=name, wait_time=wait_time)
+        if out_file is not None:
+            mmcv.imwrite(np.ascontiguousarray(row[..., ::-1]), out_file)
+        else:
+            self.add_image(name, row, step)
+
+    def draw_row(
+        self,
+        image: np.ndarray,
+        data_sample: DetDataSample,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        pred_score_thr: float = 0.3,
+    ) -> np.ndarray:
+        """The row of panels of ``add_datasample``, in any process."""
         classes = self.dataset_meta['classes']
         colors = class_colors(len(classes), self.dataset_meta.get('palette'))
         regions = []
@@ -261,10 +287,4 @@ class OneFormerVisualizer(DetLocalVisualizer):
         panels = [image] + [paint(image, region, colors, self.alpha) for region in regions]
         for panel, title in zip(panels[1:], regions):
             write_title(panel, title.title)
-        row = side_by_side(panels)
-        if show:
-            self.show(row, win_name=name, wait_time=wait_time)
-        if out_file is not None:
-            mmcv.imwrite(np.ascontiguousarray(row[..., ::-1]), out_file)
-        else:
-            self.add_image(name, row, step)
+        return side_by_side(panels)

@@ -58,6 +58,6 @@ model = dict(
         tasks=('panoptic', 'instance', 'semantic'),
         object_mask_thr=0.8,
         iou_thr=0.8,
-        max_per_image=150,
+        max_per_image=None,  # as many as queries, and at least 100
     ),
 )

@@ -22,5 +22,4 @@ model = dict(
     ),
     criterion=dict(num_points=1024),
     text_mapper=dict(num_context=4, embed_dims=64, num_layers=2),
-    test_cfg=dict(max_per_image=100),
 )

@@ -10,5 +10,4 @@ model = dict(
         ),
     ),
     panoptic_head=dict(in_channels=[192, 384, 768, 1536], num_queries=250),
-    test_cfg=dict(max_per_image=250),
 )

@@ -20,7 +20,14 @@ from ..image_rules import ImageRules, rules_of_step
 from ..tasks import TASKS, check_task
 from .inputs import Input, Photo, Source, count_photos, list_sources, read_photos
 from .loading import load_trained
-from .prediction import Prediction, keep_confident, keep_labels, labels_of_names, to_prediction
+from .prediction import (
+    Prediction,
+    TellOnce,
+    keep_confident,
+    keep_labels,
+    labels_of_names,
+    to_prediction,
+)
 from .writing import PredictionFiles, check_places
 
 _LOOKAHEAD = 4  # batches of photos held in memory, among which those of equal size are found
@@ -158,7 +165,8 @@ class OneFormerInferencer:
                 the config's.
             iou_thr: Least share of its own mask that a panoptic segment has to win; the default is
                 the config's.
-            max_per_image: Number of instances at most; the default is the config's.
+            max_per_image: Number of instances at most; the default is the config's, or else as
+                many as there are queries. An image that has as many is told of, once.
             batch_size: Photos answered at once.
             frames: Also write PNGs and JSON entries of the frames of videos, not only the drawn
                 videos.
@@ -195,7 +203,11 @@ class OneFormerInferencer:
         else:
             files = nullcontext()
 
+        told = TellOnce()
+        most = counts.get('max_per_image', self.model.test_cfg['max_per_image'])
+
         def finish(sample: DetDataSample) -> DetDataSample:
+            told.if_full(sample, score_thr, most)
             if labels is not None:
                 keep_labels(sample, labels, len(self.dataset_meta['classes']))
             keep_confident(sample, score_thr)

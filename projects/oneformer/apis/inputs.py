@@ -20,6 +20,7 @@ from ..image_files import check_pixels
 from ..image_loading import load_image
 from ..image_notes import SayOnce, image_notes
 from ..image_rules import DEFAULT, ImageRules
+from ..result_names import result_stems
 from .given_images import GIVEN, check_array, load_given
 
 PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
@@ -166,16 +167,12 @@ def _given_source(image: np.ndarray | Image.Image, position: int, rules: ImageRu
 
 
 def tell_apart(sources: Sequence[Source]) -> list[Source]:
-    """Let photos such as ``a.jpg`` and ``a.png``, and such videos, keep the suffix in the stem."""
-    names = {}
-    for source in sources:
-        names.setdefault((source.stem, source.is_video), set()).add(source.name)
-    return [
-        replace(source, stem=source.name)
-        if len(names[source.stem, source.is_video]) > 1
-        else source
-        for source in sources
-    ]
+    """Name the results of photos, and those of videos, by ``result_stems``."""
+    stem_of = {}
+    for is_video in (False, True):
+        names = list({source.name for source in sources if source.is_video == is_video})
+        stem_of.update(zip([(name, is_video) for name in names], result_stems(names)))
+    return [replace(source, stem=stem_of[source.name, source.is_video]) for source in sources]
 
 
 def read_photos(

@@ -4,6 +4,7 @@ Legend: H, W original size of the photo, K classes, N instances.
 """
 
 import difflib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.structures import DetDataSample
+from mmengine.logging import print_log
 
 from ..class_matching import names_by_strength, normalise, owners
 from ..panoptic_codes import segment_ids
@@ -110,6 +112,35 @@ def keep_confident(sample: DetDataSample, score_thr: float) -> None:
         instances = sample.pred_instances
         instances = instances[instances.scores >= score_thr]
         sample.pred_instances = instances[instances.scores.argsort(descending=True, stable=True)]
+
+
+class TellOnce:
+    """Warns of the first image with as many confident instances as there may be."""
+
+    def __init__(self) -> None:
+        self.told = False
+
+    def if_full(self, sample: DetDataSample, score_thr: float, max_per_image: int) -> None:
+        """Warn if it is the case.
+
+        Args:
+            sample: With all its instances.
+            score_thr: Least score of an instance that is kept; 0 keeps all, so nothing is told.
+            max_per_image: Instances that there may be.
+        """
+        if self.told or not score_thr or 'pred_instances' not in sample:
+            return
+        if int((sample.pred_instances.scores >= score_thr).sum()) < max_per_image:
+            return
+        self.told = True
+        print_log(
+            f'{sample.get("photo_name", "an image")} has {max_per_image} instances that score '
+            f'{score_thr:g} or more, which is max_per_image: it may show more. Raise it (in '
+            'tools/predict.py --max-per-image); there are no more queries than '
+            'model.panoptic_head.num_queries',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def to_prediction(

@@ -1,5 +1,6 @@
 """Write answers: overlays, COCO panoptic PNGs and JSON, COCO instance JSON, label PNGs, videos."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -8,7 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from mmdet.structures import DetDataSample
+from mmengine.logging import print_log
 
+from ..datasets.written_ids import fill_numbers
 from ..evaluation.result_files import InstanceFiles, PanopticFiles, SemanticFiles
 from ..safe_io import replacing, write_bytes
 from ..visualization import OneFormerVisualizer
@@ -57,11 +60,23 @@ def check_places(
 
 
 def with_category_ids(dataset_meta: Mapping) -> dict:
-    """The classes with the category ids of their data set, or else with labels for ids."""
-    ids = dataset_meta.get('category_ids')
-    if ids is None or None in ids:
-        ids = range(len(dataset_meta['classes']))
-    return {**dataset_meta, 'category_ids': list(ids)}
+    """The classes with the category ids of the JSON of training, or else with labels for ids.
+
+    Classes that this JSON does not list get ids that are free, which is logged.
+    """
+    ids, classes = dataset_meta.get('category_ids'), dataset_meta['classes']
+    if ids is None or len(ids) != len(classes):
+        ids = [None] * len(classes)
+    filled, new = fill_numbers(ids)
+    if 0 < len(new) < len(classes):
+        named = ', '.join(f'{classes[label]!r}: {filled[label]}' for label in new)
+        print_log(
+            'the JSON of training has no category for some classes, which result files give ids '
+            f'that are free: {named}',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return {**dataset_meta, 'category_ids': filled}
 
 
 class _Video:

@@ -4,6 +4,7 @@ A data set answers three questions for its samples: which tasks its labels can t
 they annotate, and which unlabelled pixels are unknown and not background.
 """
 
+import os.path as osp
 from collections.abc import Collection, Iterable, Mapping
 
 from mmdet.datasets import BaseDetDataset
@@ -13,10 +14,13 @@ from ..image_depth import ValueRange
 from ..image_files import ImageTooLargeError, check_pixels, read_file
 from ..image_rules import ImageRules
 from ..metainfo import resolve_metainfo
+from ..object_limits import Peaks, peaks_of_list
+from ..result_names import name_below, result_stems
 from ..seeding import SeededSamples
 from ..tasks import TASKS
 from .entries import FILE_NAME, ID, SIDE, complete, parse_json
 from .findings import ERROR, WARNING, Finding, Report, refuse
+from .written_ids import category_of_label
 
 IGNORABLE = ('void', 'crowd')
 
@@ -111,10 +115,11 @@ def refuse_other_loader(rules: ImageRules, pipeline: Iterable) -> None:
 class SegmentDataset(SeededSamples, BaseDetDataset):
     """Base of the data sets; a subclass reads one kind of labels in ``load_data_list``.
 
-    Its samples carry, beside what ``load_data_list`` returns: ``classes``; ``ann_file``;
-    ``labels_kind``, which tells ``LoadSegmentMap`` how to read them; ``tasks`` that they can teach;
-    ``known_labels``, the classes that they annotate, or None if they annotate all; ``ignore``; and
-    ``image_rules``, by which ``LoadPhoto`` reads their images.
+    Its samples carry, beside what ``load_data_list`` returns: ``photo_name``, the path below the
+    folder of the images, and ``photo_stem``, which names results (see ``result_names``);
+    ``classes``; ``ann_file``; ``labels_kind``, which tells ``LoadSegmentMap`` how to read them;
+    ``tasks`` that they can teach; ``known_labels``, the classes that they annotate, or None if they
+    annotate all; ``ignore``; and ``image_rules``, by which ``LoadPhoto`` reads their images.
 
     Args:
         metainfo: A dict with ``classes`` and ``thing_classes`` (names), optionally ``palette`` and
@@ -131,6 +136,7 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
 
     Attributes:
         is_thing: For each label whether it is a thing.
+        peaks: The images with most objects, as far as the labels' JSON tells.
 
     Raises:
         ValueError: For unknown words in ``ignore`` and ``filter_cfg``, and rules that are none.
@@ -164,15 +170,21 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
         refuse_other_loader(self.image_rules, kwargs.get('pipeline') or ())
         self.report = report
         self.known_labels: tuple[int, ...] | None = None
+        self.namesakes: frozenset[str] = frozenset()  # names that keep their suffix in results
+        self.peaks = Peaks()
         self.task_weights: Mapping[str, float] | None = None  # set by a JointDataset
         metainfo = resolve_metainfo(metainfo)
         self.is_thing = [name in metainfo['thing_classes'] for name in metainfo['classes']]
         super().__init__(*args, metainfo=metainfo, **kwargs)
 
     def get_data_info(self, idx: int) -> dict:
-        """The sample ``idx`` with what all samples of the set share."""
+        """The sample ``idx`` with its name and what all samples of the set share."""
+        info = super().get_data_info(idx)
+        name = name_below(info['img_path'], self.image_folder)
         return dict(
-            super().get_data_info(idx),
+            info,
+            photo_name=name,
+            photo_stem=name if name in self.namesakes else osp.splitext(name)[0],
             classes=self._metainfo['classes'],
             ann_file=self.ann_file,
             labels_kind=self.labels_kind,
@@ -182,6 +194,23 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
             ignore=self.ignore,
             image_rules=self.image_rules,
         )
+
+    @property
+    def image_folder(self) -> str:
+        """The folder below which images have their names."""
+        return self.data_prefix.get('img') or ''
+
+    def note_images(self, data_list: list[dict]) -> list[dict]:
+        """Remember the fullest images, and which are called alike but for the suffix.
+
+        Returns:
+            The list.
+        """
+        self.peaks = peaks_of_list(data_list, self.is_thing)
+        names = [name_below(data['img_path'], self.image_folder) for data in data_list]
+        pairs = zip(names, result_stems(names))
+        self.namesakes = frozenset(n for n, stem in pairs if n == stem and osp.splitext(n)[1])
+        return data_list
 
     def segment_of(self, label: int, entry: Mapping) -> dict:
         """A segment as samples carry it, of an entry in a JSON."""
@@ -222,12 +251,16 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
             )
         return content
 
-    def note_categories(self, label_of: Mapping[int, int | None]) -> None:
-        """Remember the classes that the JSON annotates, and its category ids for result files."""
+    def note_categories(self, content: Mapping, label_of: Mapping[int, int | None]) -> None:
+        """Remember the classes that the JSON annotates, and its category ids for result files.
+
+        Args:
+            content: Of the JSON.
+            label_of: Category id to label.
+        """
         self.note_annotated(label_of.values(), self.ann_file)
-        category_of = {label: category for category, label in label_of.items()}
-        self._metainfo['category_ids'] = tuple(
-            category_of.get(label) for label in range(len(self._metainfo['classes']))
+        self._metainfo['category_ids'] = category_of_label(
+            content, label_of, self._metainfo, self.ann_file
         )
 
     def note_annotated(self, labels: Iterable[int | None], source: str) -> None:

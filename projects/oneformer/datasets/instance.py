@@ -59,7 +59,7 @@ class InstanceDataset(SegmentDataset):
                 f' annotates instances of {[name]} (category id {category}), which '
                 'metainfo.thing_classes does not list: add it there, or take it out of the JSON',
             )
-        self.note_categories(label_of)
+        self.note_categories(content, label_of)
         images = images_by_id(content['images'], self.ann_file, self.report)
         if not images:
             raise ValueError(f'{self.ann_file} lists no photo')
@@ -94,7 +94,7 @@ class InstanceDataset(SegmentDataset):
                     f'{MAX_SEGMENTS} that a photo may have: join some, or cut the photo',
                 )
                 del photo['segments_info'][MAX_SEGMENTS:]
-        return list(photos.values())
+        return self.note_images(list(photos.values()))
 
     def _stuff(self, label_of: Mapping) -> list[tuple[str, int]]:
         """Names and ids of the categories that are stuff."""

@@ -9,6 +9,7 @@ from mmengine.dataset import ConcatDataset, InfiniteSampler
 from ..seeding import SeededSamples
 from ..tasks import check_task
 from .base import SegmentDataset
+from .written_ids import WRITTEN, join_numbers
 
 
 @DATASETS.register_module()
@@ -46,7 +47,12 @@ class JointDataset(SeededSamples, ConcatDataset):
                         f'metainfo.{key}. Give all sets the classes of the model; what a set calls '
                         'otherwise goes to its metainfo.aliases'
                     )
-        super().__init__(datasets, ignore_keys=['palette', 'aliases', 'category_ids'])
+        super().__init__(datasets, ignore_keys=['palette', 'aliases', *WRITTEN])
+        sets = [
+            f'datasets[{n}] ({d.ann_file or type(d).__name__})' for n, d in enumerate(self.datasets)
+        ]
+        numbers = join_numbers([dataset.metainfo for dataset in self.datasets], sets)
+        self._metainfo = {**self._metainfo, **numbers}
         if weights is None:
             weights = [
                 dict.fromkeys(dataset.tasks, len(dataset) / len(dataset.tasks))

@@ -11,6 +11,8 @@ META_KEYS = (
     'img_id',
     'img_path',
     'image_rules',
+    'photo_name',
+    'photo_stem',
     'ori_shape',
     'img_shape',
     'scale_factor',

@@ -111,16 +111,18 @@ class PanopticDataset(SegmentDataset):
         label_of = match_categories(
             content['categories'], self.metainfo, self.ann_file, self.report
         )
-        self.note_categories(label_of)
+        self.note_categories(content, label_of)
         images = images_by_id(content['images'], self.ann_file, self.report)
         if content['annotations'] is None:
-            return [self._photo(image) for image in images.values()]
+            return self.note_images([self._photo(image) for image in images.values()])
         if not content['annotations']:
             raise ValueError(f'{self.ann_file} annotates no photo')
-        return [
-            self._parse(annotation, images, label_of)
-            for annotation in self._one_per_image(content['annotations'], images)
-        ]
+        return self.note_images(
+            [
+                self._parse(annotation, images, label_of)
+                for annotation in self._one_per_image(content['annotations'], images)
+            ]
+        )
 
     def photo_name(self, image: Mapping) -> str:
         """Path of a photo below its folder, of an entry in ``images``."""

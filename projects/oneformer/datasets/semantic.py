@@ -9,9 +9,11 @@ from mmdet.registry import DATASETS
 
 from ..image_files import read_file
 from ..label_files import NUM_VALUES
+from ..result_names import name_below, result_stems
 from .base import SegmentDataset, labels_by_name
 from .entries import FILE_NAME
 from .findings import Finding
+from .written_ids import value_of_label
 
 
 def png_values(
@@ -96,8 +98,8 @@ class SemanticDataset(SegmentDataset):
         """List the photos.
 
         Returns:
-            For each photo ``img_id`` (its file name without suffix), ``img_path`` and
-            ``seg_map_path``.
+            For each image ``img_id`` (its path below the folder, without suffix, see
+            ``result_names``), ``img_path`` and ``seg_map_path``.
 
         Raises:
             ValueError: If a folder does not exist or has no photos. Names that are no class, and
@@ -117,6 +119,7 @@ class SemanticDataset(SegmentDataset):
         names = list(dict.fromkeys(name for name in values.values() if name is not None))
         label_of = labels_by_name(names, self._metainfo, where, self.report)
         self.note_annotated(label_of.values(), where)
+        self._note_values(values, label_of, where)
         labels = sorted(set(label_of.values()) - {None})
         # all photos share one list of segments, a class each; those without pixels make no target
         self.segments_info = [
@@ -127,14 +130,20 @@ class SemanticDataset(SegmentDataset):
         for value, name in values.items():
             # a name that is left out or was reported is void, too
             self.segment_of_value[value] = number_of.get(label_of.get(name), 0)
-        return [
-            dict(
-                img_id=osp.splitext(osp.basename(photo['img_path']))[0],
-                img_path=photo['img_path'],
-                seg_map_path=photo['seg_map_path'],
-            )
-            for photo in photos
-        ]
+        ids = result_stems([name_below(photo['img_path'], self.image_folder) for photo in photos])
+        return self.note_images(
+            [
+                dict(img_id=img_id, img_path=photo['img_path'], seg_map_path=photo['seg_map_path'])
+                for img_id, photo in zip(ids, photos)
+            ]
+        )
+
+    @property
+    def image_folder(self) -> str:
+        """The folder below which images have their names."""
+        if self.source is None:
+            return super().image_folder
+        return (getattr(self.source, 'data_prefix', None) or {}).get('img_path') or ''
 
     def get_data_info(self, idx: int) -> dict:
         """The sample ``idx``; ``segment_of_value`` says what the values of its PNG mean."""
@@ -143,6 +152,14 @@ class SemanticDataset(SegmentDataset):
             segments_info=self.segments_info,
             segment_of_value=self.segment_of_value,
         )
+
+    def _note_values(
+        self, values: Mapping[int, str | None], label_of: Mapping[str, int | None], where: str
+    ) -> None:
+        """Remember the values of the PNGs for result files, see ``SemanticFiles``."""
+        classes, rules = self._metainfo['classes'], self.source or self
+        self._metainfo['label_values'] = value_of_label(values, label_of, classes, where)
+        self._metainfo['void_value'] = 0 if rules.reduce_zero_label else rules.ignore_index
 
     def _find_pairs(self) -> list[dict]:
         """Paths of photos and PNGs, in the order of ``ann_file`` or else of their names."""

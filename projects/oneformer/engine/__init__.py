@@ -9,6 +9,7 @@ from .safe_loading import register_loaders
 from .sharding import FullyShardStrategy
 from .stopping import StopOnSignal
 from .task_statistics import TaskStatistics
+from .visualization_hook import OneFormerVisualizationHook
 
 __all__ = [
     'CompileBackbone',
@@ -16,6 +17,7 @@ __all__ = [
     'FullyShardStrategy',
     'OneFormerDistributedDataParallel',
     'OneFormerOptimWrapperConstructor',
+    'OneFormerVisualizationHook',
     'ResumableCheckpointHook',
     'ReuseWeights',
     'StartBanner',

@@ -13,9 +13,11 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
+from ..datasets.written_ids import tell_other_numbers
 from ..models.deformable_attention import choose_path
+from .limits import warn_of_scoring_limits, warn_of_training_limits
 from .runner_state import accumulated_iterations, bare_model
 
 _ATTENTIONS = {
@@ -190,10 +192,16 @@ class StartBanner(Hook):
     def before_train(self, runner: Runner) -> None:
         """See ``log_training``."""
         log_training(runner)
+        warn_of_training_limits(runner)
+        if isinstance(runner.val_loop, BaseLoop):
+            sets = runner.train_dataloader.dataset, runner.val_loop.dataloader.dataset
+            tell_other_numbers(*(getattr(data, 'metainfo', {}) for data in sets))
+            warn_of_scoring_limits(runner, runner.val_loop)
 
     def before_test(self, runner: Runner) -> None:
         """See ``log_evaluation``."""
         log_evaluation(runner)
+        warn_of_scoring_limits(runner, runner.test_loop)
 
 
 class _DryRunEnds(Exception):

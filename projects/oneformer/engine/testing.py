@@ -1,6 +1,7 @@
 """Evaluate a checkpoint on all tasks in one pass, or on every task under every token."""
 
 import copy
+import os.path as osp
 from collections.abc import Sequence
 
 from mmdet.registry import METRICS
@@ -94,6 +95,18 @@ def inference_config(
     for key in ('val_dataloader', 'val_cfg', 'val_evaluator'):
         cfg[key] = None
     return cfg
+
+
+def show_pictures(cfg: Config, folder: str) -> None:
+    """Let a run draw ground truth and predictions into a folder, by ``cfg.default_hooks``.
+
+    A config that names mmdet's ``DetVisualizationHook`` gets ours, since that one writes images of
+    one name in different folders to one file.
+    """
+    hook = cfg.default_hooks.setdefault('visualization', {})
+    if hook.get('type', 'DetVisualizationHook') == 'DetVisualizationHook':
+        hook['type'] = 'OneFormerVisualizationHook'
+    hook.update(draw=True, test_out_dir=osp.abspath(folder))
 
 
 def evaluate(cfg: Config, checkpoint: str, *args, **kwargs) -> dict:

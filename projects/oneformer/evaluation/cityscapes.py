@@ -10,7 +10,7 @@ Legend: H, W original image size, K classes.
 import os.path as osp
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from copy import copy
 from io import StringIO
@@ -59,6 +59,11 @@ def official_scripts():
         raise ValueError(f'cityscapesscripts: {printed.getvalue().strip()}') from error
 
 
+def file_stem(data_sample: Mapping) -> str:
+    """The name of an image without folder and suffix: in Cityscapes it has the city in front."""
+    return osp.basename(photo_stem(data_sample))
+
+
 def ground_truth_file(data_sample: dict, seg_prefix: str, kind: str) -> str:
     """``{seg_prefix}/{city}/{id}_gtFine_{kind}.png`` of the sample's photo.
 
@@ -66,7 +71,7 @@ def ground_truth_file(data_sample: dict, seg_prefix: str, kind: str) -> str:
         FileNotFoundError: If it does not exist.
         ValueError: If the photo is not called as Cityscapes' are.
     """
-    stem = photo_stem(data_sample)
+    stem = file_stem(data_sample)
     if not stem.endswith(_SUFFIX):
         raise ValueError(f'the name of a photo of Cityscapes ends with {_SUFFIX}.png')
     image_id = stem.removesuffix(_SUFFIX)
@@ -87,7 +92,7 @@ def write_instances(data_sample: dict, dataset_meta: dict, folder: str) -> str:
         Path of the list, whose lines are ``mask.png id score``.
     """
     ids = label_ids(dataset_meta['classes'])
-    stem, lines = photo_stem(data_sample), []
+    stem, lines = file_stem(data_sample), []
     answer = read_instances(data_sample, is_thing(dataset_meta))
     for number, (label, score, mask) in enumerate(zip(*answer)):
         name = f'{stem}_{number}.png'
@@ -221,9 +226,16 @@ class CityscapesSemantic(CityscapesScores):
 
 @METRICS.register_module()
 class CityscapesInstanceFiles(ResultFiles):
-    """The instance submission: ``cityscapes_instance/*.txt`` and the PNGs that they list."""
+    """The instance submission: ``cityscapes_instance/*.txt`` and the PNGs that they list.
+
+    Without sub-folders, as the original writes it.
+    """
 
     task = default_prefix = 'instance'
+
+    def stem_of(self, data_sample: Mapping) -> str:
+        """See ``file_stem``."""
+        return file_stem(data_sample)
 
     def write(self, data_sample: dict) -> None:
         folder = osp.join(self.out_dir, 'cityscapes_instance')
@@ -232,9 +244,16 @@ class CityscapesInstanceFiles(ResultFiles):
 
 @METRICS.register_module()
 class CityscapesSemanticFiles(SemanticFiles):
-    """The semantic submission: ``cityscapes_semantic/*.png`` of Cityscapes' own ids."""
+    """The semantic submission: ``cityscapes_semantic/*.png`` of Cityscapes' own ids.
+
+    Without sub-folders, as the original writes it.
+    """
 
     folder = 'cityscapes_semantic'
+
+    def stem_of(self, data_sample: Mapping) -> str:
+        """See ``file_stem``."""
+        return file_stem(data_sample)
 
     def values(self) -> np.ndarray:
         """Cityscapes' id of each label, int64 (K,)."""

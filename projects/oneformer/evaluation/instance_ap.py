@@ -14,6 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from ..datasets.panoptic import match_categories
 from ..run_length import code_area, encode_segmentation
 from .classwise import ClasswiseMetric, mean
+from .counting import most_of_classes, tell_beyond
 from .data_sample import encode, is_thing, naming_image, read_detections, read_ground_truth
 
 COLUMNS = ('AP', 'AP50', 'AP75', 'AP_s', 'AP_m', 'AP_l')
@@ -99,7 +100,12 @@ def read_instance_file(
         raise ValueError(f'{ann_file} is not in COCO instance format: it lacks {sorted(missing)}')
     label_of = match_categories(content['categories'], dataset_meta, ann_file)
     things = is_thing(dataset_meta)
-    stuff = [c['name'] for c in content['categories'] if not things[label_of[c['id']]]]
+    left_out = {number for number, label in label_of.items() if label is None}
+    stuff = [
+        c['name']
+        for c in content['categories']
+        if c['id'] not in left_out and not things[label_of[c['id']]]
+    ]
     if stuff:
         raise ValueError(
             f'{ann_file} has instances of {stuff}, which are not in metainfo.thing_classes'
@@ -119,6 +125,8 @@ def read_instance_file(
                     'which the JSON does not list'
                 )
         label = label_of[annotation['category_id']]
+        if label is None:  # an alias leaves the category out, as in the data set
+            continue
         record = {**annotation, 'number': number, 'category_id': label}
         images[plain_id(annotation['image_id'])]['annotations'].append(record)
     return images
@@ -175,6 +183,9 @@ def class_precisions(
 @METRICS.register_module()
 class InstanceAP(ClasswiseMetric):
     """Mask AP of pycocotools over all thing classes, in percent; nan without ground truth.
+
+    Where some image has more objects or detections of a class than ``max_dets``, ``AP_all`` is AP
+    of all detections.
 
     Args:
         max_dets: Detections per image and class that count. The official evaluation keeps
@@ -255,5 +266,29 @@ class InstanceAP(ClasswiseMetric):
         precisions = class_precisions(
             results, is_thing(self.dataset_meta), self.max_dets, self.first_id
         )
+        if (beyond := self.beyond_max_dets(results, precisions['AP'])) is not None:
+            precisions['AP_all'] = beyond
         self.tell_classes(precisions)
         return {name: mean(column) for name, column in precisions.items()}
+
+    def beyond_max_dets(self, results: list, precision: np.ndarray) -> np.ndarray | None:
+        """AP of all detections (K,), None where no image has more than ``max_dets`` of a class.
+
+        Only classes of which some image has more detections are scored anew.
+
+        Args:
+            results: Of the images.
+            precision: AP of ``max_dets`` detections, in percent, (K,).
+        """
+        things = is_thing(self.dataset_meta)
+        objects, detections = (
+            most_of_classes(results, kind, len(things)) for kind in ('annotations', 'detections')
+        )
+        if max(objects.max(), detections.max()) <= self.max_dets:
+            return None
+        tell_beyond(self.max_dets, objects, detections, self.dataset_meta['classes'])
+        anew = things & (detections > self.max_dets)
+        if not anew.any():
+            return precision.copy()
+        scored = class_precisions(results, anew, int(detections.max()), self.first_id)
+        return np.where(anew, scored['AP'], precision)

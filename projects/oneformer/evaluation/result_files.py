@@ -3,9 +3,10 @@
 Legend: H, W original image size, K classes.
 """
 
+import logging
 import os.path as osp
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from mmdet.evaluation.functional import INSTANCE_OFFSET
@@ -13,19 +14,20 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
+from ..datasets.written_ids import fill_numbers
 from ..panoptic_codes import segment_ids
 from ..run_length import json_code
 from ..safe_io import write_json, write_png
 from .data_sample import is_thing, naming_image, read_detections, read_map
 
 
-def photo_name(data_sample: dict) -> str:
-    """``photo_name`` of the sample, which may have folders, else the file name of the photo."""
+def photo_name(data_sample: Mapping) -> str:
+    """``photo_name`` of the sample, which may have folders, else the file name of the image."""
     return data_sample.get('photo_name') or osp.basename(data_sample['img_path'])
 
 
-def photo_stem(data_sample: dict) -> str:
-    """``photo_stem`` of the sample, else the name of the photo without suffix."""
+def photo_stem(data_sample: Mapping) -> str:
+    """``photo_stem`` of the sample, which names its results, else its name without suffix."""
     return data_sample.get('photo_stem') or osp.splitext(photo_name(data_sample))[0]
 
 
@@ -83,21 +85,25 @@ class ResultFiles(BaseMetric):
         """Write the files of these photos; keep (name of the result, content for the JSON).
 
         Raises:
-            ValueError: If photos in different folders have one name, and so one result file.
+            ValueError: If several images have one name, and so one result file.
         """
         for data_sample in data_samples:
             with naming_image(data_sample):
-                stem = photo_stem(data_sample)
+                stem = self.stem_of(data_sample)
                 if stem in self.stems:
                     self.refuse_namesakes(stem)
                 self.stems.add(stem)
                 self.results.append((stem, self.write(data_sample)))
 
+    def stem_of(self, data_sample: Mapping) -> str:
+        """What the results of an image are called, without suffix: folders are mirrored."""
+        return photo_stem(data_sample)
+
     def refuse_namesakes(self, stem: str) -> None:
-        """Raise ValueError about several photos of one name."""
+        """Raise ValueError about several images of one name."""
         raise ValueError(
             f'{type(self).__name__}: several photos are called {stem}, so that their results '
-            'would overwrite each other: write them in separate runs'
+            'would overwrite each other: list each image once, or write them in separate runs'
         )
 
     def write(self, data_sample: dict):
@@ -111,7 +117,7 @@ class ResultFiles(BaseMetric):
         """Finish; there are no numbers.
 
         Raises:
-            ValueError: If photos in different folders have one name, and so one result file.
+            ValueError: If several images have one name, and so one result file.
         """
         self.stems.clear()
         # each process has only seen its own photos
@@ -143,7 +149,7 @@ class PanopticFiles(ResultFiles):
             dict(id=k, category_id=category_of(label, self.dataset_meta), area=area)
             for k, (label, area) in enumerate(segments, 1)
         ]
-        name = f'{photo_stem(data_sample)}.png'
+        name = f'{self.stem_of(data_sample)}.png'
         write_png(osp.join(self.out_dir, 'panoptic', name), picture)
         photo = dict(
             id=data_sample['img_id'],
@@ -196,13 +202,16 @@ class InstanceFiles(ResultFiles):
 
 @METRICS.register_module()
 class SemanticFiles(ResultFiles):
-    """A label PNG per photo: ``semantic/*.png``, of 8 bits if the values fit, else of 16.
+    """A label PNG per image: ``semantic/*.png``, of 8 bits if the values fit, else of 16.
 
-    Label -1 is void, which is written as the highest value of the type, or as 0 with
-    ``reduce_zero_label``.
+    The values are those of the dataset's own label PNGs, if it has such (``SemanticDataset``): of
+    several that mean one class the one whose name is the class's, else the lowest. Of other
+    datasets a value is the label. Label -1 is void, and written as the void of the dataset's PNGs,
+    else as the highest value of the type, or as 0 with ``reduce_zero_label``.
 
     Args:
-        reduce_zero_label: Write label + 1, as in ADE20K's files, where 0 is void.
+        reduce_zero_label: Write label + 1, as in ADE20K's files, where 0 is void, unless the
+            dataset has label PNGs of its own.
         **kwargs: Of ``ResultFiles``.
     """
 
@@ -212,16 +221,38 @@ class SemanticFiles(ResultFiles):
     def __init__(self, reduce_zero_label: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.reduce_zero_label = reduce_zero_label
+        self.told = False
 
     def values(self) -> np.ndarray:
         """What to write for each label, int64 (K,)."""
-        return np.arange(len(self.dataset_meta['classes'])) + self.reduce_zero_label
+        own = self.dataset_meta.get('label_values')
+        if own is None:
+            return np.arange(len(self.dataset_meta['classes'])) + self.reduce_zero_label
+        filled, new = fill_numbers(own, [self.dataset_meta.get('void_value')])
+        if new and not self.told:
+            self.told = True
+            named = [f'{self.dataset_meta["classes"][label]!r}: {filled[label]}' for label in new]
+            print_log(
+                'the label PNGs of the dataset have no value for some classes, which are written '
+                f'as values that are free: {", ".join(named)}',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return np.array(filled)
+
+    def void_of(self, values: np.ndarray, dtype: type) -> int:
+        """What to write for label -1."""
+        own, highest = self.dataset_meta.get('void_value'), np.iinfo(dtype).max
+        if own is not None and 0 <= own <= highest and own not in values:
+            return own
+        return 0 if self.reduce_zero_label and 0 not in values else highest
 
     def write(self, data_sample: dict) -> None:
         values = self.values()
         labels = read_map(data_sample, 'pred_sem_seg')
         has_void = labels.min() < 0
         dtype = np.uint8 if values.max() + has_void < 256 else np.uint16
-        void = 0 if self.reduce_zero_label else np.iinfo(dtype).max
+        void = self.void_of(values, dtype)
         picture = np.append(values, void).astype(dtype)[labels]  # -1 is the last
-        write_png(osp.join(self.out_dir, self.folder, f'{photo_stem(data_sample)}.png'), picture)
+        name = f'{self.stem_of(data_sample)}.png'
+        write_png(osp.join(self.out_dir, self.folder, name), picture)

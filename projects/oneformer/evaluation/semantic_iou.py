@@ -12,6 +12,7 @@ from mmdet.registry import METRICS
 from ..label_files import load_label_png
 from .classwise import ClasswiseMetric
 from .data_sample import is_thing, naming_image, read_ground_truth, read_map
+from .result_files import photo_stem
 
 
 def semantic_areas(
@@ -117,7 +118,7 @@ class SemanticIoU(ClasswiseMetric):
 
     Args:
         seg_prefix: Folder of official label PNGs to score against, in place of the data set's
-            labels. A PNG has the name of its photo.
+            labels. A PNG has the name of its image, with its sub-folder if it has one.
         ignore_index: Value of void in these PNGs.
         reduce_zero_label: Value 0 of these PNGs is void too, and k is label k - 1.
         **kwargs: Of ``ClasswiseMetric``.
@@ -152,8 +153,7 @@ class SemanticIoU(ClasswiseMetric):
 
     def official_map(self, data_sample: dict) -> np.ndarray:
         """The label PNG of the sample's photo, see ``read_labels``."""
-        stem = osp.splitext(osp.basename(data_sample['img_path']))[0]
-        path = osp.join(self.seg_prefix, f'{stem}.png')
+        path = osp.join(self.seg_prefix, f'{photo_stem(data_sample)}.png')
         num_classes = len(self.dataset_meta['classes'])
         gt_map = read_labels(path, num_classes, self.ignore_index, self.reduce_zero_label)
         if gt_map.shape != tuple(data_sample['ori_shape'][:2]):

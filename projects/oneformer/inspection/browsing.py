@@ -1,6 +1,7 @@
 """Draw what training sees: augmented photos with the targets and the texts of each task."""
 
 import os
+import os.path as osp
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
@@ -63,7 +64,7 @@ def draw_targets(results: Mapping, prompts: Prompts, colors: np.ndarray) -> np.n
     photo = results['img'].clip(0, 255).astype(np.uint8)[..., ::-1]
     segment_map = resize_map(results['gt_seg_map'], photo.shape[:2])
     about = [
-        Path(results['img_path']).name,
+        results.get('photo_name') or Path(results['img_path']).name,
         f'{photo.shape[1]} x {photo.shape[0]} pixels, {results["labels_kind"]} labels',
     ]
     if results['known_labels'] is not None:
@@ -92,7 +93,7 @@ def browse(
         cfg: Config of training.
         split: See ``configured_sets``, which also says what is raised.
         num: Pictures of each data set, at most.
-        out_dir: Folder of the pictures.
+        out_dir: Folder of the pictures, in which sub-folders of the images are mirrored.
         seed: Of the photos drawn and of the augmentation.
 
     Yields:
@@ -112,6 +113,7 @@ def browse(
             results = dataset[index]
             if 'gt_seg_map' not in results:
                 raise ValueError(f'{dataset.ann_file} has no labels to draw')
-            path = Path(out_dir) / f'{prefix}_{index:06d}_{Path(results["img_path"]).stem}.png'
+            folder, stem = osp.split(results['photo_stem'])
+            path = Path(out_dir) / folder / f'{prefix}_{index:06d}_{stem}.png'
             write_png(path, draw_targets(results, prompts, colors))
             yield path

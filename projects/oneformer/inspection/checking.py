@@ -20,6 +20,7 @@ from ..datasets.findings import ERROR, WARNING, Finding, Report
 from ..datasets.loading import decode_instances, read_segment_map
 from ..image_loading import load_image
 from ..image_rules import rules_of_config
+from ..object_limits import Limits, configured_limits
 from .configured import configured_sets
 from .images import ImageFacts, facts_of, join_facts
 from .summary import Checked, summarize
@@ -261,7 +262,7 @@ def build_leniently(config: Mapping, report: Report) -> SegmentDataset | None:
     return dataset
 
 
-def check_set(config: Mapping, workers: int, num_queries: int | None) -> Checked:
+def check_set(config: Mapping, workers: int, limits: Limits) -> Checked:
     """Check the data set of a config; see ``check_config``."""
     findings = []
     dataset = build_leniently(config, findings.append)
@@ -269,7 +270,7 @@ def check_set(config: Mapping, workers: int, num_queries: int | None) -> Checked
         return Checked(findings, None)
     found, counts = check_samples(dataset, workers)
     found = join_facts(found, len(dataset))
-    return Checked(findings + found, summarize(dataset, counts, num_queries))
+    return Checked(findings + found, summarize(dataset, counts, limits))
 
 
 def check_config(cfg: Config, splits: Sequence[str], workers: int = 1) -> dict[str, Checked]:
@@ -289,9 +290,9 @@ def check_config(cfg: Config, splits: Sequence[str], workers: int = 1) -> dict[s
         labels = {key: value for key, value in config.items() if key != 'pipeline'}
         labels.update(rules_of_config(config).chosen())  # the pipeline's loader may state them
         names.setdefault(repr(labels), (labels, []))[1].append(name)
-    num_queries = cfg.get('model', {}).get('panoptic_head', {}).get('num_queries')
+    limits = configured_limits(cfg)
     checked = {}
     for labels, shared in names.values():
         print(', '.join(shared), file=sys.stderr)
-        checked[', '.join(shared)] = check_set(labels, workers, num_queries)
+        checked[', '.join(shared)] = check_set(labels, workers, limits)
     return checked

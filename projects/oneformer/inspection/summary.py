@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from terminaltables import AsciiTable
 
 from ..datasets.base import SegmentDataset
 from ..datasets.findings import ERROR, Finding
+from ..object_limits import Limits, find_peaks, limit_notes
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,13 @@ class Checked:
     summary: Mapping | None
 
 
-def summarize(dataset: SegmentDataset, counts: Sequence[Mapping], num_queries: int | None) -> dict:
+def summarize(dataset: SegmentDataset, counts: Sequence[Mapping], limits: Limits) -> dict:
     """What a data set holds, for ``summary_text`` and as JSON.
 
     Args:
         dataset: The set.
         counts: Of its photos, from ``check_sample``.
-        num_queries: Of the model, if known.
+        limits: Of the config.
     """
     classes = dataset.metainfo['classes']
     segments, crowds = (
@@ -47,13 +48,7 @@ def summarize(dataset: SegmentDataset, counts: Sequence[Mapping], num_queries: i
             f'{len(unused)} of {len(annotated)} annotated classes have no segment: '
             f'{", ".join(unused)}'
         )
-    if num_queries is not None and max(per_image, default=0) > num_queries:
-        worst = int(np.argmax(per_image))
-        notes.append(
-            f'{sum(n > num_queries for n in per_image)} of {len(counts)} images have more targets '
-            f'than the model has queries ({num_queries}), image id {counts[worst]["img_id"]} has '
-            f'{per_image[worst]}: raise model.panoptic_head.num_queries, or some cannot be learned'
-        )
+    notes += _limits_in_the_way(dataset, counts, limits)
     return dict(
         type=type(dataset).__name__,
         ann_file=dataset.ann_file,
@@ -81,6 +76,23 @@ def summarize(dataset: SegmentDataset, counts: Sequence[Mapping], num_queries: i
         not_annotated=[name for k, name in enumerate(classes) if k not in annotated],
         notes=notes,
     )
+
+
+def _limits_in_the_way(
+    dataset: SegmentDataset, counts: Sequence[Mapping], limits: Limits
+) -> list[str]:
+    """A note for each limit of the config that is lower than what some image has."""
+    if dataset.labels_kind == 'semantic':  # a target is a class, and no object
+        limits = replace(limits, max_per_image=None, max_dets=None)
+    images = [(count['img_id'], count['targets']) for count in counts]
+    of_class = [Counter(k for k in labels if dataset.is_thing[k]) for _, labels in images]
+    per_image = dict(
+        targets=[len(labels) for _, labels in images],
+        things=[counted.total() for counted in of_class],
+        of_class=[max(counted.values(), default=0) for counted in of_class],
+    )
+    peaks = find_peaks(images, dataset.is_thing)
+    return limit_notes(limits, peaks, dataset.metainfo['classes'], per_image)
 
 
 def count_errors(checked: Mapping[str, Checked]) -> int:

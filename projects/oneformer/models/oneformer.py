@@ -16,6 +16,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
 from ..metainfo import resolve_metainfo
+from ..object_limits import default_max_per_image
 from ..panoptic_codes import check_codes
 from ..tasks import check_task
 from . import fusion
@@ -39,7 +40,8 @@ class OneFormer(BaseDetector):
         text_mapper: Config of ``TextMapper``, or None to build a model for inference only.
         contrastive_loss: Config of ``QueryTextContrastiveLoss``; needed with ``text_mapper``.
         test_cfg: ``tasks`` (the answers wanted), ``object_mask_thr`` and ``iou_thr`` of the
-            panoptic answer, ``max_per_image`` instances, and optionally ``token``: a task word that
+            panoptic answer, and optionally ``max_per_image``: the number of instances, or None (the
+            default) for as many as there are queries, and at least 100; ``token``: a task word that
             conditions *every* answer in place of the answer's own, and ``window``: ``size`` and
             ``overlap`` in pixels; inputs with a longer side are seen in overlapping windows, which
             bounds the memory (see ``windows``).
@@ -67,11 +69,11 @@ class OneFormer(BaseDetector):
         self.thing_flags = [name in metainfo['thing_classes'] for name in metainfo['classes']]
         self.register_buffer('is_thing', torch.tensor(self.thing_flags), persistent=False)
         self.test_cfg = dict(test_cfg)
-        expected = {'tasks', 'object_mask_thr', 'iou_thr', 'max_per_image'}
-        if set(self.test_cfg) - {'token', 'window'} != expected:
+        expected = {'tasks', 'object_mask_thr', 'iou_thr'}
+        if set(self.test_cfg) - {'max_per_image', 'token', 'window'} != expected:
             raise ValueError(
                 f'model.test_cfg has the keys {sorted(self.test_cfg)}, but takes '
-                f'{sorted(expected)} and optionally token and window'
+                f'{sorted(expected)} and optionally max_per_image, token and window'
             )
         if 'panoptic' in self.test_cfg['tasks']:
             check_codes(self.num_classes)
@@ -79,6 +81,7 @@ class OneFormer(BaseDetector):
             check_window(self.test_cfg['window'])
         self.backbone = MODELS.build(backbone)
         self.panoptic_head = MODELS.build(dict(panoptic_head, num_classes=self.num_classes))
+        self._set_max_per_image(self.panoptic_head.num_queries)
         self.criterion = self.text_mapper = self.contrastive_loss = None
         if criterion is not None:
             self.criterion = MODELS.build(dict(criterion, num_classes=self.num_classes))
@@ -97,6 +100,18 @@ class OneFormer(BaseDetector):
                 contrastive_loss = dict(contrastive_loss, num_features=num_features)
             self.contrastive_loss = MODELS.build(contrastive_loss)
         self._register_load_state_dict_pre_hook(self._drop_text_branch)
+
+    def _set_max_per_image(self, num_queries: int) -> None:
+        """Let ``max_per_image`` follow the number of queries where it is None."""
+        count = self.test_cfg.get('max_per_image')
+        if count is None:
+            count = default_max_per_image(num_queries)
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ValueError(
+                f'model.test_cfg.max_per_image is {count!r}: it has to be a whole number of at '
+                'least 1, or None for as many instances as there are queries'
+            )
+        self.test_cfg['max_per_image'] = count
 
     def _drop_text_branch(self, state_dict: dict, prefix: str, *args) -> None:
         """Let a model built for inference load a checkpoint of training."""
