@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.registry import init_default_scope
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,3 +78,14 @@ def run_tool(load_tool, monkeypatch, tmp_path, capsys):
         return capsys.readouterr().out
 
     return run
+
+
+@pytest.fixture
+def double(monkeypatch):
+    """Double precision all over: in training, rounding errors grow."""
+    monkeypatch.setattr(torch.Tensor, 'float', torch.Tensor.double)
+    monkeypatch.setattr(torch, 'float32', torch.float64)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(default)

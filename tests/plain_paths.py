@@ -13,19 +13,29 @@ from oneformer.texts import text_list
 class SampledMasks:
     """Samples one full-size mask per target."""
 
-    def __init__(self, target_map, points):
-        self.target_map, self.points = target_map, points
+    def __init__(self, target_map, points, regions=None):
+        self.target_map, self.points, self.regions = target_map, points, regions
+
+    def _mask(self, target):
+        if self.regions is None:
+            return self.target_map == target + 1
+        return torch.isin(self.target_map, self.regions[target].nonzero() + 1)
 
     def _sample(self, masks, points):
         return point_sample(masks[:, None].to(points.dtype), points)[:, 0]
 
     def all_masks(self, count):
-        masks = torch.stack([self.target_map == k + 1 for k in range(count)])
+        masks = torch.stack([self._mask(k) for k in range(count)])
         return torch.stack([self._sample(masks, p.expand(count, -1, -1)) for p in self.points])
 
     def own_masks(self):
-        masks = torch.stack([self.target_map == k + 1 for k in range(self.points.shape[1])])
+        masks = torch.stack([self._mask(k) for k in range(self.points.shape[1])])
         return torch.stack([self._sample(masks, points) for points in self.points])
+
+    def valid(self):
+        unknown = (self.target_map < 0)[None, None].to(self.points.dtype)
+        share = point_sample(unknown, self.points.reshape(1, -1, 2))
+        return (share == 0).to(self.points.dtype).view(self.points.shape[:-1])
 
 
 def sample_pixels(features, points):

@@ -212,17 +212,6 @@ def test_recomputed_activations_give_the_same_gradients(config_dir):
         torch.testing.assert_close(gradients[1][name], gradient, msg=name)
 
 
-@pytest.fixture
-def double(monkeypatch):
-    """Double precision all over: in training, rounding errors grow."""
-    monkeypatch.setattr(torch.Tensor, 'float', torch.Tensor.double)
-    monkeypatch.setattr(torch, 'float32', torch.float64)
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(default)
-
-
 def keyed_points(iteration):
     """The same points for the same image, purpose and iteration."""
 

@@ -29,7 +29,7 @@ def model(config_dir):
 
 
 def batch():
-    """Two photos; of one the labels are partial."""
+    """Two photos; of one the labels are partial, and its targets overlap."""
     target_map = torch.zeros(1, SIDE, SIDE, dtype=torch.int16)
     target_map[0, :20, :30], target_map[0, 30:, 20:] = 1, 2
     samples = []
@@ -48,6 +48,8 @@ def batch():
         sample = DetDataSample(metainfo=metainfo)
         sample.gt_instances = InstanceData(labels=torch.tensor([0, 4]))
         sample.gt_panoptic_seg = PixelData(sem_seg=target_map.clone())
+        if partial:
+            sample.gt_instances.regions = torch.tensor([[True, False], [True, True]])
         samples.append(sample)
     return torch.randn(2, 3, SIDE, SIDE), samples
 
@@ -70,6 +72,8 @@ def test_the_step_of_a_gpu_reads_nothing_outside_the_matching(model, monkeypatch
         for sample in samples:
             sample.gt_instances.labels = on_gpu(sample.gt_instances.labels)
             sample.gt_panoptic_seg.sem_seg = on_gpu(sample.gt_panoptic_seg.sem_seg)
+            if 'regions' in sample.gt_instances:
+                sample.gt_instances.regions = on_gpu(sample.gt_instances.regions)
         fakes = {name: on_gpu(tensor) for name, tensor in tensors.items()}
         arguments = (on_gpu(images), samples), dict(mode='loss')
         losses = torch.func.functional_call(model, fakes, *arguments)

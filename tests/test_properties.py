@@ -21,8 +21,8 @@ from mmengine.structures import InstanceData, PixelData
 from pycocotools import mask as mask_utils
 
 from oneformer.datasets.label_images import NUM_IDS, segment_indices
-from oneformer.datasets.loading import paint_instances
-from oneformer.datasets.task_sampling import derive_targets
+from oneformer.datasets.overlaps import paint_instances, topmost_map
+from oneformer.datasets.task_sampling import derive_targets, sample_targets
 from oneformer.evaluation.result_files import PanopticFiles
 from oneformer.models import fusion
 from oneformer.models.fusion import Queries
@@ -200,15 +200,51 @@ def test_of_overlapping_masks_the_smaller_is_on_top_and_crowds_are_below(scene):
     size = scene.segment_map.shape
     drawn = [rng.random(size) < rng.random() for _ in scene.segments]
     sample = dict(height=size[0], width=size[1], segments_info=scene.segments)
-    painted = paint_instances(sample, drawn)
+    codes = [encode_mask(mask) for mask in drawn]
+    painted, table = paint_instances(sample, codes)
+    flat, _ = paint_instances(sample, codes, flat=True)
+    np.testing.assert_array_equal(topmost_map(painted, table), flat)
+    heights = [(s['iscrowd'], m.sum(), -k) for k, (s, m) in enumerate(zip(scene.segments, drawn))]
     for place in np.ndindex(size):
-        here = [k for k, mask in enumerate(drawn) if mask[place]]
-        if not here:
-            assert painted[place] == 0
-            continue
-        best = min((scene.segments[k]['iscrowd'], drawn[k].sum()) for k in here)
-        top = painted[place] - 1
-        assert top in here and (scene.segments[top]['iscrowd'], drawn[top].sum()) == best
+        here = sorted((k for k, mask in enumerate(drawn) if mask[place]), key=heights.__getitem__)
+        assert flat[place] == (here[0] + 1 if here else 0)
+        if table is not None and here:  # all objects, and crowds where there is none
+            objects = [k + 1 for k in here if not scene.segments[k]['iscrowd']]
+            assert table[painted[place] - 1] == tuple(objects or [here[0] + 1])
+            assert painted[place] > len(codes) or painted[place] == here[0] + 1
+
+
+@cases(50)
+@given(scenes())
+def test_targets_of_overlapping_masks_are_the_masks(scene):
+    rng = np.random.default_rng(scene.seed)
+    size = scene.segment_map.shape
+    drawn = [rng.random(size) < rng.random() for _ in scene.segments]
+    sample = dict(height=size[0], width=size[1], segments_info=scene.segments)
+    region_map, table = paint_instances(sample, [encode_mask(mask) for mask in drawn])
+    results = dict(gt_seg_map=region_map, segments_info=scene.segments, ignore=scene.ignore)
+    results |= {} if table is None else dict(region_segments=table)
+    labels, target_map, regions = sample_targets(results, 'instance')
+    wanted = [
+        (s['label'], mask)
+        for s, mask in zip(scene.segments, drawn)
+        if s['isthing'] and not s['iscrowd'] and mask.any()
+    ]
+    if table is None:
+        assert regions is None
+    assert labels.tolist() == [label for label, _ in wanted]
+    regions = np.eye(len(labels), dtype=bool) if regions is None else regions
+    assert target_map.dtype == np.int16 and target_map.max() <= regions.shape[1]
+    for (_, mask), members in zip(wanted, regions, strict=True):
+        np.testing.assert_array_equal(np.isin(target_map, np.flatnonzero(members) + 1), mask)
+    # what no target covers is void, or the topmost there is a crowd, or stuff
+    taken = np.any([mask for _, mask in wanted], axis=0) if wanted else np.zeros(size, bool)
+    void = ~np.any(drawn, axis=0) if drawn else np.ones(size, bool)
+    assert (target_map[void] == (-1 if 'void' in scene.ignore else 0)).all()
+    objects = [m for m, s in zip(drawn, scene.segments) if not s['iscrowd']]
+    crowd = ~void & ~np.any(objects, axis=0) if objects else ~void
+    assert (target_map[crowd] == (-1 if 'crowd' in scene.ignore else 0)).all()
+    assert (target_map[~void & ~crowd & ~taken] == 0).all()
 
 
 def data_sample(scene, batch_size):

@@ -32,12 +32,15 @@ class Regions:
         region_map: Of shape (H, W): 0 is void, k is region k, -1 is unknown.
         labels: Of the regions, in their order.
         captions: Text for each region, may be empty.
+        outline_map: Of shape (H, W): where these numbers change there are outlines; those of
+            ``region_map`` by default.
     """
 
     title: str
     region_map: np.ndarray
     labels: Sequence[int]
     captions: Sequence[str]
+    outline_map: np.ndarray | None = None
 
 
 def ground_truth_regions(sample: DetDataSample, classes: Sequence[str], task: str) -> Regions:
@@ -124,7 +127,8 @@ def paint(image: np.ndarray, regions: Regions, colors: np.ndarray, alpha: float)
     stripe = np.add(*np.indices(regions.region_map.shape)) // 2 % 4
     for number, grey in _HATCHING:
         painted[(regions.region_map < 0) & (stripe == number)] = grey
-    numbers = regions.region_map.astype(np.float32)
+    outlined = regions.region_map if regions.outline_map is None else regions.outline_map
+    numbers = outlined.astype(np.float32)
     kernel = np.ones((3, 3), np.uint8)
     painted[cv2.dilate(numbers, kernel) != cv2.erode(numbers, kernel)] = 255
     scale = max(0.3, min(image.shape[:2]) / 800)

@@ -1,14 +1,17 @@
 """Data sets in COCO instance format: photos, and a JSON of polygons or run-length codes."""
 
 import os.path as osp
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from mmdet.registry import DATASETS
+from mmengine.logging import print_log
 
+from ..metainfo import resolve_metainfo
 from .base import SegmentDataset, images_by_id
 from .entries import AREA, FLAG, ID, WHOLE, complete
 from .findings import WARNING
-from .loading import MAX_SEGMENTS
+from .hidden_pixels import estimate_hidden, rule_text
+from .overlaps import MAX_SEGMENTS, check_overlap_options
 from .panoptic import match_categories
 
 
@@ -16,9 +19,9 @@ from .panoptic import match_categories
 class InstanceDataset(SegmentDataset):
     """A data set in COCO instance format; its labels teach the instance task.
 
-    Only things can be annotated; categories with the alias None are left out. Where masks overlap
-    the smaller one is on top, since a pixel has one segment. Photos without any object are kept:
-    they say where nothing is.
+    Only things can be annotated; categories with the alias None are left out. Photos without any
+    object are kept: they say where nothing is. How many pixels overlaps hide in some of the images
+    is logged.
 
     Args:
         ann_file: The JSON, with a polygon or a run-length code (compressed or not) per object.
@@ -27,14 +30,40 @@ class InstanceDataset(SegmentDataset):
         data_root: Prefix of all paths.
         data_prefix: Folder ``img``.
         ignore: See ``SegmentDataset``.
+        overlaps: What is taught where masks overlap: ``'full'``, each object its whole mask, as
+            ``InstanceAP`` scores it; or ``'topmost'``, each pixel to the object on top, as the
+            original does, whose instances come from a panoptic map.
+        on_top: Which object is on top, where a pixel can have one only (with
+            ``overlaps='topmost'``, in the panoptic ground truth, in pictures): the ``'smaller'``,
+            the one ``'later'`` or ``'earlier'`` in the JSON, or by class: a list of names from
+            bottom to top. Classes it leaves out are below; of one class the smaller is on top.
+            Crowds are below all others.
         **kwargs: Of mmdet's ``BaseDetDataset``.
+
+    Raises:
+        ValueError: For other values of ``overlaps`` and ``on_top``.
     """
 
     labels_kind = 'instance'
     tasks = ('instance',)
 
-    def __init__(self, *args, ignore: Collection[str] = ('crowd',), **kwargs) -> None:
-        super().__init__(*args, ignore=ignore, **kwargs)
+    def __init__(
+        self,
+        *args,
+        metainfo: Mapping | str,
+        ignore: Collection[str] = ('crowd',),
+        overlaps: str = 'full',
+        on_top: str | Sequence[str] = 'smaller',
+        **kwargs,
+    ) -> None:
+        metainfo = resolve_metainfo(metainfo)
+        self.overlaps = overlaps
+        self.on_top = check_overlap_options(overlaps, on_top, metainfo['thing_classes'])
+        super().__init__(*args, metainfo=metainfo, ignore=ignore, **kwargs)
+
+    def get_data_info(self, idx: int) -> dict:
+        """The sample ``idx``, see ``SegmentDataset``, with what it needs where masks overlap."""
+        return dict(super().get_data_info(idx), overlaps=self.overlaps, on_top=self.on_top)
 
     def load_data_list(self) -> list[dict]:
         """Read the JSON.
@@ -94,7 +123,20 @@ class InstanceDataset(SegmentDataset):
                     f'{MAX_SEGMENTS} that a photo may have: join some, or cut the photo',
                 )
                 del photo['segments_info'][MAX_SEGMENTS:]
+        if not self.test_mode:
+            self._note_overlaps(list(photos.values()))
         return self.note_images(list(photos.values()))
+
+    def _note_overlaps(self, photos: list[dict]) -> None:
+        """Log what overlaps hide in some of the images."""
+        hidden = estimate_hidden(photos)
+        if hidden.pixels:
+            print_log(
+                f'{self.ann_file}: in {hidden.overlapped} of {hidden.images} images looked at '
+                f'objects overlap, which hides {hidden.share:.1f} % of their pixels. '
+                f'{rule_text(self.overlaps, self.on_top)}. tools/check_dataset.py counts all',
+                logger='current',
+            )
 
     def _stuff(self, label_of: Mapping) -> list[tuple[str, int]]:
         """Names and ids of the categories that are stuff."""

@@ -1,6 +1,6 @@
 """Load a photo, and its labels of any kind as one small integer map."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -10,11 +10,10 @@ from ..image_depth import ValueRange
 from ..image_loading import load_image
 from ..image_notes import SayOnce, image_notes
 from ..image_rules import ImageRules
-from ..run_length import decode_mask, encode_segmentation
-from .findings import Finding, Report, refuse
+from ..run_length import decode_mask, encode_mask, encode_segmentation
+from .findings import ERROR, WARNING, Finding, Report, refuse
 from .label_images import check_size, read_label_png, read_panoptic_png
-
-MAX_SEGMENTS = np.iinfo(np.int16).max  # of a photo, as maps of segments are int16
+from .overlaps import MAX_SEGMENTS, TooManyRegions, paint_instances, topmost_map
 
 
 @TRANSFORMS.register_module()
@@ -53,17 +52,16 @@ class LoadPhoto(BaseTransform):
         return f'{type(self).__name__}({options})'
 
 
-def decode_instances(results: Mapping, report: Report = refuse) -> list[np.ndarray]:
-    """Masks of an ``InstanceDataset`` sample at the size that the JSON states.
+def encode_instances(results: Mapping, report: Report = refuse) -> list[Mapping]:
+    """Compressed run-length codes of an ``InstanceDataset`` sample, of the size in the JSON.
 
     Segmentations that cannot be decoded are reported, and make an empty mask.
     """
     height, width = results['height'], results['width']
-    masks = []
+    codes = []
     for segment in results['segments_info']:
         try:
-            code = encode_segmentation(segment['segmentation'], height, width)
-            masks.append(decode_mask(code))
+            codes.append(encode_segmentation(segment['segmentation'], height, width))
         except ValueError as error:
             report(
                 Finding(
@@ -74,37 +72,59 @@ def decode_instances(results: Mapping, report: Report = refuse) -> list[np.ndarr
                     segment['id'],
                 )
             )
-            masks.append(np.zeros((height, width), bool, order='F'))
-    return masks
+            codes.append(encode_mask(np.zeros((height, width), bool, order='F')))
+    return codes
 
 
-def paint_instances(results: Mapping, masks: Sequence[np.ndarray]) -> np.ndarray:
-    """Segment map of an ``InstanceDataset`` sample and its masks, see ``LoadSegmentMap``.
+def decode_instances(results: Mapping, report: Report = refuse) -> list[np.ndarray]:
+    """Bool masks of an ``InstanceDataset`` sample, see ``encode_instances``."""
+    return [decode_mask(code) for code in encode_instances(results, report)]
 
-    Where masks overlap the smaller one is on top, and crowds lie below.
+
+def _too_many_overlaps(results: Mapping) -> Finding:
+    """An error where whole masks are taught; else the overlaps only cannot be counted."""
+    full = results.get('overlaps', 'full') == 'full'
+    what = (
+        f'{results["ann_file"]}: the {len(results["segments_info"])} objects of image id '
+        f'{results["img_id"]} ({results["img_path"]}) overlap in more ways than the '
+        f'{MAX_SEGMENTS} that a map can number'
+    )
+    remedy = (
+        ": cut the image, or teach each pixel to one object (overlaps='topmost' of the dataset)"
+        if full
+        else ', so that what they hide is not counted; nothing else suffers from it'
+    )
+    severity = ERROR if full else WARNING
+    number = results['img_id']
+    return Finding('too many overlaps', what + remedy, results['ann_file'], number, severity)
+
+
+def read_instances(results: dict, report: Report = refuse) -> np.ndarray:
+    """Map of an ``InstanceDataset`` sample, see ``LoadSegmentMap`` and ``encode_instances``.
+
+    Where objects overlap it is one of regions, and ``region_segments`` is added to the sample, see
+    ``overlaps``. Overlaps of more kinds than the map can number are reported.
     """
-    areas = [np.count_nonzero(mask) for mask in masks]
-    crowd = [segment['iscrowd'] for segment in results['segments_info']]
-    # in Fortran order, as pycocotools has its masks
-    segment_map = np.zeros((results['height'], results['width']), np.int16, order='F')
-    for k in sorted(range(len(masks)), key=lambda k: (not crowd[k], -areas[k])):
-        segment_map[masks[k]] = k + 1
-    return np.ascontiguousarray(segment_map)
-
-
-def read_instances(results: Mapping, report: Report = refuse) -> np.ndarray:
-    """Segment map of an ``InstanceDataset`` sample; see ``decode_instances`` for its reports."""
-    return paint_instances(results, decode_instances(results, report))
+    codes = encode_instances(results, report)
+    try:
+        region_map, region_segments = paint_instances(results, codes)
+    except TooManyRegions:
+        report(_too_many_overlaps(results))
+        return paint_instances(results, codes, flat=True)[0]
+    if region_segments is not None:
+        results['region_segments'] = region_segments
+    return region_map
 
 
 _READERS = dict(panoptic=read_panoptic_png, instance=read_instances, semantic=read_label_png)
 
 
-def read_segment_map(results: Mapping, report: Report = refuse) -> np.ndarray:
-    """Segment map of a sample of any kind of labels, see ``LoadSegmentMap``.
+def read_segment_map(results: dict, report: Report = refuse) -> np.ndarray:
+    """Map of a sample of any kind of labels, see ``LoadSegmentMap``.
 
     Args:
-        results: A sample with ``ori_shape``, the (height, width) of its photo.
+        results: A sample with ``ori_shape``, the (height, width) of its photo; gets
+            ``region_segments`` where objects overlap.
         report: Gets what is wrong; what was reported is void in the map.
 
     Raises:
@@ -127,12 +147,19 @@ class LoadSegmentMap(BaseTransform):
     Required keys: ``labels_kind``, ``segments_info``, ``ori_shape``, and those of its kind. Added:
     ``gt_seg_map`` of shape (H, W), int16: 0 is void, k is ``segments_info[k - 1]``. Transforms that
     know ``gt_seg_map`` move it with the photo; pad it with 0.
+
+    Where objects overlap and ``overlaps`` is ``'full'``, the map numbers regions, and
+    ``region_segments`` lists the segments of each (see ``overlaps``); k is then a region on which
+    ``segments_info[k - 1]`` is on top.
     """
 
     def transform(self, results: dict) -> dict:
         """Add the map, if the sample has labels; what is wrong with them is raised."""
         if 'segments_info' in results:  # a photo of inference or of a test set has none
-            results['gt_seg_map'] = read_segment_map(results)
+            segment_map = read_segment_map(results)
+            if results.get('overlaps') == 'topmost':
+                segment_map = topmost_map(segment_map, results.pop('region_segments', None))
+            results['gt_seg_map'] = segment_map
         return results
 
     def __repr__(self) -> str:

@@ -7,6 +7,8 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 
+from .overlaps import topmost_map
+
 META_KEYS = (
     'img_id',
     'img_path',
@@ -33,8 +35,9 @@ class PackPanopticInputs(BaseTransform):
 
     After ``SampleTask`` the sample holds the targets of one task: ``gt_instances.labels`` (N,) and
     ``gt_panoptic_seg.sem_seg`` (1, H, W), in which k is target k - 1, 0 is background and -1 is
-    unknown. Without ``SampleTask``, for evaluation, k in that map is ``segments_info[k - 1]`` of
-    the metainfo, and 0 is void.
+    unknown. Where targets overlap, k is a region, and ``gt_instances.regions`` (N, R), bool, says
+    which of them each target consists of. Without ``SampleTask``, for evaluation, k in that map is
+    ``segments_info[k - 1]`` of the metainfo, the topmost where objects overlap, and 0 is void.
     """
 
     def transform(self, results: dict) -> dict:
@@ -42,8 +45,11 @@ class PackPanopticInputs(BaseTransform):
         sample = DetDataSample(metainfo={key: results[key] for key in META_KEYS if key in results})
         if 'gt_labels' in results:
             sample.gt_instances = InstanceData(labels=torch.from_numpy(results['gt_labels']))
+        if 'gt_regions' in results:
+            sample.gt_instances.regions = torch.from_numpy(results['gt_regions'])
         if 'gt_seg_map' in results:
-            seg_map = torch.from_numpy(np.ascontiguousarray(results['gt_seg_map']))
+            seg_map = topmost_map(results['gt_seg_map'], results.get('region_segments'))
+            seg_map = torch.from_numpy(np.ascontiguousarray(seg_map))
             sample.gt_panoptic_seg = PixelData(sem_seg=seg_map[None])
         image = np.ascontiguousarray(results['img'].transpose(2, 0, 1))
         return dict(inputs=torch.from_numpy(image), data_samples=sample)

@@ -11,7 +11,7 @@ from .base import SegmentDataset, images_by_id, labels_by_name
 from .entries import AREA, FILE_NAME, FLAG, ID, LIST, TEXT, WHOLE, complete
 from .findings import WARNING, Finding, Report, refuse
 from .label_images import NUM_IDS
-from .loading import MAX_SEGMENTS
+from .overlaps import MAX_SEGMENTS
 
 
 def match_categories(

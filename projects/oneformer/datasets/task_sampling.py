@@ -13,6 +13,7 @@ from mmdet.registry import TRANSFORMS
 
 from ..tasks import TASKS, check_task
 from ..texts import Prompts
+from .overlaps import derive_full_targets, topmost_map
 
 # which key makes two segments one target, None drops the segment
 _TARGET_OF = dict(
@@ -64,6 +65,29 @@ def derive_targets(
     return np.array(labels, np.int64), lookup[segment_map]
 
 
+def sample_targets(results: Mapping, task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Targets that a sample has for a task.
+
+    The instance task takes whole masks of objects that overlap, the others let each pixel belong to
+    the topmost alone.
+
+    Args:
+        results: With ``gt_seg_map``, ``segments_info``, ``ignore``, and where objects overlap
+            ``region_segments``.
+        task: A task word.
+
+    Returns:
+        Labels (N,) and target map (H, W), see ``derive_targets``; and None, or where targets
+        overlap their regions (N, R), see ``derive_full_targets``.
+    """
+    region_map, segments = results['gt_seg_map'], results['segments_info']
+    region_segments, ignore = results.get('region_segments'), results['ignore']
+    if region_segments is not None and check_task(task) == 'instance':
+        return derive_full_targets(region_map, segments, region_segments, ignore)
+    segment_map = topmost_map(region_map, region_segments)
+    return *derive_targets(segment_map, segments, task, ignore), None
+
+
 @TRANSFORMS.register_module()
 class SampleTask(BaseTransform):
     """Draw the task of a training image and derive its targets and texts.
@@ -74,6 +98,8 @@ class SampleTask(BaseTransform):
     Required keys: ``gt_seg_map``, ``segments_info``, ``classes``, ``tasks``, ``task_weights``,
     ``ignore``. Added: ``task``, ``texts``, ``filler`` (see ``texts.Prompts``), ``gt_labels``;
     ``gt_seg_map`` becomes the target map, and ``segments_info``, which it no longer fits, goes.
+    Where targets overlap, that map numbers regions, and ``gt_regions`` (N, R) says which of them
+    each target consists of (see ``sample_targets``).
 
     Args:
         probs: Weight of each task word; words left out are never drawn. Uniform by default. The
@@ -107,9 +133,11 @@ class SampleTask(BaseTransform):
         weights = results['task_weights']
         words, shares = self._shares(self.probs if weights is None else weights, results['tasks'])
         task = str(np.random.choice(words, p=shares))
-        labels, target_map = derive_targets(
-            results['gt_seg_map'], results.pop('segments_info'), task, results['ignore']
-        )
+        labels, target_map, regions = sample_targets(results, task)
+        for key in ('segments_info', 'region_segments'):
+            results.pop(key, None)
+        if regions is not None:
+            results['gt_regions'] = regions
         results['task'] = task
         results['gt_labels'] = labels
         results['gt_seg_map'] = target_map

@@ -13,8 +13,9 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.runner import set_random_seed
 
-from ..datasets import derive_targets
 from ..datasets.geometry import resize_map
+from ..datasets.overlaps import topmost_map
+from ..datasets.task_sampling import derive_targets, sample_targets
 from ..safe_io import write_png
 from ..texts import Prompts
 from ..visualization import Regions, class_colors, paint, side_by_side, text_below, write_title
@@ -48,6 +49,22 @@ def task_lines(texts: Sequence[str], filler: str) -> list[str]:
     return [*lines, f'others: {filler}']
 
 
+def draw_overlaps(results: Mapping, regions: Regions) -> Regions:
+    """Targets that overlap, the topmost on top; what others hide is outlined.
+
+    Args:
+        results: A sample with ``region_segments``.
+        regions: Of its map of regions, see ``sample_targets``.
+    """
+    classes, outlines = results['classes'], regions.region_map
+    segment_map = topmost_map(results['gt_seg_map'], results['region_segments'])
+    labels, target_map = derive_targets(
+        segment_map, results['segments_info'], regions.title, results['ignore']
+    )
+    captions = [classes[label] for label in labels]
+    return Regions(regions.title, target_map, labels, captions, outlines)
+
+
 def draw_targets(results: Mapping, prompts: Prompts, colors: np.ndarray) -> np.ndarray:
     """The photo, and a panel for each task that the labels can teach, with the texts below.
 
@@ -72,10 +89,10 @@ def draw_targets(results: Mapping, prompts: Prompts, colors: np.ndarray) -> np.n
     photo, segment_map = enlarge(photo, segment_map)
     panels, texts = [photo], [about]
     for task in results['tasks']:
-        labels, target_map = derive_targets(
-            segment_map, results['segments_info'], task, results['ignore']
-        )
+        labels, target_map, members = sample_targets(dict(results, gt_seg_map=segment_map), task)
         regions = Regions(task, target_map, labels, [classes[label] for label in labels])
+        if members is not None:
+            regions = draw_overlaps(dict(results, gt_seg_map=segment_map), regions)
         panels.append(paint(photo, regions, colors, _ALPHA))
         write_title(panels[-1], task)
         texts.append(task_lines(prompts.targets(labels, classes), prompts.filler_of(task)))

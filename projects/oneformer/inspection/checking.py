@@ -23,6 +23,7 @@ from ..image_rules import rules_of_config
 from ..object_limits import Limits, configured_limits
 from .configured import configured_sets
 from .images import ImageFacts, facts_of, join_facts
+from .overlaps import check_covered, count_hidden, count_pixels, count_stacks
 from .summary import Checked, summarize
 
 
@@ -81,7 +82,7 @@ def check_instance_areas(sample: Mapping, pixels: np.ndarray, report: Report) ->
     """Compare a sample of an ``InstanceDataset`` with its masks.
 
     Args:
-        pixels: Of each segment, after overlaps.
+        pixels: Of each segment, where it is on top.
     """
     undecodable = []
     masks = decode_instances(sample, lambda finding: undecodable.append(finding.id))
@@ -93,8 +94,8 @@ def check_instance_areas(sample: Mapping, pixels: np.ndarray, report: Report) ->
             f'id {sample["img_id"]}'
         )
         count = int(np.count_nonzero(mask))
-        if visible == 0:
-            why = 'is hidden by smaller ones' if count else 'has no pixel inside the photo'
+        if visible == 0 and (count == 0 or segment['iscrowd']):
+            why = 'is a crowd that others cover' if count else 'has no pixel inside the photo'
             report(
                 Finding(
                     'instance without pixels',
@@ -155,8 +156,9 @@ def check_labels(dataset: SegmentDataset, sample: Mapping) -> tuple[list[Finding
     if dataset.labels_kind == 'instance' and any(f.kind == 'sizes differ' for f in findings):
         return findings, None
     segments = sample['segments_info']
-    pixels = np.bincount(segment_map.ravel(), minlength=len(segments) + 1)
-    void, pixels = int(pixels[0]), pixels[1:]
+    stacks = count_stacks(segment_map, sample.get('region_segments'))
+    pixels, whole = count_pixels(segment_map, len(segments), stacks)
+    void, pixels, whole = int(pixels[0]), pixels[1:], whole[1:]
     if not findings and not pixels.any():
         findings.append(
             Finding(
@@ -170,13 +172,16 @@ def check_labels(dataset: SegmentDataset, sample: Mapping) -> tuple[list[Finding
         )
     if dataset.labels_kind in _AREA_CHECKS:
         _AREA_CHECKS[dataset.labels_kind](sample, pixels, findings.append)
-    seen = [s for s, count in zip(segments, pixels) if count]
+    check_covered(sample, pixels, stacks, findings.append)
+    taught = pixels if sample.get('overlaps') == 'topmost' else whole
+    seen = [s for s, count in zip(segments, taught) if count]
     return findings, dict(
         img_id=sample['img_id'],
         targets=[s['label'] for s in seen if not s['iscrowd']],
         crowds=[s['label'] for s in seen if s['iscrowd']],
         void=void,
         pixels=segment_map.size,
+        hidden=count_hidden(segments, pixels, whole),
     )
 
 

@@ -10,6 +10,7 @@ from terminaltables import AsciiTable
 from ..datasets.base import SegmentDataset
 from ..datasets.findings import ERROR, Finding
 from ..object_limits import Limits, find_peaks, limit_notes
+from .overlaps import sum_hidden
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def summarize(dataset: SegmentDataset, counts: Sequence[Mapping], limits: Limits
             f'{", ".join(unused)}'
         )
     notes += _limits_in_the_way(dataset, counts, limits)
+    hidden = sum_hidden(counts)
     return dict(
         type=type(dataset).__name__,
         ann_file=dataset.ann_file,
@@ -63,6 +65,7 @@ def summarize(dataset: SegmentDataset, counts: Sequence[Mapping], limits: Limits
         void_share=sum(count['void'] for count in counts) / pixels
         if counts and dataset.labels_kind != 'instance'
         else None,
+        overlaps=hidden,
         tasks=list(dataset.tasks) if counts else [],
         classes={
             classes[k]: dict(

@@ -259,7 +259,7 @@ class SetCriterion(nn.Module):
         """
         features = sample_pixels(mask_features, points.flatten(0, 1))
         logits = mask_embeds @ features.view(*points.shape[:2], -1).mT  # l Q P
-        sampled = SampledTargets(target.target_map, points)
+        sampled = SampledTargets(target.target_map, points, target.regions)
         valid = sampled.valid() if target.has_unknown else None
         return mask_costs(logits, sampled.all_masks(len(target.labels)), valid)
 
@@ -339,7 +339,8 @@ class SetCriterion(nn.Module):
             parts = logits.detach().split(self._at_once(logits.device, N, L * N))
             points = torch.cat([self._loss_points(part, target) for part in parts])  # LN P 2
             at_points = point_sample(logits, points).view(L, N, -1)
-            sampled = SampledTargets(target.target_map, points.view(L, N, -1, 2))
+            points = points.view(L, N, -1, 2)
+            sampled = SampledTargets(target.target_map, points, target.regions)
             wanted = sampled.own_masks()  # L N P
             valid = sampled.valid() if target.has_unknown else None
             cross_entropy, dice = point_losses(at_points, wanted, valid)

@@ -32,6 +32,8 @@ class Targets:
         unannotated: Bool of shape (H, W), pixels that may show what the labels do not annotate,
             among them the unknown ones; None for none.
         has_unknown: The map may have unknown pixels, which count in no mask.
+        regions: Where targets overlap, the map numbers regions: k is region k - 1. Bool of shape
+            (N, R), the regions that each target consists of. None where none overlap.
     """
 
     labels: Tensor
@@ -40,12 +42,25 @@ class Targets:
     known: Tensor | None = None
     unannotated: Tensor | None = None
     has_unknown: bool = False
+    regions: Tensor | None = None
 
     @property
     def masks(self) -> Tensor:
         """Bool of shape (N, H, W)."""
+        if self.regions is not None:
+            return region_masks(self.regions, region_indices(self.target_map))
         index = torch.arange(1, len(self.labels) + 1, device=self.labels.device)
         return self.target_map == index[:, None, None]
+
+
+def region_indices(target_map: Tensor) -> Tensor:
+    """Of a map of regions, int64 (H, W): 0 is background or unknown, k is region k - 1."""
+    return target_map.clamp(min=0).long()
+
+
+def region_masks(regions: Tensor, indices: Tensor) -> Tensor:
+    """Bool masks (N, H, W) of targets that consist of ``regions`` (N, R)."""
+    return F.pad(regions, (1, 0))[:, indices]
 
 
 class SampledTargets:
@@ -57,10 +72,11 @@ class SampledTargets:
     Args:
         target_map: Of shape (H, W), see ``Targets``.
         points: (x, y) in [0, 1], of shape (..., P, 2).
+        regions: Of shape (N, R), see ``Targets``.
     """
 
-    def __init__(self, target_map: Tensor, points: Tensor) -> None:
-        self.target_map, self.points = target_map, points
+    def __init__(self, target_map: Tensor, points: Tensor, regions: Tensor | None = None) -> None:
+        self.target_map, self.points, self.regions = target_map, points, regions
 
     def _corners(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Ids and weights (..., P) of the four pixels, one after the other to save memory."""
@@ -79,11 +95,25 @@ class SampledTargets:
     def all_masks(self, count: int) -> Tensor:
         """All N masks at all points, in [0, 1], of shape (..., N, P)."""
         *sets, P, _ = self.points.shape
+        if self.regions is not None:
+            count = self.regions.shape[1]
         masks = self.points.new_zeros(*sets, count + 1, P)
         for ids, weights in self._corners():
             index = ids.clamp(min=0).long()[..., None, :]
             masks.scatter_add_(-2, index, (weights * (ids > 0))[..., None, :])
-        return masks[..., 1:, :]
+        masks = masks[..., 1:, :]
+        return masks if self.regions is None else self.regions.to(masks.dtype) @ masks
+
+    def _masks(self, count: int) -> Iterator[Tensor]:
+        """The N masks, bool of shape (n, H, W), some at a time."""
+        if self.regions is not None:
+            indices = region_indices(self.target_map)
+            for some in self.regions.split(_MASKS):
+                yield region_masks(some, indices)
+            return
+        ids = torch.arange(1, count + 1, device=self.target_map.device)
+        for some in ids.split(_MASKS):
+            yield self.target_map == some[:, None, None]
 
     def own_masks(self) -> Tensor:
         """The mask of target n at its own points, for points of shape (L, N, P, 2).
@@ -93,10 +123,9 @@ class SampledTargets:
         """
         L, N, P, _ = self.points.shape
         grids = self.points.transpose(0, 1).reshape(N, L * P, 2)
-        ids = torch.arange(1, N + 1, device=self.target_map.device)
         parts = [
-            point_sample((self.target_map == some[:, None, None])[:, None].float(), grid)[:, 0]
-            for some, grid in zip(ids.split(_MASKS), grids.split(_MASKS))
+            point_sample(masks[:, None].float(), grid)[:, 0]
+            for masks, grid in zip(self._masks(N), grids.split(_MASKS))
         ]
         return torch.cat(parts).view(N, L, P).transpose(0, 1)
 
@@ -111,8 +140,9 @@ def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Ta
 
     Args:
         data_samples: With ``gt_instances.labels`` (N,), ``gt_panoptic_seg.sem_seg`` (1, h, w), in
-            which k is target k - 1, 0 is background and -1 is unknown, and in their metainfo
-            ``task`` and, where labels are partial, ``known_labels`` and ``ignore``.
+            which k is target k - 1, 0 is background and -1 is unknown, where targets overlap
+            ``gt_instances.regions`` (N, R), see ``Targets``, and in their metainfo ``task`` and,
+            where labels are partial, ``known_labels`` and ``ignore``.
         is_thing: For each of the K classes.
 
     Returns:
@@ -135,7 +165,10 @@ def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Ta
                 unannotated = target_map <= 0
             known = torch.tensor(flags, device=labels.device)
         img_id = sample.get('img_id')
-        targets.append(Targets(labels, target_map, img_id, known, unannotated, has_unknown))
+        regions = sample.gt_instances.get('regions')
+        targets.append(
+            Targets(labels, target_map, img_id, known, unannotated, has_unknown, regions)
+        )
     return targets
 
 
