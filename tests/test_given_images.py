@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmdet.registry import MODELS
+from mmdet.apis import inference_detector
+from mmdet.registry import MODELS, TRANSFORMS
 from mmengine.config import Config
 from PIL import Image
 
@@ -183,6 +184,12 @@ def test_what_is_not_an_image_is_told_with_its_remedy(change, message, photo, in
         inferencer(change(photo), progress=False)
 
 
+def test_whole_numbers_of_more_than_8_bits_do_not_reach_the_model(photo):
+    pack = TRANSFORMS.build(dict(type='PackPanopticInputs'))
+    with pytest.raises(ValueError, match='a.png reaches the model as numbers of uint16: load it'):
+        pack(dict(img=photo.astype(np.uint16), img_path='a.png'))
+
+
 def test_a_damaged_pil_image_is_named(photo, inferencer):
     data = cv2.imencode('.png', photo)[1].tobytes()
     with pytest.raises(ValueError, match='image_000000 is damaged'):
@@ -200,6 +207,20 @@ def test_prediction_follows_the_rules_of_the_config(where, photo, weights, tmp_p
     Image.fromarray(photo[..., ::-1]).save(tmp_path / 'a.jpg', exif=exif(8))
     (stored,) = inferencer(tmp_path / 'a.jpg', tasks='semantic', progress=False)
     assert stored.semantic_map.shape == SIZE
+
+
+def test_mmdets_own_inference_follows_the_rules_of_the_dataset(photo, weights, tmp_path):
+    cfg = Config.fromfile(find_config(QUICKSTART))
+    cfg.test_dataloader.dataset.update(orientation='stored')
+    cfg.model.update(criterion=None, text_mapper=None, contrastive_loss=None)
+    cfg.model.backbone.pretrained = False
+    model = MODELS.build(cfg.model).eval()
+    model.cfg = cfg
+    Image.fromarray(photo[..., ::-1]).save(tmp_path / 'a.jpg', exif=exif(8))
+    answer = inference_detector(model, str(tmp_path / 'a.jpg'))
+    assert answer.ori_shape == SIZE
+    cfg.test_dataloader.dataset.pipeline[0].orientation = 'upright'
+    assert inference_detector(model, str(tmp_path / 'a.jpg')).ori_shape == SIZE[::-1]
 
 
 def test_predict_chooses_frame_and_range(photo, weights, run_tool, tmp_path, capsys):

@@ -301,6 +301,19 @@ def test_the_check_counts_orientations_and_its_remedy_works(tmp_path, run_tool, 
     assert '0 errors, 0 warnings' in run_tool('check_dataset', config, '--workers', 2, *loader)
 
 
+def test_the_check_names_sets_that_are_read_otherwise_than_training(tmp_path, run_tool):
+    instances(tmp_path, {'a.png': cv2.imencode('.png', scene())[1].tobytes()})
+    config = config_of(tmp_path, orientation='stored')
+    train = config.read_text().removeprefix('train_')
+    for options, warnings in ((dict(orientation='upright'), 1), (dict(orientation='stored'), 0)):
+        val = config_of(tmp_path, **options).read_text().removeprefix('train_')
+        config.write_text(f'train_{train}val_{val}')
+        text = run_tool('check_dataset', config, '--workers', 1)
+        assert f'0 errors, {warnings} warnings' in text
+        line = "val reads images by {'orientation': 'upright'}, but training by {'orientation': 'st"
+        assert (line in text) == bool(warnings)
+
+
 def test_an_unknown_frame_and_a_loader_that_knows_none_are_refused(tmp_path):
     with pytest.raises(ValueError, match="orientation is 'raw': it has to be one of .*'stored'"):
         instance_set(tmp_path, orientation='raw')

@@ -1,6 +1,6 @@
 """How image files become the images that a model sees: options of datasets and of the loader."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .image_depth import BITS, ValueRange, check_value_range
@@ -72,3 +72,12 @@ def rules_of_config(dataset: Mapping) -> ImageRules:
         rules = rules_of_step(steps[0]).over(rules)
     inner = (dataset.get('datasets') or [dataset.get('dataset')])[0]
     return rules.over(rules_of_config(inner)) if isinstance(inner, Mapping) else rules
+
+
+def settle_rules(pipeline: Sequence[dict], dataset: Mapping) -> None:
+    """Write the rules of a dataset's config into the loader of its pipeline, in place.
+
+    Prediction builds the pipeline without the dataset. mmdet's loaders have no rules.
+    """
+    if str(pipeline[0]['type']).split('.')[-1] == 'LoadPhoto':
+        pipeline[0].update(rules_of_config(dataset).chosen())

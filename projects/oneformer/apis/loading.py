@@ -28,7 +28,7 @@ from ..conversion.architecture import (
 )
 from ..conversion.fitting import misfits
 from ..conversion.layout import rebuilt_by_us
-from ..image_rules import rules_of_config
+from ..image_rules import settle_rules
 from ..metainfo import BENCHMARKS, resolve_metainfo
 
 ZOO = Path(__file__).resolve().parents[3] / 'configs'
@@ -143,8 +143,7 @@ def read_model_config(
             f'{", ".join(_LOADERS)}, in whose place photos are handed over'
         )
     pipeline = copy.deepcopy(pipeline)
-    if str(first).split('.')[-1] == _LOADERS[0]:  # what its dataset says belongs to it
-        pipeline[0].update(rules_of_config(cfg.test_dataloader.dataset).chosen())
+    settle_rules(pipeline, cfg.test_dataloader.dataset)
     return copy.deepcopy(model_cfg), pipeline
 
 

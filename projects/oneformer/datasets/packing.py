@@ -41,7 +41,13 @@ class PackPanopticInputs(BaseTransform):
     """
 
     def transform(self, results: dict) -> dict:
-        """Pack."""
+        """Pack; ValueError for whole numbers of more than 8 bits, whose range nothing tells."""
+        dtype = results['img'].dtype
+        if dtype != np.uint8 and dtype.kind != 'f':
+            raise ValueError(
+                f'image {results.get("img_path", "")} reaches the model as numbers of {dtype}: '
+                'load it by LoadPhoto, or hand over uint8'
+            )
         sample = DetDataSample(metainfo={key: results[key] for key in META_KEYS if key in results})
         if 'gt_labels' in results:
             sample.gt_instances = InstanceData(labels=torch.from_numpy(results['gt_labels']))

@@ -8,6 +8,7 @@ import os.path as osp
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 from mmdet.registry import DATASETS
@@ -22,7 +23,7 @@ from ..image_loading import load_image
 from ..image_rules import rules_of_config
 from ..object_limits import Limits, configured_limits
 from .configured import configured_sets
-from .images import ImageFacts, facts_of, join_facts
+from .images import ImageFacts, differing_rules, facts_of, join_facts
 from .overlaps import check_covered, count_hidden, count_pixels, count_stacks
 from .summary import Checked, summarize
 
@@ -290,14 +291,17 @@ def check_config(cfg: Config, splits: Sequence[str], workers: int = 1) -> dict[s
         For each set its name and what was found. Equal sets are checked once and share a name,
         such as ``val, test``.
     """
-    names = {}
+    names, rules = {}, {}
     for name, config in configured_sets(cfg, splits).items():
         labels = {key: value for key, value in config.items() if key != 'pipeline'}
-        labels.update(rules_of_config(config).chosen())  # the pipeline's loader may state them
+        rules[name] = rules_of_config(config)
+        labels.update(rules[name].chosen())  # the pipeline's loader may state them
         names.setdefault(repr(labels), (labels, []))[1].append(name)
     limits = configured_limits(cfg)
-    checked = {}
+    checked, differing = {}, differing_rules(rules)
     for labels, shared in names.values():
         print(', '.join(shared), file=sys.stderr)
-        checked[', '.join(shared)] = check_set(labels, workers, limits)
+        found = check_set(labels, workers, limits)
+        others = [differing[name] for name in shared[:1] if name in differing]
+        checked[', '.join(shared)] = replace(found, findings=[*found.findings, *others])
     return checked

@@ -8,6 +8,7 @@ from ..datasets.findings import WARNING, Finding
 from ..image_loading import LoadedImage
 from ..image_notes import STEP_WORDS, WHERE, bits_of, depth_advice, frame_is_open
 from ..image_orientation import SIDEWAYS
+from ..image_rules import ImageRules
 
 STORED_FITS = "set orientation='stored'"  # in the message of labels of another size
 
@@ -135,6 +136,28 @@ def _others(facts: Sequence[ImageFacts], total: int) -> list[Finding]:
         for kind, found, text in kinds
         if found
     ]
+
+
+def differing_rules(rules: Mapping[str, ImageRules]) -> dict[str, Finding]:
+    """For sets whose images are read by other rules than those of all training sets, a finding.
+
+    Args:
+        rules: Of each set, by its name, see ``configured_sets``.
+    """
+    trained = [r for name, r in rules.items() if name.startswith('train')]
+    effects = [(r.turns, r.depth) for r in trained]
+    return {
+        name: Finding(
+            'images are read otherwise',
+            f'{name} reads images by {found.chosen() or "the defaults"}, but training by '
+            f'{trained[0].chosen() or "the defaults"}: the model is tested, and predicts, on '
+            f'other images than it learns from. Say the same orientation and value_range {WHERE}',
+            name,
+            severity=WARNING,
+        )
+        for name, found in rules.items()
+        if trained and (found.turns, found.depth) not in effects
+    }
 
 
 def join_facts(found: Sequence[Finding | ImageFacts], total: int) -> list[Finding]:

@@ -6,15 +6,17 @@ training every image has one task, and its queries are also compared with its te
 Shapes: B images, T task words, Q queries, K classes, H x W the padded input.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
+from mmdet.utils import get_test_pipeline_cfg
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
+from ..image_rules import settle_rules
 from ..metainfo import resolve_metainfo
 from ..object_limits import default_max_per_image
 from ..panoptic_codes import check_codes
@@ -112,6 +114,17 @@ class OneFormer(BaseDetector):
                 'least 1, or None for as many instances as there are queries'
             )
         self.test_cfg['max_per_image'] = count
+
+    @property
+    def cfg(self) -> Mapping:
+        """The config that mmdet's functions for inference note; they build its test pipeline."""
+        return self._cfg
+
+    @cfg.setter
+    def cfg(self, cfg: Mapping) -> None:
+        if dataset := (cfg.get('test_dataloader') or {}).get('dataset'):
+            settle_rules(get_test_pipeline_cfg(cfg), dataset)
+        self._cfg = cfg
 
     def _drop_text_branch(self, state_dict: dict, prefix: str, *args) -> None:
         """Let a model built for inference load a checkpoint of training."""
