@@ -176,13 +176,24 @@ def test_metadata_that_says_nothing_or_nonsense_turns_nothing(tmp_path):
         dict(exif=b'Exif\0\0no metadata'),
         dict(exif=tags % 99),
         dict(exif=tags % 0),
+        dict(exif=(tags % 6)[:24]),
         dict(exif=exif(1)),
+        dict(exif=b'Exif\0\0II*\0\xff\xff\xff\xff'),
         dict(xmp=xmp),
         {},
     ):
         Image.fromarray(scene()).save(tmp_path / 'a.jpg', **options)
         loaded = load_image(str(tmp_path / 'a.jpg'), 'image')
         assert loaded.orientation == 1 and loaded.pixels.shape[:2] == (HEIGHT, WIDTH)
+
+
+def test_tags_of_either_byte_order_behind_others_turn(tmp_path):
+    for order in ('<', '>'):
+        tags = exif(6)
+        tags[0x010F], tags[0x0110], tags[0x0131] = 'maker', 'a camera', 'a program'
+        tags.endian = order
+        Image.fromarray(scene()).save(tmp_path / 'a.jpg', exif=tags)
+        assert load_image(str(tmp_path / 'a.jpg'), 'image').orientation == 6
 
 
 @pytest.mark.parametrize('orientation', [5, 6, 7, 8])

@@ -125,9 +125,9 @@ def to_loaded(
         ValueError: For values for which the rules say nothing.
     """
     pixels, transparent = drop_alpha(values)
-    dtype, deep, value_range = str(pixels.dtype), None, (0, 255)
+    dtype, deep, value_range = 'uint8', None, (0, 255)
     if pixels.dtype != np.uint8:
-        deep = pixels.min().item(), pixels.max().item()
+        dtype, deep = str(pixels.dtype), (pixels.min().item(), pixels.max().item())
         pixels, value_range = to_eight_bits(pixels, rules.depth, name)
     pixels = as_bgr(pixels)
     if rules.turns and not upright:
