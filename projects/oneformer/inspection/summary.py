@@ -10,7 +10,7 @@ from terminaltables import AsciiTable
 from ..datasets.base import SegmentDataset
 from ..datasets.findings import ERROR, Finding
 from ..object_limits import Limits, find_peaks, limit_notes
-from .overlaps import sum_hidden
+from .overlaps import overlap_note, sum_hidden
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ def summarize(dataset: SegmentDataset, counts: Sequence[Mapping], limits: Limits
         )
     notes += _limits_in_the_way(dataset, counts, limits)
     hidden = sum_hidden(counts)
+    if hidden is not None:
+        notes.append(overlap_note(hidden, len(counts), dataset.overlaps, dataset.on_top))
     return dict(
         type=type(dataset).__name__,
         ann_file=dataset.ann_file,
