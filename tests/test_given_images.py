@@ -13,7 +13,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from oneformer.apis import OneFormerInferencer
-from oneformer.apis.loading import find_config
+from oneformer.apis.settings import find_config
 
 QUICKSTART = 'oneformer_efficientnet-lite0_quickstart'
 SIZE = 48, 72

@@ -713,6 +713,41 @@ def weights_of_another_shape(place):
     place.predict(weights=place.changed_weights(change))
 
 
+def held(place, **changes):
+    """A model of weights that hold a config: the quick start's with changes, then a text."""
+    cfg = Config.fromfile(QUICKSTART, format_python_code=False)
+    added = changes.pop('added', '')
+    cfg.merge_from_dict(changes)
+    checkpoint = torch.load(place.weights)
+    checkpoint['meta']['cfg'] = f'{cfg.pretty_text}\n{added}\n'
+    torch.save(checkpoint, place.folder / 'held.pth')
+    return OneFormerInferencer(None, place.folder / 'held.pth', 'cpu')
+
+
+@case
+def config_in_weights_that_runs_code(place):
+    held(place, added=f'model = open({str(place.folder.parent / "code_was_run")!r}, "w")')
+
+
+@case
+def config_in_weights_that_imports(place):
+    held(place, added='import antigravity')
+
+
+@case
+def config_in_weights_of_another_class(place):
+    command = f'touch {place.folder.parent / "code_was_run"}'
+    held(place, **{'model.backbone': dict(_delete_=True, type='os.system', command=command)})
+
+
+@case
+def config_in_weights_that_names_modules_and_files(place):
+    init_cfg = dict(type='PretrainedBackbone', checkpoint=str(place.evil()), trust_pickle=True)
+    changes = {'model.backbone.init_cfg': init_cfg, 'custom_imports.imports': ['antigravity']}
+    (answer,) = held(place, **changes)(place.folder / 'img/a.png', progress=False)
+    assert answer.semantic_map.shape == (HEIGHT, WIDTH)
+
+
 @case
 def weights_that_are_a_text(place):
     (place.folder / 'text.pth').write_text('no weights')

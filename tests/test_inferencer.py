@@ -14,8 +14,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from oneformer.apis import OneFormerInferencer
-from oneformer.apis.loading import TEST_SETTINGS, find_config
 from oneformer.apis.prediction import labels_of_names
+from oneformer.apis.settings import TEST_SETTINGS, find_config
 from oneformer.metainfo import resolve_metainfo
 from oneformer.tasks import TASKS
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
+from oneformer.engine.arguments import ToolParser  # noqa: E402
 from oneformer.engine.cli import add_config_arguments, read_config  # noqa: E402
 from oneformer.inspection.checking import check_config  # noqa: E402
 from oneformer.inspection.configured import SPLITS  # noqa: E402
@@ -18,7 +19,7 @@ FIRST = 5  # findings of a kind to print
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ToolParser(
         description='Report what is wrong with the labels of a config, and what they hold. '
         'The exit code is 1 if there are errors, and 0 if there are only warnings.'
     )

@@ -8,10 +8,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
 from oneformer.checkpoints.content import MARKS  # noqa: E402
 from oneformer.conversion import convert  # noqa: E402
+from oneformer.engine.arguments import ToolParser  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ToolParser(
         description='Convert a checkpoint of the original (.pth, .pkl), of Hugging Face (a folder) '
         'or of this plugin to another of the three, or the ImageNet weights of a backbone to this '
         'plugin. Where it comes from is read from its keys. It fails with the list of keys if one '

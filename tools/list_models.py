@@ -1,18 +1,18 @@
 """Print the model zoo: ``python tools/list_models.py [--dataset coco] [--backbone swin-l]``."""
 
-import argparse
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'projects'))
 
+from oneformer.engine.arguments import ToolParser  # noqa: E402
 from oneformer.zoo import read_zoo, text_table, write_markdown  # noqa: E402
 
 
 def main() -> None:
     models = read_zoo(ROOT / 'configs/metafile.yml')
-    parser = argparse.ArgumentParser(
+    parser = ToolParser(
         description='List the models. All numbers are published by the authors of the original, '
         'on the validation sets, and were not measured here.'
     )

@@ -7,12 +7,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
 from oneformer.apis import OneFormerInferencer  # noqa: E402
+from oneformer.engine.arguments import CHECKPOINTS, ToolParser  # noqa: E402
 from oneformer.image_orientation import ORIENTATIONS  # noqa: E402
 from oneformer.tasks import TASKS  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ToolParser(
         description='Answer one or more tasks for photos and videos from one pass over each, and '
         'write overlays, COCO panoptic PNGs and JSON, COCO instance JSON and label PNGs. Files '
         'that cannot be read are listed at the end, with exit code 1.'
@@ -21,11 +22,12 @@ def parse_args() -> argparse.Namespace:
         'inputs', nargs='*', metavar='INPUT', help='photos, videos, folders or globs'
     )
     parser.add_argument(
-        '--model', help='config, or its name in the zoo (default: read from the weights)'
+        '--model',
+        help='config, or its name in the zoo (that of the training, which the weights hold)',
     )
-    parser.add_argument('--weights', required=True, help='checkpoint file')
+    parser.add_argument('--weights', help='checkpoint file')
     parser.add_argument('--out-dir', default='predictions', help='(%(default)s)')
-    parser.add_argument('--tasks', nargs='+', choices=TASKS, default=TASKS, help='(all)')
+    parser.add_argument('--tasks', nargs='+', choices=TASKS, help='(of the config)')
     parser.add_argument(
         '--classes', nargs='+', action='extend', help='names of the classes to keep (all)'
     )
@@ -69,11 +71,19 @@ def parse_args() -> argparse.Namespace:
         help="black and white of photos with more than 8 bits, in each photo's own values",
     )
     args = parser.parse_args()
+    for name in args.inputs:
+        if name.endswith(('.py', *CHECKPOINTS)):
+            kind, option = (
+                ('config', 'model') if name.endswith('.py') else ('checkpoint', 'weights')
+            )
+            parser.error(f'input {name} is a {kind}: give it as --{option}')
     swallowed = [name for name in args.classes or () if Path(name).is_file()]
     if swallowed:
         parser.error(f'--classes: {swallowed[0]} is a file, not a class: write inputs first')
     if not args.inputs:
         parser.error('no input: write photos, videos, folders or globs first, before the options')
+    if args.weights is None:
+        parser.error('no weights: give a checkpoint as --weights')
     return args
 
 

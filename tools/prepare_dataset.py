@@ -8,11 +8,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
+from oneformer.engine.arguments import ToolParser  # noqa: E402
 from oneformer.preparation import PREPARATIONS, prepare  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ToolParser(
         description='Build what the official download of a benchmark lacks, and check the counts. '
         'A run that was killed goes on when the same command is given again.'
     )

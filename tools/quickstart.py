@@ -18,6 +18,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
+from oneformer.engine.arguments import ToolParser  # noqa: E402
 from oneformer.engine.testing import HEADLINE, inference_config  # noqa: E402
 from oneformer.safe_io import write_json  # noqa: E402
 
@@ -121,7 +122,7 @@ def draw_answers(runner: Runner, folder: Path) -> None:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ToolParser(description=__doc__)
     parser.add_argument('--max-iters', type=int, help='train for fewer iterations')
     return parser.parse_args()
 

@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope  # noqa: E402
 
 from oneformer.checkpoints.errors import CheckpointError  # noqa: E402
 from oneformer.checkpoints.unpickling import read_pickle  # noqa: E402
+from oneformer.engine.arguments import ToolParser  # noqa: E402
 from oneformer.engine.bad_steps import read_step, replay_batch  # noqa: E402
 from oneformer.engine.cli import read_config, use_batch_norm_without_gpu  # noqa: E402
 
@@ -21,7 +22,7 @@ MOST_LINES = 5
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ToolParser(
         description='Run a step that training skipped again, forward and backward, with the '
         'weights and random numbers that it had, and print where numbers stop being finite.'
     )

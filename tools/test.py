@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 from mmengine.dist import is_main_process  # noqa: E402
 from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
 
+from oneformer.engine.arguments import ToolParser  # noqa: E402
 from oneformer.engine.cli import add_run_arguments, load_config  # noqa: E402
 from oneformer.engine.distributed import leave_processes  # noqa: E402
 from oneformer.engine.testing import (  # noqa: E402
@@ -22,7 +23,7 @@ from oneformer.tasks import TASKS  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Evaluate a OneFormer on all tasks in one pass')
+    parser = ToolParser(description='Evaluate a OneFormer on all tasks in one pass')
     add_run_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--tasks', nargs='+', choices=TASKS, help='what to answer')

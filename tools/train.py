@@ -9,6 +9,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 from mmengine.registry import RUNNERS  # noqa: E402
 from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
 
+from oneformer.checkpoints.errors import CheckpointError  # noqa: E402
+from oneformer.engine.arguments import ToolParser  # noqa: E402
 from oneformer.engine.banner import dry_run  # noqa: E402
 from oneformer.engine.checkpoint_files import require_writable, resume_newest  # noqa: E402
 from oneformer.engine.cli import (  # noqa: E402
@@ -24,7 +26,7 @@ from oneformer.engine.stopping import train  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Train a OneFormer')
+    parser = ToolParser(description='Train a OneFormer')
     add_run_arguments(parser)
     parser.add_argument(
         '--amp',
@@ -75,7 +77,10 @@ def main() -> None:
     use_float32_without_gpu(cfg)
     use_batch_norm_without_gpu(cfg)
     if args.dry_run:
-        dry_run(cfg)
+        try:
+            dry_run(cfg)
+        except CheckpointError as error:
+            raise SystemExit(f'training would stop: {error}') from error
     else:
         require_writable(cfg.work_dir)
         runner = RUNNERS.build(cfg)

@@ -1,5 +1,6 @@
 """How image files become the images that a model sees: options of datasets and of the loader."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -81,3 +82,11 @@ def settle_rules(pipeline: Sequence[dict], dataset: Mapping) -> None:
     """
     if str(pipeline[0]['type']).split('.')[-1] == 'LoadPhoto':
         pipeline[0].update(rules_of_config(dataset).chosen())
+
+
+def complete_steps(pipeline: Sequence[Mapping], dataset: Mapping) -> list:
+    """Copies of the transforms of a dataset's config, see ``settle_rules``."""
+    steps = copy.deepcopy(list(pipeline))
+    if steps:
+        settle_rules(steps, dataset)
+    return steps

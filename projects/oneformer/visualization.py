@@ -206,6 +206,11 @@ class OneFormerVisualizer(DetLocalVisualizer):
 
     def __init__(self, name: str = 'visualizer', alpha: float = 0.55, **kwargs) -> None:
         super().__init__(name, alpha=alpha, **kwargs)
+        self._row = None
+
+    def get_image(self) -> np.ndarray:
+        """The last picture of ``add_datasample``, or else what other methods have drawn."""
+        return super().get_image() if self._row is None else self._row
 
     @property
     def dataset_meta(self) -> dict | None:
@@ -260,7 +265,7 @@ class OneFormerVisualizer(DetLocalVisualizer):
             pred_score_thr: Instances below are not drawn.
             step: Of the backends.
         """
-        row = self.draw_row(image, data_sample, draw_gt, draw_pred, pred_score_thr)
+        row = self._row = self.draw_row(image, data_sample, draw_gt, draw_pred, pred_score_thr)
         if show:
             self.show(row, win_name=name, wait_time=wait_time)
         if out_file is not None:

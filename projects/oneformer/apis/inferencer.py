@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from numbers import Integral, Real
@@ -17,7 +17,6 @@ from mmengine.utils import ProgressBar
 from ..image_depth import ValueRange
 from ..image_notes import SayOnce
 from ..image_rules import ImageRules, rules_of_step
-from ..tasks import TASKS, check_task
 from .inputs import Input, Photo, Source, count_photos, list_sources, read_photos
 from .loading import load_trained
 from .prediction import (
@@ -28,19 +27,12 @@ from .prediction import (
     labels_of_names,
     to_prediction,
 )
+from .task_choice import choose_tasks
 from .writing import PredictionFiles, check_places
 
 _LOOKAHEAD = 4  # batches of photos held in memory, among which those of equal size are found
 
 Unreadable = Callable[[str, Exception], None]
-
-
-def check_tasks(tasks: str | Sequence[str]) -> tuple[str, ...]:
-    """One or several task words as a tuple without repetition; ValueError for other words."""
-    tasks = [tasks] if isinstance(tasks, str) else tasks
-    if not isinstance(tasks, Iterable) or not tasks:
-        raise ValueError(f'no task: name one or more of {", ".join(TASKS)}')
-    return tuple(dict.fromkeys(map(check_task, tasks)))
 
 
 def check_thresholds(**thresholds: float) -> None:
@@ -83,9 +75,10 @@ class OneFormerInferencer:
         >>> prediction.panoptic_map, prediction.segments, prediction.semantic_map
 
     Args:
-        model: Path of a config, a Config, or the name of a config of the zoo. None reads the
-            architecture from the shapes of the weights; the size of photos and the thresholds are
-            then those of the benchmark with the same classes, which is logged.
+        model: Path of a config, a Config, or the name of a config of the zoo. None takes the config
+            of its training, which a checkpoint of training holds: read as data, never run. Of
+            weights without one the architecture is read from the shapes; the size of photos and the
+            thresholds are then those of the benchmark with the same classes. Which, is logged.
         weights: Checkpoint of this plugin, from training or ``tools/convert_checkpoint.py``. It is
             read without running what it contains, and has to fit the model exactly.
         device: The default is the first GPU if there is one, and else the CPU.
@@ -93,6 +86,7 @@ class OneFormerInferencer:
     Attributes:
         dataset_meta: ``classes``, ``thing_classes``, ``palette``: of the checkpoint, or if it names
             none of the config. Labels are positions in ``classes``.
+        tasks: Task words that are answered by default, ``model.test_cfg.tasks`` of the config.
 
     Raises:
         FileNotFoundError: If the config or the weights do not exist.
@@ -115,6 +109,7 @@ class OneFormerInferencer:
         trained = load_trained(model, weights, device)
         self.model = trained.model
         self.dataset_meta = trained.dataset_meta
+        self.tasks = trained.tasks
         with DefaultScope.overwrite_default_scope('mmdet'):
             self.transform = Compose(trained.pipeline[1:])
         self.image_rules = rules_of_step(trained.pipeline[0])
@@ -131,7 +126,7 @@ class OneFormerInferencer:
         inputs: Input | Sequence[Input],
         out_dir: str | os.PathLike | None = None,
         *,
-        tasks: str | Sequence[str] = TASKS,
+        tasks: str | Sequence[str] | None = None,
         classes: str | Sequence[str] | None = None,
         score_thr: float = 0.3,
         object_mask_thr: float | None = None,
@@ -156,7 +151,7 @@ class OneFormerInferencer:
                 of these.
             out_dir: Write files here, see ``PredictionFiles``. They are complete when the last
                 answer has been taken.
-            tasks: Task words.
+            tasks: Task words; the default is the config's ``model.test_cfg.tasks``.
             classes: Names of the classes to keep; the answers of others are left out. Case, hyphens
                 and underscores do not matter, and other names count: ``road`` is ``road, route``,
                 and ``tree`` is ``tree-merged``.
@@ -185,7 +180,7 @@ class OneFormerInferencer:
             ValueError: For unknown tasks and classes, a file that cannot be read, and results that
                 would overwrite each other.
         """
-        tasks = check_tasks(tasks)
+        tasks = choose_tasks(tasks, self.tasks, len(self.dataset_meta['classes']))
         thresholds = given(object_mask_thr=object_mask_thr, iou_thr=iou_thr)
         counts = given(max_per_image=max_per_image)
         check_thresholds(score_thr=score_thr, **thresholds)

@@ -1,7 +1,5 @@
 """Build a trained model from a config and its weights, or from the weights alone, strictly."""
 
-import copy
-import difflib
 import logging
 import os
 from collections.abc import Mapping
@@ -10,39 +8,21 @@ from pathlib import Path
 
 import torch
 from mmdet.registry import MODELS
-from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from ..checkpoints.content import Checkpoint, classes_of, require_ours
+from ..checkpoints.errors import CheckpointError
 from ..checkpoints.files import read_checkpoint
-from ..conversion.architecture import (
-    assumptions,
-    contradictions,
-    in_text_branch,
-    model_config,
-    num_classes_of,
-    shapes_of,
-)
+from ..checkpoints.settings import warn_of_differences
+from ..class_matching import check_same_classes
+from ..conversion.architecture import contradictions, in_text_branch, num_classes_of, shapes_of
 from ..conversion.fitting import misfits
 from ..conversion.layout import rebuilt_by_us
-from ..image_rules import settle_rules
-from ..metainfo import BENCHMARKS, resolve_metainfo
-
-ZOO = Path(__file__).resolve().parents[3] / 'configs'
-
-_LOADERS = ('LoadPhoto', 'LoadImageFromFile')
-
-# of weights without a config: short edge and limit of the long edge of the benchmark's configs,
-# and the threshold of a panoptic segment
-TEST_SETTINGS = dict(
-    ade20k=(640, 2560, 0.5),
-    cityscapes=(1024, 2048, 0.8),
-    coco=(800, 1333, 0.8),
-    mapillary=(2048, 2048, 0.8),
-)
+from ..metainfo import resolve_metainfo
+from .settings import Settings, guess_settings, read_settings, settings_of_training
 
 
 @dataclass
@@ -54,30 +34,13 @@ class TrainedModel:
         pipeline: Configs of the test transforms, the first of which loads the photo.
         dataset_meta: With ``classes``, ``thing_classes``, and maybe ``palette`` and
             ``category_ids``.
+        tasks: Task words that it answers unless others are asked for.
     """
 
     model: nn.Module
     pipeline: list[dict]
     dataset_meta: dict
-
-
-def find_config(name: str | os.PathLike) -> Path:
-    """A config file by its path, or by its name in the zoo (``oneformer_swin-l_ade20k``).
-
-    Raises:
-        FileNotFoundError: If there is neither; names the most similar configs of the zoo.
-    """
-    path = Path(name)
-    if path.is_file():
-        return path
-    zoo = {p.stem: p for p in ZOO.rglob('oneformer_*.py') if '_base_' not in p.parts}
-    if str(name) in zoo:
-        return zoo[str(name)]
-    similar = difflib.get_close_matches(path.stem, zoo, n=3) or sorted(zoo)[:3]
-    raise FileNotFoundError(
-        f'{name} is neither a config file nor the name of one in {ZOO}, such as '
-        f'{", ".join(similar) or "none, since that folder has no configs"}'
-    )
+    tasks: tuple[str, ...]
 
 
 def check_device(device: str | torch.device) -> torch.device:
@@ -91,60 +54,6 @@ def check_device(device: str | torch.device) -> torch.device:
     if chosen.type == 'meta':
         raise ValueError('device meta computes nothing: choose cpu or cuda')
     return chosen
-
-
-def read_model_config(
-    model: str | os.PathLike | Config,
-) -> tuple[ConfigDict, list[dict]]:
-    """Configs of the model and of the test transforms.
-
-    Raises:
-        FileNotFoundError: If there is no such config.
-        ValueError: If it is broken, or lacks one of the two.
-    """
-    if isinstance(model, (str, os.PathLike)):
-        path = find_config(model)
-        try:
-            cfg = Config.fromfile(path)
-        except OSError:
-            raise
-        except Exception as error:  # a config is code
-            raise ValueError(
-                f'config {path} cannot be read ({type(error).__name__}: {error})'
-            ) from error
-    elif isinstance(model, Config):
-        path, cfg = model.filename, model
-    else:
-        raise ValueError(
-            f'the model is a {type(model).__name__}: give a Config, its path, or its name in the '
-            'zoo'
-        )
-    described = f'config {path}' if path else 'the config'
-    model_cfg = cfg.get('model')
-    if not isinstance(model_cfg, dict):
-        raise ValueError(
-            f'{described} has no model: give the config that the weights were trained with'
-        )
-    if 'metainfo' not in model_cfg:
-        raise ValueError(
-            f'{described} has a {model_cfg.get("type")} without metainfo, which is no OneFormer'
-        )
-    try:
-        pipeline = get_test_pipeline_cfg(cfg)
-        first = pipeline[0]['type']
-    except (AttributeError, LookupError, RuntimeError, TypeError) as error:
-        raise ValueError(
-            f'{described} has no transforms in test_dataloader.dataset.pipeline: give the config '
-            'that the weights were trained with'
-        ) from error
-    if str(first).split('.')[-1] not in _LOADERS:
-        raise ValueError(
-            f'the test pipeline of {described} begins with {first}, not with one of '
-            f'{", ".join(_LOADERS)}, in whose place photos are handed over'
-        )
-    pipeline = copy.deepcopy(pipeline)
-    settle_rules(pipeline, cfg.test_dataloader.dataset)
-    return copy.deepcopy(model_cfg), pipeline
 
 
 def read_weights(path: str | os.PathLike) -> Checkpoint:
@@ -204,55 +113,16 @@ def choose_metainfo(checkpoint: Checkpoint, configured, weights: str | os.PathLi
             f'{weights} does not name its things (meta.dataset_meta): give the config that it was '
             'trained with'
         )
+    if configured is not None:
+        try:
+            check_same_classes(metainfo, configured)
+        except ValueError as error:
+            print_log(
+                f'{weights}: {error}. Predictions have the names of the checkpoint',
+                logger='current',
+                level=logging.WARNING,
+            )
     return {'palette': (configured or {}).get('palette'), **metainfo}
-
-
-def guess_settings(
-    checkpoint: Checkpoint, metainfo: Mapping, weights: str | os.PathLike
-) -> tuple[dict, list[dict]]:
-    """Configs of the model and of the test transforms of weights without a config.
-
-    The architecture is in the shapes. The normalisation is the published models', and the size of
-    the photos and the threshold are those of the benchmark with these classes, else COCO's, which
-    is logged.
-
-    Raises:
-        ValueError: If the architecture cannot be read.
-    """
-    named = [
-        name for name, meta in BENCHMARKS.items() if tuple(meta['classes']) == metainfo['classes']
-    ]
-    benchmark = named[0] if named else 'coco'
-    short_edge, max_size, threshold = TEST_SETTINGS[benchmark]
-    try:
-        model = model_config(shapes_of(checkpoint.tensors), checkpoint.backbone_options)
-    except (KeyError, IndexError, ArithmeticError, ValueError) as error:
-        raise ValueError(
-            f'the architecture of {weights} cannot be read from its shapes ({error}): give the '
-            'config that it was trained with'
-        ) from error
-    for line in assumptions(model['backbone'], checkpoint.backbone_options):
-        print_log(f'no config: {line}', logger='current', level=logging.WARNING)
-    model['data_preprocessor'] = dict(
-        type='DetDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_size_divisor=32,
-    )
-    model['test_cfg']['object_mask_thr'] = threshold
-    pipeline = [
-        dict(type='LoadPhoto'),
-        dict(type='ResizeShortEdge', short_edges=[short_edge], max_size=max_size),
-        dict(type='PackPanopticInputs'),
-    ]
-    print_log(
-        f'no config: photos are resized to a short edge of {short_edge} (long edge at most '
-        f'{max_size}) and object_mask_thr is {threshold}, as in the configs of {benchmark}; give '
-        'the config if the model was trained otherwise',
-        logger='current',
-    )
-    return model, pipeline
 
 
 def load_strictly(
@@ -275,14 +145,42 @@ def load_strictly(
     model.load_state_dict({**state, **given})
 
 
+def build_model(
+    settings: Settings, metainfo: Mapping, weights: str | os.PathLike | None
+) -> nn.Module:
+    """Build a model for inference, with random weights.
+
+    Args:
+        settings: With its config.
+        metainfo: Its classes.
+        weights: Path of the checkpoint whose word the config is, None for a config of the user.
+
+    Raises:
+        CheckpointError: If what a checkpoint says is no model.
+    """
+    model_cfg = ConfigDict(
+        settings.model, metainfo=metainfo, criterion=None, text_mapper=None, contrastive_loss=None
+    )
+    try:
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            return MODELS.build(model_cfg)
+    except Exception as error:  # options of any type
+        if weights is None:
+            raise
+        raise CheckpointError(
+            f'no model can be built as {weights} says ({type(error).__name__}: {error}): give the '
+            'config that it was trained with'
+        ) from error
+
+
 def load_trained(
     model: str | os.PathLike | Config | None, weights: str | os.PathLike, device: str | torch.device
 ) -> TrainedModel:
     """Build a model for inference.
 
     Args:
-        model: Config, its path, its name in the zoo, or None to read the architecture from the
-            weights.
+        model: Config, its path, its name in the zoo, or None for the config of its training, which
+            a checkpoint of training holds; without it the architecture is read from the weights.
         weights: Checkpoint of this plugin; its text branch is not needed.
         device: Where to.
 
@@ -292,20 +190,18 @@ def load_trained(
             cannot be read safely or do not fit.
     """
     device = check_device(device)
-    if model is not None:
-        model_cfg, pipeline = read_model_config(model)
+    given = read_settings(model) if model is not None else None
     checkpoint = read_weights(weights)
-    if model is None:
+    settings = given or settings_of_training(checkpoint, weights)
+    if settings is None:
         metainfo = choose_metainfo(checkpoint, None, weights)
-        model_cfg, pipeline = guess_settings(checkpoint, metainfo, weights)
+        settings = guess_settings(checkpoint, metainfo, weights)
     else:
-        if wrong := contradictions(model_cfg.backbone, checkpoint.backbone_options):
+        if wrong := contradictions(settings.model.backbone, checkpoint.backbone_options):
             raise ValueError('\n'.join([f'{weights} is of another model than the config:', *wrong]))
-        metainfo = choose_metainfo(checkpoint, model_cfg.metainfo, weights)
-    model_cfg = ConfigDict(
-        model_cfg, metainfo=metainfo, criterion=None, text_mapper=None, contrastive_loss=None
-    )
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        trained = MODELS.build(model_cfg)
+        metainfo = choose_metainfo(checkpoint, settings.model.metainfo, weights)
+    if given is not None:
+        warn_of_differences(checkpoint, weights, given.model, given.pipeline)
+    trained = build_model(settings, metainfo, None if given else weights)
     load_strictly(trained, checkpoint.tensors, weights)
-    return TrainedModel(trained.to(device).eval(), pipeline, metainfo)
+    return TrainedModel(trained.to(device).eval(), settings.pipeline, metainfo, settings.tasks)

@@ -65,12 +65,15 @@ class Checkpoint:
         dataset_meta: Metainfo of the data set that it was trained on, or empty.
         backbone_options: Options of the backbone that weights do not tell.
         config: Content of Hugging Face's config.json, else empty.
+        config_text: The config of its training as mmengine writes it, as text, None if there is
+            none. It may have been written to do harm: see ``embedded_config``.
     """
 
     tensors: dict[str, Tensor]
     dataset_meta: dict = field(default_factory=dict)
     backbone_options: dict = field(default_factory=dict)
     config: dict = field(default_factory=dict)
+    config_text: str | None = None
 
     @classmethod
     def of(cls, content, path: str | os.PathLike, config: Mapping | None = None) -> 'Checkpoint':
@@ -95,6 +98,7 @@ class Checkpoint:
                     f'meta.{name} of {path} is a {type(part).__name__}, not a dict'
                 )
             beside[name] = plain_values(part)
+        config_text = meta.get('cfg')
         for wrapper in ('state_dict', 'model'):
             if isinstance(content.get(wrapper), Mapping):
                 content = content[wrapper]
@@ -111,7 +115,7 @@ class Checkpoint:
         check_tensors(tensors, path)
         config = dict(config or {})
         backbone_options = {**beside['backbone'], **backbone_options_in(config)}
-        return cls(tensors, beside['dataset_meta'], backbone_options, config)
+        return cls(tensors, beside['dataset_meta'], backbone_options, config, config_text)
 
 
 def check_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> None:

@@ -1,4 +1,4 @@
-"""Files and folders of checkpoints: found, downloaded, read, and written whole or not at all.
+"""Files and folders of checkpoints: found, read, and written whole or not at all.
 
 The converter, backbones and prediction read files by this module.
 """
@@ -9,10 +9,8 @@ import shutil
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from urllib.parse import urlparse
 
 import torch
-from mmengine.dist import barrier, is_main_process
 from torch import Tensor
 
 from ..safe_io import replacing, write_json
@@ -87,36 +85,6 @@ def read_checkpoint(path: Path, trust: bool = False) -> Checkpoint:
     for file in files:
         tensors.update(_read_tensors(file, trust))
     return Checkpoint.of(tensors, path, read_json(config))
-
-
-def local_file(source: str) -> Path:
-    """Path of a file or folder; a URL is downloaded once, to where torch.hub keeps its files."""
-    if not source.startswith(('http://', 'https://')):
-        return Path(source).expanduser()
-    url = urlparse(source)
-    name = Path(url.path).name
-    if any(fnmatch(name, pattern) for pattern in ('model*.safetensors', 'pytorch_model*.bin')):
-        # which all models on Hugging Face's hub are called
-        name = f'{url.netloc}{url.path}'.replace('/', '_')
-    path = Path(torch.hub.get_dir()) / 'checkpoints' / name
-    try:
-        if is_main_process() and not path.exists():
-            _download(source, path)
-    finally:
-        barrier()  # also if it fails, or the others would wait for ever
-    if not path.exists():  # on another machine of the same run
-        _download(source, path)
-    return path
-
-
-def _download(url: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(url, str(path), progress=is_main_process())
-    except OSError as error:
-        raise OSError(
-            f'{url} cannot be downloaded ({error}); put the file at {path}, or give its own path'
-        ) from error
 
 
 def check_destination(source: Path, destination: Path, is_folder: bool, overwrite: bool) -> None:

@@ -80,7 +80,8 @@ def read_pickle(path: Path, trust: bool = False, map_location='cpu'):
             'loaded: give --trust-pickle, or trust_pickle=True in a config, if you trust its source'
         )
         # of torch's page the one sentence that is about this file
-        reason = str(error).split('WeightsUnpickler error: ')[-1].split('. ')[0]
+        page = ' '.join(str(error).split()).split('WeightsUnpickler error: ')[-1]
+        reason = page.split('. ')[0].split(' Check the documentation')[0]
         raise CheckpointError(
             f'{path} is broken{"" if trust else advice} ({type(error).__name__}: {reason})'
         ) from error

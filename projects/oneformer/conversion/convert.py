@@ -15,6 +15,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ..checkpoints.content import MARKS, Checkpoint, classes_of, recognise
+from ..checkpoints.embedded_config import embedded_config
 from ..checkpoints.errors import CheckpointError, key_list
 from ..checkpoints.files import (
     check_destination,
@@ -23,6 +24,7 @@ from ..checkpoints.files import (
     write_folder,
     write_torch,
 )
+from ..checkpoints.settings import describe_settings
 from ..class_matching import check_same_classes
 from ..metainfo import BENCHMARKS, resolve_metainfo
 from . import huggingface, official
@@ -314,6 +316,18 @@ def _convert_backbone(checkpoint: Checkpoint, destination: Path) -> BackboneRepo
     )
 
 
+def _left_behind(checkpoint: Checkpoint, target: str) -> list[str]:
+    """A line about settings of a training for which other libraries have no place."""
+    if target == 'plugin' or not checkpoint.config_text:
+        return []
+    try:
+        cfg = embedded_config(checkpoint, 'the source')
+    except CheckpointError as error:
+        return [str(error)]
+    settings = describe_settings(cfg.model, cfg.test_dataloader.dataset.pipeline)
+    return [f'not kept, since {target} has no place for it: trained for {settings}']
+
+
 def _convert(
     checkpoint: Checkpoint,
     library: str,
@@ -380,5 +394,5 @@ def _convert(
         unused=translation.unused,
         dropped=[name for key in dropped for name in names_of(key)],
         rebuilt=list(rebuilt),
-        notes=assumed,
+        notes=assumed + _left_behind(checkpoint, target),
     )

@@ -222,4 +222,5 @@ def dry_run(cfg: Config) -> None:
     with TemporaryDirectory() as cfg.work_dir, suppress(_DryRunEnds):
         runner = RUNNERS.build(cfg)
         runner.register_hook(_EndBeforeTraining(), priority='LOWEST')
+        runner.call_hook('before_init_weights')
         runner.train()

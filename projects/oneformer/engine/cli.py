@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 
+from .arguments import config_file
 from .distributed import init_cpu_processes
 from .launch import check_launch, slurm_variables
 from .safe_loading import register_loaders
@@ -15,7 +16,7 @@ from .safe_loading import register_loaders
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the config and its overrides, see ``read_config``."""
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', type=config_file, help='config file')
     parser.add_argument(
         '--cfg-options',
         nargs='+',

@@ -4,7 +4,9 @@ Everything else has to fit, tensor by tensor, and nothing is skipped silently.
 """
 
 from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
 
+from mmdet.utils import get_test_pipeline_cfg
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
@@ -13,6 +15,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from ..checkpoints.content import Checkpoint, classes_of, require_ours
+from ..checkpoints.settings import warn_of_differences
 from ..class_matching import check_same_classes, match_classes
 from ..conversion.architecture import (
     CLASS_HEAD,
@@ -24,6 +27,8 @@ from ..conversion.architecture import (
     shapes_of,
 )
 from ..conversion.fitting import config_advice, misfits
+from ..image_rules import complete_steps
+from .replaced_weights import skip_replaced_weights
 from .runner_state import bare_model
 
 
@@ -131,6 +136,19 @@ def _backbone_config(runner) -> Mapping:
     return (runner.cfg.get('model') or {}).get('backbone') or {}
 
 
+def _tell_other_settings(runner, content: Checkpoint) -> None:
+    """See ``warn_of_differences``; several scales have their own size of images."""
+    model = runner.cfg.get('model')
+    if not isinstance(model, Mapping) or 'test_cfg' not in model:
+        return
+    pipeline = None
+    if model.get('tta') is None:
+        with suppress(AttributeError, LookupError, RuntimeError, TypeError):
+            dataset = runner.cfg.test_dataloader.dataset
+            pipeline = complete_steps(get_test_pipeline_cfg(runner.cfg), dataset)
+    warn_of_differences(content, runner._load_from or 'the checkpoint', model, pipeline)
+
+
 @HOOKS.register_module()
 class ReuseWeights(Hook):
     """Fits checkpoints of a ``OneFormer`` to its model, or refuses them.
@@ -149,6 +167,15 @@ class ReuseWeights(Hook):
         if isinstance(fresh, str):
             raise ValueError(f'default_hooks.weights.fresh is {fresh!r}: write a list, [{fresh}]')
         self.fresh = fresh
+
+    def before_init_weights(self, runner) -> None:
+        """Do not fetch what a checkpoint replaces; of this project's training, not of mmengine."""
+        skip_replaced_weights(runner, self.fresh)
+
+    def before_run(self, runner) -> None:
+        """The same in any training, but for models that are initialised by now."""
+        if isinstance(runner._train_loop, BaseLoop):
+            self.before_init_weights(runner)
 
     def before_save_checkpoint(self, runner, checkpoint: MutableMapping) -> None:
         """Keep what weights do not tell of their backbone beside them."""
@@ -176,6 +203,8 @@ class ReuseWeights(Hook):
             return
         if others:
             raise RuntimeError('\n'.join(others))
+        if not isinstance(runner._train_loop, BaseLoop):  # evaluation
+            _tell_other_settings(runner, content)
         require_ours(content.tensors, path)
         if problems := _refusal(content.tensors, state):
             raise RuntimeError('\n'.join(problems))

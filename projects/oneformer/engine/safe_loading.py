@@ -11,7 +11,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from ..checkpoints.content import check_tensors
-from ..checkpoints.files import local_file
+from ..checkpoints.downloads import local_file
 from ..checkpoints.unpickling import read_pickle
 
 

@@ -118,6 +118,7 @@ def train(runner: Runner) -> None:
         SystemExit: If it was asked to stop, a checkpoint cannot be read, or none can be written.
     """
     try:
+        runner.call_hook('before_init_weights')
         runner.train()
     except TrainingStopped as stop:
         leave_processes(stop.code)

@@ -5,11 +5,18 @@ import logging
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
+from torch import Tensor
 
+from ..checkpoints.downloads import delete_hint, local_file
 from ..checkpoints.errors import CheckpointError, key_list
-from ..checkpoints.files import local_file, read_checkpoint
+from ..checkpoints.files import read_checkpoint
 from ..conversion.architecture import shapes_of
 from ..conversion.backbones import fit_backbone, translate_backbone
+
+_REMEDY = (
+    'Start from another file by --cfg-options model.backbone.init_cfg.checkpoint=FILE, or from '
+    'random weights by --cfg-options model.backbone.init_cfg=None'
+)
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -30,22 +37,29 @@ class PretrainedBackbone:
             code.
 
     Raises:
-        CheckpointError: When called, with the names of what does not fit.
+        CheckpointError: When called, if the file cannot be had, or with the names of what does not
+            fit.
     """
 
     def __init__(self, checkpoint: str, trust_pickle: bool = False) -> None:
         self.checkpoint = checkpoint
         self.trust_pickle = trust_pickle
 
+    def _read(self) -> dict[str, Tensor]:
+        path = local_file(self.checkpoint)
+        try:
+            return read_checkpoint(path, self.trust_pickle).tensors
+        except CheckpointError as error:
+            raise CheckpointError(f'{error}{delete_hint(self.checkpoint, path)}') from error
+
     def __call__(self, module: BaseModule) -> None:
         try:
-            weights = translate_backbone(
-                read_checkpoint(local_file(self.checkpoint), self.trust_pickle).tensors
-            )
+            weights = translate_backbone(self._read())
             fitted = fit_backbone(weights, shapes_of(module.state_dict()))
-        except CheckpointError as error:
+        except (CheckpointError, OSError) as error:
+            name = type(module).__name__
             raise CheckpointError(
-                f'{self.checkpoint} cannot be loaded into {type(module).__name__}: {error}'
+                f'{self.checkpoint} cannot be loaded into {name}: {error}. {_REMEDY}'
             ) from error
         module.load_state_dict(fitted.tensors, strict=False)
         for child in module.modules():

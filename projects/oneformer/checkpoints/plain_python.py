@@ -1,0 +1,115 @@
+"""Values in the text of a Python config, read as data: nothing in the text is ever run."""
+
+import ast
+from collections.abc import Collection
+
+_MAX_LETTERS = 1 << 20  # what mmengine writes has some ten thousand
+_SHOWN = 60  # letters of a refused piece in a message
+
+
+class NotPlainError(ValueError):
+    """A text that is more than assignments of plain values."""
+
+
+def read_assignments(text: str) -> dict[str, ast.expr]:
+    """The names that a text assigns, each with what stands on the right, unread.
+
+    Raises:
+        NotPlainError: If it is too long, no Python, or has other statements than ``NAME = ...``.
+    """
+    if len(text) > _MAX_LETTERS:
+        raise NotPlainError(f'it has {len(text)} letters, more than the {_MAX_LETTERS} of a config')
+    try:
+        statements = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        reason = getattr(error, 'msg', None) or type(error).__name__
+        raise NotPlainError(f'it is no Python ({reason})') from None
+    assigned = {}
+    for statement in statements:
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        if len(targets) != 1 or not isinstance(targets[0], ast.Name):
+            raise NotPlainError(
+                f'line {statement.lineno} is `{_shown(statement)}`, not NAME = VALUE'
+            )
+        assigned[targets[0].id] = statement.value
+    return assigned
+
+
+def plain_value(node: ast.expr, where: str, without: Collection[str] = ()):
+    """The value of an expression of numbers, texts, True, False, None, and containers of these.
+
+    Dicts may be written as ``dict(key=value)``, ``{'key': value}``, and ``dict({...})``, which is
+    mmengine's way with keys that are no names.
+
+    Args:
+        node: From ``read_assignments``.
+        where: What it is, for messages.
+        without: Keys that are left out of dicts at any depth, whatever they hold.
+
+    Raises:
+        NotPlainError: For anything else, such as a name, a call or a sum.
+    """
+    try:
+        return _value(node, where, frozenset(without))
+    except RecursionError:
+        raise NotPlainError(f'{where} is nested too deep') from None
+    except TypeError as error:  # a list as key or in a set
+        raise NotPlainError(f'{where} cannot be a value ({error})') from None
+
+
+def entries(node: ast.expr | None) -> dict[str, ast.expr]:
+    """Keys and unread values of a dict however it is written, empty for anything else.
+
+    Raises:
+        NotPlainError: If a key is no plain value.
+    """
+    try:
+        return dict(_pairs(node, 'a dict', frozenset()) or [])
+    except TypeError as error:  # a list as key
+        raise NotPlainError(f'a dict cannot be a value ({error})') from None
+
+
+def _value(node: ast.expr, where: str, without: frozenset[str]):
+    if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None):
+        return node.value
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        number = getattr(node.operand, 'value', None)
+        if type(number) in (int, float):
+            return -number if isinstance(node.op, ast.USub) else number
+    if isinstance(node, ast.List | ast.Tuple | ast.Set):
+        kind = {ast.List: list, ast.Tuple: tuple, ast.Set: set}[type(node)]
+        return kind(_value(item, f'{where}[{i}]', without) for i, item in enumerate(node.elts))
+    if (pairs := _pairs(node, where, without)) is not None:
+        return {
+            key: _value(value, f'{where}.{key}', without)
+            for key, value in pairs
+            if key not in without
+        }
+    raise NotPlainError(f'{where} is `{_shown(node)}`, not a plain value')
+
+
+def _pairs(node: ast.expr, where: str, without: frozenset[str]) -> list[tuple] | None:
+    """Keys and unread values of a dict however it is written, None for anything else."""
+    if isinstance(node, ast.Dict):
+        if None in node.keys:
+            return None  # **another
+        keys = [_value(key, f'a key of {where}', without) for key in node.keys]
+        return list(zip(keys, node.values))
+    is_dict = isinstance(node, ast.Call) and getattr(node.func, 'id', None) == 'dict'
+    if not is_dict or any(keyword.arg is None for keyword in node.keywords):
+        return None
+    named = [(keyword.arg, keyword.value) for keyword in node.keywords]
+    if not node.args:
+        return named
+    if len(node.args) == 1 and not named and isinstance(node.args[0], ast.Dict):
+        return _pairs(node.args[0], where, without)
+    return None
+
+
+def _shown(node: ast.AST) -> str:
+    """The beginning of a piece of the text, on one line."""
+    try:
+        text = ' '.join(ast.unparse(node).split())
+    except RecursionError:
+        return '...'
+    return text if len(text) <= _SHOWN else f'{text[:_SHOWN]}...'
