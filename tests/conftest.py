@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from mmengine.registry import init_default_scope
 ROOT = Path(__file__).resolve().parents[1]
 # an environment that several clones share may have the package of another one
 sys.path.insert(0, str(ROOT / 'projects'))
+
+from mmengine.logging import MMLogger  # noqa: E402
 
 import oneformer  # noqa: E402, F401  before mmdet
 from oneformer.visualization import OneFormerVisualizer  # noqa: E402
@@ -89,3 +92,18 @@ def double(monkeypatch):
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(default)
+
+
+@pytest.fixture
+def said(caplog):
+    """The warnings that were logged, and which are forgotten when they are asked for."""
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+
+    def warnings():
+        found = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+        caplog.clear()
+        return found
+
+    yield warnings
+    logger.removeHandler(caplog.handler)

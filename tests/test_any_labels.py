@@ -248,7 +248,7 @@ def test_faulty_label_pngs_are_named(tmp_path):
     write_labels(tmp_path / 'size', [VALUES[:9], VALUES])
     with pytest.raises(ValueError, match=r'a\.png has \(height, width\) \(9, 60\), but photo'):
         semantic_set(tmp_path / 'size')[0]
-    write_labels(tmp_path / 'colour', [VALUES[..., None].repeat(3, -1), VALUES])
+    write_labels(tmp_path / 'colour', [np.stack([VALUES, VALUES, 0 * VALUES], -1), VALUES])
     with pytest.raises(ValueError, match=r'a\.png is a colour picture'):
         semantic_set(tmp_path / 'colour')[0]
     with pytest.raises(ValueError, match=r'nowhere/img is not a folder'):

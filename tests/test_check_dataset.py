@@ -409,7 +409,7 @@ def label_png_has_another_size(folder, dataset):
 
 
 def label_png_is_coloured(folder, dataset):
-    cv2.imwrite(str(folder / 'seg/b.png'), np.zeros((40, 60, 3), np.uint8))
+    cv2.imwrite(str(folder / 'seg/b.png'), np.full((40, 60, 3), (9, 1, 1), np.uint8))
     return [('error', 'unreadable file', 'seg/b.png', 'b')]
 
 

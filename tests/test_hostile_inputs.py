@@ -598,7 +598,43 @@ def panoptic_png_with_a_palette(place):
 
 @case
 def label_png_in_colour(place):
-    place.load_labels(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    place.load_labels(photo())
+
+
+@case
+def label_picture_in_jpeg(place):
+    place.load_labels(cv2.imencode('.jpg', photo()[..., 0])[1].tobytes())
+
+
+@case
+def panoptic_png_in_jpeg(place):
+    ids = np.full((HEIGHT, WIDTH, 3), (0, 0, 5), np.uint8)
+    (place.folder / 'seg/a.png').write_bytes(cv2.imencode('.jpg', ids)[1].tobytes())
+    place.load()
+
+
+@case
+def panoptic_png_with_blue_first(place):
+    path = place.folder / 'seg/a.png'
+    cv2.imwrite(str(path), cv2.imread(str(path))[..., ::-1])
+    place.load()
+
+
+@case
+def label_png_of_0_and_255(place):
+    values = np.zeros((HEIGHT, WIDTH), np.uint8)
+    values[9:] = 255
+    cv2.imwrite(str(place.folder / 'seg/a.png'), values)
+    config = place.folder / 'config.py'
+    dataset = dict(type='SemanticDataset', metainfo=METAINFO, data_root=str(place.folder))
+    dataset |= dict(data_prefix=dict(img='img', seg='seg'))
+    config.write_text(f'train_dataloader = dict(dataset={dataset!r})')
+    report = place.folder / 'report.json'
+    with pytest.raises(SystemExit) as end:
+        place.run('check_dataset', config, '--workers', 1, '--out-json', report)
+    assert end.value.code == 1
+    (finding,) = json.loads(report.read_text())['train']['findings']
+    raise ValueError(finding['message'])
 
 
 @case

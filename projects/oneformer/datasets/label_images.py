@@ -1,15 +1,25 @@
 """Read label images, a panoptic PNG or a label PNG, as maps of the segments of their sample."""
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from ..image_files import read_file
 from ..image_loading import decode_image
 from ..image_notes import frame_hint
-from ..label_files import load_label_png
+from ..label_files import ColorLabelError, LabelImage, count_colors, load_label
+from ..lossy_formats import refuse_lossy
 from .findings import Finding, Report, refuse
+from .label_hints import explain_colors, explain_ids, explain_values
+
+UNLISTED_ID = 'PNG id without segment'  # kind of a finding
+SEARCHED = (  # by the checker, which knows the other photos
+    ' If the PNG is of another photo, tools/check_dataset.py names that'
+)
+Seen = Callable[[LabelImage, Mapping], None] | None  # gets a label PNG and its sample
 
 NUM_IDS = 1 << 24  # of three bytes
 _PNG = b'\x89PNG\r\n\x1a\n'
@@ -72,6 +82,53 @@ def _count_values(values: np.ndarray, what: str) -> tuple[int, str]:
     return int(found[0]), text
 
 
+def _grey_hint(data: bytes, path: str, what: str, results: Mapping) -> str:
+    """What a panoptic PNG in grey seems to hold, in words with the remedy, or an empty text."""
+    try:
+        values = set(np.unique(load_label(path, what).values).tolist()) - {0}
+    except ValueError:
+        return ''
+    if values and values <= {segment['id'] for segment in results['segments_info']}:
+        return (
+            '. Its numbers are the ids of segments: write them in colour, as '
+            'panopticapi.utils.id2rgb does'
+        )
+    if values and values <= set(results.get('category_ids') or ()):
+        return (
+            '. Its numbers are ids of categories, it looks like a semantic label PNG: paint each '
+            'object with the id of its segment, or train on such PNGs by a SemanticDataset'
+        )
+    return ''
+
+
+def _decode_panoptic(path: str, what: str, results: Mapping) -> tuple[np.ndarray, bytes]:
+    """A panoptic PNG, blue first, uint8 of shape (H, W, 3), and the content of its file."""
+    data = read_file(path, what)
+    refuse_lossy(data, path, what)
+    if data.startswith(_PNG) and data[24:26] not in _COLOR_PNGS:
+        raise ValueError(
+            f'{what} {path} is not in colour with 8 bits, so it cannot hold segment ids as '
+            f'R + 256 G + 65536 B: replace the file{_grey_hint(data, path, what, results)}'
+        )
+    return decode_image(data, path, what), data
+
+
+def _explain_ids(png: np.ndarray, data: bytes, results: Mapping) -> str:
+    """Why the ids of a panoptic PNG are not listed, or an empty text."""
+    image = Image.open(io.BytesIO(data))
+    alpha = np.array(image)[..., 3] if image.mode == 'RGBA' else None
+    hint = explain_ids(png, results, alpha)
+    if not hint and image.mode == 'P':
+        indices = set(np.unique(np.array(image)).tolist()) - {0}
+        if indices and indices <= set(results.get('category_ids') or ()):
+            hint = (
+                'Its palette has the ids of categories as indices: it looks like a semantic label '
+                'PNG. Paint each object with the id of its segment, or train on such PNGs by a '
+                'SemanticDataset'
+            )
+    return hint
+
+
 def read_panoptic_png(results: Mapping, report: Report = refuse) -> np.ndarray:
     """Segment map of a ``PanopticDataset`` sample, see ``LoadSegmentMap``.
 
@@ -79,28 +136,23 @@ def read_panoptic_png(results: Mapping, report: Report = refuse) -> np.ndarray:
 
     Raises:
         FileNotFoundError: If the PNG is missing.
-        ValueError: If it is damaged.
+        ValueError: If it is damaged, in grey, or compressed with loss.
     """
     path = results['seg_map_path']
     what = f'panoptic PNG of photo {results["img_path"]},'
-    data = read_file(path, what)
-    if data.startswith(_PNG) and data[24:26] not in _COLOR_PNGS:
-        raise ValueError(
-            f'{what} {path} is not in colour with 8 bits, so it cannot hold segment ids as '
-            'R + 256 G + 65536 B: replace the file'
-        )
-    png = decode_image(data, path, what)
+    png, data = _decode_panoptic(path, what, results)
     check_size(png.shape[:2], f'panoptic PNG {path}', path, results, report)
     ids = [segment['id'] for segment in results['segments_info']]
     segment_map = segment_indices(png, ids, results['void_ids'])
     unknown = segment_map < 0
     if unknown.any():
         first, text = _count_values(png[unknown] @ np.array([65536, 256, 1]), 'segment id')
+        hint = _explain_ids(png, data, results)
+        remedy = hint or f'Add the segment to the JSON, or paint it with 0 (void).{SEARCHED}'
         report(
             Finding(
-                'PNG id without segment',
-                f'panoptic PNG {path} has {text}, which its segments_info does not list: add the '
-                'segment to the JSON, or paint it with 0 (void)',
+                UNLISTED_ID,
+                f'panoptic PNG {path} has {text}, which its segments_info does not list. {remedy}',
                 path,
                 first,
             )
@@ -109,31 +161,71 @@ def read_panoptic_png(results: Mapping, report: Report = refuse) -> np.ndarray:
     return segment_map
 
 
-def read_label_png(results: Mapping, report: Report = refuse) -> np.ndarray:
+def _no_class(values: np.ndarray, path: str, results: Mapping) -> Finding:
+    """Of the values of a label PNG that mean no class."""
+    meaning = results['segment_of_value']
+    first, text = _count_values(values[meaning[values] < 0], 'value')
+    meant = np.flatnonzero(meaning >= 0).tolist()
+    return Finding(
+        'value is no class',
+        f'label PNG {path} has {text}, which means no class (the {len(meant)} values from '
+        f'{meant[0]} to {meant[-1]} do): check label_classes, ignore_index and '
+        f'reduce_zero_label of the data set.{explain_values(values, results)}',
+        path,
+        first,
+    )
+
+
+def read_label_png(results: Mapping, report: Report = refuse, seen: Seen = None) -> np.ndarray:
     """Segment map of a ``SemanticDataset`` sample, see ``LoadSegmentMap``.
 
-    It reports another size than the photo has, and values that are no class.
+    It reports another size than the photo has, and values or colours that are no class.
 
     Raises:
         FileNotFoundError: If the PNG is missing.
-        ValueError: If it is damaged, or a colour picture.
+        ValueError: If it is damaged, compressed with loss, or in colour without ``label_colors``.
     """
     path = results['seg_map_path']
-    values = load_label_png(path, f'label PNG of photo {results["img_path"]},')
-    check_size(values.shape, f'label PNG {path}', path, results, report)
-    segment_map = results['segment_of_value'][values]
+    what = f'label PNG of photo {results["img_path"]},'
+    if results.get('label_colors') is not None:
+        return _read_label_colors(results, report)
+    try:
+        label = load_label(path, what)
+    except ColorLabelError as error:
+        hint = explain_colors(error.colors, results)
+        raise ColorLabelError(f'{error}.{hint}', error.colors) from error
+    if seen is not None:
+        seen(label, results)
+    check_size(label.values.shape, f'label PNG {path}', path, results, report)
+    segment_map = results['segment_of_value'][label.values]
     unknown = segment_map < 0
     if unknown.any():
-        first, text = _count_values(values[unknown], 'value')
-        meant = np.flatnonzero(results['segment_of_value'] >= 0).tolist()
+        report(_no_class(label.values, path, results))
+        segment_map[unknown] = 0
+    return segment_map
+
+
+def _read_label_colors(results: Mapping, report: Report) -> np.ndarray:
+    """Segment map of a sample whose label image has a colour for each class."""
+    path, colors = results['seg_map_path'], results['label_colors']
+    what = f'label PNG of photo {results["img_path"]},'
+    data = read_file(path, what)
+    refuse_lossy(data, path, what)
+    png = decode_image(data, path, what)
+    check_size(png.shape[:2], f'label PNG {path}', path, results, report)
+    segment_map = colors.segments[segment_indices(png, colors.codes)]
+    unknown = segment_map < 0
+    if unknown.any():
+        found, counts = count_colors(png[unknown][:, ::-1])
+        rest = f' and {counts[1:].sum()} pixels of others, such as {found[1]}' if found[1:] else ''
         report(
             Finding(
-                'value is no class',
-                f'label PNG {path} has {text}, which means no class (the {len(meant)} values from '
-                f'{meant[0]} to {meant[-1]} do): check label_classes, ignore_index and '
-                'reduce_zero_label of the data set',
+                'colour is no class',
+                f'label PNG {path} has {counts[0]} pixels of colour (R, G, B) {found[0]}{rest}, '
+                'which label_colors does not list: add it there, with None for void. Export '
+                'without smooth edges, if these are mixtures of listed colours',
                 path,
-                first,
+                str(found[0]),
             )
         )
         segment_map[unknown] = 0

@@ -12,7 +12,8 @@ from ..image_notes import SayOnce, image_notes
 from ..image_rules import ImageRules
 from ..run_length import decode_mask, encode_mask, encode_segmentation
 from .findings import ERROR, WARNING, Finding, Report, refuse
-from .label_images import check_size, read_label_png, read_panoptic_png
+from .label_images import Seen, check_size, read_label_png, read_panoptic_png
+from .label_watch import LabelWatch
 from .overlaps import MAX_SEGMENTS, TooManyRegions, paint_instances, topmost_map
 
 
@@ -116,16 +117,14 @@ def read_instances(results: dict, report: Report = refuse) -> np.ndarray:
     return region_map
 
 
-_READERS = dict(panoptic=read_panoptic_png, instance=read_instances, semantic=read_label_png)
-
-
-def read_segment_map(results: dict, report: Report = refuse) -> np.ndarray:
+def read_segment_map(results: dict, report: Report = refuse, seen: Seen = None) -> np.ndarray:
     """Map of a sample of any kind of labels, see ``LoadSegmentMap``.
 
     Args:
         results: A sample with ``ori_shape``, the (height, width) of its photo; gets
             ``region_segments`` where objects overlap.
         report: Gets what is wrong; what was reported is void in the map.
+        seen: Gets the label PNG of a ``SemanticDataset`` sample, and the sample.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -137,7 +136,11 @@ def read_segment_map(results: dict, report: Report = refuse) -> np.ndarray:
         check_size(size, what, results['ann_file'], results, report)
         if results['labels_kind'] == 'instance' and size != tuple(results['ori_shape']):
             return np.zeros(results['ori_shape'], np.int16)  # masks of a wrong size may be huge
-    return _READERS[results['labels_kind']](results, report)
+    if results['labels_kind'] == 'instance':
+        return read_instances(results, report)
+    if results['labels_kind'] == 'panoptic':
+        return read_panoptic_png(results, report)
+    return read_label_png(results, report, seen)
 
 
 @TRANSFORMS.register_module()
@@ -153,10 +156,13 @@ class LoadSegmentMap(BaseTransform):
     ``segments_info[k - 1]`` is on top.
     """
 
+    def __init__(self) -> None:
+        self.watch = LabelWatch()
+
     def transform(self, results: dict) -> dict:
         """Add the map, if the sample has labels; what is wrong with them is raised."""
         if 'segments_info' in results:  # a photo of inference or of a test set has none
-            segment_map = read_segment_map(results)
+            segment_map = read_segment_map(results, seen=self.watch)
             if results.get('overlaps') == 'topmost':
                 segment_map = topmost_map(segment_map, results.pop('region_segments', None))
             results['gt_seg_map'] = segment_map

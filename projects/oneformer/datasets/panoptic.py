@@ -92,6 +92,7 @@ class PanopticDataset(SegmentDataset):
     """
 
     labels_kind = 'panoptic'
+    _listed_categories: tuple[int, ...] = ()
     filters = ('without_things',)
 
     def load_data_list(self) -> list[dict]:
@@ -112,6 +113,7 @@ class PanopticDataset(SegmentDataset):
             content['categories'], self.metainfo, self.ann_file, self.report
         )
         self.note_categories(content, label_of)
+        self._listed_categories = tuple(label_of)
         images = images_by_id(content['images'], self.ann_file, self.report)
         if content['annotations'] is None:
             return self.note_images([self._photo(image) for image in images.values()])
@@ -123,6 +125,10 @@ class PanopticDataset(SegmentDataset):
                 for annotation in self._one_per_image(content['annotations'], images)
             ]
         )
+
+    def get_data_info(self, idx: int) -> dict:
+        """The sample ``idx``; ``category_ids`` of the JSON tell a PNG of categories from others."""
+        return dict(super().get_data_info(idx), category_ids=self._listed_categories)
 
     def photo_name(self, image: Mapping) -> str:
         """Path of a photo below its folder, of an entry in ``images``."""

@@ -1,52 +1,19 @@
 """Data sets of label PNGs: photos, and for each a picture whose values are numbers of classes."""
 
-import os
-import os.path as osp
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from mmdet.registry import DATASETS
 
-from ..image_files import read_file
 from ..label_files import NUM_VALUES
 from ..result_names import name_below, result_stems
 from .base import SegmentDataset, labels_by_name
-from .entries import FILE_NAME
-from .findings import Finding
+from .file_lists import pair_listed
+from .file_pairs import Suffixes, make_folders, pair_all
+from .label_colors import ColorNames, color_codes, make_label_colors
+from .label_values import AUTO, VOID, IgnoreIndex, check_options, png_values
+from .mmseg_sets import pairs_of_source, values_of_source
 from .written_ids import value_of_label
-
-
-def png_values(
-    names: Sequence[str | None] | Mapping[int, str | None],
-    ignore_index: int,
-    reduce_zero_label: bool,
-) -> dict[int, str | None]:
-    """What each value of a label PNG means.
-
-    Args:
-        names: Classes in the order of their values from 0, or by value; None for void.
-        ignore_index: The value of void.
-        reduce_zero_label: Value 0 is void as well, and the sequence starts with value 1.
-
-    Returns:
-        Value to name; None is void.
-
-    Raises:
-        ValueError: For what is no value of a PNG, and for values that are both void and a class.
-    """
-    if not isinstance(names, Mapping):
-        names = dict(enumerate(names, start=int(reduce_zero_label)))
-    wrong = [value for value in names if value not in range(NUM_VALUES)]
-    if wrong:
-        raise ValueError(f'label_classes has {wrong}: a PNG holds values of 0 to {NUM_VALUES - 1}')
-    void = {ignore_index, 0} if reduce_zero_label else {ignore_index}
-    both = {value: names[value] for value in void if names.get(value) is not None}
-    if both:
-        raise ValueError(
-            f'values of label PNGs are a class in label_classes (by default metainfo.classes) and '
-            f'void by ignore_index or reduce_zero_label: {both}. Name them None, or correct these'
-        )
-    return {**names, **dict.fromkeys(void)}
 
 
 @DATASETS.register_module()
@@ -58,16 +25,21 @@ class SemanticDataset(SegmentDataset):
             annotated.
         label_classes: What the values mean: names in the order of the values, or a dict from value
             to name; None is void. All classes of ``metainfo`` in their order by default.
-        ann_file: A text file with a name per line, without suffix; by default all photos below the
-            folder are taken.
+        label_colors: In place of ``label_classes``, for label images in colours: a dict from
+            colour, (R, G, B) of 0 to 255 each or ``'#rrggbb'``, to name; None is void.
+        ann_file: A text file with a name per line, with or without suffix; by default all images
+            below the folder are taken.
         data_root: Prefix of all paths.
-        data_prefix: Folders ``img`` and ``seg``; a photo and its PNG have the same path below them.
-        img_suffix: End of the photos' names.
-        seg_map_suffix: End of the PNGs' names.
-        ignore_index: Value of void.
+        data_prefix: Folders ``img`` and ``seg``, which may be one; an image and its PNG have the
+            same path below them, but for their suffixes.
+        img_suffix: End of the images' names, or several; None for all that are of images, such as
+            .jpg, .JPG and .png.
+        seg_map_suffix: End of the PNGs' names, or several; None for all that are of images.
+        ignore_index: Value of void; None if there is none; by default 255, unless a dict
+            ``label_classes`` says that it is a class.
         reduce_zero_label: Value 0 is void and value k means class k - 1, as in ADE20K's files.
         dataset: Config of a data set of mmsegmentation, for instance
-            ``dict(type='mmseg.PascalVOCDataset', ...)``, in place of the eight arguments above.
+            ``dict(type='mmseg.PascalVOCDataset', ...)``, in place of the nine arguments above.
         ignore: See ``SegmentDataset``.
         **kwargs: Of mmdet's ``BaseDetDataset``.
     """
@@ -79,19 +51,31 @@ class SemanticDataset(SegmentDataset):
         self,
         *args,
         label_classes: Sequence[str | None] | Mapping[int, str | None] | None = None,
-        img_suffix: str = '.jpg',
-        seg_map_suffix: str = '.png',
-        ignore_index: int = 255,
+        label_colors: ColorNames | None = None,
+        img_suffix: Suffixes = None,
+        seg_map_suffix: Suffixes = None,
+        ignore_index: IgnoreIndex = AUTO,
         reduce_zero_label: bool = False,
         dataset: Mapping | None = None,
         ignore: Collection[str] = ('void',),
         **kwargs,
     ) -> None:
-        self.label_classes = label_classes
+        options = dict(
+            label_classes=label_classes is not None,
+            label_colors=label_colors is not None,
+            img_suffix=img_suffix is not None,
+            seg_map_suffix=seg_map_suffix is not None,
+            ignore_index=ignore_index != AUTO,
+            reduce_zero_label=reduce_zero_label,
+        )
+        check_options([name for name, given in options.items() if given], bool(dataset))
+        self.label_classes, self.label_colors = label_classes, label_colors
         self.img_suffix = img_suffix
         self.ignore_index = ignore_index
         self.reduce_zero_label = reduce_zero_label
-        self.source = dataset and DATASETS.build({**dataset, 'pipeline': []})
+        # to serialize no sample at all fails without a reason
+        plain = dict(pipeline=[], serialize_data=False)
+        self.source = dataset and DATASETS.build({**dataset, **plain})
         super().__init__(*args, seg_map_suffix=seg_map_suffix, ignore=ignore, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -105,36 +89,18 @@ class SemanticDataset(SegmentDataset):
             ValueError: If a folder does not exist or has no photos. Names that are no class, and
                 photos without a PNG or the reverse, are reported.
         """
-        if self.source is None:
-            values = png_values(
-                self.label_classes or self._metainfo['classes'],
-                self.ignore_index,
-                self.reduce_zero_label,
-            )
-            photos, where = self._find_pairs(), self.data_prefix['seg']
+        if self.source is not None:
+            values, where = values_of_source(self.source), type(self.source).__name__
+            pairs = pairs_of_source(self.source)
         else:
-            values = self._values_of_source()
-            photos = [self.source.get_data_info(i) for i in range(len(self.source))]
-            where = type(self.source).__name__
-        names = list(dict.fromkeys(name for name in values.values() if name is not None))
-        label_of = labels_by_name(names, self._metainfo, where, self.report)
-        self.note_annotated(label_of.values(), where)
-        self._note_values(values, label_of, where)
-        labels = sorted(set(label_of.values()) - {None})
-        # all photos share one list of segments, a class each; those without pixels make no target
-        self.segments_info = [
-            self.segment_of(label, dict(id=number)) for number, label in enumerate(labels, start=1)
-        ]
-        self.segment_of_value = np.full(NUM_VALUES, -1, np.int16)
-        number_of = {label: number for number, label in enumerate(labels, start=1)}
-        for value, name in values.items():
-            # a name that is left out or was reported is void, too
-            self.segment_of_value[value] = number_of.get(label_of.get(name), 0)
-        ids = result_stems([name_below(photo['img_path'], self.image_folder) for photo in photos])
+            values, where = self._values(), self.data_prefix['seg']
+            pairs = self._find_pairs()
+        self._note_values(values, where)
+        ids = result_stems([name_below(image, self.image_folder) for image, _ in pairs])
         return self.note_images(
             [
-                dict(img_id=img_id, img_path=photo['img_path'], seg_map_path=photo['seg_map_path'])
-                for img_id, photo in zip(ids, photos)
+                dict(img_id=img_id, img_path=image, seg_map_path=label)
+                for img_id, (image, label) in zip(ids, pairs)
             ]
         )
 
@@ -145,102 +111,63 @@ class SemanticDataset(SegmentDataset):
             return super().image_folder
         return (getattr(self.source, 'data_prefix', None) or {}).get('img_path') or ''
 
+    def void_by_option(self, values: Collection[int]) -> list[str]:
+        """The options by which some of ``values`` are void, without those that name them None."""
+        listed = self.label_classes if isinstance(self.label_classes, Mapping) else {}
+        options = self._void_options().items()
+        return [name for value, name in options if value in values and value not in listed]
+
+    def _void_options(self) -> dict[int, str]:
+        """The values that an option makes void, and the option."""
+        settings = self if self.source is None else self.source
+        index = VOID if settings.ignore_index == AUTO else settings.ignore_index
+        options = {0: 'reduce_zero_label=True'} if settings.reduce_zero_label else {}
+        return options if index is None else {**options, index: f'ignore_index={index}'}
+
+    def _values(self) -> dict[int, str | None]:
+        """What the values of the PNGs mean, or with ``label_colors`` the codes of colours."""
+        if self.label_colors is not None:
+            return color_codes(self.label_colors)
+        classes = self.label_classes or self._metainfo['classes']
+        return png_values(classes, self.ignore_index, self.reduce_zero_label)
+
+    def _note_values(self, values: Mapping[int, str | None], where: str) -> None:
+        """Remember the segments that all photos share, and what values or colours mean."""
+        names = list(dict.fromkeys(name for name in values.values() if name is not None))
+        label_of = labels_by_name(names, self._metainfo, where, self.report)
+        self.note_annotated(label_of.values(), where)
+        labels = sorted(set(label_of.values()) - {None})
+        # a class each; those without pixels in a photo make no target
+        self.segments_info = [
+            self.segment_of(label, dict(id=number)) for number, label in enumerate(labels, start=1)
+        ]
+        number_of = {label: number for number, label in enumerate(labels, start=1)}
+        # a name that is left out or was reported is void, too
+        segment_of = {name: number_of.get(label, 0) for name, label in label_of.items()}
+        self.segment_of_value, self.color_table = np.full(NUM_VALUES, -1, np.int16), None
+        if self.label_colors is not None:
+            self.color_table = make_label_colors(values, segment_of)
+            return
+        for value, name in values.items():
+            self.segment_of_value[value] = segment_of.get(name, 0)
+        # for result files, see SemanticFiles
+        classes, void = self._metainfo['classes'], [v for v, name in values.items() if name is None]
+        self._metainfo['label_values'] = value_of_label(values, label_of, classes, where)
+        chosen = self._void_options()
+        self._metainfo['void_value'] = next((v for v in [*chosen, *void] if v in void), None)
+
     def get_data_info(self, idx: int) -> dict:
         """The sample ``idx``; ``segment_of_value`` says what the values of its PNG mean."""
         return dict(
             super().get_data_info(idx),
             segments_info=self.segments_info,
             segment_of_value=self.segment_of_value,
+            label_colors=self.color_table,
         )
 
-    def _note_values(
-        self, values: Mapping[int, str | None], label_of: Mapping[str, int | None], where: str
-    ) -> None:
-        """Remember the values of the PNGs for result files, see ``SemanticFiles``."""
-        classes, rules = self._metainfo['classes'], self.source or self
-        self._metainfo['label_values'] = value_of_label(values, label_of, classes, where)
-        self._metainfo['void_value'] = 0 if rules.reduce_zero_label else rules.ignore_index
-
-    def _find_pairs(self) -> list[dict]:
-        """Paths of photos and PNGs, in the order of ``ann_file`` or else of their names."""
-        stems = self._listed_stems() if self.ann_file else self._common_stems()
-        return [
-            dict(
-                img_path=osp.join(self.data_prefix['img'], stem + self.img_suffix),
-                seg_map_path=osp.join(self.data_prefix['seg'], stem + self.seg_map_suffix),
-            )
-            for stem in stems
-        ]
-
-    def _listed_stems(self) -> list[str]:
-        """The lines of ``ann_file``; those that lead out of the folders are reported."""
-        try:
-            lines = read_file(self.ann_file, 'list of photos').decode().splitlines()
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f'list of photos {self.ann_file} is no text in UTF-8 ({error}): write a name per '
-                'line'
-            ) from error
-        stems = [stem for stem in map(str.strip, lines) if stem]
-        for stem in stems:
-            if not FILE_NAME.fits(stem):
-                self.report(
-                    Finding(
-                        'wrong value',
-                        f'{self.ann_file}: {stem!r} is not {FILE_NAME.words}: correct it',
-                        self.ann_file,
-                        stem,
-                    )
-                )
-        return [stem for stem in stems if FILE_NAME.fits(stem)]
-
-    def _common_stems(self) -> list[str]:
-        """Paths below the folders without suffix that both have; others are reported."""
-        stems = {}
-        for key, suffix in (('img', self.img_suffix), ('seg', self.seg_map_suffix)):
-            folder = self.data_prefix[key]
-            if not osp.isdir(folder):
-                raise ValueError(
-                    f'{folder} is not a folder: check data_root and data_prefix.{key} of the data '
-                    'set'
-                )
-            stems[key] = {
-                osp.relpath(osp.join(parent, name), folder)[: -len(suffix)]
-                for parent, _, files in os.walk(folder, followlinks=True)
-                for name in files
-                if name.endswith(suffix)
-            }
-        for key, other, kind, suffixes in (
-            ('img', 'seg', 'photo without labels', (self.img_suffix, self.seg_map_suffix)),
-            ('seg', 'img', 'labels without photo', (self.seg_map_suffix, self.img_suffix)),
-        ):
-            alone = sorted(stems[key] - stems[other])
-            for stem in alone:
-                file = osp.join(self.data_prefix[key], stem + suffixes[0])
-                self.report(
-                    Finding(
-                        kind,
-                        f'{len(alone)} of {len(stems[key])} files in {self.data_prefix[key]} have '
-                        f'no partner in {self.data_prefix[other]}, one is {stem}: {file} needs '
-                        f'{osp.join(self.data_prefix[other], stem + suffixes[1])}. Add it, or '
-                        'check img_suffix and seg_map_suffix of the data set',
-                        file,
-                        stem,
-                    )
-                )
-        if not stems['img']:
-            raise ValueError(f'{self.data_prefix["img"]} has no file *{self.img_suffix}')
-        return sorted(stems['img'] & stems['seg'])
-
-    def _values_of_source(self) -> dict[int, str | None]:
-        """What the values mean to the data set of mmsegmentation."""
-        source, classes = self.source, self.source.metainfo['classes']
-        if source.label_map is None:
-            return png_values(classes, source.ignore_index, source.reduce_zero_label)
-        names = {
-            old + int(source.reduce_zero_label): None
-            if new == source.ignore_index
-            else classes[new]
-            for old, new in source.label_map.items()
-        }
-        return png_values(names, source.ignore_index, source.reduce_zero_label)
+    def _find_pairs(self) -> list[tuple[str, str]]:
+        """Image and label image, in the order of ``ann_file`` or else of their names."""
+        images, labels = make_folders(self.data_prefix, self.img_suffix, self.seg_map_suffix)
+        if self.ann_file:
+            return pair_listed(self.ann_file, images, labels, self.report)
+        return pair_all(images, labels, self.report)

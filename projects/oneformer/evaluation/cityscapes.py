@@ -18,6 +18,8 @@ from io import StringIO
 import numpy as np
 from mmdet.registry import METRICS
 
+from ..image_files import read_file
+from ..lossy_formats import refuse_lossy
 from ..safe_io import write_bytes, write_png
 from .classwise import ClasswiseMetric
 from .data_sample import is_thing, naming_image, read_instances, read_map
@@ -69,7 +71,8 @@ def ground_truth_file(data_sample: dict, seg_prefix: str, kind: str) -> str:
 
     Raises:
         FileNotFoundError: If it does not exist.
-        ValueError: If the photo is not called as Cityscapes' are.
+        ValueError: If the photo is not called as Cityscapes' are, or the file was compressed with
+            loss.
     """
     stem = file_stem(data_sample)
     if not stem.endswith(_SUFFIX):
@@ -82,6 +85,7 @@ def ground_truth_file(data_sample: dict, seg_prefix: str, kind: str) -> str:
             f'ground truth {path} of photo {data_sample["img_path"]} does not exist: check '
             'seg_prefix, which is the folder of the cities, such as gtFine/val'
         )
+    refuse_lossy(read_file(path, 'ground truth'), path, 'ground truth')
     return path
 
 

@@ -18,12 +18,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..datasets.base import SegmentDataset
 from ..datasets.findings import ERROR, WARNING, Finding, Report
+from ..datasets.label_images import UNLISTED_ID
 from ..datasets.loading import decode_instances, read_segment_map
+from ..datasets.semantic import SemanticDataset
 from ..image_loading import load_image
 from ..image_rules import rules_of_config
 from ..object_limits import Limits, configured_limits
 from .configured import configured_sets
+from .foreign_pngs import name_owners
 from .images import ImageFacts, differing_rules, facts_of, join_facts
+from .label_facts import LabelFacts, facts_of_label, join_label_facts
 from .overlaps import check_covered, count_hidden, count_pixels, count_stacks
 from .summary import Checked, summarize
 
@@ -127,14 +131,14 @@ _AREA_CHECKS = dict(panoptic=check_panoptic_areas, instance=check_instance_areas
 
 def check_sample(
     dataset: SegmentDataset, index: int
-) -> tuple[list[Finding | ImageFacts], dict | None]:
+) -> tuple[list[Finding | ImageFacts | LabelFacts], dict | None]:
     """Check the files and the labels of one photo.
 
     Returns:
-        What was found, with the facts of its image if there are any, and counts for ``summarize``;
-        None for a photo that has no labels or whose files cannot be read.
+        What was found, with the facts of its image and its label PNG if there are any, and counts
+        for ``summarize``; None for a photo that has no labels or whose files cannot be read.
     """
-    findings, count = [], None
+    findings, of_labels, count = [], [], None
     sample = dataset.get_data_info(index)
     with _reading(sample['img_path'], sample['img_id'], findings.append):
         loaded = load_image(sample['img_path'], 'photo', dataset.image_rules)
@@ -142,20 +146,28 @@ def check_sample(
         return findings, None
     sample.update(ori_shape=loaded.pixels.shape[:2], exif_orientation=loaded.orientation)
     if 'segments_info' in sample:
-        findings, count = check_labels(dataset, sample)
+        findings, of_labels, count = check_labels(dataset, sample)
     facts = facts_of(loaded, sample, findings)
-    return findings if facts is None else [*findings, facts], count
+    return [*findings, *of_labels, *([] if facts is None else [facts])], count
 
 
-def check_labels(dataset: SegmentDataset, sample: Mapping) -> tuple[list[Finding], dict | None]:
-    """Check the labels of a sample with ``ori_shape``; see ``check_sample``."""
-    findings, segment_map = [], None
+def check_labels(
+    dataset: SegmentDataset, sample: Mapping
+) -> tuple[list[Finding], list[LabelFacts], dict | None]:
+    """Check the labels of a sample with ``ori_shape``.
+
+    Returns:
+        Findings, the facts of its label PNG if it has one, and counts; see ``check_sample``.
+    """
+    findings, facts, segment_map = [], [], None
     with _reading(sample.get('seg_map_path'), sample['img_id'], findings.append):
-        segment_map = read_segment_map(sample, findings.append)
+        segment_map = read_segment_map(
+            sample, findings.append, lambda *label: facts.append(facts_of_label(*label))
+        )
     if segment_map is None:
-        return findings, None
+        return findings, facts, None
     if dataset.labels_kind == 'instance' and any(f.kind == 'sizes differ' for f in findings):
-        return findings, None
+        return findings, facts, None
     segments = sample['segments_info']
     stacks = count_stacks(segment_map, sample.get('region_segments'))
     pixels, whole = count_pixels(segment_map, len(segments), stacks)
@@ -171,12 +183,14 @@ def check_labels(dataset: SegmentDataset, sample: Mapping) -> tuple[list[Finding
                 WARNING,
             )
         )
-    if dataset.labels_kind in _AREA_CHECKS:
+    # where no id of the PNG is right, to say so of each segment would hide the reason
+    unlisted = not pixels.any() and any(f.kind == UNLISTED_ID for f in findings)
+    if dataset.labels_kind in _AREA_CHECKS and not unlisted:
         _AREA_CHECKS[dataset.labels_kind](sample, pixels, findings.append)
     check_covered(sample, pixels, stacks, findings.append)
     taught = pixels if sample.get('overlaps') == 'topmost' else whole
     seen = [s for s, count in zip(segments, taught) if count]
-    return findings, dict(
+    counts = dict(
         img_id=sample['img_id'],
         targets=[s['label'] for s in seen if not s['iscrowd']],
         crowds=[s['label'] for s in seen if s['iscrowd']],
@@ -184,6 +198,7 @@ def check_labels(dataset: SegmentDataset, sample: Mapping) -> tuple[list[Finding
         pixels=segment_map.size,
         hidden=count_hidden(segments, pixels, whole),
     )
+    return findings, facts, counts
 
 
 class _Checks(Dataset):
@@ -195,7 +210,9 @@ class _Checks(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[list[Finding | ImageFacts], dict | None]:
+    def __getitem__(
+        self, index: int
+    ) -> tuple[list[Finding | ImageFacts | LabelFacts], dict | None]:
         try:
             return check_sample(self.dataset, index)
         except Exception as error:  # a JSON may hold anything anywhere
@@ -212,7 +229,7 @@ class _Checks(Dataset):
 
 def check_samples(
     dataset: SegmentDataset, workers: int
-) -> tuple[list[Finding | ImageFacts], list[dict]]:
+) -> tuple[list[Finding | ImageFacts | LabelFacts], list[dict]]:
     """Check all photos in ``workers`` processes, with a progress bar.
 
     Returns:
@@ -275,6 +292,9 @@ def check_set(config: Mapping, workers: int, limits: Limits) -> Checked:
     if dataset is None:
         return Checked(findings, None)
     found, counts = check_samples(dataset, workers)
+    found = name_owners(found, dataset)
+    if isinstance(dataset, SemanticDataset):
+        found = join_label_facts(found, dataset)
     found = join_facts(found, len(dataset))
     return Checked(findings + found, summarize(dataset, counts, limits))
 

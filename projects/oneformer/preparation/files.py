@@ -4,12 +4,14 @@ import json
 import os
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from ..datasets.entries import Kind, complete, parse_json
 from ..image_files import ImageTooLargeError, open_image
+from ..lossy_formats import refuse_lossy
 from ..safe_io import replacing
 
 _END_MARKERS = dict(JPEG=b'\xff\xd9', PNG=b'IEND\xaeB`\x82')
@@ -150,15 +152,18 @@ def read_png(path: Path, what: str, channels: int) -> np.ndarray:
         Of shape (H, W) or (H, W, 3).
 
     Raises:
-        ValueError: If the file is damaged, of absurd size, or has another number of channels.
+        ValueError: If the file is damaged, of absurd size, compressed with loss, or has another
+            number of channels.
     """
     try:
-        with open_image(path, f'{what} {path}') as image:
+        content = path.read_bytes()
+        with open_image(BytesIO(content), f'{what} {path}') as image:
             array = np.asarray(image)
     except ImageTooLargeError:
         raise
     except Exception as error:  # decoders raise whatever they like
         raise ValueError(f'{what} {path} is damaged ({error}): download it again') from error
+    refuse_lossy(content, str(path), what)
     if (array.shape[2] if array.ndim == 3 else 1) != channels:
         raise ValueError(f'{what} {path} must have {channels} channels, it has shape {array.shape}')
     return array

@@ -1,0 +1,70 @@
+"""Whether the values of label PNGs can teach to tell anything from anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from .findings import ERROR, WARNING, Finding
+from .label_hints import suggest_classes
+
+if TYPE_CHECKING:
+    from .semantic import SemanticDataset
+
+TEACH_NOTHING = 'labels teach nothing'  # kind of the finding
+_SHOWN = 8  # values in a message
+
+
+def _share(values: Mapping[int, int], total: int) -> str:
+    shown = sorted(values, key=values.get, reverse=True)[:_SHOWN]
+    parts = (f'{value} in {100 * values[value] / total:.3g} % of the pixels' for value in shown)
+    more = ', ...' if len(values) > _SHOWN else ''
+    return ', '.join(parts) + more
+
+
+def judge_teaching(
+    dataset: SemanticDataset, values: Mapping[int, int], images: str, path: str
+) -> Finding | None:
+    """Whether label PNGs teach to tell anything from anything.
+
+    Args:
+        dataset: Their set.
+        values: That occur in them, and the pixels of each.
+        images: How many they are, for the message.
+        path: Of one of them, for the message.
+
+    Returns:
+        An error if the pixels of at most one class are taught and others are void by an option
+        that nobody may have thought of, a warning if there are no others.
+    """
+    meaning, total = dataset.segment_of_value, sum(values.values())
+    taught = {v: n for v, n in values.items() if meaning[v] > 0}
+    void = {v: n for v, n in values.items() if meaning[v] == 0}
+    names = {dataset.segments_info[meaning[v] - 1]['category'] for v in taught}
+    if len(names) > 1 or len(taught) + len(void) < len(values) or not total:
+        return None
+    classes = [segment['category'] for segment in dataset.segments_info]
+    what = f'the only class with pixels in {images}, such as {path},'
+    if names:
+        text = f'{what} is {names.pop()!r} (value {_share(taught, total)})'
+    else:
+        text = f'{images}, such as {path}, have no pixel of a class'
+    if len(classes) == 1 and names:
+        text += ', the only class that is annotated'
+    text += ', so that nothing is taught.'
+    if void:
+        text += f' Void, which is ignored, are the values {_share(void, total)}.'
+    chosen = dataset.void_by_option(void)
+    if chosen:
+        text += (
+            f' Void by {" and ".join(chosen)}: if a value of it is a class, as in masks of 0 and '
+            f'255, say {suggest_classes(list(values), classes)}'
+        )
+        if dataset.source is not None:
+            text += ' (a SemanticDataset that has the folders itself, without dataset=..., can)'
+    elif void:
+        text += ' Check label_classes of the dataset'
+    elif taught:
+        text += ' Check whether the annotation was exported with all classes'
+    severity = ERROR if chosen or not taught else WARNING
+    return Finding(TEACH_NOTHING, text, path, None, severity)

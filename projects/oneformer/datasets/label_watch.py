@@ -1,0 +1,123 @@
+"""Watch the label images of a dataset for palettes that change, and for odd ways to write."""
+
+import logging
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import torch
+from mmengine.logging import print_log
+
+from ..label_files import LabelImage
+from .findings import ERROR, WARNING, Finding
+
+_PALETTES = 1000  # that are compared by a loader
+
+
+def used_values(values: np.ndarray) -> dict[int, int]:
+    """The values of an image of shape (H, W), uint8 or uint16, and how many pixels each has."""
+    if values.dtype == np.uint8:  # many times as fast as bincount
+        counts = cv2.calcHist([values], [0], None, [256], [0, 256])[:, 0].astype(np.int64)
+    else:
+        counts = np.bincount(values.ravel())
+    used = np.flatnonzero(counts)
+    return dict(zip(used.tolist(), counts[used].tolist()))
+
+
+def used_colors(label: LabelImage, used: Mapping[int, int]) -> dict[int, tuple[int, ...]]:
+    """The colour (R, G, B) in the palette of each value that occurs."""
+    colors = label.palette or b''
+    return {v: tuple(colors[3 * v : 3 * v + 3]) for v in used if 3 * v + 3 <= len(colors)}
+
+
+class PaletteTable:
+    """The colours that palettes of a dataset's label images give to values.
+
+    Attributes:
+        color_of: For each value its colour (R, G, B), and the first file that says so.
+        values_of: For each colour its values in the first file that has it, and that file.
+    """
+
+    def __init__(self) -> None:
+        self.color_of: dict[int, tuple[tuple[int, ...], str]] = {}
+        self.values_of: dict[tuple[int, ...], tuple[set[int], str]] = {}
+
+    def add(self, colors: Mapping[int, tuple[int, ...]], path: str) -> Finding | None:
+        """Compare the used colours of a file with those of the files before.
+
+        Returns:
+            An error if a colour has another value than before, since then values mean nothing by
+            themselves; else a warning if a value has another colour.
+        """
+        moved = recoloured = None
+        for value, color in colors.items():
+            before, file = self.values_of.setdefault(color, (set(), path))
+            if file == path:
+                before.add(value)
+            elif value not in before:
+                moved = moved or (color, value, min(before), file)
+            before, file = self.color_of.setdefault(value, (color, path))
+            if before != color:
+                recoloured = recoloured or (value, color, before, file)
+        if moved:
+            color, value, before, file = moved
+            return Finding(
+                'palettes differ',
+                f'label PNG {path} has the colour (R, G, B) {color} at value {value} of its '
+                f'palette, and {file} has it at value {before}: each file has a palette of its '
+                'own, so that a value means another class in each. Say label_colors={(R, G, B): '
+                'name, ...} in the dataset, to go by colours, or export the labels with one '
+                'palette for all',
+                path,
+                value,
+                ERROR,
+            )
+        if recoloured:
+            value, color, before, file = recoloured
+            return Finding(
+                'palettes differ',
+                f'label PNG {path} has the colour (R, G, B) {color} at value {value} of its '
+                f'palette, and {file} has {before}: values are read whatever their colours. If '
+                'the colours are the classes, say label_colors={(R, G, B): name, ...} in the '
+                'dataset',
+                path,
+                value,
+                WARNING,
+            )
+        return None
+
+
+class LabelWatch:
+    """Watches the label images that a loader reads, at the cost of comparing two palettes.
+
+    It logs one note of each kind, whichever worker process of a data loader meets it first.
+
+    Raises:
+        ValueError: When called, if the palette of a file contradicts that of one before.
+    """
+
+    def __init__(self) -> None:
+        self._palettes: set[bytes] = set()
+        self._table = PaletteTable()
+        self._said = torch.zeros(2, dtype=torch.bool).share_memory_()
+
+    def __call__(self, label: LabelImage, results: Mapping) -> None:
+        """Look at the label image of a sample."""
+        path = results['seg_map_path']
+        if label.note:
+            self._say(0, f'label images such as {path} {label.note}')
+        if label.palette is None or len(self._palettes) > _PALETTES:
+            return
+        if label.palette not in self._palettes:
+            self._palettes.add(label.palette)
+            found = self._table.add(used_colors(label, used_values(label.values)), path)
+            if found is not None and found.severity == ERROR:
+                self._palettes.discard(label.palette)  # or the next of its kind would pass
+                raise ValueError(found.message)
+            if found is not None:
+                self._say(1, found.message)
+
+    def _say(self, kind: int, text: str) -> None:
+        if not self._said[kind]:
+            self._said[kind] = True
+            print_log(text, logger='current', level=logging.WARNING)

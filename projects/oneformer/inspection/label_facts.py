@@ -1,0 +1,143 @@
+"""What the label PNGs of a set are like, and whether they can teach: one finding for each kind."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..datasets.findings import ERROR, WARNING, Finding
+from ..datasets.label_teaching import judge_teaching
+from ..datasets.label_watch import PaletteTable, used_colors, used_values
+from ..datasets.semantic import SemanticDataset
+from ..label_files import LabelImage
+
+_ROWS = 64  # of an image that are searched for mixtures
+_MIXED = 0.3  # share of the changes along a row that are mixtures, in labels that were resized
+_CHANGES = 100  # that tell something
+_SHOWN = 8  # values in a message
+
+
+@dataclass(frozen=True)
+class LabelFacts:
+    """What one label PNG adds to the findings of its set.
+
+    Attributes:
+        path: Of the file.
+        id: Of the image.
+        values: That occur, and the pixels of each.
+        colors: Of these values in the palette.
+        note: See ``LabelImage``.
+        changes: Pixels whose left and right neighbours differ, in some rows.
+        mixed: Those of them that lie between the two in value.
+    """
+
+    path: str
+    id: int | str
+    values: Mapping[int, int]
+    colors: Mapping[int, tuple[int, ...]]
+    note: str | None
+    changes: int
+    mixed: int
+
+
+def count_mixtures(values: np.ndarray) -> tuple[int, int]:
+    """How often the value changes along some rows, and how often by way of a value in between.
+
+    Interpolation and smooth edges put mixtures between two classes, where annotation has a step.
+
+    Args:
+        values: Of shape (H, W).
+    """
+    rows = values[:: max(1, len(values) // _ROWS)]
+    left, middle, right = rows[:, :-2], rows[:, 1:-1], rows[:, 2:]
+    low, high = np.minimum(left, right), np.maximum(left, right)
+    changes = np.count_nonzero(low != high)
+    return changes, np.count_nonzero((low < middle) & (middle < high)) if changes else 0
+
+
+def facts_of_label(label: LabelImage, sample: Mapping) -> LabelFacts:
+    """Facts of the label PNG of a sample."""
+    values = used_values(label.values)
+    colors = used_colors(label, values)
+    mixtures = count_mixtures(label.values)
+    return LabelFacts(
+        sample['seg_map_path'], sample['img_id'], values, colors, label.note, *mixtures
+    )
+
+
+def _notes(facts: Sequence[LabelFacts]) -> list[Finding]:
+    """Of files that hold numbers in an odd way."""
+    first = {}
+    for fact in facts:
+        if fact.note:
+            first.setdefault(fact.note, fact)
+    counts = Counter(fact.note for fact in facts)
+    return [
+        Finding(
+            'label PNG of another kind',
+            f'{counts[note]} of {len(facts)} label PNGs, such as {fact.path}, {note}',
+            fact.path,
+            fact.id,
+            WARNING,
+        )
+        for note, fact in first.items()
+    ]
+
+
+def _palettes(facts: Sequence[LabelFacts]) -> list[Finding]:
+    """The first file whose palette contradicts those before, and the first that differs."""
+    table, found = PaletteTable(), {}
+    for fact in facts:
+        finding = table.add(fact.colors, fact.path)
+        if finding is not None:
+            found.setdefault(finding.severity, finding)
+    return [found[ERROR]] if ERROR in found else list(found.values())
+
+
+def _mixtures(facts: Sequence[LabelFacts]) -> list[Finding]:
+    """Of label PNGs that look resized with interpolation."""
+    found = [f for f in facts if f.mixed > _MIXED * f.changes]
+    if sum(f.changes for f in found) < _CHANGES or 2 * len(found) < len(facts):
+        return []
+    worst = max(found, key=lambda f: f.mixed)
+    shown = ', '.join(map(str, list(worst.values)[:_SHOWN]))
+    more = ', ...' if len(worst.values) > _SHOWN else ''
+    return [
+        Finding(
+            'mixed values',
+            f'{len(found)} of {len(facts)} label PNGs, such as {worst.path}, have values in '
+            f'between where the value changes ({shown}{more} occur): they look resized with '
+            'interpolation, or drawn with smooth edges, and such mixtures of two classes are '
+            'another class. Export them again, and resize by nearest neighbour',
+            worst.path,
+            worst.id,
+            WARNING,
+        )
+    ]
+
+
+def join_label_facts(
+    found: Sequence[Finding | LabelFacts], dataset: SemanticDataset
+) -> list[Finding]:
+    """The findings, and behind them one for each kind of facts.
+
+    Args:
+        found: Of a set.
+        dataset: The set.
+    """
+    facts = [fact for fact in found if isinstance(fact, LabelFacts)]
+    findings = [finding for finding in found if not isinstance(finding, LabelFacts)]
+    if not facts:
+        return findings
+    values = Counter()
+    for fact in facts:
+        values.update(fact.values)
+    teaching = judge_teaching(dataset, values, f'{len(facts)} label PNGs', facts[0].path)
+    return [
+        *findings,
+        *_notes(facts),
+        *_palettes(facts),
+        *_mixtures(facts),
+        *([teaching] if teaching else []),
+    ]
