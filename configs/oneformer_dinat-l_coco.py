@@ -8,5 +8,5 @@ model = dict(
     metainfo=_base_.metainfo,
     panoptic_head=dict(num_queries=150),
 )
-param_scheduler = dict(milestones=[655556, 710184])
+param_scheduler = dict(steps=[655556, 710184])
 optim_wrapper = dict(type='OptimWrapper')  # the original trains it in float32

@@ -40,8 +40,7 @@ def small_config(config_dir, benchmark, data_root, folder):
             for key in ('ann_file', 'seg_prefix', 'gt_dir'):
                 if key in metric:
                     metric[key] = metric[key].replace(cfg.data_root, f'{data_root}/')
-    cfg.train_cfg.update(max_iters=2, val_interval=3)
-    cfg.param_scheduler.end = 2
+    cfg.train_cfg.max_iters = 2
     cfg.work_dir = str(folder / 'work')
     path = folder / f'{benchmark}.py'
     cfg.dump(path)

@@ -287,8 +287,17 @@ def test_a_dry_run_tells_what_training_starts_with_and_writes_nothing(banner_of,
     assert facts == {
         'processes': '1 (launcher none)',
         'devices': f'1 x {device} on 1 node',
+        'training set': '16 images',
+        'length': '700 iterations = 87.5 epochs',
+        'training size': 'short edge 144 to 192, long edge up to 320, crop to 160 x 160, '
+        'pad to 160 x 160',
+        'test size': 'short edge 160, long edge up to 320',
+        'queries': '30',
+        'validations': '1, after iteration 700, on 5 images',
+        'checkpoints': '2, after iterations 400, 700; the last 3 are kept',
         'images per step': '6 (2 per process x 1 process x 3 accumulated)',
         'learning rate': '0.0006 (scaled from 0.0008, which is for 8 images)',
+        'schedule': 'WholeRunPolyLR: 6e-06 at iteration 1, 1.76e-06 at the last one, 700',
         'precision': 'float32',
         'text branch': 'contrastive loss over 2 images',
     }

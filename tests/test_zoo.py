@@ -1,7 +1,9 @@
 """Every config is the original's, number by number, and the zoo says what was published."""
 
+import logging
 from collections import namedtuple
 from functools import cache
+from types import SimpleNamespace
 
 import modelindex
 import pytest
@@ -9,7 +11,8 @@ import torch
 from mmcv.cnn.bricks import DropPath
 from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS, TRANSFORMS
 from mmengine.config import Config
-from mmengine.registry import HOOKS, PARAM_SCHEDULERS
+from mmengine.registry import HOOKS
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from oneformer.conversion.architecture import in_text_branch, meta_model
@@ -153,6 +156,99 @@ def rules(cfg, model):
     }
 
 
+class Stub(BaseLoop):
+    """A training loop of so many iterations, for mmengine's building of schedulers."""
+
+    max_epochs = 1
+
+    def __init__(self, max_iters):
+        self.max_iters = max_iters
+
+    def run(self):
+        raise NotImplementedError
+
+
+PLAYED = {}
+
+
+def played(cfg, max_iters=None):
+    """The learning rate at some iterations k = 0, 1, ..., of the runner's schedulers."""
+    length = max_iters or cfg.train_cfg.max_iters
+    key = repr(cfg.param_scheduler), length, cfg.optim_wrapper.optimizer.lr
+    if key not in PLAYED:
+        rate = cfg.optim_wrapper.optimizer.lr
+        optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=rate)
+        runner = SimpleNamespace(
+            _train_loop=Stub(length),
+            max_iters=length,
+            max_epochs=1,
+            logger=logging.getLogger('stub'),
+            train_dataloader=[None] * 100,
+        )
+        schedulers = Runner._build_param_scheduler(runner, cfg.param_scheduler, optimizer)
+        moments = {0, 1, 25, 49, 50, 51, length // 10, length // 2, length - 2, length - 1}
+        for step in cfg.param_scheduler.get('steps', ()):
+            moments |= {step - 1, step}
+        optimizer.step()
+        rates = {}
+        for k in range(length):
+            if k in moments:
+                rates[k] = optimizer.param_groups[0]['lr']
+            for scheduler in schedulers:
+                scheduler.step()
+        PLAYED[key] = rates
+    return PLAYED[key]
+
+
+def warmed_up(k, length, base):
+    """The formula of the small configs, see docs/your_data.md."""
+    warmup = min(50, length // 10)
+    if k < warmup:
+        return base * (0.01 + 0.99 * k / warmup)
+    return base * (1 - (k - warmup) / (length - warmup)) ** 0.9
+
+
+SMALL = {
+    'oneformer_efficientnet-lite0_quickstart': (700, 8e-4),
+    'oneformer_efficientnet-lite0_nuclei': (900, 8e-4),
+    'studies/partial-labels_alone': (500, 8e-4),
+    'studies/partial-labels_joint': (500, 8e-4),
+    'studies/contrastive-memory_with': (1000, 3e-4),
+    'studies/contrastive-memory_without': (1000, 3e-4),
+    'your_data/instance': (700, 8e-4),
+    'your_data/mmseg': (700, 8e-4),
+    'your_data/panoptic': (700, 8e-4),
+    'your_data/semantic': (700, 8e-4),
+}
+
+
+def test_small_configs_warm_up_and_decay_by_the_stated_formula(config_dir):
+    names = {str(path.relative_to(config_dir)) for path in config_dir.rglob('*.py')}
+    names = {name.removesuffix('.py') for name in names if not name.startswith('_base_')}
+    assert names - {f'oneformer_{name}' for name in RECIPES} - set(SMALL) == {
+        'sharded/oneformer_swin-l_coco'
+    }
+    for name, (length, base) in SMALL.items():
+        cfg = Config.fromfile(config_dir / f'{name}.py')
+        assert cfg.train_cfg.max_iters == length and 'max_iters' not in cfg
+        assert cfg.train_cfg.val_interval is None  # at the end alone
+        for shorter in (length, 30, 2):
+            for k, rate in played(cfg, shorter).items():
+                expected = warmed_up(k, shorter, base)
+                assert rate == pytest.approx(expected, rel=1e-12, abs=0), (name, k)
+
+
+def test_a_schedule_follows_another_length(load, config_dir):
+    for k, rate in played(load('r50_ade20k')[0], 2000).items():
+        assert rate == pytest.approx(1e-4 * (1 - k / 2000) ** 0.9, rel=1e-12, abs=0)
+    cfg = Config.fromfile(config_dir / 'sharded/oneformer_swin-l_coco.py')
+    assert cfg.train_cfg.max_iters == 737500
+    steps = [round(655556 * 1000 / 737500), round(735184 * 1000 / 737500)]
+    assert steps == [889, 997]
+    rates = played(cfg, 1000)
+    assert rates[500] == pytest.approx(1e-4) and rates[998] == pytest.approx(1e-6)
+
+
 def test_the_table_has_all_configs(config_dir):
     names = {path.stem for path in config_dir.glob('oneformer_*.py')}
     small = {name for name in names if name.startswith('oneformer_efficientnet')}
@@ -226,14 +322,14 @@ def test_what_reaches_training_is_the_originals(load, name):
     assert cfg.optim_wrapper.type == ('AmpOptimWrapper' if recipe.amp else 'OptimWrapper')
     assert 'clip_grad' not in cfg.optim_wrapper
     assert 8 * cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 16
-    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=1e-4)
-    schedule = PARAM_SCHEDULERS.build(cfg.param_scheduler, default_args=dict(optimizer=optimizer))
-    assert cfg.train_cfg.max_iters == schedule.end == data.iterations and schedule.begin == 0
-    assert cfg.train_cfg.val_interval == data.val_interval and not schedule.by_epoch
-    if data.milestones:
-        assert sorted(schedule.milestones) == data.milestones and schedule.gamma == 0.1
-    else:
-        assert (type(schedule).__name__, schedule.power, schedule.eta_min) == ('PolyLR', 0.9, 0)
+    assert cfg.train_cfg.max_iters == data.iterations and 'max_iters' not in cfg
+    assert cfg.train_cfg.val_interval == data.val_interval
+    for k, rate in played(cfg).items():
+        if data.milestones:
+            expected = 1e-4 * 0.1 ** sum(milestone <= k for milestone in data.milestones)
+        else:
+            expected = 1e-4 * (1 - k / data.iterations) ** 0.9
+        assert rate == pytest.approx(expected, rel=1e-12, abs=0), k
     assert HOOKS.build(cfg.default_hooks.checkpoint).interval == 5000
 
 
@@ -321,7 +417,7 @@ def test_a_config_with_synced_norms_trains_without_a_gpu(
     quick.train_dataloader.dataset.data_root = quick.val_dataloader.dataset.data_root = str(
         tiny_set
     )
-    quick.train_cfg.update(max_iters=1, val_interval=2)
+    quick.train_cfg.max_iters = 1
     quick.work_dir = str(tmp_path / 'run')
     quick.dump(tmp_path / 'synced.py')
     logged = []

@@ -135,7 +135,7 @@ def main() -> None:
     work_dir = Path(cfg.work_dir)
     generate(cfg.data_root)
     if args.max_iters:
-        cfg.train_cfg.update(max_iters=args.max_iters, val_interval=args.max_iters + 1)
+        cfg.train_cfg.max_iters = args.max_iters
     checkpoint = train(cfg)
     print('evaluating all three tasks in one pass', flush=True)
     runner, metrics = evaluate(Config.fromfile(CONFIG), checkpoint)

@@ -105,10 +105,7 @@ def train_and_score(config: Path, seed: int, max_iters: int | None) -> dict[str,
     cfg.work_dir = f'{cfg.work_dir}/seed{seed}'
     cfg.randomness = dict(seed=seed)
     if max_iters:
-        for scheduler in cfg.param_scheduler:
-            scheduler.end = min(scheduler.end, max_iters)
-            scheduler.begin = min(scheduler.begin, max_iters // 2)
-        cfg.train_cfg.update(max_iters=max_iters, val_interval=max_iters + 1)
+        cfg.train_cfg.max_iters = max_iters
     cfg.experiment_name = f'{config.stem}_seed{seed}'
     checkpoint = train(copy.deepcopy(cfg), interval=50)
     return evaluate(cfg, checkpoint)[1]
@@ -140,7 +137,7 @@ def compare(study: str, configs: dict[str, Path], args: argparse.Namespace) -> N
     settings = dict(
         photos=args.photos,
         val_photos=args.val_photos,
-        max_iters=args.max_iters or next(iter(contents.values())).max_iters,
+        max_iters=args.max_iters or next(iter(contents.values())).train_cfg.max_iters,
         configs={variant: content.pretty_text for variant, content in contents.items()},
     )
     stored = json.loads(file.read_text()) if file.exists() else dict(settings=settings, runs={})

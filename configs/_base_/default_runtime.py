@@ -20,6 +20,7 @@ default_hooks = dict(
     task_statistics=dict(type='TaskStatistics'),
     stop=dict(type='StopOnSignal'),
     banner=dict(type='StartBanner'),
+    pace=dict(type='PaceLine'),
 )
 log_processor = dict(
     type='LogProcessor',

@@ -1,12 +1,11 @@
-# COCO: 50 epochs of 118k photos in batches of 16, two steps down.
+# COCO: 50 epochs of 118k photos in batches of 16, two steps down, which move in
+# proportion where train_cfg.max_iters is another.
 _base_ = 'optimizer.py'
-max_iters = 368750
 param_scheduler = dict(
-    type='MultiStepLR',
+    type='WholeRunMultiStepLR',
     gamma=0.1,
-    milestones=[327778, 355092],
-    begin=0,
-    end=max_iters,
+    steps=[327778, 355092],
+    of=368750,
     by_epoch=False,
 )
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=5000)
+train_cfg = dict(type='OneFormerTrainLoop', max_iters=368750, val_interval=5000)

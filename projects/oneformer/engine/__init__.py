@@ -3,12 +3,15 @@ from .compiling import CompileBackbone
 from .distributed import OneFormerDistributedDataParallel, init_cpu_processes
 from .finite_steps import FiniteSteps
 from .optim_constructor import OneFormerOptimWrapperConstructor
+from .pace import PaceLine
 from .resuming import ResumableCheckpointHook
 from .reuse_weights import ReuseWeights
 from .safe_loading import register_loaders
+from .schedules import WholeRunMultiStepLR, WholeRunPolyLR
 from .sharding import FullyShardStrategy
 from .stopping import StopOnSignal
 from .task_statistics import TaskStatistics
+from .train_loop import OneFormerTrainLoop
 from .visualization_hook import OneFormerVisualizationHook
 
 __all__ = [
@@ -17,12 +20,16 @@ __all__ = [
     'FullyShardStrategy',
     'OneFormerDistributedDataParallel',
     'OneFormerOptimWrapperConstructor',
+    'OneFormerTrainLoop',
     'OneFormerVisualizationHook',
+    'PaceLine',
     'ResumableCheckpointHook',
     'ReuseWeights',
     'StartBanner',
     'StopOnSignal',
     'TaskStatistics',
+    'WholeRunMultiStepLR',
+    'WholeRunPolyLR',
     'init_cpu_processes',
     'register_loaders',
 ]

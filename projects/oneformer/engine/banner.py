@@ -17,8 +17,12 @@ from mmengine.runner import BaseLoop, Runner
 
 from ..datasets.written_ids import tell_other_numbers
 from ..models.deformable_attention import choose_path
+from .batch_facts import describe_batch, describe_learning_rate, is_scaled, training_warnings
 from .limits import warn_of_scoring_limits, warn_of_training_limits
+from .run_plan import check_epochs, count, plan_facts
 from .runner_state import accumulated_iterations, bare_model
+from .schedule_check import examine_schedule
+from .unread_settings import unread_settings
 
 _ATTENTIONS = {
     'cuda': "mmcv's CUDA operator",
@@ -27,47 +31,16 @@ _ATTENTIONS = {
 }
 
 
-def _count(number: int, noun: str, ending: str = 's') -> str:
-    return f'{number} {noun}{"" if number == 1 else ending}'
-
-
 def describe_devices(devices: Sequence[tuple[str, str]]) -> str:
     """Count what the processes compute on.
 
     Args:
         devices: Node and device name of each process.
     """
-    nodes = _count(len({node for node, _ in devices}), 'node')
+    nodes = count(len({node for node, _ in devices}), 'node')
     counts = Counter(name for _, name in devices)
     names = ', '.join(f'{count} x {name}' for name, count in counts.items())
     return f'{names} on {nodes}'
-
-
-def describe_batch(batch_size: int, processes: int, accumulated: int = 1) -> str:
-    """Images of an optimizer step, and what they are the product of."""
-    factors = f'{batch_size} per process x {_count(processes, "process", "es")}'
-    if accumulated > 1:
-        factors += f' x {accumulated} accumulated'
-    return f'{batch_size * processes * accumulated} ({factors})'
-
-
-def _is_scaled(used: float, configured: float) -> bool:
-    return abs(used - configured) > 1e-6 * configured
-
-
-def describe_learning_rate(used: float, configured: float, base: int | None) -> str:
-    """Tell the learning rate, and whether it was scaled to the batch.
-
-    Args:
-        used: Of the optimizer.
-        configured: Of the config.
-        base: Number of images that the config's learning rate is for, if it says so.
-    """
-    if _is_scaled(used, configured):
-        return f'{used:g} (scaled from {configured:g}, which is for {base} images)'
-    if base is None:
-        return f'{used:g} (of the config, not scaled)'
-    return f'{used:g} (of the config, which is for {base} images; not scaled)'
 
 
 def describe_precision(runner: Runner) -> str:
@@ -101,37 +74,29 @@ def _log(runner: Runner, title: str, facts: dict[str, str], warnings: Sequence[s
         runner.logger.warning(warning)
 
 
-def training_warnings(
-    images: int, base: int | None, scaled: bool, candidates: int | None, idle_gpus: int
-) -> list[str]:
-    """What rarely is meant, each with what to do about it.
+def _examine(runner: Runner, used: float) -> tuple[str, list[str]]:
+    """The schedule in words, and what does not fit the run or is not read; for the log.
 
     Args:
-        images: Of an optimizer step.
-        base: Number of images that the config's learning rate is for, if it says so.
-        scaled: Whether the learning rate was scaled to the batch.
-        candidates: Images that the contrastive loss tells each image from, itself included; None
-            without that loss.
-        idle_gpus: GPUs that are visible and that no process uses.
+        runner: That is about to train.
+        used: The learning rate before any schedule.
     """
-    warnings = []
-    if base not in (None, images) and not scaled:
-        warnings.append(
-            f'the learning rate is for {base} images per step, and this run has {images}: pass '
-            '--auto-scale-lr, or set optim_wrapper.optimizer.lr'
-        )
-    if candidates == 1:
-        warnings.append(
-            'the contrastive loss is 0 and the text branch learns nothing: each image is told from '
-            'the others of the batch, over all processes, and there is one. Accumulating gradients '
-            'does not change that; a larger batch, more processes, or '
-            'model.contrastive_loss.memory=64 do (see docs/small_machines.md)'
-        )
-    if idle_gpus > 0:
-        warnings.append(
-            f'{idle_gpus} more GPUs are visible and not used: start by tools/dist_train.sh'
-        )
-    return warnings
+    if not is_main_process():
+        return '', []
+    rates, warnings = examine_schedule(runner, used)
+    told = ' and '.join(type(s).__name__ for s in runner.param_schedulers or ()) or 'none'
+    if rates[runner.iter :]:
+        told += f': {rates[runner.iter]:.3g} at iteration {runner.iter + 1}'
+        told += f', {rates[-1]:.3g} at the last one, {len(rates)}'
+    if runner.iter and not (runner.cfg.get('auto_scale_lr') or {}).get('enable'):
+        planned = runner.cfg.optim_wrapper.optimizer.lr
+        if is_scaled(used, planned):
+            warnings.append(
+                f'training goes on with the learning rate of its checkpoint, {used:g}, before '
+                f'the schedule, and not with optim_wrapper.optimizer.lr={planned:g}: to use '
+                'that, begin anew from its weights, by load_from without --resume'
+            )
+    return told, warnings + unread_settings(runner.cfg)
 
 
 def log_training(runner: Runner) -> None:
@@ -150,27 +115,32 @@ def log_training(runner: Runner) -> None:
     groups = runner.optim_wrapper.optimizer.param_groups
     used = max(group.get('initial_lr', group['lr']) for group in groups)
     configured = scaling.get('scaled_from', runner.cfg.optim_wrapper.optimizer.lr)
+    warnings = check_epochs(runner)
+    schedule, misfits = _examine(runner, used)
     text_branch, candidates = 'none', None
     contrastive = getattr(bare_model(runner), 'contrastive_loss', None)
     if contrastive is not None:
         memory = getattr(contrastive, 'memory', 0)
         candidates = batch_size * processes + memory
-        text_branch = f'contrastive loss over {_count(batch_size * processes, "image")}'
+        text_branch = f'contrastive loss over {count(batch_size * processes, "image")}'
         text_branch += f' and a memory of {memory}' if memory else ''
     facts = {
         **_describe_machine(runner),
+        **plan_facts(runner, batch_size * processes),
         'images per step': describe_batch(batch_size, processes, accumulated),
         'learning rate': describe_learning_rate(used, configured, base),
+        'schedule': schedule,
         'precision': describe_precision(runner),
         'text branch': text_branch,
     }
-    warnings = training_warnings(
+    warnings += training_warnings(
         images=images,
         base=base,
-        scaled=_is_scaled(used, configured),
+        scaled=is_scaled(used, configured),
         candidates=candidates,
         idle_gpus=torch.cuda.device_count() - 1 if processes == 1 else 0,
     )
+    warnings += misfits
     _log(runner, 'Training starts with', facts, warnings)
 
 
@@ -180,12 +150,13 @@ def log_evaluation(runner: Runner) -> None:
     facts['images at a time'] = describe_batch(
         runner.test_dataloader.batch_size or 1, runner.world_size
     )
-    _log(runner, 'Evaluation starts with', facts, [])
+    warnings = unread_settings(runner.cfg) if is_main_process() else []
+    _log(runner, 'Evaluation starts with', facts, warnings)
 
 
 @HOOKS.register_module()
 class StartBanner(Hook):
-    """Logs processes, devices, batch, learning rate, precision and attention at the start."""
+    """Logs the machine, the plan of the run, the batch, the schedule and what rarely is meant."""
 
     priority = 'LOWEST'  # after the checkpoint was loaded
 

@@ -12,6 +12,7 @@ from .arguments import config_file
 from .distributed import init_cpu_processes
 from .launch import check_launch, slurm_variables
 from .safe_loading import register_loaders
+from .train_loop import settle_length
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +31,7 @@ def read_config(args: argparse.Namespace) -> Config:
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    settle_length(cfg, args.cfg_options)
     return cfg
 
 

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from ..seeding import PlacedSampler, SeededSamples, random_states, restore_random_states
 from .banner import describe_precision
 from .checkpoint_files import DurableBackend, durable_backend, remove_unfinished
+from .rescheduling import follow_config
 from .runner_state import accumulated_iterations
 
 
@@ -130,6 +131,7 @@ class ResumableCheckpointHook(CheckpointHook):
         # or each new iterator would draw from the generator of the process
         loader.generator = torch.Generator()
         if self._resumed is not None:
+            follow_config(runner)
             self._take_up(runner, self._resumed)
 
     def _iterations_between_saves(self, runner: Runner) -> dict[str, int]:
