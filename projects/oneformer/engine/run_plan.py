@@ -101,7 +101,8 @@ def describe_checkpoints(runner: Runner) -> str:
     ]
     kept = f'; the last {hook.max_keep_ckpts} are kept' if hook.max_keep_ckpts > 0 else ''
     if hook.save_best and runner.val_loop is not None:
-        kept += f'{"," if kept else ";"} and the best (save_best={hook.save_best!r})'
+        best = hook.save_best if isinstance(hook.save_best, str) else ', '.join(hook.save_best)
+        kept += f'{"," if kept else ";"} and the best (save_best: {best})'
     return _moments(moments, 'epoch' if hook.by_epoch else 'iteration') + kept
 
 
