@@ -95,13 +95,23 @@ def double(monkeypatch):
 
 
 @pytest.fixture
+def scene(tmp_path):
+    """A folder with two images and their panoptic PNGs."""
+    import coco_scenes
+
+    coco_scenes.write_images(tmp_path / 'img', ('1.jpg', '2.jpg'))
+    coco_scenes.write_panoptic_pngs(tmp_path / 'seg')
+    return tmp_path
+
+
+@pytest.fixture
 def said(caplog):
-    """The warnings that were logged, and which are forgotten when they are asked for."""
+    """Asks for the warnings that were logged since, or what has another level."""
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
 
-    def warnings():
-        found = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    def warnings(level=logging.WARNING):
+        found = [r.getMessage() for r in caplog.records if r.levelno == level]
         caplog.clear()
         return found
 

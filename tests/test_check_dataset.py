@@ -297,13 +297,16 @@ def object_of(number, segmentation, area, **others):
 
 @pytest.fixture
 def instance(tmp_path):
-    """A photo with a cat, and the config of its data set."""
+    """A photo with a cat and a dog, and the config of its data set."""
     folder = tmp_path / 'instance'
     (folder / 'img').mkdir(parents=True)
     cv2.imwrite(str(folder / 'img/a.jpg'), np.full((40, 60, 3), 90, np.uint8))
     content = dict(
         images=[dict(id=1, file_name='a.jpg', height=40, width=60)],
-        annotations=[object_of(5, [box(2, 2, 20)], 400)],
+        annotations=[
+            object_of(5, [box(2, 2, 20)], 400),
+            object_of(9, [box(30, 48, 8)], 64, category_id=8),
+        ],
         categories=[dict(id=8, name='dog'), dict(id=3, name='cat')],
     )
     (folder / 'a.json').write_text(json.dumps(content))
@@ -574,8 +577,9 @@ def test_the_summary_counts_what_the_labels_hold(panoptic):
 
 
 def test_sets_of_a_joint_training_are_checked_one_by_one(panoptic, instance, semantic):
-    (_, first), (_, second), (folder, third) = panoptic, instance, semantic
+    (_, first), (cats, second), (folder, third) = panoptic, instance, semantic
     label_png_is_all_void(folder, third)
+    edit(cats / 'a.json', lambda content: content['annotations'].pop())
     joint = dict(type='JointDataset', datasets=[dict(first), second, third])
     cfg = Config(dict(train_dataloader=dict(dataset=joint), val_dataloader=None))
     outcomes = check_config(cfg, ['train', 'val'])
@@ -584,7 +588,7 @@ def test_sets_of_a_joint_training_are_checked_one_by_one(panoptic, instance, sem
         for name, outcome in outcomes.items()
     ] == [
         ('train[0]', 0, ['panoptic', 'instance', 'semantic']),
-        ('train[1]', 0, ['instance']),
+        ('train[1]', 1, ['instance']),
         ('train[2]', 1, ['semantic']),
     ]
     second, third = outcomes['train[1]'].summary, outcomes['train[2]'].summary

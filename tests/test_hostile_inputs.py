@@ -378,6 +378,12 @@ def segment_id_is_true(place):
 @case
 def segment_id_is_a_text(place):
     place.segments[0]['id'] = '5'
+    assert place.load()['data_samples'].gt_instances.labels.tolist() in ([0, 1], [1])
+
+
+@case
+def segment_id_is_a_word(place):
+    place.segments[0]['id'] = 'five'
     place.load()
 
 
@@ -402,6 +408,12 @@ def segment_id_twice(place):
 @case
 def category_id_is_a_float(place):
     place.segments[0]['category_id'] = 1.0
+    assert place.load()['data_samples'].gt_instances.labels.tolist() in ([0, 1], [1])
+
+
+@case
+def category_id_is_a_fraction(place):
+    place.segments[0]['category_id'] = 1.5
     place.load()
 
 
@@ -420,6 +432,12 @@ def image_id_is_a_list(place):
 @case
 def crowd_is_a_text(place):
     place.segments[0]['iscrowd'] = '0'
+    assert place.load()['data_samples'].gt_instances.labels.tolist() in ([0, 1], [1])
+
+
+@case
+def crowd_is_a_word(place):
+    place.segments[0]['iscrowd'] = 'no'
     place.load()
 
 

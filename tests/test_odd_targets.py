@@ -102,6 +102,7 @@ def test_a_photo_without_any_segment(cfg, model, tmp_path):
             'data_root': str(tmp_path),
             'ann_file': 'a.json',
             'data_prefix': dict(img='img', seg='seg'),
+            'needs_targets': False,
         }
     )
     data = model.data_preprocessor(

@@ -8,6 +8,8 @@ from typing import BinaryIO
 from mmengine.fileio import get
 from PIL import Image
 
+from .similar_files import similar_files
+
 LIMIT = 'ONEFORMER_MAX_PIXELS'  # environment variable
 _DEFAULT = 1 << 28  # 16384 x 16384; decoded that is 0.8 GB
 _opening = threading.Lock()
@@ -76,7 +78,8 @@ def read_file(path: str, what: str) -> bytes:
         return get(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(
-            f'{what} {path} does not exist: check data_root and data_prefix of the data set'
+            f'{what} {path} does not exist{similar_files(path)}: check data_root and data_prefix '
+            'of the data set'
         ) from error
     except OSError as error:
         reason = error.strerror or error

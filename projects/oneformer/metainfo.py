@@ -4,11 +4,14 @@ The label order is part of every checkpoint. ADE20K's natural order interleaves 
 nothing in this project may compare a label with the number of things.
 """
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 
 from mmdet.datasets import CocoPanopticDataset
 from mmdet.datasets.ade20k import ADE20KPanopticDataset
 from mmseg.datasets import CityscapesDataset, MapillaryDataset_v1
+
+_SIMILAR = 5  # names in a message
 
 # fmt: off
 _ADE20K_CLASSES = (
@@ -116,6 +119,18 @@ def benchmark_of_size(num_classes: int) -> str | None:
     return sizes.get(num_classes)
 
 
+def closest(unknown: Sequence[str], names: Iterable[str]) -> str:
+    """Which names look most like unknown ones, for messages; empty if none does."""
+    folded = {name.strip().casefold(): name for name in names}
+    similar = {}
+    for name in unknown:
+        word = name.strip().casefold() if isinstance(name, str) else ''
+        for found in difflib.get_close_matches(word, folded, 1, 0.7):
+            similar[name] = folded[found]
+    pairs = [f'{name!r} looks like {other!r}' for name, other in list(similar.items())[:_SIMILAR]]
+    return f' ({", ".join(pairs)})' if pairs else ''
+
+
 def resolve_metainfo(metainfo: Mapping | str) -> dict:
     """Look up a benchmark by name, or check a data set's own classes.
 
@@ -132,10 +147,17 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
     if isinstance(metainfo, str):
         if metainfo not in BENCHMARKS:
             raise ValueError(
-                f'unknown benchmark {metainfo!r}: choose one of {", ".join(BENCHMARKS)}, or give '
-                'metainfo as dict(classes=(...), thing_classes=(...))'
+                f'unknown benchmark {metainfo!r}{closest([metainfo], BENCHMARKS)}: choose one of '
+                f'{", ".join(BENCHMARKS)}, or give metainfo as dict(classes=(...), '
+                'thing_classes=(...))'
             )
         metainfo = BENCHMARKS[metainfo]
+    if not isinstance(metainfo, Mapping):
+        comma = ', without the comma behind it' if isinstance(metainfo, tuple) else ''
+        raise ValueError(
+            f'metainfo is {metainfo!r}, a {type(metainfo).__name__}: write '
+            f'dict(classes=(...), thing_classes=(...)){comma}'
+        )
     missing = {'classes', 'thing_classes'} - set(metainfo)
     if missing:
         raise ValueError(
@@ -157,7 +179,10 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
         raise ValueError(f'metainfo.classes lists names twice: {repeated}')
     strangers = [name for name in things if name not in classes]
     if strangers:
-        raise ValueError(f'metainfo.thing_classes has names that are no class: {strangers}')
+        raise ValueError(
+            f'metainfo.thing_classes has names that are no class: {strangers}'
+            f'{closest(strangers, classes)}'
+        )
     if not classes:
         raise ValueError('metainfo.classes is empty: name at least one class')
     aliases = metainfo.get('aliases', {})
@@ -165,7 +190,10 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
         raise ValueError(f'metainfo.aliases is no dict of other name -> class: {aliases!r}')
     unknown = [name for name in aliases.values() if name is not None and name not in classes]
     if unknown:
-        raise ValueError(f'metainfo.aliases leads to names that are no class: {unknown}')
+        raise ValueError(
+            f'metainfo.aliases leads to names that are no class: {unknown}'
+            f'{closest(unknown, classes)}'
+        )
     resolved = {**metainfo, 'classes': classes, 'thing_classes': things}
     if 'aliases' in metainfo:
         # plain, since checkpoints keep it, and safe loading refuses a config's own dict

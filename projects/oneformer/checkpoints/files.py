@@ -35,7 +35,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def read_json(path: Path) -> dict:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:  # RecursionError: thousands of brackets
         raise CheckpointError(f'{path} is no JSON: {error}') from error
     if not isinstance(content, dict):

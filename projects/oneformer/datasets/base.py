@@ -6,6 +6,7 @@ they annotate, and which unlabelled pixels are unknown and not background.
 
 import os.path as osp
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 
 from mmdet.datasets import BaseDetDataset
 from mmengine.logging import print_log
@@ -13,16 +14,22 @@ from mmengine.logging import print_log
 from ..image_depth import ValueRange
 from ..image_files import ImageTooLargeError, check_pixels, read_file
 from ..image_rules import ImageRules
-from ..metainfo import resolve_metainfo
+from ..metainfo import closest, resolve_metainfo
 from ..object_limits import Peaks, peaks_of_list
 from ..result_names import name_below, result_stems
 from ..seeding import SeededSamples
 from ..tasks import TASKS
-from .entries import FILE_NAME, ID, SIDE, complete, parse_json
-from .findings import ERROR, WARNING, Finding, Report, refuse
+from .entries import FILE_NAME, ID, SIDE, complete
+from .file_names import Folder, name_hint
+from .findings import ERROR, WARNING, Finding, Report, Said, refuse
+from .mending import mend
+from .settings import require_folders, require_text
+from .targets_found import TargetsFound, count_targets, missing_targets
+from .text_files import parse_json
 from .written_ids import category_of_label
 
 IGNORABLE = ('void', 'crowd')
+CROWDS = ('ignore', 'objects')
 
 
 def labels_by_name(
@@ -50,8 +57,9 @@ def labels_by_name(
             Finding(
                 'category is no class',
                 f'{source} has categories that are not among the {len(metainfo["classes"])} '
-                f'classes of the data set: {unknown}. Add them to metainfo.classes, or to '
-                'metainfo.aliases with the name of their class, or with None to leave them out',
+                f'classes of the data set: {unknown}{closest(unknown, label_of)}. Add them to '
+                'metainfo.classes, or to metainfo.aliases with the name of their class, or with '
+                'None to leave them out',
                 source,
                 ', '.join(unknown),
             )
@@ -59,11 +67,21 @@ def labels_by_name(
     return {name: label_of.get(name.strip()) for name in names}
 
 
-def images_by_id(images: Iterable[Mapping], ann_file: str, report: Report) -> dict:
-    """Complete entries of ``images`` of a JSON by their id; doublets are reported."""
+def images_by_id(
+    images: Iterable[Mapping], ann_file: str, report: Report, folder: str = ''
+) -> dict:
+    """Complete entries of ``images`` of a JSON by their id; doublets are reported.
+
+    Args:
+        images: Of the JSON.
+        ann_file: The JSON, for messages.
+        report: Gets what is wrong.
+        folder: Of the image files, for messages.
+    """
     by_id, id_of_file = {}, {}
     keys = dict(id=ID, file_name=FILE_NAME, height=SIDE, width=SIDE)
-    for image in complete(images, keys, 'image', ann_file, report):
+    hint = partial(name_hint, folder=folder)
+    for image in complete(images, keys, 'image', ann_file, report, hint=hint):
         number, file_name = image['id'], image['file_name']
         try:
             check_pixels(image['height'], image['width'], f'{ann_file}: image id {number}')
@@ -130,21 +148,29 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
         orientation: ``'upright'`` or ``'stored'``: the frame that labels are drawn in where a file
             has an EXIF orientation, see ``ImageRules``.
         value_range: Of images with more than 8 bits, see ``ImageRules``.
-        report: Called with each ``Finding`` in the labels. By default the first error is raised; if
-            ``report`` returns, the data set does without what is wrong.
+        report: Called with each ``Finding`` in the labels. By default the first error is raised,
+            and warnings are logged, one line per file and kind; if ``report`` returns, the data set
+            does without what is wrong.
+        crowds: What ``iscrowd=1`` means: a crowd (``'ignore'``), or that the mask came from a brush
+            (``'objects'``), as in CVAT's files, so that it is an object like all others.
+        needs_targets: Whether training without a single target in the whole set is an error; False
+            for a set of images that show nothing.
         **kwargs: Of mmdet's ``BaseDetDataset``.
 
     Attributes:
         is_thing: For each label whether it is a thing.
         peaks: The images with most objects, as far as the labels' JSON tells.
+        targets_found: What the set annotates, once it is loaded; None for one without labels.
 
     Raises:
-        ValueError: For unknown words in ``ignore`` and ``filter_cfg``, and rules that are none.
+        ValueError: For unknown words in ``ignore``, ``crowds`` and ``filter_cfg``, rules that are
+            none, and for settings that have to be texts and are not.
     """
 
     labels_kind: str
     tasks: tuple[str, ...] = TASKS
     filters: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ('img', 'seg')  # keys that data_prefix must have
 
     def __init__(
         self,
@@ -154,8 +180,13 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
         orientation: str | None = None,
         value_range: ValueRange | None = None,
         report: Report = refuse,
+        crowds: str = 'ignore',
+        needs_targets: bool = True,
         **kwargs,
     ) -> None:
+        self._check_settings(args, kwargs)
+        if crowds not in CROWDS:
+            raise ValueError(f'crowds takes {CROWDS}, not {crowds!r}')
         unknown = set(ignore) - set(IGNORABLE)
         if unknown:
             raise ValueError(f'ignore takes {IGNORABLE}, not {sorted(unknown)}')
@@ -168,7 +199,10 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
         self.ignore = tuple(ignore)
         self.image_rules = ImageRules(orientation, value_range)
         refuse_other_loader(self.image_rules, kwargs.get('pipeline') or ())
-        self.report = report
+        self.report = Said() if report is refuse else report
+        self.crowds = crowds
+        self.needs_targets = needs_targets
+        self.targets_found: TargetsFound | None = None
         self.known_labels: tuple[int, ...] | None = None
         self.namesakes: frozenset[str] = frozenset()  # names that keep their suffix in results
         self.peaks = Peaks()
@@ -176,6 +210,36 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
         metainfo = resolve_metainfo(metainfo)
         self.is_thing = [name in metainfo['thing_classes'] for name in metainfo['classes']]
         super().__init__(*args, metainfo=metainfo, **kwargs)
+
+    def _check_settings(self, args: Collection, kwargs: Mapping) -> None:
+        """Raise ValueError for paths that are no texts."""
+        for name, value in (*zip(['ann_file'], args), *kwargs.items()):
+            if name in ('ann_file', 'data_root'):
+                require_text(value, name)
+        keys = [key for key in self.folders if key != 'seg' or not kwargs.get('test_mode')]
+        if keys and 'data_prefix' in kwargs:
+            require_folders(kwargs['data_prefix'], keys, type(self).__name__)
+
+    def full_init(self) -> None:
+        """Load the labels, count what they teach, and log the warnings."""
+        if self._fully_initialized:
+            return
+        serialize, self.serialize_data = self.serialize_data, False
+        try:
+            super().full_init()
+            for finding in self.findings_of_teaching():
+                self.report(finding)
+        finally:
+            self.serialize_data = serialize
+            if isinstance(self.report, Said):
+                self.report.say()
+        if serialize:
+            self.data_bytes, self.data_address = self._serialize_data()
+
+    def findings_of_teaching(self) -> Iterable[Finding]:
+        """What the loaded samples cannot teach."""
+        self.targets_found = count_targets(self.data_list)
+        return () if self.targets_found is None else missing_targets(self, self.targets_found)
 
     def get_data_info(self, idx: int) -> dict:
         """The sample ``idx`` with its name and what all samples of the set share."""
@@ -219,7 +283,7 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
             label=label,
             category=self._metainfo['classes'][label],
             isthing=self.is_thing[label],
-            iscrowd=bool(entry.get('iscrowd', False)),
+            iscrowd=bool(entry.get('iscrowd', False)) and self.crowds == 'ignore',
         )
         return dict(segment, area=entry['area']) if 'area' in entry else segment
 
@@ -236,7 +300,13 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
             OSError: If it cannot be read.
             ValueError: If it is no JSON, or lacks one of COCO's three lists.
         """
-        content = parse_json(read_file(self.ann_file, 'annotation file'), self.ann_file)
+        content = parse_json(
+            read_file(self.ann_file, 'annotation file'),
+            self.ann_file,
+            tell=lambda text: self.report(
+                Finding('byte order mark', text, self.ann_file, severity=WARNING)
+            ),
+        )
         if not isinstance(content, dict):
             raise ValueError(
                 f'{self.ann_file} is not in COCO {self.labels_kind} format: it holds a '
@@ -249,6 +319,8 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
                 f'{self.ann_file} is not in COCO {self.labels_kind} format: it lacks '
                 f'{sorted(missing)}'
             )
+        folders = {key: Folder(self.data_prefix.get(key, '')) for key in self.folders}
+        mend(content, self.labels_kind, folders, self.ann_file, self.report)
         return content
 
     def note_categories(self, content: Mapping, label_of: Mapping[int, int | None]) -> None:

@@ -1,9 +1,9 @@
 """What the entries of a JSON have to be: their keys, the kinds of their values, and file names."""
 
-import json
+import difflib
 import math
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import PureWindowsPath
 from typing import Any, NamedTuple
 
@@ -51,18 +51,22 @@ FILE_NAME = Kind(
 )
 
 
-def parse_json(content: bytes, path: str) -> Any:
-    """Content of a JSON.
+def some_ids(ids: Collection) -> str:
+    """Which ids a JSON lists, for messages."""
+    first = ', '.join(map(repr, list(ids)[:3]))
+    return f' (it lists {len(ids)}, such as {first})' if ids else ' (it lists none)'
 
-    Raises:
-        ValueError: If it is none.
-    """
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:  # RecursionError: thousands of brackets
-        raise ValueError(
-            f'{path} is no JSON, or a damaged one ({error}): replace the file'
-        ) from error
+
+def _similar_keys(missing: Iterable[str], entry: Mapping) -> str:
+    """Which keys of an entry look like those that it lacks."""
+    words = {key.replace('_', '').lower(): key for key in entry if isinstance(key, str)}
+    close = {
+        key: words[found[0]]
+        for key in missing
+        if (found := difflib.get_close_matches(key.replace('_', ''), words, 1, 0.8))
+        and words[found[0]] != key
+    }
+    return ''.join(f' (it has {theirs!r}: call it {key!r})' for key, theirs in close.items())
 
 
 def complete(
@@ -72,6 +76,7 @@ def complete(
     ann_file: str,
     report: Report,
     optional: Mapping[str, Kind] | None = None,
+    hint: Callable[[Mapping], str] = lambda entry: '',
 ) -> list[Mapping]:
     """The entries of a JSON that have all keys, with values of their kinds; others are reported.
 
@@ -82,6 +87,7 @@ def complete(
         ann_file: The JSON, for messages.
         report: Gets what is wrong.
         optional: What an entry may have; None is as good as not there.
+        hint: What to add to the message about an entry that lacks something.
     """
     whole, kinds = [], {**keys, **(optional or {})}
     if not isinstance(entries, list):
@@ -107,7 +113,8 @@ def complete(
             number = None
         name = f'{what}, ' + (f'position {position}' if number is None else f'id {number}')
         if missing:
-            message = f'{ann_file}: {name}, lacks {missing}: add what is missing'
+            found = f'lacks {missing}{_similar_keys(missing, entry)}{hint(entry)}'
+            message = f'{ann_file}: {name}, {found}: add what is missing'
             report(Finding('incomplete entry', message, ann_file, number))
         if wrong:
             message = f'{ann_file}: {name}: {"; ".join(wrong)}: correct it'

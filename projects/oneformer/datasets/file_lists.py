@@ -8,8 +8,7 @@ from ..image_files import read_file
 from .entries import FILE_NAME
 from .file_pairs import SUFFIXES, Folder, only_file
 from .findings import WARNING, Finding, Report
-
-_MARKS = {b'\xef\xbb\xbf': 'utf-8-sig', b'\xff\xfe': 'utf-16', b'\xfe\xff': 'utf-16'}
+from .text_files import decode_text, describe_mark
 
 
 def _warn(report: Report, kind: str, message: str, path: str, name: str) -> None:
@@ -28,13 +27,15 @@ def read_list(path: str, report: Report) -> list[str]:
         ValueError: If it is not a text.
     """
     content = read_file(path, 'list of photos')
-    mark = next((encoding for m, encoding in _MARKS.items() if content.startswith(m)), None)
     try:
-        lines = content.decode(mark or 'utf-8').splitlines()
+        lines = decode_text(content).splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(
             f'list of photos {path} is no text in UTF-8 ({error}): write a name per line'
         ) from error
+    mark = describe_mark(content, path)
+    if mark:
+        report(Finding('byte order mark', mark, path, severity=WARNING))
     names = []
     for name in filter(None, map(str.strip, lines)):
         if FILE_NAME.fits(name):

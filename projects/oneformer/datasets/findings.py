@@ -1,7 +1,10 @@
 """What is wrong with labels: a data set raises the first error, the checker collects all."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from mmengine.logging import print_log
 
 ERROR, WARNING = 'error', 'warning'
 
@@ -32,3 +35,28 @@ def refuse(finding: Finding) -> None:
     """Raise errors as ValueError and let warnings pass: what data sets do with findings."""
     if finding.severity == ERROR:
         raise ValueError(finding.message)
+
+
+class Said:
+    """Raises errors as ValueError, and says warnings in one line of the log per file and kind.
+
+    What data sets do with findings when they are built, since training should neither hide a
+    warning nor start with a thousand of them.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], list] = {}
+
+    def __call__(self, finding: Finding) -> None:
+        """Raise an error, keep a warning."""
+        refuse(finding)
+        seen = self._found.setdefault((finding.file, finding.kind), [finding.message, 0])
+        seen[1] += 1
+
+    def say(self) -> None:
+        """Log what was kept, and forget it."""
+        for (_, kind), (first, count) in self._found.items():
+            more = f' (and {count - 1} more: {kind}; tools/check_dataset.py lists all)'
+            text = first + (more if count > 1 else '')
+            print_log(text, logger='current', level=logging.WARNING)
+        self._found.clear()

@@ -8,11 +8,12 @@ from mmengine.logging import print_log
 
 from ..metainfo import resolve_metainfo
 from .base import SegmentDataset, images_by_id
-from .entries import AREA, FLAG, ID, WHOLE, complete
+from .entries import AREA, FLAG, ID, WHOLE, complete, some_ids
 from .findings import WARNING
 from .hidden_pixels import estimate_hidden, rule_text
 from .overlaps import MAX_SEGMENTS, check_overlap_options
 from .panoptic import match_categories
+from .polygons import Units, as_polygons
 
 
 @DATASETS.register_module()
@@ -46,6 +47,7 @@ class InstanceDataset(SegmentDataset):
 
     labels_kind = 'instance'
     tasks = ('instance',)
+    folders = ('img',)
 
     def __init__(
         self,
@@ -89,12 +91,14 @@ class InstanceDataset(SegmentDataset):
                 'metainfo.thing_classes does not list: add it there, or take it out of the JSON',
             )
         self.note_categories(content, label_of)
-        images = images_by_id(content['images'], self.ann_file, self.report)
+        images = images_by_id(
+            content['images'], self.ann_file, self.report, self.data_prefix['img']
+        )
         if not images:
             raise ValueError(f'{self.ann_file} lists no photo')
         photos = {number: self._photo(image) for number, image in images.items()}
         keys = dict(id=ID, image_id=ID, category_id=WHOLE)
-        seen = set()
+        seen, units = set(), Units(self.ann_file)
         for annotation in complete(
             content['annotations'],
             keys,
@@ -107,12 +111,16 @@ class InstanceDataset(SegmentDataset):
                 label = label_of.get(annotation['category_id'])
                 if label is None:
                     continue
+                image = images[annotation['image_id']]
+                units.see(annotation['segmentation'], annotation, image['height'], image['width'])
                 photos[annotation['image_id']]['segments_info'].append(
                     dict(
                         self.segment_of(label, annotation),
                         segmentation=annotation['segmentation'],
                     )
                 )
+        if finding := units.finding():
+            self.report(finding)
         for photo in photos.values():
             count = len(photo['segments_info'])
             if count > MAX_SEGMENTS:
@@ -167,7 +175,8 @@ class InstanceDataset(SegmentDataset):
                 'category not listed',
                 number,
                 f': annotation {number} has category id {annotation["category_id"]}, which the '
-                'JSON does not list: add the category, or correct the annotation',
+                f'JSON does not list{some_ids(label_of)}: add the category, or correct the '
+                'annotation',
             )
         if number in seen:
             self.report_json(
@@ -182,8 +191,8 @@ class InstanceDataset(SegmentDataset):
             self.report_json(
                 'image not listed',
                 number,
-                f': annotation {number} is of image id {img_id}, which the JSON does not list: '
-                'add the image, or remove the annotation',
+                f': annotation {number} is of image id {img_id!r}, which the JSON does not list'
+                f'{some_ids(photos)}: add the image, or remove the annotation',
             )
             return False
         if not annotation.get('segmentation'):
@@ -194,5 +203,11 @@ class InstanceDataset(SegmentDataset):
                 'belong to an object, so add polygons or run-length codes, or take the annotation '
                 'out',
             )
+            return False
+        try:
+            as_polygons(annotation['segmentation'])
+        except ValueError as error:
+            message = f': annotation {number} of image id {img_id!r}: {error}'
+            self.report_json('wrong segmentation', number, message)
             return False
         return True

@@ -8,7 +8,7 @@ from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
 from .base import SegmentDataset, images_by_id, labels_by_name
-from .entries import AREA, FILE_NAME, FLAG, ID, LIST, TEXT, WHOLE, complete
+from .entries import AREA, FILE_NAME, FLAG, ID, LIST, TEXT, WHOLE, complete, some_ids
 from .findings import WARNING, Finding, Report, refuse
 from .label_images import NUM_IDS
 from .overlaps import MAX_SEGMENTS
@@ -114,7 +114,9 @@ class PanopticDataset(SegmentDataset):
         )
         self.note_categories(content, label_of)
         self._listed_categories = tuple(label_of)
-        images = images_by_id(content['images'], self.ann_file, self.report)
+        images = images_by_id(
+            content['images'], self.ann_file, self.report, self.data_prefix['img']
+        )
         if content['annotations'] is None:
             return self.note_images([self._photo(image) for image in images.values()])
         if not content['annotations']:
@@ -152,8 +154,8 @@ class PanopticDataset(SegmentDataset):
                 self.report_json(
                     'image not listed',
                     img_id,
-                    f' annotates image id {img_id}, which it does not list: add it to its images, '
-                    'or remove the annotation',
+                    f' annotates image id {img_id!r}, which it does not list{some_ids(images)}: '
+                    'add it to its images, or remove the annotation',
                 )
             elif of_image.setdefault(img_id, annotation) is not annotation:
                 self.report_json(
@@ -164,17 +166,12 @@ class PanopticDataset(SegmentDataset):
                 )
         alone = [img_id for img_id in images if img_id not in of_image]
         if alone:
-            print_log(
-                f'{self.ann_file} does not annotate {len(alone)} of its {len(images)} images, '
-                f'which are left out; the first is image id {alone[0]}',
-                logger='current',
-            )
-        for img_id in alone:
             self.report_json(
                 'image without annotation',
-                img_id,
-                f' lists image id {img_id} ({images[img_id]["file_name"]}), but does not annotate '
-                'it: it is left out',
+                alone[0],
+                f' does not annotate {len(alone)} of its {len(images)} images, which are left out; '
+                f'the first is image id {alone[0]!r} ({images[alone[0]]["file_name"]}): annotate '
+                'them, with an empty segments_info where nothing is to be found',
                 WARNING,
             )
         return list(of_image.values())
@@ -213,8 +210,8 @@ class PanopticDataset(SegmentDataset):
                     'category not listed',
                     segment['id'],
                     f': segment {segment["id"]} of image id {img_id} has category id '
-                    f'{segment["category_id"]}, which the JSON does not list: add the category, or '
-                    'correct the segment',
+                    f'{segment["category_id"]}, which the JSON does not list{some_ids(label_of)}: '
+                    'add the category, or correct the segment',
                 )
             label = label_of.get(segment['category_id'])
             if label is None:

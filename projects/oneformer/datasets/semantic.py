@@ -1,6 +1,6 @@
 """Data sets of label PNGs: photos, and for each a picture whose values are numbers of classes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 from mmdet.registry import DATASETS
@@ -10,7 +10,9 @@ from ..result_names import name_below, result_stems
 from .base import SegmentDataset, labels_by_name
 from .file_lists import pair_listed
 from .file_pairs import Suffixes, make_folders, pair_all
+from .findings import Finding, Said
 from .label_colors import ColorNames, color_codes, make_label_colors
+from .label_sample import judge_some
 from .label_values import AUTO, VOID, IgnoreIndex, check_options, png_values
 from .mmseg_sets import pairs_of_source, values_of_source
 from .written_ids import value_of_label
@@ -60,6 +62,13 @@ class SemanticDataset(SegmentDataset):
         ignore: Collection[str] = ('void',),
         **kwargs,
     ) -> None:
+        if isinstance(label_classes, str):
+            raise ValueError(
+                f'label_classes is the text {label_classes!r}: write a list of names, '
+                f'({label_classes!r},) for a single one'
+            )
+        if dataset:
+            self.folders = ()  # the paths are those of the wrapped set
         options = dict(
             label_classes=label_classes is not None,
             label_colors=label_colors is not None,
@@ -110,6 +119,10 @@ class SemanticDataset(SegmentDataset):
         if self.source is None:
             return super().image_folder
         return (getattr(self.source, 'data_prefix', None) or {}).get('img_path') or ''
+
+    def findings_of_teaching(self) -> Iterable[Finding]:
+        """Of a few label PNGs, before training; the checker looks at all itself."""
+        return judge_some(self) if isinstance(self.report, Said) else ()
 
     def void_by_option(self, values: Collection[int]) -> list[str]:
         """The options by which some of ``values`` are void, without those that name them None."""

@@ -23,6 +23,7 @@ from ..lossy_formats import refuse_lossy
 from ..safe_io import write_bytes, write_png
 from .classwise import ClasswiseMetric
 from .data_sample import is_thing, naming_image, read_instances, read_map
+from .nothing_to_score import tell_nan
 from .result_files import ResultFiles, SemanticFiles, photo_stem
 
 _SUFFIX = '_leftImg8bit'
@@ -167,7 +168,10 @@ class CityscapesInstance(CityscapesScores):
             for name, key in (('AP', 'ap'), ('AP50', 'ap50%'))
         }
         self.tell_classes(columns, list(averages['classes']))
-        return dict(AP=100 * float(averages['allAp']), AP50=100 * float(averages['allAp50%']))
+        scores = dict(AP=100 * float(averages['allAp']), AP50=100 * float(averages['allAp50%']))
+        nothing = f'no gtFine file of the images below {self.seg_prefix} has an object'
+        tell_nan(type(self).__name__, scores, dict.fromkeys(scores, nothing))
+        return scores
 
 
 @METRICS.register_module()

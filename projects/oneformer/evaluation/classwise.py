@@ -7,6 +7,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
+from .nothing_to_score import tell_missing_classes, tell_nan, why_nothing
+
 
 def mean(values: np.ndarray) -> float:
     """Mean of the values that are not nan, nan if there are none."""
@@ -29,6 +31,34 @@ class ClasswiseMetric(BaseMetric):
         super().__init__(**kwargs)
         self.classwise = classwise
         self.per_class: dict[str, dict[str, float]] = {}
+
+    def tell_missing(
+        self,
+        scores: Mapping[str, float],
+        objects: np.ndarray,
+        crowds: np.ndarray,
+        splits: Mapping[str, np.ndarray],
+    ) -> None:
+        """Log why scores are nan, and which classes have no ground truth.
+
+        Args:
+            scores: Name to number.
+            objects: Ground truth that counts: segments or pixels, (K,).
+            crowds: Number of crowds, which do not count, (K,).
+            splits: Ending of the names of scores to the classes that they are of, (K,); that of
+                all classes first.
+        """
+        name, (every, *_) = type(self).__name__, splits.values()
+        kinds = {'': 'things' if len(splits) == 1 else '', '_th': 'things', '_st': 'stuff'}
+        why = {end: why_nothing(objects, crowds, splits[end], kinds[end]) for end in splits}
+        reasons = {
+            score: why[''] or why[score[-3:] if score[-3:] in splits else ''] for score in scores
+        }
+        tell_nan(name, scores, reasons)
+        ids = self.dataset_meta.get('category_ids')
+        known = ids and [label for label, number in enumerate(ids) if number is not None]
+        classes = self.dataset_meta['classes']
+        tell_missing_classes(name, classes, objects, crowds, every, known)
 
     def tell_classes(self, columns: Mapping[str, np.ndarray], classes=None) -> None:
         """Keep and log numbers per class if asked to.

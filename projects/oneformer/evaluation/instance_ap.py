@@ -1,21 +1,28 @@
 """COCO mask AP against the things of the data set's labels, or an official instance file."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 
 import numpy as np
 from mmdet.registry import METRICS
-from mmengine.fileio import exists, load
+from mmengine.fileio import exists
 from mmengine.logging import print_log
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from ..datasets.findings import WARNING, Finding, Said
+from ..datasets.mending import mend
 from ..datasets.panoptic import match_categories
+from ..datasets.settings import require_text
+from ..datasets.text_files import parse_json
+from ..image_files import read_file
 from ..run_length import code_area, encode_segmentation
 from .classwise import ClasswiseMetric, mean
 from .counting import most_of_classes, tell_beyond
 from .data_sample import encode, is_thing, naming_image, read_detections, read_ground_truth
+from .nothing_to_score import tell_nan
 
 COLUMNS = ('AP', 'AP50', 'AP75', 'AP_s', 'AP_m', 'AP_l')
 
@@ -94,10 +101,21 @@ def read_instance_file(
         raise FileNotFoundError(
             f'instance file {ann_file} does not exist: check InstanceAP.ann_file'
         )
-    content = load(ann_file)
+    said = Said()
+    content = parse_json(
+        read_file(ann_file, 'instance file'),
+        ann_file,
+        tell=lambda text: said(Finding('byte order mark', text, ann_file, severity=WARNING)),
+    )
+    if not isinstance(content, dict):
+        raise ValueError(
+            f'{ann_file} is not in COCO instance format: it holds a {type(content).__name__}'
+        )
     missing = {'images', 'annotations', 'categories'} - set(content)
     if missing:
         raise ValueError(f'{ann_file} is not in COCO instance format: it lacks {sorted(missing)}')
+    mend(content, 'instance', {}, ann_file, said)
+    said.say()
     label_of = match_categories(content['categories'], dataset_meta, ann_file)
     things = is_thing(dataset_meta)
     left_out = {number for number, label in label_of.items() if label is None}
@@ -204,6 +222,7 @@ class InstanceAP(ClasswiseMetric):
         self, max_dets: int = 100, ann_file: str | None = None, first_id: int = 1, **kwargs
     ):
         super().__init__(**kwargs)
+        require_text(ann_file, 'InstanceAP.ann_file')
         self.max_dets = max_dets
         self.ann_file = ann_file
         self.first_id = first_id
@@ -269,7 +288,22 @@ class InstanceAP(ClasswiseMetric):
         if (beyond := self.beyond_max_dets(results, precisions['AP'])) is not None:
             precisions['AP_all'] = beyond
         self.tell_classes(precisions)
-        return {name: mean(column) for name, column in precisions.items()}
+        scores = {name: mean(column) for name, column in precisions.items()}
+        self._tell_missing(scores, results)
+        return scores
+
+    def _tell_missing(self, scores: Mapping[str, float], results: list) -> None:
+        """Log why scores are nan, and which classes have no ground truth."""
+        things = is_thing(self.dataset_meta)
+        counts = np.zeros((2, len(things)), np.int64)  # objects, crowds
+        for image in results:
+            for annotation in image['annotations']:
+                counts[int(bool(annotation['iscrowd'])), annotation['category_id']] += 1
+        self.tell_missing(scores, *counts, {'': things})
+        if counts[0].any():
+            why = 'no object is of this size (areas of small ones go to 32^2, of medium to 96^2)'
+            sizes = dict.fromkeys(('AP_s', 'AP_m', 'AP_l'), why)
+            tell_nan('InstanceAP', scores, sizes, logging.INFO)
 
     def beyond_max_dets(self, results: list, precision: np.ndarray) -> np.ndarray | None:
         """AP of all detections (K,), None where no image has more than ``max_dets`` of a class.

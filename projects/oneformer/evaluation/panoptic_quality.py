@@ -75,8 +75,11 @@ def panoptic_counts(
 
 
 def class_quality(counts: np.ndarray) -> np.ndarray:
-    """PQ, SQ and RQ in percent, (K, 3), of counts (K, 4); nan for classes that never occur."""
-    tp, fp, fn, iou_sum = counts.T
+    """PQ, SQ and RQ in percent, (K, 3), of counts (K, 4); nan for classes that never occur.
+
+    More columns than four are not looked at.
+    """
+    tp, fp, fn, iou_sum = counts.T[:4]
     effort = np.where(tp + fp + fn > 0, tp + (fp + fn) / 2, np.nan)
     quality = np.stack([iou_sum / effort, iou_sum / np.maximum(tp, 1), tp / effort], axis=1)
     return 100 * np.where(np.isnan(effort)[:, None], np.nan, quality)  # K 3
@@ -96,21 +99,27 @@ class PanopticQuality(ClasswiseMetric):
     task = default_prefix = 'panoptic'
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Append one (K, 4) array of counts per image."""
+        """Append one (K, 5) array per image: counts, and the number of crowds."""
         for data_sample in data_samples:
             with naming_image(data_sample):
                 gt_map, segments = read_ground_truth(data_sample)
                 pred_map = read_map(data_sample, 'pred_panoptic_seg')
                 num_classes = len(self.dataset_meta['classes'])
-                self.results.append(panoptic_counts(gt_map, segments, pred_map, num_classes))
+                counts = panoptic_counts(gt_map, segments, pred_map, num_classes)
+                labels = [segment['label'] for segment in segments if segment['iscrowd']]
+                crowds = np.bincount(np.array(labels, np.int64), minlength=num_classes)
+                self.results.append(np.column_stack([counts, crowds]))
 
     def compute_metrics(self, results: list) -> dict:
-        counts = np.sum(results, axis=0)  # K 4
+        counts, crowds = np.split(np.sum(results, axis=0), [4], axis=1)  # K 4, K 1
         columns = dict(zip(('PQ', 'SQ', 'RQ'), class_quality(counts).T))
         self.tell_classes({**columns, **dict(zip(('TP', 'FP', 'FN'), counts.T.astype(int)))})
         things = is_thing(self.dataset_meta)
-        return {
+        splits = {'': things | True, '_th': things, '_st': ~things}
+        scores = {
             f'{name}{suffix}': mean(column[split])
-            for suffix, split in (('', slice(None)), ('_th', things), ('_st', ~things))
+            for suffix, split in splits.items()
             for name, column in columns.items()
         }
+        self.tell_missing(scores, counts[:, 0] + counts[:, 2], crowds[:, 0], splits)
+        return scores

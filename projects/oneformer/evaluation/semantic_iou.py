@@ -3,12 +3,15 @@
 Legend: H, W original image size, S listed segments, K classes.
 """
 
+import logging
 import os.path as osp
 from collections.abc import Sequence
 
 import numpy as np
 from mmdet.registry import METRICS
+from mmengine.logging import print_log
 
+from ..datasets.settings import require_text
 from ..label_files import load_label_png
 from .classwise import ClasswiseMetric
 from .data_sample import is_thing, naming_image, read_ground_truth, read_map
@@ -134,6 +137,7 @@ class SemanticIoU(ClasswiseMetric):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        require_text(seg_prefix, 'SemanticIoU.seg_prefix')
         self.seg_prefix = seg_prefix
         self.ignore_index = ignore_index
         self.reduce_zero_label = reduce_zero_label
@@ -167,4 +171,16 @@ class SemanticIoU(ClasswiseMetric):
         areas = np.sum(results, axis=0)
         occurs = (areas[1] + areas[2]) > 0
         self.tell_classes(dict(IoU=np.where(occurs, 100 * class_iou(areas), np.nan)))
-        return semantic_scores(areas, is_thing(self.dataset_meta))
+        things = is_thing(self.dataset_meta)
+        scores = semantic_scores(areas, things)
+        splits = {'': things | True, '_th': things, '_st': ~things}
+        self.tell_missing(scores, areas[2], np.zeros_like(areas[2]), splits)
+        if len(things) == 1:
+            print_log(
+                f'SemanticIoU: {self.dataset_meta["classes"][0]!r} is the only class, so that '
+                'every pixel is answered with it, and mIoU is 100 whatever the model learned: add '
+                'a class for the rest, or look at PQ and AP',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return scores

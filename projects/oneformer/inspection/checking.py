@@ -10,25 +10,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-import numpy as np
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.utils import ProgressBar
 from torch.utils.data import DataLoader, Dataset
 
 from ..datasets.base import SegmentDataset
-from ..datasets.findings import ERROR, WARNING, Finding, Report
+from ..datasets.findings import WARNING, Finding, Report
 from ..datasets.label_images import UNLISTED_ID
-from ..datasets.loading import decode_instances, read_segment_map
+from ..datasets.loading import read_segment_map
 from ..datasets.semantic import SemanticDataset
 from ..image_loading import load_image
 from ..image_rules import rules_of_config
 from ..object_limits import Limits, configured_limits
+from .areas import AREA_CHECKS
 from .configured import configured_sets
 from .foreign_pngs import name_owners
 from .images import ImageFacts, differing_rules, facts_of, join_facts
 from .label_facts import LabelFacts, facts_of_label, join_label_facts
 from .overlaps import check_covered, count_hidden, count_pixels, count_stacks
+from .pixels_found import sum_up
 from .summary import Checked, summarize
 
 
@@ -41,92 +42,6 @@ def _reading(path: str, img_id, report: Report) -> Iterator[None]:
         report(Finding('missing file', str(error), path, img_id))
     except (OSError, ValueError) as error:
         report(Finding('unreadable file', str(error), path, img_id))
-
-
-def check_panoptic_areas(sample: Mapping, pixels: np.ndarray, report: Report) -> None:
-    """Compare a sample of a ``PanopticDataset`` with the pixels of its PNG.
-
-    Of stuff the JSON may count pixels that things were painted over: ADE20K's official file does.
-
-    Args:
-        pixels: Of each segment in the PNG.
-    """
-    segments, path = sample['segments_info'], sample['seg_map_path']
-    covering = sum(int(n) for segment, n in zip(segments, pixels) if segment['isthing'])
-    for segment, count in zip(segments, pixels.tolist()):
-        name = f'segment {segment["id"]} ({segment["category"]}) of image id {sample["img_id"]}'
-        stuff = not segment['isthing']
-        if count == 0:
-            hint = '. Things may cover it, but PQ counts it as missed' if stuff else ''
-            report(
-                Finding(
-                    'segment without pixels',
-                    f'panoptic PNG {path} has no pixel of {name}, which {sample["ann_file"]} '
-                    f'lists: remove it from segments_info, or correct the PNG{hint}',
-                    path,
-                    segment['id'],
-                    WARNING if stuff else ERROR,
-                )
-            )
-            continue
-        area = segment.get('area', count)
-        if not 0 <= area - count <= (covering if stuff else 0):
-            report(
-                Finding(
-                    'areas disagree',
-                    f'{sample["ann_file"]}: {name} has area {area}, but {count} pixels in '
-                    f'{path}: correct the area, or the PNG if it is of another photo',
-                    sample['ann_file'],
-                    segment['id'],
-                    WARNING,
-                )
-            )
-
-
-def check_instance_areas(sample: Mapping, pixels: np.ndarray, report: Report) -> None:
-    """Compare a sample of an ``InstanceDataset`` with its masks.
-
-    Args:
-        pixels: Of each segment, where it is on top.
-    """
-    undecodable = []
-    masks = decode_instances(sample, lambda finding: undecodable.append(finding.id))
-    for segment, mask, visible in zip(sample['segments_info'], masks, pixels):
-        if segment['id'] in undecodable:
-            continue
-        name = (
-            f'{sample["ann_file"]}: annotation {segment["id"]} ({segment["category"]}) of image '
-            f'id {sample["img_id"]}'
-        )
-        count = int(np.count_nonzero(mask))
-        if visible == 0 and (count == 0 or segment['iscrowd']):
-            why = 'is a crowd that others cover' if count else 'has no pixel inside the photo'
-            report(
-                Finding(
-                    'instance without pixels',
-                    f'{name} {why} and teaches nothing: remove it, or correct its segmentation',
-                    sample['ann_file'],
-                    segment['id'],
-                    WARNING,
-                )
-            )
-        # a polygon runs between pixels: half a pixel more or less along its outline
-        outline = sum(int(mask.any(axis).sum()) for axis in (0, 1))
-        tolerance = 0 if isinstance(segment['segmentation'], Mapping) else outline
-        if count and abs(segment.get('area', count) - count) > tolerance:
-            report(
-                Finding(
-                    'areas disagree',
-                    f'{name} has area {segment["area"]}, but its segmentation has {count} '
-                    'pixels: correct the area, by which AP tells small objects from large ones',
-                    sample['ann_file'],
-                    segment['id'],
-                    WARNING,
-                )
-            )
-
-
-_AREA_CHECKS = dict(panoptic=check_panoptic_areas, instance=check_instance_areas)
 
 
 def check_sample(
@@ -185,8 +100,8 @@ def check_labels(
         )
     # where no id of the PNG is right, to say so of each segment would hide the reason
     unlisted = not pixels.any() and any(f.kind == UNLISTED_ID for f in findings)
-    if dataset.labels_kind in _AREA_CHECKS and not unlisted:
-        _AREA_CHECKS[dataset.labels_kind](sample, pixels, findings.append)
+    compare = None if unlisted else AREA_CHECKS.get(dataset.labels_kind)
+    wrong_areas = compare(sample, segment_map, pixels, findings.append) if compare else []
     check_covered(sample, pixels, stacks, findings.append)
     taught = pixels if sample.get('overlaps') == 'topmost' else whole
     seen = [s for s, count in zip(segments, taught) if count]
@@ -197,6 +112,7 @@ def check_labels(
         void=void,
         pixels=segment_map.size,
         hidden=count_hidden(segments, pixels, whole),
+        wrong_areas=wrong_areas,
     )
     return findings, facts, counts
 
@@ -268,7 +184,7 @@ def build_leniently(config: Mapping, report: Report) -> SegmentDataset | None:
     """
     arguments = {**config, 'pipeline': [], 'serialize_data': False, 'report': report}
     kind = DATASETS.get(arguments.pop('type'))
-    file = osp.join(config.get('data_root') or '', config.get('ann_file') or '')
+    file = osp.join(*(str(config.get(key) or '') for key in ('data_root', 'ann_file')))
     try:
         dataset = kind(**arguments)
         if not len(dataset):
@@ -296,6 +212,7 @@ def check_set(config: Mapping, workers: int, limits: Limits) -> Checked:
     if isinstance(dataset, SemanticDataset):
         found = join_label_facts(found, dataset)
     found = join_facts(found, len(dataset))
+    found += sum_up(dataset, counts, findings)
     return Checked(findings + found, summarize(dataset, counts, limits))
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from ..datasets.text_files import parse_json
 from ..safe_io import replacing
 from .parallel import for_each
 
@@ -67,7 +68,7 @@ class Preparation:
 
 def count_records(path: Path) -> tuple[set, int, int]:
     """Image ids, and the numbers of annotations and of segments, of a panoptic or instance JSON."""
-    content = json.loads(path.read_bytes())
+    content = parse_json(path.read_bytes(), str(path))
     annotations = content['annotations']
     segments = sum(len(annotation.get('segments_info', [0])) for annotation in annotations)
     return {image['id'] for image in content['images']}, len(annotations), segments

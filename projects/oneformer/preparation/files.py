@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets.entries import Kind, complete, parse_json
+from ..datasets.entries import Kind, complete
+from ..datasets.text_files import parse_json
 from ..image_files import ImageTooLargeError, open_image
 from ..lossy_formats import refuse_lossy
 from ..safe_io import replacing

@@ -1,0 +1,141 @@
+"""Names of files in a JSON, and the files that they mean."""
+
+import os
+import os.path as osp
+import unicodedata
+from collections.abc import Iterable, Mapping
+from pathlib import PureWindowsPath
+from urllib.parse import urlsplit
+
+from .entries import FILE_NAME
+from .readings import Readings, entry_name
+
+_MAX_FOLDERS = 1000  # that are listed; where there are more, the loader finds what is missing
+
+
+def loose(name: str) -> str:
+    """A name without regard to case, outer blanks, and how accents are encoded."""
+    return unicodedata.normalize('NFC', name).strip().casefold()
+
+
+class Folder:
+    """The files below a folder; each sub-folder is listed once, when it is asked for.
+
+    Args:
+        path: Of the folder. One that does not exist, or is not on a local disk, has no files.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._names: dict[str, dict[str, None]] = {}
+        self._loose: dict[str, dict[str, list[str]]] = {}
+
+    def names(self, inside: str = '') -> Mapping[str, None]:
+        """What lies in a sub-folder; empty if it is none."""
+        if inside not in self._names:
+            try:
+                self._names[inside] = dict.fromkeys(os.listdir(osp.join(self.path, inside)))
+            except (OSError, ValueError):  # ValueError: NUL in a name
+                self._names[inside] = {}
+        return self._names[inside]
+
+    def _similar(self, inside: str, name: str) -> list[str]:
+        if inside not in self._loose:
+            table = self._loose[inside] = {}
+            for one in self.names(inside):
+                table.setdefault(loose(one), []).append(one)
+        return self._loose[inside].get(loose(name), [])
+
+    def find(self, name: str) -> str | None:
+        """The path below the folder that a name means.
+
+        Returns:
+            ``name`` if it exists; else the only path that differs in case, outer blanks or the
+            encoding of accents; None if there is none, or several.
+        """
+        found, exact = '', True
+        for part in name.split('/'):
+            if part in ('', '.'):
+                continue
+            if part not in self.names(found):
+                similar = self._similar(found, part)
+                if len(similar) != 1:
+                    return None
+                part, exact = similar[0], False
+            found = f'{found}/{part}' if found else part
+        return name if exact else found
+
+
+def _slashed(name: str, folder: Folder) -> str | None:
+    """A name with / in place of backslashes; None if it has none, or is to stay as it is."""
+    if '\\' not in name or not FILE_NAME.fits(name) or PureWindowsPath(name).drive:
+        return None
+    # what Windows packed may lie here under a name with backslashes
+    return None if osp.lexists(osp.join(folder.path, name)) else name.replace('\\', '/')
+
+
+def read_names(entries: Iterable, folder: Folder, what: str, readings: Readings) -> None:
+    """Replace ``file_name`` by the file that it means beyond doubt, in place.
+
+    Args:
+        entries: Dicts; others, and names that are refused, are left alone.
+        folder: Where the files lie.
+        what: An entry is, for messages.
+        readings: Gets what was replaced.
+    """
+    named = [e for e in entries if type(e) is dict and type(e.get('file_name')) is str]
+    for entry in named:
+        slashed = _slashed(entry['file_name'], folder)
+        if slashed is not None:
+            _replace(entry, slashed, 'backslash in a file name', what, readings)
+    if not folder.names() or len({osp.dirname(e['file_name']) for e in named}) > _MAX_FOLDERS:
+        return
+    for entry in named:
+        name = entry['file_name']
+        if FILE_NAME.fits(name):
+            found = folder.find(name)
+            if found not in (None, name):
+                _replace(entry, found, 'file name in another spelling', what, readings)
+
+
+def _replace(entry: dict, name: str, kind: str, what: str, readings: Readings) -> None:
+    before = entry.get('file_name')
+    readings.note(kind, entry_name(entry, what, 'file_name'), before, name, entry.get('id'))
+    entry['file_name'] = name
+
+
+def _ends_of_url(url: str) -> list[str]:
+    """The last folder and the name of a file in a URL, and its name alone; none for no URL."""
+    try:
+        parts = [part for part in urlsplit(url).path.split('/') if part]
+    except ValueError:
+        return []
+    names = ['/'.join(parts[-2:]), *parts[-1:]]
+    return [name for name in dict.fromkeys(names) if FILE_NAME.fits(name)]
+
+
+def read_urls(images: Iterable, folder: Folder, readings: Readings) -> None:
+    """Give images that have no ``file_name`` that of the file that their ``coco_url`` ends with."""
+    for image in images:
+        if type(image) is not dict or image.get('file_name') is not None:
+            continue
+        if type(image.get('coco_url')) is str:
+            found = filter(None, map(folder.find, _ends_of_url(image['coco_url'])))
+            name = next(found, None)
+            if name is not None:
+                kind = 'file name from coco_url'
+                where = entry_name(image, 'image', 'coco_url')
+                readings.note(kind, where, image['coco_url'], name, image.get('id'))
+                image['file_name'] = name
+
+
+def name_hint(entry: Mapping, folder: str) -> str:
+    """What a message adds of an entry without a usable ``file_name``."""
+    url = entry.get('coco_url')
+    if entry.get('file_name') is None and type(url) is str:
+        ends = ' nor '.join(map(repr, _ends_of_url(url))) or 'a file'
+        return (
+            f' (it has the coco_url {url!r}, but neither {ends} exists below {folder!r}: correct '
+            'data_prefix.img, or write file_name)'
+        )
+    return ''

@@ -1,0 +1,192 @@
+"""What a data set can teach, counted from its JSON, and what it cannot: before the first step.
+
+Nothing is decoded; of label PNGs, which have no JSON, see ``label_sample``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .findings import ERROR, WARNING, Finding
+
+if TYPE_CHECKING:
+    from .base import SegmentDataset
+
+CROWD_REMEDY = (
+    'Crowds are no targets. CVAT marks each mask of its brush as one: if they are objects, say '
+    "crowds='objects' in the data set, or export polygons; if they are crowds, annotate objects too"
+)
+_NAMED = 12  # classes in a message
+
+
+@dataclass
+class TargetsFound:
+    """Numbers of what a data set annotates.
+
+    Attributes:
+        objects: Segments that are no crowd, by label.
+        crowds: Crowds by label.
+        areas: Segments whose area is stated.
+        no_areas: Those of them whose area is 0.
+        looked_at: Images that were counted.
+    """
+
+    objects: Counter = field(default_factory=Counter)
+    crowds: Counter = field(default_factory=Counter)
+    areas: int = 0
+    no_areas: int = 0
+    looked_at: int = 0
+
+
+def names_text(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
+    return ', '.join(names[:_NAMED]) + more
+
+
+def where_of(dataset: SegmentDataset) -> str:
+    """The file or folder of a set's labels."""
+    return dataset.ann_file or dataset.data_prefix.get('seg') or type(dataset).__name__
+
+
+def count_targets(data_list: Sequence[dict]) -> TargetsFound | None:
+    """Count the segments that a JSON lists; None for a set without labels."""
+    found = TargetsFound()
+    for data in data_list:
+        segments = data.get('segments_info')
+        if segments is None:
+            continue
+        for segment in segments:
+            if segment['iscrowd']:
+                found.crowds[segment['label']] += 1
+            else:
+                found.objects[segment['label']] += 1
+            if 'area' in segment:
+                found.areas += 1
+                found.no_areas += segment['area'] == 0
+        found.looked_at += 1
+    return found if found.looked_at else None
+
+
+def missing_targets(dataset: SegmentDataset, found: TargetsFound) -> Iterator[Finding]:
+    """What a data set cannot teach, with its likely cause.
+
+    Args:
+        dataset: A built set.
+        found: Its numbers.
+    """
+    severity = WARNING if dataset.test_mode or not dataset.needs_targets else ERROR
+    if not found.objects:
+        text = _why_nothing(dataset, found)
+        yield Finding('no targets', text, where_of(dataset), None, severity)
+        return
+    yield from _missing_tasks(dataset, found)
+    yield from _missing_classes(dataset, found)
+    if found.crowds.total() > found.objects.total():
+        total = found.crowds.total() + found.objects.total()
+        yield Finding(
+            'mostly crowds',
+            f'{dataset.ann_file}: {found.crowds.total()} of {total} annotated objects are crowds '
+            f'(iscrowd=1). {CROWD_REMEDY}',
+            dataset.ann_file,
+            None,
+            WARNING,
+        )
+    if 2 * found.no_areas > found.areas:
+        yield Finding(
+            'areas of 0',
+            f'{dataset.ann_file}: {found.no_areas} of {found.areas} areas are 0: AP takes such '
+            'objects for small ones, and PQ takes the area for that of the segment. Write the '
+            'number of pixels, or leave area out',
+            dataset.ann_file,
+            None,
+            WARNING,
+        )
+
+
+def _why_nothing(dataset: SegmentDataset, found: TargetsFound) -> str:
+    """The message about a set without any target."""
+    where = where_of(dataset)
+    count = found.looked_at
+    start = f'{where}: none of the {count} images has a target, so that nothing can be '
+    start += 'scored' if dataset.test_mode else 'learned'
+    if found.crowds:
+        return f'{start}: all {found.crowds.total()} annotated objects are crowds. {CROWD_REMEDY}'
+    if dataset.known_labels == ():
+        return (
+            f'{start}: no category of the JSON is among the classes '
+            f'{names_text(dataset.metainfo["classes"])}: correct metainfo.classes or aliases'
+        )
+    what = 'annotation' if dataset.labels_kind == 'instance' else 'segment'
+    allow = '' if dataset.test_mode else ', or say needs_targets=False if nothing is to be found'
+    return (
+        f'{start}: there is no {what} of a class. Check that the JSON is of these images, and '
+        f'that metainfo.aliases leaves out no class by mistake{allow}'
+    )
+
+
+def _missing_tasks(dataset: SegmentDataset, found: TargetsFound) -> Iterator[Finding]:
+    classes, where = dataset.metainfo['classes'], where_of(dataset)
+    if len(classes) == 1 and 'semantic' in dataset.tasks:
+        yield Finding(
+            'one class only',
+            f'{where}: the only class is {classes[0]!r}, so the semantic task can answer nothing '
+            'else, and its mIoU is always 100. Add a class for the rest, as background, that the '
+            'labels annotate, or score by PQ and AP and leave SemanticIoU out',
+            where,
+            None,
+            WARNING,
+        )
+    things = [label for label in found.objects if dataset.is_thing[label]]
+    if dataset.labels_kind == 'panoptic' and not things:
+        crowds = sum(n for label, n in found.crowds.items() if dataset.is_thing[label])
+        if crowds:
+            why = f'all {crowds} things are crowds. {CROWD_REMEDY}'
+        elif any(dataset.is_thing):
+            names = [name for name, thing in zip(classes, dataset.is_thing) if thing]
+            why = f'no segment is of a thing ({names_text(names)}). Annotate some, or score and '
+            why += 'train without this task (SampleTask.probs, test_cfg.tasks)'
+        else:
+            why = 'metainfo.thing_classes is empty. Name the classes with countable objects there, '
+            why += 'or score and train without this task (SampleTask.probs, test_cfg.tasks)'
+        yield Finding(
+            'task without targets',
+            f'{where}: the instance task has no target: {why}',
+            where,
+            'instance',
+            WARNING,
+        )
+
+
+def _missing_classes(dataset: SegmentDataset, found: TargetsFound) -> Iterator[Finding]:
+    """Classes that the JSON lists, and of which it annotates nothing, or only crowds."""
+    classes = dataset.metainfo['classes']
+    known = range(len(classes)) if dataset.known_labels is None else dataset.known_labels
+    if dataset.labels_kind == 'instance':
+        known = [label for label in known if dataset.is_thing[label]]
+    missing = [label for label in known if not found.objects[label]]
+    crowds = [classes[label] for label in missing if found.crowds[label]]
+    nothing = [classes[label] for label in missing if not found.crowds[label]]
+    if crowds:
+        yield Finding(
+            'class of crowds only',
+            f'{dataset.ann_file}: all annotated objects of {len(crowds)} of {len(known)} classes '
+            f'are crowds: {names_text(crowds)}. {CROWD_REMEDY}',
+            dataset.ann_file,
+            names_text(crowds),
+            WARNING,
+        )
+    if nothing and not dataset.test_mode:
+        yield Finding(
+            'class without target',
+            f'{dataset.ann_file} lists {len(known)} classes, and annotates nothing of '
+            f'{len(nothing)} of them: {names_text(nothing)}. Training teaches that they never '
+            'occur: add annotations, correct the category ids, or if they were not annotated take '
+            'the categories out of the JSON',
+            dataset.ann_file,
+            names_text(nothing),
+            WARNING,
+        )
