@@ -46,6 +46,7 @@ def refusal(run_tool, capsys):
         ('train', ['--config', 'c.py'], ['write CONFIG without an option, as in train.py CONFIG']),
         ('train', ['c.py', '--resume-from', 'w'], ['here it is --resume']),
         ('train', ['c.py', '--gpus', '8'], ['tools/dist_train.sh CONFIG NUMBER']),
+        ('train', ['c.py', '--epochs', '9'], ['--cfg-options train_cfg.max_iters=NUMBER']),
         ('train', ['c.py', '--tta'], ['it is an option of tools/test.py']),
         ('train', ['w.pth'], ['w.pth is a checkpoint: write the config first']),
         ('test', ['c.py', '--checkpoint', 'w.pth'], ['as in test.py CONFIG CHECKPOINT']),

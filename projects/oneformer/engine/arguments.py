@@ -57,6 +57,10 @@ _INSTEAD = dict(
             ('--gpus', '--gpu-ids', '--num-gpus'),
             'several GPUs are used by tools/dist_train.sh CONFIG NUMBER',
         ),
+        **dict.fromkeys(
+            ('--max-iters', '--iters', '--epochs', '--max-epochs'),
+            'the length is in the config, --cfg-options train_cfg.max_iters=NUMBER',
+        ),
         '--lr': 'say --cfg-options optim_wrapper.optimizer.lr=LR',
         '--batch-size': 'say --cfg-options train_dataloader.batch_size=NUMBER',
         '--seed': 'say --cfg-options randomness.seed=NUMBER',
