@@ -151,7 +151,7 @@ def test_lists_of_images_are_read_with_marks_and_backslashes(mark, scene, said):
     (scene / 'seg').rename(scene / 'other')
     write_images(scene / 'img/a', ('1.jpg',))
     (scene / 'seg/a').mkdir(parents=True)
-    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(scene / 'seg/a/1.png')
+    Image.fromarray(map_of_boxes().astype(np.uint8)).save(scene / 'seg/a/1.png')
     encoding = 'utf-8' if mark == codecs.BOM_UTF8 else 'utf-16-le'
     (scene / 'list.txt').write_bytes(mark + 'a\\1\r\n'.encode(encoding))
     dataset = build(scene, kind='semantic', ann_file='list.txt')

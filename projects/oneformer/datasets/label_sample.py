@@ -55,4 +55,13 @@ def judge_some(dataset: SemanticDataset) -> Iterator[Finding]:
     if finding is None:
         return
     mild = looked_at < total or dataset.test_mode or not dataset.needs_targets
+    mild = mild or _is_meant(dataset, values)
     yield replace(finding, severity=WARNING) if mild else finding
+
+
+def _is_meant(dataset: SemanticDataset, values: Counter) -> bool:
+    """Whether a class is taught, and some of what is void is so because the config names it."""
+    meaning = dataset.segment_of_value
+    void = [value for value in values if meaning[value] == 0]
+    named = [value for value in void if not dataset.void_by_option([value])]
+    return bool(named) and any(meaning[value] > 0 for value in values)
