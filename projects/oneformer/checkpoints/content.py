@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 
 import numpy as np
 import torch
@@ -26,7 +26,9 @@ _DILATIONS = [[1, 8, 1], [1, 4, 1, 4], [1, 2, 1, 2, 1, 2], [1, 1, 1, 1, 1]]
 
 
 def plain_values(value):
-    """Dicts of a config and arrays as what JSON has, at any depth."""
+    """Dicts of a config, data classes and arrays as what JSON has, at any depth."""
+    if is_dataclass(value):
+        value = vars(value)
     if isinstance(value, Mapping):
         return {key: plain_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
