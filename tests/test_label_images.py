@@ -300,6 +300,35 @@ def test_masks_whose_objects_are_void_are_an_error_with_a_remedy_that_works(
     assert check(tmp_path, **options) == []
 
 
+def test_the_start_of_training_names_them_too(tmp_path, said):
+    """From a few label images, so a warning where there are more, and an error where not."""
+    masks(tmp_path / 'few', 0, 255)
+    with pytest.raises(ValueError, match='so that nothing is taught.*ignore_index=None'):
+        build(tmp_path / 'few', metainfo=LESION)
+    masks(tmp_path / 'many', 0, 255, number=20)
+    said()
+    assert len(build(tmp_path / 'many', metainfo=LESION)) == 20
+    (text,) = said()
+    assert '16 label PNGs that were looked at, of 20' in text and 'ignore_index=None' in text
+    build(tmp_path / 'many', metainfo=LESION, label_classes={0: 'background', 255: 'lesion'})
+    assert said() == []
+
+
+def test_classes_without_a_pixel_are_named(tmp_path):
+    masks(tmp_path / 'values', 0, 1)
+    ((severity, kind, text),) = check(tmp_path / 'values')
+    assert (severity, kind) == ('warning', 'class without target')
+    assert 'no pixel of 2 label images shows dog' in text
+    assert check(tmp_path / 'values', test_mode=True) == []
+    write_labels(tmp_path / 'colours', RGB)
+    colors = {(0, 0, 0): 'background', (255, 0, 0): None, (0, 255, 0): None}
+    for _ in range(2):
+        found = check(tmp_path / 'colours', label_colors=colors)
+        assert [f[:2] for f in found] == [('warning', 'labels teach nothing')]
+        assert "show 'background' and void alone" in found[0][2]
+        colors[9, 9, 9] = 'cat'
+
+
 def test_masks_of_grey_steps_and_of_one_class_are_explained(tmp_path):
     masks(tmp_path / 'steps', 0, 128, 255)
     remedy = "label_classes={0: 'background', 128: 'cat', 255: 'dog'}, ignore_index=None"
@@ -355,8 +384,8 @@ def test_labels_that_were_resized_or_are_photographs_are_named(tmp_path):
         write_labels(tmp_path / name, values, values)
         for number in range(2):
             write(tmp_path / name / f'img/{number}.jpg', np.zeros((*values.shape, 3), np.uint8))
-    assert check(tmp_path / 'nearest', metainfo=many) == []
-    ((severity, kind, text),) = check(tmp_path / 'linear', metainfo=many)
+    assert [f[1] for f in check(tmp_path / 'nearest', metainfo=many)] == ['class without target']
+    ((severity, kind, text), _) = check(tmp_path / 'linear', metainfo=many)
     assert (severity, kind) == ('warning', 'mixed values')
     assert '2 of 2 label PNGs' in text and 'nearest neighbour' in text
     write_labels(tmp_path / 'photo', image()[..., 0])

@@ -34,8 +34,9 @@ def judge_teaching(
         path: Of one of them, for the message.
 
     Returns:
-        An error if the pixels of at most one class are taught and others are void by an option
-        that nobody may have thought of, a warning if there are no others.
+        An error if no pixel is taught, or those of one class and all others are void by an option
+        that nobody may have thought of; a warning if one class is taught and the others are void
+        by name, or there are no others.
     """
     meaning, total = dataset.segment_of_value, sum(values.values())
     taught = {v: n for v, n in values.items() if meaning[v] > 0}
@@ -66,5 +67,6 @@ def judge_teaching(
         text += ' Check label_classes of the dataset'
     elif taught:
         text += ' Check whether the annotation was exported with all classes'
-    severity = ERROR if chosen or not taught else WARNING
+    by_option_alone = bool(chosen) and len(chosen) == len(void)
+    severity = ERROR if by_option_alone or not taught else WARNING
     return Finding(TEACH_NOTHING, text, path, None, severity)

@@ -210,7 +210,7 @@ def check_set(config: Mapping, workers: int, limits: Limits) -> Checked:
     found, counts = check_samples(dataset, workers)
     found = name_owners(found, dataset)
     if isinstance(dataset, SemanticDataset):
-        found = join_label_facts(found, dataset)
+        found = join_label_facts(found, dataset, counts)
     found = join_facts(found, len(dataset))
     found += sum_up(dataset, counts, findings)
     return Checked(findings + found, summarize(dataset, counts, limits))

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..datasets.findings import ERROR, WARNING, Finding
-from ..datasets.label_teaching import judge_teaching
+from ..datasets.label_teaching import TEACH_NOTHING, judge_teaching
 from ..datasets.label_watch import PaletteTable, used_colors, used_values
 from ..datasets.semantic import SemanticDataset
+from ..datasets.targets_found import names_text, where_of
 from ..label_files import LabelImage
 
+_MEANINGS = ('value is no class', 'colour is no class')
 _ROWS = 64  # of an image that are searched for mixtures
 _MIXED = 0.3  # share of the changes along a row that are mixtures, in labels that were resized
 _CHANGES = 100  # that tell something
@@ -117,19 +119,51 @@ def _mixtures(facts: Sequence[LabelFacts]) -> list[Finding]:
     ]
 
 
+def _without_pixels(dataset: SemanticDataset, counts: Sequence[Mapping]) -> list[Finding]:
+    """Of classes that the labels are said to annotate, and of which no image has a pixel."""
+    shown = {label for count in counts for label in count['targets']}
+    classes, where = dataset.metainfo['classes'], where_of(dataset)
+    labels = range(len(classes)) if dataset.known_labels is None else dataset.known_labels
+    missing = [classes[label] for label in labels if label not in shown]
+    if not counts or not missing and len(shown) > 1:
+        return []
+    if len(shown) < 2:
+        names = ', '.join(repr(classes[label]) for label in shown) or 'no class'
+        message = (
+            f'{where}: {len(counts)} label images show {names} and void alone, so that nothing is '
+            'taught: check what values or colours mean by label_classes or label_colors'
+        )
+        severity = WARNING if shown or dataset.test_mode else ERROR
+        return [Finding(TEACH_NOTHING, message, where, None, severity)]
+    if dataset.test_mode:
+        return []  # a note of the summary; a small set need not have all classes
+    names = names_text(missing)
+    message = (
+        f'{where}: no pixel of {len(counts)} label images shows {names}, which they are said to '
+        'annotate: training teaches that it never occurs. Correct what values or colours mean, '
+        'or if a class was not annotated leave it out of label_classes or label_colors'
+    )
+    return [Finding('class without target', message, where, names, WARNING)]
+
+
 def join_label_facts(
-    found: Sequence[Finding | LabelFacts], dataset: SemanticDataset
+    found: Sequence[Finding | LabelFacts], dataset: SemanticDataset, counts: Sequence[Mapping]
 ) -> list[Finding]:
-    """The findings, and behind them one for each kind of facts.
+    """The findings, and behind them one for each kind of facts, and of what is not taught.
 
     Args:
         found: Of a set.
         dataset: The set.
+        counts: Of its images, from ``check_sample``.
     """
     facts = [fact for fact in found if isinstance(fact, LabelFacts)]
     findings = [finding for finding in found if not isinstance(finding, LabelFacts)]
+    if any(finding.kind in _MEANINGS for finding in findings):
+        without = []  # what is not taught follows from these
+    else:
+        without = _without_pixels(dataset, counts)
     if not facts:
-        return findings
+        return findings + without
     values = Counter()
     for fact in facts:
         values.update(fact.values)
@@ -139,5 +173,5 @@ def join_label_facts(
         *_notes(facts),
         *_palettes(facts),
         *_mixtures(facts),
-        *([teaching] if teaching else []),
+        *([teaching] if teaching else without),
     ]
