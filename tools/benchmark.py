@@ -10,6 +10,7 @@ sys.path[:0] = [str(ROOT / 'projects'), str(ROOT / 'tools')]
 
 from benchmarks import (  # noqa: E402
     backbones,
+    before,
     data,
     infer,
     metrics,
@@ -31,6 +32,7 @@ SUB_COMMANDS = dict(
     metrics=metrics,
     scale=scale,
     backbones=backbones,
+    before=before,
 )
 
 
