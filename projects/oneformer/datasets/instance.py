@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 from ..metainfo import resolve_metainfo
 from .base import SegmentDataset, images_by_id
 from .entries import AREA, FLAG, ID, WHOLE, complete, some_ids
-from .findings import WARNING, refuse
+from .findings import WARNING, Said
 from .hidden_pixels import estimate_hidden, rule_text
 from .overlaps import MAX_SEGMENTS, check_overlap_options
 from .panoptic import match_categories
@@ -131,7 +131,7 @@ class InstanceDataset(SegmentDataset):
                     f'{MAX_SEGMENTS} that a photo may have: join some, or cut the photo',
                 )
                 del photo['segments_info'][MAX_SEGMENTS:]
-        if not self.test_mode and self.report is refuse:  # the checker counts all by itself
+        if not self.test_mode and isinstance(self.report, Said):  # the checker counts all by itself
             self._note_overlaps(list(photos.values()))
         return self.note_images(list(photos.values()))
 
