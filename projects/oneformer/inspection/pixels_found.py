@@ -22,7 +22,7 @@ def sum_up(
     wrong = [error for count in counts for error in count['wrong_areas']]
     segments = sum(len(count['targets']) + len(count['crowds']) for count in counts)
     found = sum_up_areas(dataset.ann_file, wrong, segments)
-    said = any(finding.kind == 'no targets' for finding in before)
+    said = any(f.kind in ('no targets', 'normalised polygons') for f in before)
     if said or not counts or dataset.labels_kind == 'semantic':  # see ``label_teaching``
         return found
     shown = Counter(label for count in counts for label in count['targets'])
