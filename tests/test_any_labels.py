@@ -10,7 +10,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from oneformer.datasets.base import labels_by_name
+from oneformer.datasets.categories import labels_by_name
 from oneformer.metainfo import resolve_metainfo
 
 METAINFO = dict(classes=('sky', 'cat', 'grass', 'dog'), thing_classes=('cat', 'dog'))

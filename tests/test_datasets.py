@@ -10,9 +10,9 @@ import torch
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.config import Config
 
+from oneformer.datasets.categories import match_categories
 from oneformer.datasets.geometry import resize_map
 from oneformer.datasets.label_images import segment_indices
-from oneformer.datasets.panoptic import match_categories
 from oneformer.metainfo import BENCHMARKS, resolve_metainfo
 from oneformer.models.text_mapper import token_ids
 from oneformer.texts import Prompts

@@ -6,21 +6,19 @@ they annotate, and which unlabelled pixels are unknown and not background.
 
 import os.path as osp
 from collections.abc import Collection, Iterable, Mapping
-from functools import partial
 
 from mmdet.datasets import BaseDetDataset
 from mmengine.logging import print_log
 
 from ..image_depth import ValueRange
-from ..image_files import ImageTooLargeError, check_pixels, read_file
+from ..image_files import read_file
 from ..image_rules import ImageRules
-from ..metainfo import closest, resolve_metainfo
+from ..metainfo import resolve_metainfo
 from ..object_limits import Peaks, peaks_of_list
 from ..result_names import name_below, result_stems
 from ..seeding import SeededSamples
 from ..tasks import TASKS
-from .entries import FILE_NAME, ID, SIDE, complete
-from .file_names import Folder, name_hint
+from .file_names import Folder
 from .findings import ERROR, WARNING, Finding, Report, Said, refuse
 from .mending import mend
 from .settings import require_folders, require_text
@@ -30,93 +28,6 @@ from .written_ids import category_of_label
 
 IGNORABLE = ('void', 'crowd')
 CROWDS = ('ignore', 'objects')
-
-
-def labels_by_name(
-    names: Iterable[str], metainfo: Mapping, source: str, report: Report = refuse
-) -> dict[str, int | None]:
-    """Look names up among the classes and their aliases.
-
-    Args:
-        names: As an annotation file spells them; blanks around a name do not matter.
-        metainfo: With ``classes`` and optionally ``aliases``, which maps other names to classes, or
-            to None if they are to be left out.
-        source: The file, for messages.
-        report: Gets one finding that names all names that are neither.
-
-    Returns:
-        Name to label; None for a name that is left out or was reported.
-    """
-    label_of = {name.strip(): label for label, name in enumerate(metainfo['classes'])}
-    for alias, name in metainfo.get('aliases', {}).items():
-        label_of[alias.strip()] = None if name is None else label_of[name.strip()]
-    names = list(names)
-    unknown = [name for name in names if name.strip() not in label_of]
-    if unknown:
-        report(
-            Finding(
-                'category is no class',
-                f'{source} has categories that are not among the {len(metainfo["classes"])} '
-                f'classes of the data set: {unknown}{closest(unknown, label_of)}. Add them to '
-                'metainfo.classes, or to metainfo.aliases with the name of their class, or with '
-                'None to leave them out',
-                source,
-                ', '.join(unknown),
-            )
-        )
-    return {name: label_of.get(name.strip()) for name in names}
-
-
-def images_by_id(
-    images: Iterable[Mapping], ann_file: str, report: Report, folder: str = ''
-) -> dict:
-    """Complete entries of ``images`` of a JSON by their id; doublets are reported.
-
-    Args:
-        images: Of the JSON.
-        ann_file: The JSON, for messages.
-        report: Gets what is wrong.
-        folder: Of the image files, for messages.
-    """
-    by_id, id_of_file = {}, {}
-    keys = dict(id=ID, file_name=FILE_NAME, height=SIDE, width=SIDE)
-    hint = partial(name_hint, folder=folder)
-    for image in complete(images, keys, 'image', ann_file, report, hint=hint):
-        number, file_name = image['id'], image['file_name']
-        try:
-            check_pixels(image['height'], image['width'], f'{ann_file}: image id {number}')
-        except ImageTooLargeError as error:
-            report(Finding('absurd size', str(error), ann_file, number))
-            continue
-        before = by_id.setdefault(number, image)
-        if before is not image:
-            differ = before['file_name'] != file_name
-            report(
-                Finding(
-                    'image listed twice',
-                    f'{ann_file} lists image id {number} twice, '
-                    + (
-                        f'as {before["file_name"]} and {file_name}: give one another id'
-                        if differ
-                        else f'{file_name}: remove one entry'
-                    ),
-                    ann_file,
-                    number,
-                    ERROR if differ else WARNING,
-                )
-            )
-        elif id_of_file.setdefault(file_name, number) != number:
-            report(
-                Finding(
-                    'image listed twice',
-                    f'{ann_file} lists photo {file_name} as image id {id_of_file[file_name]} and '
-                    f'{number}: remove one, or it is seen twice as often as others',
-                    ann_file,
-                    number,
-                    WARNING,
-                )
-            )
-    return by_id
 
 
 def refuse_other_loader(rules: ImageRules, pipeline: Iterable) -> None:

@@ -7,12 +7,13 @@ from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
 from ..metainfo import resolve_metainfo
-from .base import SegmentDataset, images_by_id
+from .base import SegmentDataset
+from .categories import match_categories
 from .entries import AREA, FLAG, ID, WHOLE, complete, some_ids
 from .findings import WARNING, Said
 from .hidden_pixels import estimate_hidden, rule_text
+from .listed_images import images_by_id
 from .overlaps import MAX_SEGMENTS, check_overlap_options
-from .panoptic import match_categories
 from .polygons import Units, as_polygons
 
 

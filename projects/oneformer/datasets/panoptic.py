@@ -7,66 +7,13 @@ from collections.abc import Mapping, Sequence
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
-from .base import SegmentDataset, images_by_id, labels_by_name
-from .entries import AREA, FILE_NAME, FLAG, ID, LIST, TEXT, WHOLE, complete, some_ids
-from .findings import WARNING, Finding, Report, refuse
+from .base import SegmentDataset
+from .categories import match_categories
+from .entries import AREA, FILE_NAME, FLAG, ID, LIST, WHOLE, complete, some_ids
+from .findings import WARNING
 from .label_images import NUM_IDS
+from .listed_images import images_by_id
 from .overlaps import MAX_SEGMENTS
-
-
-def match_categories(
-    categories: Sequence[Mapping], metainfo: Mapping, ann_file: str, report: Report = refuse
-) -> dict[int, int | None]:
-    """Map category ids to labels by name, whatever their order in the JSON.
-
-    Args:
-        categories: Of the JSON, with ``id``, ``name`` and optionally ``isthing``.
-        metainfo: With ``classes``, ``thing_classes`` and optionally ``aliases``, which maps names
-            used in JSON files to class names.
-        ann_file: The JSON, for messages.
-        report: Gets names that are no class, a thing that the JSON calls stuff or the reverse, and
-            an id that two categories share.
-
-    Returns:
-        Category id to label; None for a category that is left out or was reported.
-    """
-    categories = complete(
-        categories,
-        dict(id=WHOLE, name=TEXT),
-        'category',
-        ann_file,
-        report,
-        optional=dict(isthing=FLAG),
-    )
-    label_of = labels_by_name([c['name'] for c in categories], metainfo, ann_file, report)
-    labels, things, confused = {}, metainfo['thing_classes'], []
-    for category in categories:
-        number, name = category['id'], category['name']
-        label = label_of[name]
-        if labels.setdefault(number, label) != label:
-            report(
-                Finding(
-                    'category id listed twice',
-                    f'{ann_file} has two categories of id {number}, one of them {name}: give each '
-                    'an id of its own',
-                    ann_file,
-                    number,
-                )
-            )
-        isthing = category.get('isthing')
-        if None not in (label, isthing) and bool(isthing) != (metainfo['classes'][label] in things):
-            confused.append(name)
-    if confused:
-        report(
-            Finding(
-                'thing or stuff',
-                f'{ann_file} and metainfo.thing_classes disagree whether these are things: '
-                f'{confused}. Correct one of the two',
-                ann_file,
-                ', '.join(confused),
-            )
-        )
-    return labels
 
 
 @DATASETS.register_module()

@@ -7,7 +7,8 @@ from mmdet.registry import DATASETS
 
 from ..label_files import NUM_VALUES
 from ..result_names import name_below, result_stems
-from .base import SegmentDataset, labels_by_name
+from .base import SegmentDataset
+from .categories import labels_by_name
 from .file_lists import pair_listed
 from .file_pairs import Suffixes, make_folders, pair_all
 from .findings import Finding, Said

@@ -12,9 +12,9 @@ from mmengine.logging import print_log
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from ..datasets.categories import match_categories
 from ..datasets.findings import WARNING, Finding, Said
 from ..datasets.mending import mend
-from ..datasets.panoptic import match_categories
 from ..datasets.settings import require_text
 from ..datasets.text_files import parse_json
 from ..image_files import read_file

@@ -1,0 +1,97 @@
+"""Which class a name or a category of a file is, by names and aliases."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..metainfo import closest
+from .entries import FLAG, TEXT, WHOLE, complete
+from .findings import Finding, Report, refuse
+
+
+def labels_by_name(
+    names: Iterable[str], metainfo: Mapping, source: str, report: Report = refuse
+) -> dict[str, int | None]:
+    """Look names up among the classes and their aliases.
+
+    Args:
+        names: As an annotation file spells them; blanks around a name do not matter.
+        metainfo: With ``classes`` and optionally ``aliases``, which maps other names to classes, or
+            to None if they are to be left out.
+        source: The file, for messages.
+        report: Gets one finding that names all names that are neither.
+
+    Returns:
+        Name to label; None for a name that is left out or was reported.
+    """
+    label_of = {name.strip(): label for label, name in enumerate(metainfo['classes'])}
+    for alias, name in metainfo.get('aliases', {}).items():
+        label_of[alias.strip()] = None if name is None else label_of[name.strip()]
+    names = list(names)
+    unknown = [name for name in names if name.strip() not in label_of]
+    if unknown:
+        report(
+            Finding(
+                'category is no class',
+                f'{source} has categories that are not among the {len(metainfo["classes"])} '
+                f'classes of the data set: {unknown}{closest(unknown, label_of)}. Add them to '
+                'metainfo.classes, or to metainfo.aliases with the name of their class, or with '
+                'None to leave them out',
+                source,
+                ', '.join(unknown),
+            )
+        )
+    return {name: label_of.get(name.strip()) for name in names}
+
+
+def match_categories(
+    categories: Sequence[Mapping], metainfo: Mapping, ann_file: str, report: Report = refuse
+) -> dict[int, int | None]:
+    """Map category ids to labels by name, whatever their order in the JSON.
+
+    Args:
+        categories: Of the JSON, with ``id``, ``name`` and optionally ``isthing``.
+        metainfo: With ``classes``, ``thing_classes`` and optionally ``aliases``, which maps names
+            used in JSON files to class names.
+        ann_file: The JSON, for messages.
+        report: Gets names that are no class, a thing that the JSON calls stuff or the reverse, and
+            an id that two categories share.
+
+    Returns:
+        Category id to label; None for a category that is left out or was reported.
+    """
+    categories = complete(
+        categories,
+        dict(id=WHOLE, name=TEXT),
+        'category',
+        ann_file,
+        report,
+        optional=dict(isthing=FLAG),
+    )
+    label_of = labels_by_name([c['name'] for c in categories], metainfo, ann_file, report)
+    labels, things, confused = {}, metainfo['thing_classes'], []
+    for category in categories:
+        number, name = category['id'], category['name']
+        label = label_of[name]
+        if labels.setdefault(number, label) != label:
+            report(
+                Finding(
+                    'category id listed twice',
+                    f'{ann_file} has two categories of id {number}, one of them {name}: give each '
+                    'an id of its own',
+                    ann_file,
+                    number,
+                )
+            )
+        isthing = category.get('isthing')
+        if None not in (label, isthing) and bool(isthing) != (metainfo['classes'][label] in things):
+            confused.append(name)
+    if confused:
+        report(
+            Finding(
+                'thing or stuff',
+                f'{ann_file} and metainfo.thing_classes disagree whether these are things: '
+                f'{confused}. Correct one of the two',
+                ann_file,
+                ', '.join(confused),
+            )
+        )
+    return labels

@@ -1,0 +1,61 @@
+"""The images that a JSON lists, by their id."""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+from ..image_files import ImageTooLargeError, check_pixels
+from .entries import FILE_NAME, ID, SIDE, complete
+from .file_names import name_hint
+from .findings import ERROR, WARNING, Finding, Report
+
+
+def images_by_id(
+    images: Iterable[Mapping], ann_file: str, report: Report, folder: str = ''
+) -> dict:
+    """Complete entries of ``images`` of a JSON by their id; doublets are reported.
+
+    Args:
+        images: Of the JSON.
+        ann_file: The JSON, for messages.
+        report: Gets what is wrong.
+        folder: Of the image files, for messages.
+    """
+    by_id, id_of_file = {}, {}
+    keys = dict(id=ID, file_name=FILE_NAME, height=SIDE, width=SIDE)
+    hint = partial(name_hint, folder=folder)
+    for image in complete(images, keys, 'image', ann_file, report, hint=hint):
+        number, file_name = image['id'], image['file_name']
+        try:
+            check_pixels(image['height'], image['width'], f'{ann_file}: image id {number}')
+        except ImageTooLargeError as error:
+            report(Finding('absurd size', str(error), ann_file, number))
+            continue
+        before = by_id.setdefault(number, image)
+        if before is not image:
+            differ = before['file_name'] != file_name
+            report(
+                Finding(
+                    'image listed twice',
+                    f'{ann_file} lists image id {number} twice, '
+                    + (
+                        f'as {before["file_name"]} and {file_name}: give one another id'
+                        if differ
+                        else f'{file_name}: remove one entry'
+                    ),
+                    ann_file,
+                    number,
+                    ERROR if differ else WARNING,
+                )
+            )
+        elif id_of_file.setdefault(file_name, number) != number:
+            report(
+                Finding(
+                    'image listed twice',
+                    f'{ann_file} lists photo {file_name} as image id {id_of_file[file_name]} and '
+                    f'{number}: remove one, or it is seen twice as often as others',
+                    ann_file,
+                    number,
+                    WARNING,
+                )
+            )
+    return by_id
