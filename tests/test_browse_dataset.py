@@ -154,7 +154,7 @@ def test_all_sets_of_a_joint_training_are_drawn(tiny_set, config_dir, tmp_path):
     (tmp_path / 'labels').mkdir()
     for photo in (tiny_set / 'train').iterdir():
         values = np.full(cv2.imread(str(photo)).shape[:2], 4, np.uint8)
-        values[:9] = 255
+        values[:9], values[-9:] = 255, 5
         cv2.imwrite(str(tmp_path / f'labels/{photo.stem}.png'), values)
     cfg.train_dataloader.dataset = dict(type='JointDataset', datasets=[dataset, labels])
     paths = list(browsing.browse(cfg, 'train', 1, tmp_path / 'drawn', seed=0))

@@ -14,8 +14,16 @@ def _as_config(values: Sequence[int], names: Sequence[str]) -> str:
     return f'{{{", ".join(f"{v}: {n!r}" for v, n in zip(values, names))}}}'
 
 
-def suggest_classes(values: Sequence[int], classes: Sequence[str]) -> str:
-    """The options of a ``SemanticDataset`` by which ``values`` would mean classes, in words."""
+def suggest_classes(
+    values: Sequence[int], classes: Sequence[str], meant: Mapping[int, str] | None = None
+) -> str:
+    """The options of a ``SemanticDataset`` by which ``values`` would mean classes, in words.
+
+    Args:
+        values: Of the label images.
+        classes: That the dataset annotates, in their order.
+        meant: What some of the values mean already, and keep.
+    """
     values = sorted(values)
     if len(values) == len(classes):
         names, more = classes, ''
@@ -23,8 +31,10 @@ def suggest_classes(values: Sequence[int], classes: Sequence[str]) -> str:
         names = ('background', classes[0])
         more = f", and classes=('background', {classes[0]!r}) in metainfo, here and in the model"
     else:
+        meant, more = meant or {}, ''
         names = [*classes, *['...'] * len(values)][: len(values)]
-        more = ''
+        if meant:
+            names = [meant.get(value, '...') for value in values]
     return f'label_classes={_as_config(values, names)}, ignore_index=None in the dataset{more}'
 
 

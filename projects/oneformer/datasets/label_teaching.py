@@ -41,11 +41,13 @@ def judge_teaching(
     meaning, total = dataset.segment_of_value, sum(values.values())
     taught = {v: n for v, n in values.items() if meaning[v] > 0}
     void = {v: n for v, n in values.items() if meaning[v] == 0}
-    names = {dataset.segments_info[meaning[v] - 1]['category'] for v in taught}
+    name_of = {v: dataset.segments_info[meaning[v] - 1]['category'] for v in taught}
+    names = set(name_of.values())
     if len(names) > 1 or len(taught) + len(void) < len(values) or not total:
         return None
     classes = [segment['category'] for segment in dataset.segments_info]
     what = f'the only class with pixels in {images}, such as {path},'
+    one_class = bool(names)
     if names:
         text = f'{what} is {names.pop()!r} (value {_share(taught, total)})'
     else:
@@ -59,8 +61,10 @@ def judge_teaching(
     if chosen:
         text += (
             f' Void by {" and ".join(chosen)}: if a value of it is a class, as in masks of 0 and '
-            f'255, say {suggest_classes(list(values), classes)}'
+            f'255, say {suggest_classes(list(values), classes, name_of)}'
         )
+        if one_class:
+            text += '; if one class is all that this set annotates, needs_targets=False'
         if dataset.source is not None:
             text += ' (a SemanticDataset that has the folders itself, without dataset=..., can)'
     elif void:
