@@ -9,7 +9,7 @@ setup: .venv/.runtime
 demo: .venv/.runtime .venv/.demo
 	$(BIN)/python tools/quickstart.py
 test: .venv/.runtime .venv/.tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n 2 --dist loadfile -m 'not long and not slurm'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm'
 test-long: .venv/.runtime .venv/.tests
 	$(BIN)/python -m pytest tests -q -s -m long
 test-slurm: .venv/.runtime .venv/.tests

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.registry import init_default_scope
+from yapf.yapflib import yapf_api
 
+FORMAT_CODE = yapf_api.FormatCode
 ROOT = Path(__file__).resolve().parents[1]
 # an environment that several clones share may have the package of another one
 sys.path.insert(0, str(ROOT / 'projects'))
@@ -23,6 +25,24 @@ from oneformer.visualization import OneFormerVisualizer  # noqa: E402
 def mmdet_scope():
     """Registries look things up in mmdet, as in a run."""
     init_default_scope('mmdet')
+
+
+@pytest.fixture(autouse=True, scope='session')
+def unformatted_configs():
+    """A runner writes its config as Python four times, which yapf takes two seconds to indent.
+
+    Tests in this process do without; the tools that they start as processes of their own do not,
+    nor do those that ask for ``formatted_configs``.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yapf_api, 'FormatCode', lambda text, **style: (text, False))
+        yield
+
+
+@pytest.fixture
+def formatted_configs(monkeypatch):
+    """Configs are written as mmengine writes them."""
+    monkeypatch.setattr(yapf_api, 'FormatCode', FORMAT_CODE)
 
 
 @pytest.fixture(scope='session')

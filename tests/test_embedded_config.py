@@ -72,6 +72,7 @@ def plain(value):
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+@pytest.mark.usefixtures('formatted_configs')
 def test_shipped_configs_are_read_back_as_data(config_dir):
     paths = [p for p in sorted(config_dir.rglob('*.py')) if '_base_' not in p.parts]
     assert len(paths) > 40
@@ -239,6 +240,7 @@ def test_modules_and_files_that_a_config_names_are_left_alone(
     assert 'not compared with the given config: the config of its training' in told[0]
 
 
+@pytest.mark.usefixtures('formatted_configs')
 def test_the_small_model_of_our_own_demo_goes_from_training_to_prediction(
     run_tool, config_dir, tiny_set, tmp_path
 ):

@@ -1,6 +1,7 @@
 """Decode image files into what a model sees: BGR, 8 bits, upright or as stored."""
 
 import io
+import struct
 from dataclasses import dataclass
 
 import cv2
@@ -8,11 +9,12 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from .image_depth import to_eight_bits
-from .image_files import ImageTooLargeError, open_image, read_file
+from .image_files import ImageTooLargeError, check_pixels, open_image, read_file
 from .image_orientation import exif_orientation, turn, turn_back
 from .image_rules import DEFAULT, LABELS, ImageRules
 
 _END_MARKERS = (b'\xff\xd9', b'IEND\xaeB`\x82')  # of JPEG and PNG
+_RGB_PNG = b'\x89PNG\r\n\x1a\n', b'IHDR', b'\x08\x02'  # signature; header: 8 bits, in colours
 _PAGED = ('TIFF', 'PNG', 'WEBP')
 _ANY_DEPTH = ('PPM', 'JPEG2000')  # their headers tell less
 
@@ -69,6 +71,9 @@ def decode_image(data: bytes, path: str, what: str) -> np.ndarray:
     Raises:
         ValueError: As ``load_image``, and for more than 8 bits.
     """
+    plain = _decode_rgb_png(data, f'{what} {path}')
+    if plain is not None:
+        return plain
     loaded = decode_file(data, path, what, LABELS)
     if loaded.values is not None:
         raise ValueError(
@@ -76,6 +81,22 @@ def decode_image(data: bytes, path: str, what: str) -> np.ndarray:
             'would be cut: replace the file'
         )
     return loaded.pixels
+
+
+def _decode_rgb_png(data: bytes, name: str) -> np.ndarray | None:
+    """The pixels of a whole PNG of 8 bits in RGB, as most panoptic PNGs are; None for others.
+
+    Its first bytes say all that Pillow is asked for, in a tenth of the time.
+    """
+    signature, header, kind = _RGB_PNG
+    if not (data.startswith(signature) and data[12:16] == header and data[24:26] == kind):
+        return None
+    width, height = struct.unpack('>II', data[16:24])
+    check_pixels(height, width, name)
+    if not data.endswith(_END_MARKERS[1]):
+        return None
+    flag = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return cv2.imdecode(np.frombuffer(data, np.uint8), flag)
 
 
 def decode_file(data: bytes, path: str, what: str, rules: ImageRules) -> LoadedImage:

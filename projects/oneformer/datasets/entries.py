@@ -23,7 +23,7 @@ class Kind(NamedTuple):
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return type(value) is int  # True is none
 
 
 def _is_number(value: Any) -> bool:
@@ -69,6 +69,14 @@ def _similar_keys(missing: Iterable[str], entry: Mapping) -> str:
     return ''.join(f' (it has {theirs!r}: call it {key!r})' for key, theirs in close.items())
 
 
+def _is_complete(entry: Mapping, checks: Iterable[tuple[str, Callable, bool]]) -> bool:
+    for key, fits, required in checks:
+        value = entry.get(key)
+        if required if value is None else not fits(value):
+            return False
+    return True
+
+
 def complete(
     entries: Iterable[Mapping],
     keys: Mapping[str, Kind],
@@ -94,20 +102,22 @@ def complete(
         message = f'{ann_file}: in place of a list there is {reprlib.repr(entries)} ({what})'
         report(Finding('no list', f'{message}: correct the JSON', ann_file))
         return whole
+    checks = [(key, kind.fits, key in keys) for key, kind in kinds.items()]
     for position, entry in enumerate(entries):
+        if type(entry) is dict and _is_complete(entry, checks):
+            whole.append(entry)
+            continue
         if not isinstance(entry, Mapping):
             message = f'{ann_file}: {what}, position {position}, is {reprlib.repr(entry)}'
             report(Finding('no dict', f'{message}, not a dict: correct it', ann_file, position))
             continue
-        missing = [key for key in keys if entry.get(key) is None]
+        values = {key: entry.get(key) for key in kinds}
+        missing = [key for key in keys if values[key] is None]
         wrong = [
-            f'{key} is {reprlib.repr(entry[key])}, not {kind.words}'
-            for key, kind in kinds.items()
-            if entry.get(key) is not None and not kind.fits(entry[key])
+            f'{key} is {reprlib.repr(value)}, not {kinds[key].words}'
+            for key, value in values.items()
+            if value is not None and not kinds[key].fits(value)
         ]
-        if not missing and not wrong:
-            whole.append(entry)
-            continue
         number = entry.get('id', entry.get('image_id'))
         if not ID.fits(number):
             number = None

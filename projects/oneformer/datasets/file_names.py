@@ -92,7 +92,7 @@ def read_names(entries: Iterable, folder: Folder, what: str, readings: Readings)
         return
     for entry in named:
         name = entry['file_name']
-        if FILE_NAME.fits(name):
+        if name not in folder.names() and FILE_NAME.fits(name):
             found = folder.find(name)
             if found not in (None, name):
                 _replace(entry, found, 'file name in another spelling', what, readings)

@@ -46,12 +46,12 @@ def segment_indices(
     if _index_of_id is None:
         _index_of_id = np.full(NUM_IDS, -1, np.int16)
         _index_of_id[0] = 0
-    # four bytes R, G, B, 255 are a number: ten times faster than shifts and sums
-    id_map = cv2.cvtColor(png, cv2.COLOR_BGR2RGBA).view('<i4')[..., 0] & 0xFFFFFF
+    # four bytes R, G, B, 255 are the number id - NUM_IDS, which counts from the end of the table
+    id_map = cv2.cvtColor(png, cv2.COLOR_BGR2RGBA).view('<i4')[..., 0]
     used = [*void_ids, *ids]
     _index_of_id[used] = [0] * len(void_ids) + list(range(1, len(ids) + 1))
     try:
-        return _index_of_id[id_map]
+        return _index_of_id.take(id_map)  # twice as fast as an index
     finally:
         _index_of_id[used] = -1
 
@@ -197,7 +197,7 @@ def read_label_png(results: Mapping, report: Report = refuse, seen: Seen = None)
     if seen is not None:
         seen(label, results)
     check_size(label.values.shape, f'label PNG {path}', path, results, report)
-    segment_map = results['segment_of_value'][label.values]
+    segment_map = results['segment_of_value'].take(label.values)
     unknown = segment_map < 0
     if unknown.any():
         report(_no_class(label.values, path, results))

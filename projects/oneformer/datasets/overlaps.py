@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from ..pixel_counts import count_values
 from ..run_length import code_area, decode_mask
 
 MAX_SEGMENTS = np.iinfo(np.int16).max  # of an image, as maps of segments are int16
@@ -206,7 +207,7 @@ def derive_full_targets(
         region k up to N is where target k - 1 lies alone. And which regions each target consists
         of, bool of shape (N, R); None where no targets overlap (any more).
     """
-    present = np.bincount(region_map.ravel(), minlength=len(region_segments) + 1) > 0
+    present = count_values(region_map, len(region_segments) + 1) > 0
     taught = [segment['isthing'] and not segment['iscrowd'] for segment in segments]
     stacks = {
         region: [k for k in stack if taught[k - 1]]
@@ -225,7 +226,7 @@ def derive_full_targets(
             lookup[region] = number_of.setdefault(targets, len(number_of) + 1)
         elif segments[region_segments[region - 1][0] - 1]['iscrowd'] and 'crowd' in ignore:
             lookup[region] = -1
-    target_map = lookup[region_map]
+    target_map = lookup.take(region_map)
     if len(number_of) == len(labels):
         return labels, target_map, None
     regions = np.zeros((len(labels), len(number_of)), bool)

@@ -59,14 +59,11 @@ def count_targets(data_list: Sequence[dict]) -> TargetsFound | None:
         segments = data.get('segments_info')
         if segments is None:
             continue
-        for segment in segments:
-            if segment['iscrowd']:
-                found.crowds[segment['label']] += 1
-            else:
-                found.objects[segment['label']] += 1
-            if 'area' in segment:
-                found.areas += 1
-                found.no_areas += segment['area'] == 0
+        found.objects.update([s['label'] for s in segments if not s['iscrowd']])
+        found.crowds.update([s['label'] for s in segments if s['iscrowd']])
+        areas = [s['area'] for s in segments if 'area' in s]
+        found.areas += len(areas)
+        found.no_areas += areas.count(0)
         found.looked_at += 1
     return found if found.looked_at else None
 

@@ -11,6 +11,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
+from ..pixel_counts import count_values
 from ..tasks import TASKS, check_task
 from ..texts import Prompts
 from .overlaps import derive_full_targets, topmost_map
@@ -47,7 +48,7 @@ def derive_targets(
         ValueError: For a word that is not a task.
     """
     target_of = _TARGET_OF[check_task(task)]
-    present = np.bincount(segment_map.ravel(), minlength=len(segments) + 1) > 0
+    present = count_values(segment_map, len(segments) + 1) > 0
     lookup = np.zeros(len(segments) + 1, segment_map.dtype)
     lookup[0] = -1 if 'void' in ignore else 0
     targets, labels = {}, []
@@ -62,7 +63,7 @@ def derive_targets(
             targets[target] = len(targets) + 1
             labels.append(segment['label'])
         lookup[index] = targets[target]
-    return np.array(labels, np.int64), lookup[segment_map]
+    return np.array(labels, np.int64), lookup.take(segment_map)
 
 
 def sample_targets(results: Mapping, task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

@@ -111,7 +111,7 @@ def check_labels(
         crowds=[s['label'] for s in seen if s['iscrowd']],
         void=void,
         pixels=segment_map.size,
-        hidden=count_hidden(segments, pixels, whole),
+        hidden=count_hidden(segments, pixels, whole) if dataset.labels_kind == 'instance' else None,
         wrong_areas=wrong_areas,
     )
     return findings, facts, counts

@@ -6,13 +6,14 @@ import numpy as np
 
 from ..datasets.findings import WARNING, Finding, Report
 from ..datasets.hidden_pixels import rule_text
+from ..pixel_counts import count_values
 
 
 def count_stacks(
     region_map: np.ndarray, region_segments: Sequence[tuple[int, ...]] | None
 ) -> dict[tuple[int, ...], int]:
     """Pixels on which the same objects lie, topmost first; empty if there is no table."""
-    counts = np.bincount(region_map.ravel()).tolist()[1:] if region_segments else ()
+    counts = count_values(region_map).tolist()[1:] if region_segments else ()
     return {stack: count for stack, count in zip(region_segments or (), counts) if count}
 
 
@@ -27,7 +28,7 @@ def count_pixels(
         stacks: See ``count_stacks``.
     """
     if not stacks:
-        counts = np.bincount(region_map.ravel(), minlength=num_segments + 1)
+        counts = count_values(region_map, num_segments + 1)
         return counts, counts
     visible, whole = (np.zeros(num_segments + 1, np.int64) for _ in range(2))
     for stack, count in stacks.items():
@@ -107,8 +108,9 @@ def sum_hidden(counts: Sequence[Mapping]) -> dict | None:
     """What overlaps hide in a set, with the worst image; None if nothing.
 
     Args:
-        counts: Of its images: ``img_id``, and ``hidden`` of ``count_hidden``.
+        counts: Of its images: ``img_id``, and ``hidden`` of ``count_hidden``, or None.
     """
+    counts = [count for count in counts if count['hidden'] is not None]
     worst = max(counts, key=lambda count: count['hidden']['pixels'], default=None)
     if worst is None or not worst['hidden']['pixels']:
         return None
