@@ -172,6 +172,17 @@ class Place:
 # names of files
 
 
+def raise_finding(place, dataset):
+    """Check a set by the tool, and raise the one error that it finds."""
+    config, report = place.folder / 'config.py', place.folder / 'report.json'
+    config.write_text(f'train_dataloader = dict(dataset={dataset!r})')
+    with pytest.raises(SystemExit) as end:
+        place.run('check_dataset', config, '--workers', 1, '--out-json', report)
+    assert end.value.code == 1
+    (finding,) = json.loads(report.read_text())['train']['findings']
+    raise ValueError(finding['message'])
+
+
 @case
 def photo_name_with_dots(place):
     place.content['images'][0]['file_name'] = '../../secret.png'
@@ -478,16 +489,9 @@ def check_of_a_json_size_of_another_photo(place):
     place.content['annotations'] = [dict(annotation, id=k) for k in range(500)]
     place.content['categories'] = place.content['categories'][1:]
     place.write()
-    config = place.folder / 'config.py'
     dataset = dict(type='InstanceDataset', metainfo=METAINFO, data_root=str(place.folder))
     dataset |= dict(ann_file='a.json', data_prefix=dict(img='img'))
-    config.write_text(f'train_dataloader = dict(dataset={dataset!r})')
-    report = place.folder / 'report.json'
-    with pytest.raises(SystemExit) as end:
-        place.run('check_dataset', config, '--workers', 1, '--out-json', report)
-    assert end.value.code == 1
-    (finding,) = json.loads(report.read_text())['train']['findings']
-    raise ValueError(finding['message'])
+    raise_finding(place, dataset)
 
 
 @case
@@ -643,16 +647,9 @@ def label_png_of_0_and_255(place):
     values = np.zeros((HEIGHT, WIDTH), np.uint8)
     values[9:] = 255
     cv2.imwrite(str(place.folder / 'seg/a.png'), values)
-    config = place.folder / 'config.py'
     dataset = dict(type='SemanticDataset', metainfo=METAINFO, data_root=str(place.folder))
     dataset |= dict(data_prefix=dict(img='img', seg='seg'))
-    config.write_text(f'train_dataloader = dict(dataset={dataset!r})')
-    report = place.folder / 'report.json'
-    with pytest.raises(SystemExit) as end:
-        place.run('check_dataset', config, '--workers', 1, '--out-json', report)
-    assert end.value.code == 1
-    (finding,) = json.loads(report.read_text())['train']['findings']
-    raise ValueError(finding['message'])
+    raise_finding(place, dataset)
 
 
 @case

@@ -11,19 +11,17 @@ from mmdet.datasets import BaseDetDataset
 from mmengine.logging import print_log
 
 from ..image_depth import ValueRange
-from ..image_files import read_file
 from ..image_rules import ImageRules
 from ..metainfo import resolve_metainfo
 from ..object_limits import Peaks, peaks_of_list
 from ..result_names import name_below, result_stems
 from ..seeding import SeededSamples
 from ..tasks import TASKS
+from .coco_files import read_coco
 from .file_names import Folder
-from .findings import ERROR, WARNING, Finding, Report, Said, refuse
-from .mending import mend
+from .findings import ERROR, Finding, Report, Said, refuse
 from .settings import require_folders, require_text
 from .targets_found import TargetsFound, count_targets, missing_targets
-from .text_files import parse_json
 from .written_ids import category_of_label
 
 IGNORABLE = ('void', 'crowd')
@@ -211,28 +209,8 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
             OSError: If it cannot be read.
             ValueError: If it is no JSON, or lacks one of COCO's three lists.
         """
-        content = parse_json(
-            read_file(self.ann_file, 'annotation file'),
-            self.ann_file,
-            tell=lambda text: self.report(
-                Finding('byte order mark', text, self.ann_file, severity=WARNING)
-            ),
-        )
-        if not isinstance(content, dict):
-            raise ValueError(
-                f'{self.ann_file} is not in COCO {self.labels_kind} format: it holds a '
-                f'{type(content).__name__}, not a dict of images, annotations and categories'
-            )
-        content = {**dict.fromkeys(optional), **content}
-        missing = {'images', 'annotations', 'categories'} - set(content)
-        if missing:
-            raise ValueError(
-                f'{self.ann_file} is not in COCO {self.labels_kind} format: it lacks '
-                f'{sorted(missing)}'
-            )
         folders = {key: Folder(self.data_prefix.get(key, '')) for key in self.folders}
-        mend(content, self.labels_kind, folders, self.ann_file, self.report)
-        return content
+        return read_coco(self.ann_file, self.labels_kind, self.report, folders, optional)
 
     def note_categories(self, content: Mapping, label_of: Mapping[int, int | None]) -> None:
         """Remember the classes that the JSON annotates, and its category ids for result files.

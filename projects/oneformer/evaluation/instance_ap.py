@@ -7,43 +7,18 @@ from io import StringIO
 
 import numpy as np
 from mmdet.registry import METRICS
-from mmengine.fileio import exists
 from mmengine.logging import print_log
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ..datasets.categories import match_categories
-from ..datasets.findings import WARNING, Finding, Said
-from ..datasets.mending import mend
 from ..datasets.settings import require_text
-from ..datasets.text_files import parse_json
-from ..image_files import read_file
-from ..run_length import code_area, encode_segmentation
 from .classwise import ClasswiseMetric, mean
 from .counting import most_of_classes, tell_beyond
 from .data_sample import encode, is_thing, naming_image, read_detections, read_ground_truth
+from .instance_file import InstanceFile, encode_annotation
 from .nothing_to_score import tell_nan
 
 COLUMNS = ('AP', 'AP50', 'AP75', 'AP_s', 'AP_m', 'AP_l')
-
-
-def encode_annotation(annotation: Mapping, height: int, width: int) -> dict:
-    """The ``segmentation`` of a COCO annotation as run-length code, and its ``area``.
-
-    The area is the one that the annotation states, else that of the mask.
-
-    Args:
-        annotation: With ``id`` and ``segmentation``: polygons or a run-length code, compressed or
-            not.
-
-    Raises:
-        ValueError: For a code of another size than the image and for what is no segmentation.
-    """
-    try:
-        code = encode_segmentation(annotation['segmentation'], height, width)
-    except ValueError as error:
-        raise ValueError(f'annotation {annotation["id"]}: {error}') from error
-    return dict(segmentation=code, area=annotation.get('area', code_area(code)))
 
 
 def thing_annotations(gt_map: np.ndarray, segments: list, things: np.ndarray) -> list:
@@ -71,83 +46,6 @@ def thing_annotations(gt_map: np.ndarray, segments: list, things: np.ndarray) ->
         for k, segment in enumerate(segments, 1)
         if things[segment['label']]
     ]
-
-
-def plain_id(img_id: int | str) -> int | str:
-    """An image id to compare files by: 139, '139' and '000000000139' are the same photo."""
-    return int(img_id) if str(img_id).isdigit() else str(img_id)
-
-
-def read_instance_file(
-    ann_file: str, dataset_meta: Mapping, first_id: int
-) -> dict[int | str, dict]:
-    """Annotations of a COCO instance file, with labels by name or alias.
-
-    Args:
-        ann_file: The JSON.
-        dataset_meta: With ``classes``, ``thing_classes`` and optionally ``aliases``.
-        first_id: Number of the first annotation; the others follow in the order of the file.
-
-    Returns:
-        For each image, by its ``plain_id``: ``height``, ``width`` and ``annotations``, whose
-        ``category_id`` is the label.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not in COCO instance format, names what it does not list, or has
-            categories that are not among the thing classes.
-    """
-    if not exists(ann_file):
-        raise FileNotFoundError(
-            f'instance file {ann_file} does not exist: check InstanceAP.ann_file'
-        )
-    said = Said()
-    content = parse_json(
-        read_file(ann_file, 'instance file'),
-        ann_file,
-        tell=lambda text: said(Finding('byte order mark', text, ann_file, severity=WARNING)),
-    )
-    if not isinstance(content, dict):
-        raise ValueError(
-            f'{ann_file} is not in COCO instance format: it holds a {type(content).__name__}'
-        )
-    missing = {'images', 'annotations', 'categories'} - set(content)
-    if missing:
-        raise ValueError(f'{ann_file} is not in COCO instance format: it lacks {sorted(missing)}')
-    mend(content, 'instance', {}, ann_file, said)
-    said.say()
-    label_of = match_categories(content['categories'], dataset_meta, ann_file)
-    things = is_thing(dataset_meta)
-    left_out = {number for number, label in label_of.items() if label is None}
-    stuff = [
-        c['name']
-        for c in content['categories']
-        if c['id'] not in left_out and not things[label_of[c['id']]]
-    ]
-    if stuff:
-        raise ValueError(
-            f'{ann_file} has instances of {stuff}, which are not in metainfo.thing_classes'
-        )
-    images = {
-        plain_id(image['id']): dict(height=image['height'], width=image['width'], annotations=[])
-        for image in content['images']
-    }
-    for number, annotation in enumerate(content['annotations'], first_id):
-        for key, listed in (
-            ('image_id', plain_id(annotation['image_id']) in images),
-            ('category_id', annotation['category_id'] in label_of),
-        ):
-            if not listed:
-                raise ValueError(
-                    f'{ann_file}: annotation {annotation["id"]} has {key} {annotation[key]!r}, '
-                    'which the JSON does not list'
-                )
-        label = label_of[annotation['category_id']]
-        if label is None:  # an alias leaves the category out, as in the data set
-            continue
-        record = {**annotation, 'number': number, 'category_id': label}
-        images[plain_id(annotation['image_id'])]['annotations'].append(record)
-    return images
 
 
 def class_precisions(
@@ -237,7 +135,7 @@ class InstanceAP(ClasswiseMetric):
                     gt_map, segments = read_ground_truth(data_sample)
                     annotations = thing_annotations(gt_map, segments, things)
                 else:
-                    annotations = self.official_annotations(data_sample)
+                    annotations = self._official_file().annotations_of(data_sample)
                 height, width = data_sample['ori_shape'][:2]
                 self.results.append(
                     dict(
@@ -248,32 +146,11 @@ class InstanceAP(ClasswiseMetric):
                     )
                 )
 
-    def official_annotations(self, data_sample: dict) -> list:
-        """Annotations of the sample's image in ``ann_file``, which is read at the first image."""
+    def _official_file(self) -> InstanceFile:
+        """``ann_file``, which is read at the first image."""
         if self._official is None:
-            self._official = read_instance_file(self.ann_file, self.dataset_meta, self.first_id)
-        image = self._official.get(plain_id(data_sample['img_id']))
-        if image is None:
-            known = ', '.join(map(repr, list(self._official)[:3]))
-            raise ValueError(
-                f'{self.ann_file} has no image of id {data_sample["img_id"]!r}; its '
-                f'{len(self._official)} ids are like {known}: is it of this data set and split?'
-            )
-        size = image['height'], image['width']
-        if size != tuple(data_sample['ori_shape'][:2]):
-            raise ValueError(
-                f'{self.ann_file} gives the image (height, width) {size}, but it has '
-                f'{tuple(data_sample["ori_shape"][:2])}'
-            )
-        return [
-            dict(
-                id=annotation['number'],
-                category_id=annotation['category_id'],
-                iscrowd=int(annotation.get('iscrowd', 0)),
-                **encode_annotation(annotation, *size),
-            )
-            for annotation in image['annotations']
-        ]
+            self._official = InstanceFile(self.ann_file, self.dataset_meta, self.first_id)
+        return self._official
 
     def compute_metrics(self, results: list) -> dict:
         if self._official is not None and len(results) < len(self._official):
