@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'projects'))
 
 from mmengine.logging import MMLogger  # noqa: E402
+from runs import forget_runs  # noqa: E402
 
 import oneformer  # noqa: E402, F401  before mmdet
-from oneformer.visualization import OneFormerVisualizer  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope='session')
@@ -96,7 +96,7 @@ def run_tool(load_tool, monkeypatch, tmp_path, capsys):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr('sys.argv', [f'{name}.py', *map(str, arguments)])
         capsys.readouterr()
-        OneFormerVisualizer._instance_dict.clear()  # or it goes on writing to the last run's folder
+        forget_runs()
         load_tool(name).main()
         return capsys.readouterr().out
 

@@ -20,11 +20,11 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
+from runs import forget_runs
 
 from oneformer.engine import TaskStatistics, finite_steps
 from oneformer.engine.bad_steps import read_step
 from oneformer.engine.finite_steps import FiniteSteps, gradient_norm
-from oneformer.visualization import OneFormerVisualizer
 
 BAD = 2  # the iteration that goes wrong, from 1
 
@@ -112,7 +112,7 @@ def train(config_dir, tiny_set, tmp_path):
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
         cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
         cfg.experiment_name = tmp_path.name
-        OneFormerVisualizer._instance_dict.clear()  # or it goes on writing to the last run's folder
+        forget_runs()
         runner = Runner.from_cfg(cfg)
         runner.register_hook(spoil)
         runner.train()

@@ -9,6 +9,7 @@ from interrupted import write_config
 from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import IterBasedTrainLoop
+from runs import forget_runs
 from torch import nn
 
 from oneformer.engine.pace import PaceLine, duration
@@ -17,7 +18,6 @@ from oneformer.engine.rescheduling import follow_config
 from oneformer.engine.safe_loading import read_training_checkpoint
 from oneformer.engine.schedule_check import examine_schedule
 from oneformer.engine.train_loop import settle_length
-from oneformer.visualization import OneFormerVisualizer
 
 BASE = 1e-3
 
@@ -312,7 +312,7 @@ def first_steps(small_config, tmp_path_factory, load_tool):
     def train(more, name):
         folder = tmp_path_factory.mktemp(name)
         config = small_config(more)
-        OneFormerVisualizer._instance_dict.clear()
+        forget_runs()
         with pytest.MonkeyPatch.context() as patch:
             options = ['--cfg-options', 'train_cfg.max_iters=3']
             arguments = ['train.py', str(config), '--work-dir', str(folder), *options]

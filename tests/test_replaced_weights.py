@@ -11,11 +11,11 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
+from runs import forget_runs
 
 from oneformer.apis import OneFormerInferencer
 from oneformer.checkpoints.errors import CheckpointError
 from oneformer.engine import replaced_weights
-from oneformer.visualization import OneFormerVisualizer
 
 SMALL = """
 _base_ = {base!r}
@@ -125,7 +125,7 @@ def test_a_runner_without_our_tool_spares_it_too(config, trained, server, tmp_pa
     cfg = Config.fromfile(config)
     cfg.work_dir, cfg.resume = 'start', True  # goes on from what is there
     cfg.train_cfg.max_iters = 2
-    OneFormerVisualizer._instance_dict.clear()  # or it goes on writing to another test's folder
+    forget_runs()
     Runner.from_cfg(cfg).train()
     assert torch.load('start/iter_2.pth', weights_only=False)['meta']['iter'] == 2
     assert server.asked == []

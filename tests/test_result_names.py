@@ -12,6 +12,7 @@ from mmdet.registry import DATASETS, HOOKS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import InstanceData, PixelData
+from runs import forget_runs
 
 from oneformer.apis.inputs import list_sources
 from oneformer.engine.testing import show_pictures
@@ -246,7 +247,7 @@ official_evaluator = [dict(type='SemanticIoU', seg_prefix={str(tmp_path / PLACE 
 
 def test_each_process_draws_its_own_images(tmp_path, monkeypatch):
     monkeypatch.setattr('mmengine.dist.utils.get_rank', lambda group=None: 1)
-    OneFormerVisualizer._instance_dict.clear()
+    forget_runs()
     visualizer = OneFormerVisualizer.get_instance('visualizer')
     visualizer.dataset_meta = NAMES
     hook = HOOKS.build(
@@ -267,7 +268,7 @@ def test_each_process_draws_its_own_images(tmp_path, monkeypatch):
 
 
 def test_a_relative_folder_is_below_the_run_and_not_below_itself(tmp_path):
-    OneFormerVisualizer._instance_dict.clear()
+    forget_runs()
     visualizer = OneFormerVisualizer.get_instance('visualizer')
     visualizer.dataset_meta = NAMES
     hook = HOOKS.build(dict(type='OneFormerVisualizationHook', draw=True, test_out_dir='drawn'))
