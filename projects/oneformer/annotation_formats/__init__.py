@@ -1,0 +1,1 @@
+"""Annotations of other tools, converted to COCO's formats or to label PNGs."""
