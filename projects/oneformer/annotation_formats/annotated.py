@@ -140,7 +140,7 @@ class AnnotationSource(ABC):
         self.options = options
 
     @classmethod
-    def add_options(cls, parser: ArgumentParser) -> None:
+    def add_options(cls, parser: ArgumentParser) -> None:  # noqa: B027  most have none
         """Add the format's own options, such as ``--classes``, to its sub-command."""
 
     @property
