@@ -139,8 +139,8 @@ class AnnotationSource(ABC):
         self.path = path
         self.options = options
 
-    @classmethod
-    def add_options(cls, parser: ArgumentParser) -> None:  # noqa: B027  most have none
+    @classmethod  # noqa: B027  most have none
+    def add_options(cls, parser: ArgumentParser) -> None:
         """Add the format's own options, such as ``--classes``, to its sub-command."""
 
     @property

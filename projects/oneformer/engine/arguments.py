@@ -121,15 +121,24 @@ class ToolParser(argparse.ArgumentParser):
     ) -> argparse.Namespace:
         """Parse; unknown options are told before missing ones, which they often are."""
         args = sys.argv[1:] if args is None else list(args)
-        if unknown := self._unknown(args):
-            self.error(
-                '\n'.join(f'{self.prog} has no {name}: {self.advice(name)}' for name in unknown)
-            )
+        chosen = self._chosen(args)
+        if unknown := chosen._unknown(args):
+            tell = '{} has no {}: {}'.format
+            self.error('\n'.join(tell(self.prog, name, chosen.advice(name)) for name in unknown))
         parsed, rest = self.parse_known_args(args, namespace)
         if rest:
             hint = f' ({self.advice("--checkpoint")})' if rest[0].endswith(CHECKPOINTS) else ''
             self.error(f'{self.prog} does not take {" ".join(rest)}{hint}')
         return parsed
+
+    def _chosen(self, args: Sequence[str]) -> 'ToolParser':
+        """The parser of the sub-command among the words, which has the options; or this one."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                names = [word for word in args if not word.startswith('-')]
+                if names and names[0] in action.choices:
+                    return action.choices[names[0]]
+        return self
 
     def _unknown(self, args: Sequence[str]) -> list[str]:
         """Options among the words that are none here, nor the beginning of one."""
@@ -142,7 +151,7 @@ class ToolParser(argparse.ArgumentParser):
     def advice(self, name: str) -> str:
         """What to say instead of an option."""
         option = '--' + name.lstrip('-').replace('_', '-')
-        tool = Path(self.prog).stem
+        tool = Path(self.prog.split()[0]).stem
         if option in _INSTEAD.get(tool, {}):
             return _INSTEAD[tool][option]
         if option in self._option_string_actions:

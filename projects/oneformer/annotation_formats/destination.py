@@ -1,0 +1,199 @@
+"""The folder of a conversion's result: JSON files, PNGs, lists, a config, and a record."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..preparation.files import write_records
+from ..safe_io import replacing, write_json
+from .outputs import Output, Part
+from .splitting import order_splits
+
+ROOT = Path(__file__).resolve().parents[3]
+RECORD = 'conversion.json'
+_CONFIG = """\
+# written by tools/convert_labels.py; change it freely
+_base_ = {base!r}
+classes = {classes!r}
+things = {things!r}
+names = dict(classes=classes, thing_classes=things)
+model = dict(metainfo=dict(_delete_=True, **names))
+data = dict(metainfo=dict(_delete_=True, **names), data_root={root!r})
+{loaders}
+work_dir = {work_dir!r}
+"""
+
+
+class Destination:
+    """Writes a result so that it is whole or not there.
+
+    Args:
+        folder: Folder of the result.
+        output: Kind of result, with its classes.
+        image_folder: Folder below which the images have their names.
+        settings: What the run was asked for, as plain values.
+    """
+
+    def __init__(self, folder: Path, output: Output, image_folder: Path, settings: Mapping) -> None:
+        self.folder, self.output, self.settings = folder, output, dict(settings)
+        self.images = folder / 'images' if settings['copy_images'] else image_folder
+        self.hidden = folder / '.conversion'
+        self.record = folder / RECORD
+        self.kind = settings['kind']
+        self.written: list[str] = []
+
+    @property
+    def config(self) -> Path:
+        """The config that trains on the result."""
+        return self.folder / 'config.py'
+
+    def is_complete(self) -> bool:
+        """Whether this very conversion, of the same files, is there and whole."""
+        try:
+            return json.loads(self.record.read_bytes())['settings'] == self.settings
+        except (FileNotFoundError, LookupError, TypeError, ValueError):
+            return False
+
+    def open(self, overwrite: bool) -> None:
+        """Make the folder, or go on in it.
+
+        Raises:
+            ValueError: If there is another result, or files of something else.
+        """
+        started = self.hidden / 'settings.json'
+        # files that changed are known image by image
+        chosen = {key: value for key, value in self.settings.items() if key != 'files'}
+        if started.exists() and json.loads(started.read_bytes()) != chosen:
+            if not overwrite:
+                raise ValueError(
+                    f'{self.folder} has an unfinished conversion with other options: give '
+                    'another folder, or --overwrite to drop it'
+                )
+            shutil.rmtree(self.hidden)
+        names = ('config.py', RECORD, 'segments', 'labels', 'images')
+        names += tuple(f'{split}.{end}' for split in ('train', 'val') for end in ('json', 'txt'))
+        there = [name for name in names if (self.folder / name).exists()]
+        if there and not started.exists():
+            if not overwrite:
+                raise ValueError(
+                    f'{self.folder} has {there[0]} already: give another folder, or --overwrite to '
+                    'replace an earlier conversion'
+                )
+            self._remove_earlier()
+        self.hidden.mkdir(parents=True, exist_ok=True)
+        write_json(started, chosen)
+
+    def _remove_earlier(self) -> None:
+        """Delete the files that an earlier conversion wrote, and no others."""
+        try:
+            written = json.loads(self.record.read_bytes())['written']
+        except FileNotFoundError:
+            raise ValueError(
+                f'{self.folder} has files and no {RECORD} of an earlier conversion, so nothing is '
+                'deleted there: give another folder'
+            ) from None
+        for name in written:
+            (self.folder / name).unlink(missing_ok=True)
+        self.record.unlink()
+
+    def write(self, parts: Mapping[str, Part], part_of: Mapping[str, str]) -> None:
+        """Write the files of each part of the division, and the config.
+
+        Args:
+            parts: Converted images by name.
+            part_of: Names of the parts (train, val ...) by name of the image.
+        """
+        splits = order_splits(part_of.values())
+        for split in splits:
+            chosen = [parts[name] for name, own in part_of.items() if own == split]
+            if self.kind == 'semantic':
+                self._write_list(split, chosen)
+            else:
+                self._write_json(split, chosen)
+        if self.output.png_folder:
+            folder = f'{self.output.png_folder}/'
+            self.written += [folder + self.output.pngs[name] for name in parts]
+        if self.settings['copy_images']:
+            self.written += [f'images/{name}' for name in part_of]
+        self._write_config(splits)
+
+    def _new(self, name: str) -> Path:
+        self.written.append(name)
+        return self.folder / name
+
+    def _write_list(self, split: str, parts: list[Part]) -> None:
+        with replacing(self._new(f'{split}.txt'), self.hidden) as temporary:
+            temporary.write_text(''.join(f'{part.name}\n' for part in parts))
+
+    def _write_json(self, split: str, parts: list[Part]) -> None:
+        id_of = {c.name: number for number, c in enumerate(self.output.categories, 1)}
+        images, annotations = [], []
+        for image_id, part in enumerate(parts, 1):
+            entry = dict(id=image_id, file_name=part.name, height=part.height, width=part.width)
+            for key, names in part.known.items():
+                entry[key] = sorted(id_of[name] for name in names if name in id_of)
+            images.append(entry)
+            entries = [_with_id(a, id_of) for a in part.annotations]
+            if self.kind == 'panoptic':
+                png = self.output.pngs[part.name]
+                annotations.append(dict(image_id=image_id, file_name=png, segments_info=entries))
+                continue
+            for entry in entries:
+                annotations.append(dict(id=len(annotations) + 1, image_id=image_id, **entry))
+        categories = [
+            dict(id=id_of[c.name], name=c.name, isthing=int(bool(c.is_thing)))
+            for c in self.output.categories
+        ]
+        content = dict(images=images, annotations=annotations, categories=categories)
+        write_records(self._new(f'{split}.json'), self.hidden, content)
+
+    def _write_config(self, splits: list[str]) -> None:
+        loaders = []
+        end = 'txt' if self.kind == 'semantic' else 'json'
+        prefix = dict(img=f'{self.images.resolve()}/')
+        if self.output.png_folder:
+            prefix['seg'] = f'{self.output.png_folder}/'
+        found = dict(train='train', val='val', test='test' if 'test' in splits else 'val')
+        for name, split in found.items():
+            if split in splits:
+                dataset = f"dict(**data, ann_file='{split}.{end}', data_prefix={prefix!r})"
+                loaders.append(f'{name}_dataloader = dict(dataset={dataset})')
+            else:
+                nothing = f'{name}_dataloader = {name}_cfg = {name}_evaluator = None'
+                loaders.append(nothing)
+        categories = self.output.categories
+        text = _CONFIG.format(
+            base=str(ROOT / 'configs/your_data' / f'{self.kind}.py'),
+            classes=tuple(c.name for c in categories),
+            things=tuple(c.name for c in categories if c.is_thing),
+            root=f'{self.folder.resolve()}/',
+            loaders='\n'.join(loaders),
+            work_dir=f'work_dirs/{self.folder.resolve().name}',
+        )
+        with replacing(self._new('config.py'), self.hidden, '.py') as temporary:
+            temporary.write_text(text)
+            Config.fromfile(temporary)
+
+    def close(self, report: str) -> None:
+        """Write the record, after which the result counts as whole."""
+        write_json(
+            self.record,
+            dict(settings=self.settings, report=report.splitlines(), written=self.written),
+        )
+        shutil.rmtree(self.hidden)
+
+    def next_steps(self) -> str:
+        """Commands that go on from here."""
+        return (
+            f'To look at them: python tools/browse_dataset.py {self.config}\n'
+            f'To train:        python tools/train.py {self.config}'
+        )
+
+
+def _with_id(annotation: Mapping, id_of: Mapping[str, int]) -> dict:
+    """An entry with ``category_id`` in place of the name."""
+    rest = {key: value for key, value in annotation.items() if key != 'category'}
+    return dict(category_id=id_of[annotation['category']], **rest)
