@@ -279,7 +279,7 @@ def convert(
     destination.write(parts, part_of)
     left = [c.name for c in source.categories if c.name not in output.category_of]
     if left:
-        notes.append(f'{", ".join(left)} are not counted, and have no place in an instance JSON')
+        notes.append(f'left out, since an instance JSON has things only: {", ".join(left)}')
     report = describe(parts, part_of, categories, [*source.notes(), *notes])
     splits = [split for split in SPLITS if split in part_of.values()]
     checked = check_config(Config.fromfile(destination.config), splits, workers)

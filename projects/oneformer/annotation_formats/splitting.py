@@ -46,7 +46,8 @@ def split_by_share(
     """Put images into parts, the rarest class first, where it is missing most.
 
     Iterative stratification (Sechidis et al., ECML 2011): whichever class has the fewest images
-    left is dealt out next, each image to the part that lacks most of the class.
+    left is dealt out next, each image to the part that lacks most of the class. A class with
+    images enough for all parts is in all of them.
 
     Args:
         classes_of: Names of the classes in each image, by the name of the image.
@@ -61,26 +62,30 @@ def split_by_share(
     room = {part: share * len(names) for part, share in shares.items()}
     total = Counter(name for classes in classes_of.values() for name in set(classes))
     lacking = {part: {c: share * n for c, n in total.items()} for part, share in shares.items()}
+    having: dict[str, set[str]] = {label: set() for label in total}  # parts
     part_of: dict[str, str] = {}
 
-    def put(image: str, label: str | None) -> None:
-        part = max(room, key=lambda p: (lacking[p][label] if label else 0, room[p]))
+    def put(image: str, part: str) -> None:
         part_of[image] = part
         room[part] -= 1
-        for own in set(classes_of[image]):
-            lacking[part][own] -= 1
+        for label in set(classes_of[image]):
+            lacking[part][label] -= 1
+            having[label].add(part)
 
     left = {label: [n for n in names if label in classes_of[n]] for label in total}
     while left:
         label = min(left, key=lambda name: (len(left[name]), name))
-        for image in left.pop(label):
-            put(image, label)
-        left = {
-            c: open_ for c, ns in left.items() if (open_ := [n for n in ns if n not in part_of])
-        }
+        images = left.pop(label)
+        for done, image in enumerate(images):
+            parts = set(shares) - having[label]  # the last images go where there is none
+            if not parts or len(images) - done > len(parts):
+                parts = set(shares)
+            put(image, max(sorted(parts), key=lambda p: (lacking[p][label], room[p])))
+        left = {name: [n for n in images if n not in part_of] for name, images in left.items()}
+        left = {name: images for name, images in left.items() if images}
     for image in names:
         if image not in part_of:
-            put(image, None)
+            put(image, max(sorted(shares), key=room.__getitem__))
     return part_of
 
 
