@@ -1,0 +1,265 @@
+"""Instances in COCO's format: polygons and run-length codes, in one JSON or several."""
+
+import os
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from ..run_length import code_area, encode_segmentation
+from .annotated import AnnotatedImage, AnnotationSource, Category, Region, SourceImage
+from .coco_entries import LVIS_KEYS, CocoImage, category_names, mask_codes, read_entries
+from .coco_json import CocoJson, open_jsons
+from .collecting import Collected
+from .drawing import Drawing, Piece, box_piece
+from .reading import some, spelling_problems
+
+_OWN_KEYS = {'id', 'image_id', 'category_id', 'segmentation', 'area', 'bbox', 'iscrowd'}
+_OWN_KEYS |= {'category', 'file'}
+
+
+class CocoSource(AnnotationSource):
+    """JSONs in COCO instance format, with their images; see ``docs/label_formats.md``."""
+
+    title: ClassVar[str] = (
+        'COCO instance JSON, one or several, also of Roboflow and CVAT; a JSON or a folder'
+    )
+    _looked_for: ClassVar[bool] = False  # whether images have to say which classes were
+
+    def __init__(self, path: Path, **options) -> None:
+        super().__init__(path, **options)
+        self._categories: list[Category] = []
+        self._folder = path
+        self._found = Collected()
+
+    @classmethod
+    def add_options(cls, parser: ArgumentParser) -> None:
+        """Options about files, crowds and boxes."""
+        parser.add_argument(
+            '--ann-files',
+            nargs='+',
+            metavar='JSON',
+            help='JSONs to convert, by their paths below the source (default: all below it)',
+        )
+        parser.add_argument('--images', type=Path, help='folder of the images, if not found')
+        parser.add_argument(
+            '--crowds',
+            choices=('crowds', 'objects'),
+            help='what iscrowd=1 means; has to be said where every mask has it, as in exports of '
+            'CVAT, whose brush masks are objects',
+        )
+        parser.add_argument(
+            '--boxes',
+            choices=('fill', 'leave-out'),
+            help='what to do with annotations that are only boxes (default: refuse them)',
+        )
+
+    @property
+    def categories(self) -> Sequence[Category]:
+        return self._categories
+
+    @property
+    def image_folder(self) -> Path:
+        return self._folder
+
+    def notes(self) -> list[str]:
+        return self._found.notes()
+
+    def find(self) -> tuple[list[SourceImage], list[str]]:
+        self._found = found = Collected()
+        jsons = open_jsons(
+            self.path, self.options.get('ann_files'), self.options.get('images'), found
+        )
+        self._check_crowds(jsons)
+        records, splits = self._join(jsons)
+        if self._looked_for and records and all(r.searched is None for r in records.values()):
+            found.error(
+                'not LVIS',
+                f'{jsons[0].path}: no image has {" or ".join(LVIS_KEYS)}, by which LVIS says what '
+                'was looked for: convert it as coco',
+            )
+        if not records:
+            if jsons and not found.problems():
+                found.error('no images', f'{jsons[0].path} lists no image: give another JSON')
+            return [], found.problems()
+        self._folder = Path(os.path.commonpath({json.folder for json in jsons}))
+        images = [
+            SourceImage(path.relative_to(self._folder).as_posix(), path, splits[path], (record,))
+            for path, record in sorted(records.items())
+        ]
+        return self._finish(images), found.problems()
+
+    def _finish(self, images: list[SourceImage]) -> list[SourceImage]:
+        """The images as ``find`` gives them out; for formats that add something."""
+        return images
+
+    def _check_crowds(self, jsons: Sequence[CocoJson]) -> None:
+        files, count = mask_codes(jsons)
+        if count and self.options.get('crowds') is None:
+            self._found.error(
+                'crowds',
+                f'{some(files)}: every mask in run-length code ({count}) has iscrowd=1, as CVAT '
+                'writes it for each object of its brush: say --crowds objects if these are '
+                'objects, --crowds crowds if they are groups that were not told apart',
+            )
+
+    def _join(
+        self, jsons: Sequence[CocoJson]
+    ) -> tuple[dict[Path, CocoImage], dict[Path, str | None]]:
+        """What all JSONs say of each image, by its path, and the part that it belongs to."""
+        found = self._found
+        records: dict[Path, CocoImage] = {}
+        splits: dict[Path, str | None] = {}
+        kinds: dict[str, bool | None] = {}
+        known: dict[Path, set[str]] = {}
+        boxes = 0
+        for json in jsons:
+            names = category_names(json, found)
+            for name, is_thing in names.values():
+                kinds[name] = is_thing if kinds.get(name) is None else kinds[name]
+            own = {name for name, _ in names.values()}
+            entries, left = read_entries(json, names, self.options.get('boxes'), found)
+            boxes += left
+            for name, record in entries.items():
+                path = json.folder / name
+                known.setdefault(path, set()).update(own)
+                if path in records:
+                    self._add(records[path], record, path)
+                    splits[path] = self._same_split(splits[path], json, path, records[path].file)
+                else:
+                    records[path], splits[path] = record, json.split
+        if boxes:
+            found.note(f'{boxes} annotations are only boxes and are left out, by --boxes')
+        for problem in spelling_problems(kinds, self.path):
+            found.error('class names', problem)
+        self._categories = [Category(name, is_thing) for name, is_thing in kinds.items()]
+        self._note_partial(records, known, set(kinds))
+        return records, splits
+
+    def _add(self, before: CocoImage, record: CocoImage, path: Path) -> None:
+        """Add what a second JSON says of an image."""
+        if before.size != record.size:
+            self._found.error(
+                'sizes differ',
+                f'{record.file} says (height, width) {record.size} of {path}, {before.file} '
+                f'{before.size}: correct one of them',
+            )
+        there = [_content(entry) for entry in before.objects]
+        same = [entry for entry in record.objects if _content(entry) in there]
+        if same:
+            self._found.error(
+                'annotated twice',
+                f'{record.file}: annotation {same[0].get("id")!r} of {path} is in {before.file}, '
+                'too: give the JSONs that you mean with --ann-files',
+                record.file,
+            )
+        before.objects += record.objects
+        if before.searched is not None or record.searched is not None:
+            before.searched = (before.searched or set()) | (record.searched or set())
+        before.incomplete |= record.incomplete
+
+    def _same_split(self, split: str | None, json: CocoJson, path: Path, before: str):
+        """The part of an image that two JSONs list."""
+        if None not in (split, json.split) and split != json.split:
+            self._found.error(
+                'image of two parts',
+                f'{path} is listed for {split} by {before} and for {json.split} by {json.path}: '
+                'an image of both is scored on what was learned; take it out of one',
+                json.path,
+            )
+        return split or json.split
+
+    def _note_partial(
+        self, records: Mapping[Path, CocoImage], known: Mapping[Path, set], names: set[str]
+    ) -> None:
+        """Classes that the JSONs of an image do not list were not looked for in it."""
+        partial = [path for path in records if known[path] != names]
+        for path in partial:
+            record = records[path]
+            if record.searched is None:
+                record.searched = known[path]
+        if partial:
+            path = partial[0]
+            self._found.note(
+                f'{len(partial)} images are annotated by JSONs that do not list all '
+                f'{len(names)} classes, such as {path} ({some(sorted(names - known[path]))} not '
+                'listed): the others count as not annotated there'
+            )
+
+    def read(self, image: SourceImage) -> AnnotatedImage:
+        return self._drawn(image).done(**self._looked(image))
+
+    def _looked(self, image: SourceImage) -> dict:
+        """Which classes were looked for in an image, in the order of all."""
+        record = image.annotation[0]
+        order = [category.name for category in self._categories]
+        searched = record.searched
+        return dict(
+            searched=None if searched is None else [name for name in order if name in searched],
+            incomplete=[name for name in order if name in record.incomplete],
+        )
+
+    def _drawn(self, image: SourceImage) -> Drawing:
+        """The objects of an image, the smaller ones above."""
+        record: CocoImage = image.annotation[0]
+        drawing = Drawing(image.path, record.file, record.size)
+        for annotation in record.objects:
+            drawing.file = annotation['file']
+            where = f'annotation {annotation.get("id", "without id")} of {image.name}'
+            crowd = annotation.get('iscrowd') == 1 and self.options.get('crowds') != 'objects'
+            extra = {key: value for key, value in annotation.items() if key not in _OWN_KEYS}
+            _draw(drawing, annotation, where, record.size, crowd=crowd, extra=extra)
+        drawing.regions = smaller_above(drawing.regions, drawing.frame.height, drawing.frame.width)
+        return drawing
+
+
+def _content(annotation: Mapping) -> tuple:
+    return annotation['category'], annotation.get('segmentation'), annotation.get('bbox')
+
+
+def _draw(
+    drawing: Drawing, annotation: Mapping, where: str, size: tuple[int, int], **options
+) -> None:
+    """Add an annotation of an image of (height, width) ``size``."""
+    segmentation, category = annotation.get('segmentation'), annotation['category']
+    if not segmentation:
+        left, top, width, height = annotation['bbox']
+        piece = box_piece(left, top, left + width, top + height)
+        drawing.add(category, [piece], where, **options)
+        return
+    try:
+        if isinstance(segmentation, list):
+            pieces = [Piece(_pairs(polygon)) for polygon in segmentation]
+        else:
+            code = encode_segmentation(segmentation, *size)
+    except ValueError as error:
+        raise ValueError(f'{drawing.file}: {where}: {error}') from error
+    if isinstance(segmentation, list):
+        drawing.add(category, pieces, where, **options)
+        return
+    code = dict(code)
+    if isinstance(code['counts'], str):
+        code['counts'] = code['counts'].encode()
+    if code_area(code):
+        drawing.code(category, code, where, **options)
+    else:
+        drawing.lose('masks without a pixel', f'{where} has no pixel, and is left out')
+
+
+def _pairs(polygon: object) -> list[tuple]:
+    if not isinstance(polygon, list) or len(polygon) % 2 or len(polygon) < 6:
+        found = f'{len(polygon)} numbers' if isinstance(polygon, list) else repr(polygon)
+        raise ValueError(
+            f'a polygon is {found}, not [x1, y1, x2, y2, ...] of at least three points: remove '
+            'it, or draw it again'
+        )
+    return list(zip(polygon[::2], polygon[1::2]))
+
+
+def smaller_above(regions: Sequence[Region], height: int, width: int) -> list[Region]:
+    """Regions, in their order, stacked so that smaller ones lie above; crowds lie below all."""
+    areas = [code_area(region.encoded(height, width)) for region in regions]
+    ranked = sorted(range(len(regions)), key=lambda i: (not regions[i].crowd, -areas[i]))
+    order = {index: rank for rank, index in enumerate(ranked)}
+    return [replace(region, order=order[index]) for index, region in enumerate(regions)]
