@@ -81,6 +81,16 @@ def load_tool():
 
 
 @pytest.fixture(scope='session')
+def forked_python(tmp_path_factory):
+    """A Python command that has everything imported, see the module of this name."""
+    from forked_python import Interpreter
+
+    interpreter = Interpreter(tmp_path_factory.mktemp('python'), ROOT / 'projects')
+    yield str(interpreter.command)
+    interpreter.close()
+
+
+@pytest.fixture(scope='session')
 def tiny_set(tmp_path_factory, load_tool):
     """Sixteen training and five validation photographs of the quick start, 96 px."""
     folder = tmp_path_factory.mktemp('data') / 'tiny'

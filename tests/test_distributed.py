@@ -122,7 +122,7 @@ def start(tmp_path_factory, config_dir, tiny_set):
 
 
 @pytest.fixture(scope='module')
-def launch(start, root_dir, config_dir, tiny_set):
+def launch(start, root_dir, config_dir, tiny_set, forked_python):
     """Run a tool in some processes; with one process, without a launcher."""
 
     def run(name, processes, tool='train', arguments=(), data_root=tiny_set, fails=False):
@@ -135,8 +135,10 @@ def launch(start, root_dir, config_dir, tiny_set):
                 load_from=str(start / 'start.pth'),
             )
         )
+        # failures once with the true command, which the exit of a process may concern
+        python = sys.executable if fails and tool == 'train' else forked_python
         if processes == 1:
-            command = [sys.executable, root_dir / f'tools/{tool}.py', config, *arguments]
+            command = [python, root_dir / f'tools/{tool}.py', config, *arguments]
         else:  # the number of processes follows the config, or the checkpoint
             place = 1 if tool == 'test' else 0
             arguments = [*arguments[:place], processes, *arguments[place:]]
@@ -149,7 +151,7 @@ def launch(start, root_dir, config_dir, tiny_set):
                 'OMP_NUM_THREADS': '1',
                 'CUDA_VISIBLE_DEVICES': '',
                 'PYTHONPATH': str(start),
-                'ONEFORMER_PYTHON': sys.executable,
+                'ONEFORMER_PYTHON': python,
             },
             text=True,
             capture_output=True,
@@ -268,13 +270,13 @@ assert float(own) == max(N, 1), own
 """
 
 
-def test_normalisers_are_those_of_the_global_batch(start, tmp_path):
+def test_normalisers_are_those_of_the_global_batch(forked_python, tmp_path):
     pytest.importorskip('transformers', reason='the peer is installed by requirements/tests.txt')
     script = tmp_path / 'normalisers.py'
     script.write_text(NORMALISERS)
     result = subprocess.run(
         [
-            sys.executable,
+            forked_python,
             '-m',
             'torch.distributed.run',
             '--standalone',

@@ -6,7 +6,6 @@ import math
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -389,11 +388,11 @@ assert all(torch.equal(a, b) for a, b in zip(*both))
 """
 
 
-def test_all_processes_skip_and_stop_together(tmp_path):
+def test_all_processes_skip_and_stop_together(tmp_path, forked_python):
     script = tmp_path / 'two.py'
     script.write_text(TWO_PROCESSES)
     result = subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+        [forked_python, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
         + [str(script), str(tmp_path)],
         env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''},
         text=True,

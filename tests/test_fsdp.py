@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -111,7 +110,7 @@ dist.destroy_process_group()
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory, root_dir, config_dir, tiny_set):
+def folder(tmp_path_factory, root_dir, config_dir, tiny_set, forked_python):
     """Where two processes trained with copies, with parts, and with each from the parts' middle."""
     from mmdet.registry import MODELS
     from mmengine.config import Config
@@ -131,7 +130,7 @@ def folder(tmp_path_factory, root_dir, config_dir, tiny_set):
     torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', 'script.py']
     arguments = (root_dir / 'projects', base, f'{tiny_set}/', folder / 'start.pth')
     result = subprocess.run(
-        [sys.executable, *torchrun, *map(str, arguments)],
+        [forked_python, *torchrun, *map(str, arguments)],
         cwd=folder,
         env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''},
         text=True,
