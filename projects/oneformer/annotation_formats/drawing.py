@@ -210,8 +210,8 @@ def outline_points(outline: Sequence | None, name: str) -> np.ndarray:
         raise ValueError(f'{name} has points that are {outline!r}, not a list: correct it')
     if len(outline) < 3:
         raise ValueError(
-            f'{name} has {len(outline)} points: an outline needs at least three; remove it, or '
-            'draw it again'
+            f'{name} has only {len(outline)} point(s): an outline needs at least three; draw it '
+            'again, or remove it'
         )
     points = _plain(outline)
     if points is not None:

@@ -1,5 +1,6 @@
 """What the readers of several formats share: files, images of a folder, numbers, class names."""
 
+import functools
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -166,6 +167,19 @@ class ImageFolder:
     def shared_stems(self) -> list[list[str]]:
         """Groups of files that differ in nothing but the suffix and case."""
         return [names for names in self._stems.values() if len(names) > 1]
+
+
+@functools.lru_cache(maxsize=256)
+def _listed(folder: str) -> Folder:
+    return Folder(folder)
+
+
+def existing_file(path: Path) -> Path | None:
+    """The file of a path, or the only one beside it in another spelling; None for none."""
+    if path.is_file():
+        return path
+    found = _listed(str(path.parent)).find(path.name) if path.name else None
+    return path.parent / found if found and (path.parent / found).is_file() else None
 
 
 def missing_image(name: str, folder: Path, file: Path | str) -> str:
