@@ -18,6 +18,7 @@ from .reading import (
     some,
     whole,
 )
+from .split_names import splits_of_folders
 
 _ENDINGS = {b'\x89PNG': '.png', b'\xff\xd8\xff': '.jpg', b'RIFF': '.webp', b'BM': '.bmp'}
 
@@ -27,14 +28,14 @@ class Found:
     """JSON files and their images.
 
     Attributes:
-        images: Name, path, split (None) and JSON file of each image.
+        images: Name, path, split (None where folders do not say) and JSON file of each image.
         without: Name and path of images without a JSON file.
         labels: Each label, and the file that has it first.
         problems: What is wrong.
         notes: What a user should know.
     """
 
-    images: list[tuple[str, Path, None, Path]] = field(default_factory=list)
+    images: list[tuple[str, Path, str | None, Path]] = field(default_factory=list)
     without: list[tuple[str, Path]] = field(default_factory=list)
     labels: dict[str, Path] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -149,9 +150,10 @@ class LabelmeFiles:
             self.folder = where
         else:
             self.folder = Path(os.path.commonpath(parents))
-        for image, files in files_of.items():
-            name = image.relative_to(self.folder).as_posix()
-            self.found.images.append((name, image, None, files[0]))
+        names = [image.relative_to(self.folder).as_posix() for image in files_of]
+        splits = splits_of_folders(names)
+        for (image, files), name, split in zip(files_of.items(), names, splits):
+            self.found.images.append((name, image, split, files[0]))
         if not single and self.folder == where:
             for name in ImageFolder(where).names:
                 if where / name not in files_of:

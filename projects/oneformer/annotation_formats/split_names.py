@@ -1,7 +1,8 @@
 """Which part of a set a file or folder is for, by its name."""
 
 import re
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 _WORDS = {
     'train': 'train',
@@ -27,3 +28,13 @@ def split_of_path(path: Path, root: Path) -> str | None:
     below = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
     names = [below.stem, *reversed(below.parent.parts)]
     return next(filter(None, map(split_of, names)), None)
+
+
+def splits_of_folders(names: Sequence[str]) -> list[str | None]:
+    """The part of each image by its folders, as ``images/train/1.jpg``; None for all if one has no
+    such folder."""
+    found = [
+        next(filter(None, map(split_of, reversed(PurePosixPath(name).parent.parts))), None)
+        for name in names
+    ]
+    return found if all(found) else [None] * len(found)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from .annotated import Category, SourceImage
 from .reading import IMAGE_SUFFIXES, expect, name_problems, read_json, some
-
-_SPLITS = ('train', 'val', 'valid', 'validation', 'test', 'training', 'testing')
+from .split_names import splits_of_folders
 
 
 class SuperviselyFiles:
@@ -52,8 +51,7 @@ class SuperviselyFiles:
             return [], self._problems + [
                 f'{path} has no dataset, a folder with the folders ann and img: give the project'
             ]
-        names = [folder.name.lower() for folder in datasets]
-        splits = names if all(name in _SPLITS for name in names) else [None] * len(names)
+        splits = splits_of_folders([f'{folder.name}/img' for folder in datasets])
         images = []
         for folder, split in zip(datasets, splits):
             images += self._pair(folder, split, meta)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from .reading import IMAGE_SUFFIXES, ImageFolder, ambiguous_image, read_text, slashed, some
+from .split_names import splits_of_folders
 from .yolo_names import CONFIGS, LISTS
 
 SPLITS = ('train', 'val', 'valid', 'test')
-_SPLIT_FOLDERS = (*SPLITS, 'training', 'validation')
 _NO_LABELS = {*LISTS, *(f'{split}.txt' for split in SPLITS), 'readme.txt', 'notes.json'}
 
 
@@ -189,11 +189,6 @@ def _texts(folder: Path) -> dict[str, Path]:
     return {Path(n).stem: folder / n for n in sorted(names) if n.lower() not in _NO_LABELS}
 
 
-def _split_of(name: str) -> str | None:
-    """The part that a sub-folder names."""
-    return next((part for part in name.split('/')[:-1] if part in _SPLIT_FOLDERS), None)
-
-
 def _entries(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for split in SPLITS:
         if config.get(split) not in (None, '', []):
@@ -223,8 +218,6 @@ def find_files(path: Path, config: Mapping[str, Any], config_path: Path | None) 
             f'{root} has no images: give a data.yaml ({CONFIGS[0]}) with train, or the folder of '
             'the images'
         )
-    splits = {name: _split_of(name) for name in folder.names}
-    keep = all(splits.values())
-    for name in folder.names:
-        finder.add(root / name, splits[name] if keep else None)
+    for name, split in zip(folder.names, splits_of_folders(folder.names)):
+        finder.add(root / name, split)
     return finder.finish(root)

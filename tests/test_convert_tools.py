@@ -1,0 +1,143 @@
+"""From the files of annotation tools to a training, by tools/convert_labels.py."""
+
+import json
+
+import numpy as np
+import pytest
+import test_format_cvat as cvat
+import test_format_label_studio as label_studio
+import test_format_labelme as labelme
+import test_format_supervisely as supervisely
+import test_format_yolo as yolo
+from interrupted import CONFIG
+from mmengine.config import Config
+from pycocotools.coco import COCO
+from tool_labels import HEIGHT, WIDTH, fill, iou, rectangle, star, write_image
+
+IMAGES = {'train/a.jpg': 'train', 'train/cam/b.jpg': 'train', 'val/a.jpg': 'val'}
+STAR = star(60, 44, 36)
+RING = rectangle(80, 10, 120, 50) & ~rectangle(90, 20, 110, 40)
+RING[90, 5] = True  # a second piece, of one pixel
+CVAT_LABELS = '<label><name>cat</name></label><label><name>dog</name></label>'
+
+
+def write_yolo(root):
+    for name in IMAGES:
+        write_image(root / 'images' / name)
+        label = (root / 'labels' / name).with_suffix('.txt')
+        yolo.write(label, yolo.row(0, STAR), yolo.row(1, star(90, 60, 30)))
+    entries = 'train: images/train\nval: images/val\n'
+    (root / 'data.yaml').write_text(entries + yolo.NAMES)
+    return root / 'data.yaml'
+
+
+def write_labelme(root):
+    for name in IMAGES:
+        shapes = [labelme.shape('cat', STAR), labelme.mask_shape('dog', RING)]
+        labelme.write((root / name).with_suffix('.json'), shapes)
+    return root
+
+
+def write_cvat(root):
+    images = []
+    for name, split in IMAGES.items():
+        write_image(root / 'images' / name)
+        shapes = [cvat.polygon('cat', STAR), cvat.mask('dog', RING, 1)]
+        images.append((name.removeprefix(f'{split}/'), shapes, f'subset="{split.title()}"'))
+    cvat.write(root / 'annotations.xml', images, CVAT_LABELS, 'project')
+    return root
+
+
+def write_label_studio(root):
+    tasks = []
+    for name in IMAGES:
+        write_image(root / 'images' / name)
+        results = [label_studio.polygon('cat', STAR), label_studio.brush('dog', RING, 'b')]
+        tasks.append((f'/data/local-files/?d=media/{name}', results))
+    label_studio.write(root / 'export.json', tasks)
+    return root / 'export.json'
+
+
+def write_supervisely(root):
+    for name, split in IMAGES.items():
+        figures = [supervisely.polygon('cat', STAR), supervisely.bitmap('dog', RING)]
+        file = name.removeprefix(f'{split}/').replace('/', '_')
+        supervisely.write(root, split, file, figures)
+    (root / 'meta.json').write_text(json.dumps(dict(classes=supervisely.CLASSES)))
+    return root
+
+
+WRITERS = dict(
+    yolo=write_yolo,
+    labelme=write_labelme,
+    cvat=write_cvat,
+    label_studio=write_label_studio,
+    supervisely=write_supervisely,
+)
+
+
+def masks_of(path):
+    """Masks of each class in a COCO instance JSON, by the name of the image."""
+    coco = COCO(str(path))
+    found = {}
+    for annotation in coco.anns.values():
+        name = coco.imgs[annotation['image_id']]['file_name']
+        label = coco.cats[annotation['category_id']]['name']
+        assert annotation['iscrowd'] == 0
+        found.setdefault(name, {})[label] = coco.annToMask(annotation).astype(bool)
+    return found
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_labels_of_a_tool_are_converted_checked_and_trained(name, tmp_path, config_dir, run_tool):
+    source = WRITERS[name](tmp_path / 'source')
+    out = tmp_path / 'out'
+    divide = ['--split', 'train=0.7', 'val=0.3'] if name == 'label_studio' else []
+    printed = run_tool('convert_labels', name, source, out, '--workers', 1, *divide)
+    assert 'nothing is wrong' in printed
+    exact = name != 'yolo'
+    found = {}
+    for split in ('train', 'val'):
+        masks = masks_of(out / f'{split}.json')
+        found.update(dict.fromkeys(masks, split))
+        for by_class in masks.values():
+            assert iou(by_class['cat'], fill(STAR)) >= 0.98
+            if exact:
+                assert np.array_equal(by_class['dog'], RING)
+            else:
+                assert iou(by_class['dog'], fill(star(90, 60, 30))) >= 0.98
+    assert sorted(found.values()) == ['train', 'train', 'val']
+    train(out, tmp_path, config_dir, run_tool)
+
+
+def train(out, tmp_path, config_dir, run_tool):
+    """Two iterations of the smallest model on the config of a conversion."""
+    tiny = CONFIG.format(base=str(out / 'config.py'), data_root='', iters=2)
+    config = tmp_path / 'tiny.py'
+    kept = [
+        line for line in tiny.split('\n') if not line.startswith(('data_root', 'val_', 'test_'))
+    ]
+    text = '\n'.join(kept).replace(
+        'dataset=dict(data_root=data_root, pipeline', 'dataset=dict(pipeline'
+    )
+    config.write_text(text + "\nwork_dir = 'work'\n")
+    assert Config.fromfile(config).train_dataloader.dataset.data_root == f'{out}/'
+    run_tool('train', config)
+    assert (tmp_path / 'work/iter_2.pth').exists()
+
+
+def test_an_image_of_which_labels_are_broken_is_named_and_nothing_is_written(tmp_path, run_tool):
+    source = write_yolo(tmp_path / 'source')
+    label = tmp_path / 'source/labels/train/cam/b.txt'
+    label.write_text(label.read_text() + '0 0.5 0.5 0.1 0.1\n')
+    with pytest.raises(SystemExit) as error:
+        run_tool('convert_labels', 'yolo', source, tmp_path / 'out', '--workers', 1)
+    assert 'cam/b.txt: line 3 is a box' in str(error.value)
+    assert not list((tmp_path / 'out').glob('*.json'))
+    printed = run_tool(
+        'convert_labels', 'yolo', source, tmp_path / 'out', '--workers', 1, '--boxes', 'skip',
+        '--overwrite',
+    )  # fmt: skip
+    assert 'boxes' in printed
+    assert len(json.loads((tmp_path / 'out/train.json').read_text())['annotations']) == 4
+    assert (HEIGHT, WIDTH) == (96, 128)
