@@ -1,5 +1,7 @@
 """The XML of CVAT: "CVAT for images 1.1"."""
 
+import json
+
 import numpy as np
 import pytest
 from tool_labels import (
@@ -19,6 +21,7 @@ from tool_labels import (
     write_image,
 )
 
+from oneformer.annotation_formats.coco import CocoSource
 from oneformer.annotation_formats.cvat import CvatSource
 
 LABELS = """
@@ -225,6 +228,14 @@ def test_images_may_be_elsewhere_and_names_have_windows_separators(tmp_path):
     assert list(read(source)) == ['cam/1.jpg']
 
 
+def test_frames_of_videos_have_no_suffix_in_the_xml(tmp_path):
+    write_image(tmp_path / 'images/frame_000000.PNG')
+    write(tmp_path / 'a.xml', [('frame_000000', [polygon('car', star(60, 44, 36))])])
+    assert list(read(CvatSource(tmp_path))) == ['frame_000000.PNG']
+    write_image(tmp_path / 'images/frame_000000.jpg')
+    assert "'frame_000000' does not exist" in problems_of(CvatSource(tmp_path))
+
+
 def test_tracks_of_videos_are_refused(tmp_path):
     track = (
         '<track id="0" label="car"><box frame="0" xtl="1" ytl="1" xbr="5" ybr="5"></box></track>'
@@ -294,3 +305,31 @@ def test_a_packed_export_and_a_folder_without_xml_are_named(tmp_path):
     (tmp_path / 'a.zip').write_bytes(b'PK')
     assert 'unpack it' in problems_of(CvatSource(tmp_path / 'a.zip'))
     assert 'has no XML' in problems_of(CvatSource(tmp_path))
+
+
+def test_a_coco_export_of_cvat_needs_to_say_what_its_crowds_are(tmp_path):
+    """Masks of its brush have iscrowd=1 and an uncompressed code; images lie in images/default."""
+    write_image(tmp_path / 'images/default/cam/1.jpg')
+    ring = rectangle(5, 5, 60, 60) & ~rectangle(10, 10, 20, 20)
+    flat = ring.ravel(order='F').astype(int)
+    changes = np.flatnonzero(np.diff(flat, prepend=0, append=1 - flat[-1]))
+    counts = np.diff(changes, prepend=0).tolist()
+    common = dict(image_id=1, category_id=1, area=0.0, attributes=dict(occluded=False))
+    mask = dict(segmentation=dict(size=[HEIGHT, WIDTH], counts=counts), iscrowd=1)
+    outline = [value for point in star(60, 44, 36) for value in point]
+    annotations = [
+        dict(common, id=1, bbox=[5, 5, 55, 55], **mask),
+        dict(common, id=2, bbox=[24, 8, 72, 72], segmentation=[outline], iscrowd=0),
+    ]
+    image = dict(id=1, file_name='cam/1.jpg', height=HEIGHT, width=WIDTH, license=0)
+    content = dict(images=[image], annotations=annotations, categories=[dict(id=1, name='car')])
+    path = tmp_path / 'annotations/instances_default.json'
+    path.parent.mkdir()
+    path.write_text(json.dumps(content))
+    text = problems_of(CocoSource(tmp_path))
+    assert '--crowds objects' in text and '--crowds crowds' in text
+    for choice, crowds in dict(objects=[False, False], crowds=[True, False]).items():
+        annotated = read(CocoSource(tmp_path, crowds=choice))['cam/1.jpg']
+        near(annotated, [('car', ring), ('car', fill(star(60, 44, 36)))])
+        same(type(annotated)(HEIGHT, WIDTH, annotated.regions[:1]), [('car', ring)])
+        assert [region.crowd for region in annotated.regions] == crowds

@@ -1,5 +1,7 @@
 """What readers of label formats share: frames, pieces, cutting at edges, names, files."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +19,7 @@ from oneformer.annotation_formats.reading import (
 )
 from oneformer.image_loading import load_image
 from oneformer.image_orientation import turn
+from oneformer.run_length import decode_mask, encode_mask, encode_part
 
 SIZE = dict(height=12, width=20)
 
@@ -154,3 +157,35 @@ def test_images_of_a_folder_are_found_in_other_spellings_if_only_one_fits(tmp_pa
     assert existing_file(tmp_path / 'b/X.JPG') == tmp_path / 'b/x.jpg'
     with pytest.raises(ValueError, match='is not a folder'):
         ImageFolder(tmp_path / 'none')
+
+
+def test_the_code_of_a_part_is_that_of_the_whole_image():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        height, width = rng.integers(1, 9, 2)
+        top, left = rng.integers(0, height), rng.integers(0, width)
+        bottom, right = rng.integers(top, height) + 1, rng.integers(left, width) + 1
+        part = rng.random((bottom - top, right - left)) < rng.choice([0, 0.5, 1])
+        whole = np.zeros((height, width), bool)
+        whole[top:bottom, left:right] = part
+        code = encode_part(part, (left, top), height, width)
+        assert code == encode_mask(whole)
+        assert np.array_equal(decode_mask(code), whole)
+
+
+def test_many_masks_of_a_large_image_need_little_memory_and_time(tmp_path):
+    path = tmp_path / '1.png'
+    Image.new('1', (4000, 3000)).save(path)
+    drawing = Drawing(path, 'labels.json')
+    mask = np.random.default_rng(0).random((60, 80)) < 0.7
+    tracemalloc.start()
+    for number in range(300):
+        piece = Piece(mask=mask, corner=(13 * number, 9 * number))
+        drawing.add('cat', [piece], f'shape {number}')
+    assert tracemalloc.get_traced_memory()[1] < 12e6  # less than one mask of the whole image
+    tracemalloc.stop()
+    annotated = drawing.done()
+    assert len(annotated.regions) == 300
+    left, top = 13 * 299, 9 * 299
+    last = decode_mask(annotated.regions[-1].code)
+    assert np.array_equal(last[top : top + 60, left : left + 80], mask)

@@ -288,6 +288,22 @@ def test_tasks_without_annotation_are_left_out_or_kept_and_counted(tmp_path):
     ]
 
 
+def test_the_image_of_a_task_that_is_left_out_may_be_missing(tmp_path):
+    write_image(tmp_path / '0.png')
+    regions = [polygon('cat', star(60, 44, 36))]
+    write(tmp_path / 'a.json', [('0.png', regions), ('none.png', None)])
+    assert list(find(LabelStudioSource(tmp_path))) == ['0.png']
+    assert "'none.png'" in problems_of(LabelStudioSource(tmp_path, without_labels='keep'))
+
+
+def test_regions_on_several_images_of_a_task_are_refused(tmp_path):
+    write_image(tmp_path / '0.png')
+    one, two = polygon('cat', star(60, 44, 36)), polygon('cat', star(60, 44, 36), 'b')
+    for more in (dict(to_name='image2'), dict(item_index=1)):
+        write(tmp_path / 'a.json', [('0.png', [one, dict(two, **more)])])
+        assert 'task 11 has regions on several images' in problems_of(LabelStudioSource(tmp_path))
+
+
 def broken(kind='polygonlabels', labels=('cat',), **value):
     return region(kind, list(labels), **value)
 

@@ -114,6 +114,7 @@ def test_a_flat_folder_needs_names_of_classes(tmp_path):
         near(read(source)['1.png'], [('dog', fill(star(60, 44, 36)))])
         assert find(source)['1.png'].split is None
     write(tmp_path / 'classes.txt', 'cat', 'dog')
+    write(tmp_path / 'README.dataset.txt', 'about it')
     source = YoloSource(tmp_path)
     near(read(source)['1.png'], [('dog', fill(star(60, 44, 36)))])
 

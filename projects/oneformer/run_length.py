@@ -1,6 +1,6 @@
 """Run-length codes: of masks, and of what COCO's files call a segmentation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pycocotools import mask as mask_utils
@@ -9,6 +9,27 @@ from pycocotools import mask as mask_utils
 def encode_mask(mask: np.ndarray) -> dict:
     """Code of a mask (H, W), best in Fortran order; ``counts`` are bytes."""
     return mask_utils.encode(np.asfortranarray(mask, np.uint8))
+
+
+def encode_part(mask: np.ndarray, corner: Sequence[int], height: int, width: int) -> dict:
+    """Code of a mask that is a part of an image, and nothing in the rest of it.
+
+    Args:
+        mask: Bool, of shape (h, w).
+        corner: (left, top) of the part in the image, in whole pixels.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+    """
+    left, top = corner
+    columns = np.zeros((height, mask.shape[1]), np.uint8, 'F')
+    columns[top : top + mask.shape[0]] = mask
+    counts = read_counts(encode_mask(columns)['counts']).tolist() or [0]
+    counts[0] += left * height  # codes go column by column, and begin with what is outside
+    counts += [0] * (len(counts) % 2 == 0)
+    counts[-1] += (width - left - mask.shape[1]) * height
+    if len(counts) > 1 and not counts[-1]:
+        counts.pop()
+    return mask_utils.frPyObjects(dict(size=[height, width], counts=counts), height, width)
 
 
 def decode_mask(code: Mapping) -> np.ndarray:

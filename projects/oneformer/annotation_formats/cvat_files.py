@@ -133,7 +133,12 @@ class CvatFiles:
     def _find(self, folder: ImageFolder, name: str, subset: str | None) -> str | None:
         """The file of an image, which exports of projects put into a folder of its subset."""
         names = ([f'{subset}/{name}'] if subset else []) + [name, f'default/{name}']
-        return next(filter(None, (folder.named(slashed(one)) for one in names)), None)
+        found = next(filter(None, map(folder.named, names)), None)
+        if found is not None:
+            return found
+        # frames of videos have no suffix in the XML
+        stems = [folder.of_stem(slashed(one)) for one in names]
+        return next((found[0] for found in stems if len(found) == 1), None)
 
     def _note(self, empty: list[str], unlisted: list[str]) -> None:
         if empty:

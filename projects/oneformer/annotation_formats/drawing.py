@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from ..run_length import encode_mask
+from ..run_length import encode_mask, encode_part
 from .annotated import AnnotatedImage, Loss, Region
 from .frames import frame_of
 from .reading import finite
@@ -116,18 +116,18 @@ class Drawing:
         for piece in pieces:
             name = f'{self.file}: {piece.where or where}'
             if piece.mask is not None:
-                masks.append(self._placed(piece, name))
+                masks.append(self._cropped(piece, name))
                 continue
             outlines.append(self._checked(piece.outline, name))
             holes.append([self._checked(hole, f'{name}, a hole', True) for hole in piece.holes])
         kept = [outline for outline in outlines if len(outline)]
-        if not kept and not any(mask.any() for mask in masks):
+        if not kept and not any(mask.any() for mask, _ in masks):
             self.lose(OUTSIDE, f'{where} has no pixel in the image, and is left out')
         elif masks or any(map(len, holes)):
             code = self._merged(outlines, holes, masks)
             self.regions.append(Region(category, code=code, where=where, **options))
         else:
-            polygons = [outline.ravel().tolist() for outline in kept]
+            polygons = [self.frame.upright_points(outline).ravel().tolist() for outline in kept]
             self.regions.append(Region(category, polygons, where=where, **options))
 
     def code(self, category: str, code: dict, where: str, **options) -> None:
@@ -142,12 +142,12 @@ class Drawing:
         return AnnotatedImage(*size, self.regions, losses=self.losses, **options)
 
     def _checked(self, outline: Sequence | None, name: str, hole: bool = False) -> np.ndarray:
-        """Points (N, 2) of an outline within the image, in the frame of the image."""
+        """Points (N, 2) of an outline within the image, in the frame of the labels."""
         points = outline_points(outline, name)
         height, width = self.frame.drawn
         low, high = points.min(0), points.max(0)
         if (low >= 0).all() and high[0] <= width and high[1] <= height:
-            return self.frame.upright_points(points)
+            return points
         over = max(-low.min(), high[0] - width, high[1] - height)
         points = clip(points, height, width)
         if over > self.slack and len(points) and not hole:
@@ -156,19 +156,16 @@ class Drawing:
                 f'{name.removeprefix(f"{self.file}: ")} leaves the image by {over:.4g} pixels, and '
                 'is cut at its edge',
             )
-        return self.frame.upright_points(points)
+        return points
 
-    def _placed(self, piece: Piece, name: str) -> np.ndarray:
-        """A mask of the size of the labels, uint8, with a small one in its place."""
+    def _cropped(self, piece: Piece, name: str) -> tuple[np.ndarray, tuple[int, int]]:
+        """The part of a mask that is in the image, and its corner."""
         height, width = self.frame.drawn
         left, top = piece.corner
         rows, columns = piece.mask.shape
-        whole = np.zeros((height, width), np.uint8)
-        first, last = max(top, 0), min(top + rows, height)
-        start, end = max(left, 0), min(left + columns, width)
-        last, end = max(first, last), max(start, end)
-        inside = piece.mask[first - top : last - top, start - left : end - left]
-        whole[first:last, start:end] = inside
+        first, start = min(max(top, 0), height), min(max(left, 0), width)
+        last, end = max(first, min(top + rows, height)), max(start, min(left + columns, width))
+        inside = piece.mask[first - top : last - top, start - left : end - left].astype(bool)
         lost = np.count_nonzero(piece.mask) - np.count_nonzero(inside)
         if lost and inside.any():
             self.lose(
@@ -176,27 +173,39 @@ class Drawing:
                 f'{name.removeprefix(f"{self.file}: ")} has {lost} pixels outside of the image, '
                 'which are cut off',
             )
-        return self.frame.upright_mask(whole)
+        return inside, (start, first)
 
     def _merged(self, outlines: Sequence, holes: Sequence, masks: Sequence) -> dict:
         """Code of the union of outlines, without their holes, and of masks."""
-        union = np.zeros((self.frame.height, self.frame.width), bool)
+        bounds = [(ring.min(0), ring.max(0)) for ring in outlines if len(ring)]
+        bounds += [
+            (np.array(corner), np.array(corner) + mask.shape[::-1])
+            for mask, corner in masks
+            if mask.size
+        ]
+        low = np.floor(np.min([low for low, _ in bounds], 0)).astype(int)
+        high = np.ceil(np.max([high for _, high in bounds], 0)).astype(int)
+        union = np.zeros((high - low)[::-1], bool)  # of the part of the image that matters
         for outline, inner in zip(outlines, holes):
-            part = self._filled([outline])
-            if inner:
-                part &= ~self._filled(inner)
-            union |= part
-        for mask in masks:
-            union |= mask.astype(bool)
-        return encode_mask(union)
+            part = _filled([outline - low], union.shape)
+            union |= part & ~_filled([hole - low for hole in inner], union.shape)
+        for mask, corner in masks:
+            left, top = corner - low
+            union[top : top + mask.shape[0], left : left + mask.shape[1]] |= mask
+        height, width = self.frame.drawn
+        if self.frame.turns == 1:
+            return encode_part(union, low.tolist(), height, width)
+        whole = np.zeros((height, width), np.uint8)
+        whole[low[1] : high[1], low[0] : high[0]] = union
+        return encode_mask(self.frame.upright_mask(whole))
 
-    def _filled(self, rings: Sequence[np.ndarray]) -> np.ndarray:
-        """Bool mask of the union of rings (N, 2)."""
-        size = self.frame.height, self.frame.width
-        flat = [ring.ravel().tolist() for ring in rings if len(ring)]
-        if not flat:
-            return np.zeros(size, bool)
-        return mask_utils.decode(mask_utils.merge(mask_utils.frPyObjects(flat, *size))).astype(bool)
+
+def _filled(rings: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """Bool mask of (height, width) ``size`` of the union of rings (N, 2)."""
+    flat = [ring.ravel().tolist() for ring in rings if len(ring)]
+    if not flat or 0 in size:
+        return np.zeros(size, bool)
+    return mask_utils.decode(mask_utils.merge(mask_utils.frPyObjects(flat, *size))).astype(bool)
 
 
 def outline_points(outline: Sequence | None, name: str) -> np.ndarray:

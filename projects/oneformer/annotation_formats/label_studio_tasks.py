@@ -159,21 +159,20 @@ class LabelStudioTasks:
         for position, task in enumerate(tasks):
             number = task.get('id', f'at position {position}')
             try:
-                image = self._image(task, number, folder)
                 results = self._results(task, number)
+                if results is None and self.options.get('without_labels') != 'keep':
+                    self._skip(task, number, folder)
+                    continue
+                image = self._image(task, number, folder)
             except ValueError as error:
                 self._problems.append(str(error))
                 continue
             if results is not None:
                 labels.update(n for d in drawn_by(results) if d.kind in AREAS for n in d.labels)
-            if image is None:
-                continue
-            if results is None:
-                self.without.append(image)
-                if self.options.get('without_labels') != 'keep':
-                    continue
-            annotation = (number, results or [])
-            images.append(SourceImage(image, self.folder / image, None, annotation))
+            if image is not None:
+                self.without += [image] * (results is None)
+                annotation = (number, results or [])
+                images.append(SourceImage(image, self.folder / image, None, annotation))
         self.labels = sorted(labels)
         self._problems += spelling_problems(self.labels, self.file)
         self._conclude(folder)
@@ -212,6 +211,13 @@ class LabelStudioTasks:
                 f'{self.file} has no annotations in its tasks: export as JSON, not as JSON-MIN'
             )
         return content
+
+    def _skip(self, task: Mapping, number: Any, folder: ImageFolder) -> None:
+        """Remember a task that is left out; its image may be missing."""
+        text = self._image_text(task, number)
+        found = next(filter(None, map(folder.named, image_names(text))), text)
+        self.without.append(found)
+        self._used.setdefault(found, number)
 
     def _image(self, task: Mapping, number: Any, folder: ImageFolder) -> str | None:
         """Name of the image of a task below the folder; None if it is missing."""
@@ -274,4 +280,11 @@ class LabelStudioTasks:
         results = chosen[0]['result']
         if not all(isinstance(result, dict) for result in results):
             raise ValueError(f'{self.file}: task {number} has a result that is not an object')
+        drawn = [d.result for d in drawn_by(results) if d.kind in AREAS]
+        targets = {(result.get('to_name'), result.get('item_index')) for result in drawn}
+        if len(targets) > 1:
+            raise ValueError(
+                f'{self.file}: task {number} has regions on several images '
+                f'({some(sorted(map(str, targets)))}): export tasks of one image each'
+            )
         return results

@@ -11,7 +11,7 @@ from .split_names import splits_of_folders
 from .yolo_names import CONFIGS, LISTS
 
 SPLITS = ('train', 'val', 'valid', 'test')
-_NO_LABELS = {*LISTS, *(f'{split}.txt' for split in SPLITS), 'readme.txt', 'notes.json'}
+_NO_LABELS = {*LISTS, *(f'{split}.txt' for split in SPLITS)}
 
 
 @dataclass
@@ -134,21 +134,22 @@ class _Finder:
         if not self.split_of:
             return found
         root = Path(os.path.abspath(root))
-        parents = {path.parent for path in self.split_of}
+        parents: dict[Path, set[Path]] = {}
+        for path in self.split_of:
+            parents.setdefault(path.parent, set()).add(path)
         inside = all(parent == root or root in parent.parents for parent in parents)
         found.folder = root if inside else Path(os.path.commonpath([root, *parents]))
         label_of = {}
         for parent in sorted(parents):
-            label_of.update(self._labels_of(parent))
+            label_of.update(self._labels_of(parent, parents[parent]))
         for path, split in self.split_of.items():
             name = path.relative_to(found.folder).as_posix()
             found.images.append((name, path, split, label_of.get(path)))
         found.images.sort(key=lambda image: image[0])
         return found
 
-    def _labels_of(self, folder: Path) -> dict[Path, Path]:
-        """Label files of the images in a folder, not below it."""
-        mine = {path for path in self.split_of if path.parent == folder}
+    def _labels_of(self, folder: Path, mine: set[Path]) -> dict[Path, Path]:
+        """Label files of the images of the set in a folder, not below it."""
         stems: dict[str, list[Path]] = {}
         for name in sorted(os.listdir(folder)):
             if Path(name).suffix.lower() in IMAGE_SUFFIXES:
@@ -186,7 +187,10 @@ def _texts(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
     names = [n for n in os.listdir(folder) if n.lower().endswith('.txt') and n[0] != '.']
-    return {Path(n).stem: folder / n for n in sorted(names) if n.lower() not in _NO_LABELS}
+    labels = [
+        n for n in names if n.lower() not in _NO_LABELS and not n.lower().startswith('readme')
+    ]
+    return {Path(n).stem: folder / n for n in sorted(labels)}
 
 
 def _entries(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
