@@ -82,10 +82,9 @@ def mask_of_runs(runs: Sequence[int], height: int, width: int, where: str) -> np
     Raises:
         ValueError: If they are negative, or not as many pixels as the mask has.
     """
-    counts = np.asarray(runs, np.int64)
-    if (counts < 0).any() or counts.sum() != height * width:
+    if any(run < 0 for run in runs) or sum(runs) != height * width:
         raise ValueError(
-            f'{where} has runs of {int(counts.sum())} pixels, and is {width} x {height}: export it '
-            'again'
+            f'{where} has runs of {sum(runs)} pixels, and is {width} x {height}: export it again'
         )
+    counts = np.array(runs, np.int64)
     return (np.arange(len(counts)) % 2 == 1).repeat(counts).reshape(height, width)

@@ -12,8 +12,10 @@ from .options import image_folder
 from .reading import (
     IMAGE_SUFFIXES,
     ImageFolder,
+    expect,
     missing_image,
     read_json,
+    shortened,
     slashed,
     some,
     spelling_problems,
@@ -173,6 +175,7 @@ class LabelStudioTasks:
                 self.without += [image] * (results is None)
                 annotation = (number, results or [])
                 images.append(SourceImage(image, self.folder / image, None, annotation))
+        self._problems = shortened(self._problems)
         self.labels = sorted(labels)
         self._problems += spelling_problems(self.labels, self.file)
         self._conclude(folder)
@@ -237,7 +240,8 @@ class LabelStudioTasks:
     def _image_text(self, task: Mapping, number: Any) -> str:
         """The path or URL of the image of a task."""
         data = task.get('data')
-        texts = {k: v for k, v in data.items() if isinstance(v, str)} if data else {}
+        data = data if isinstance(data, dict) else {}
+        texts = {key: value for key, value in data.items() if isinstance(value, str)}
         likely = {
             key: text
             for key, text in texts.items()
@@ -249,7 +253,7 @@ class LabelStudioTasks:
             if len(found) == 1:
                 return next(iter(found.values()))
         raise ValueError(
-            f'{self.file}: task {number} has the data {some(data or ())}, among which one image is '
+            f'{self.file}: task {number} has the data {some(data)!r}, among which one image is '
             'expected, as "image"'
         )
 
@@ -278,13 +282,15 @@ class LabelStudioTasks:
             chosen = sorted(chosen, key=lambda a: str(a.get('updated_at') or a.get('created_at')))
             chosen = chosen[:1] if choice == 'first' else chosen[-1:]
         results = chosen[0]['result']
-        if not all(isinstance(result, dict) for result in results):
-            raise ValueError(f'{self.file}: task {number} has a result that is not an object')
+        for result in results:
+            place = f'{self.file}: task {number}: a result'
+            expect(result, dict, place)
+            expect(result.get('id', ''), (str, int, type(None)), f'{place}: id')
         drawn = [d.result for d in drawn_by(results) if d.kind in AREAS]
-        targets = {(result.get('to_name'), result.get('item_index')) for result in drawn}
+        targets = {f'{r.get("to_name")} {r.get("item_index", "")}'.strip() for r in drawn}
         if len(targets) > 1:
             raise ValueError(
                 f'{self.file}: task {number} has regions on several images '
-                f'({some(sorted(map(str, targets)))}): export tasks of one image each'
+                f'({some(sorted(targets))}): export tasks of one image each'
             )
         return results

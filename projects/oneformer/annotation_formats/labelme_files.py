@@ -14,6 +14,7 @@ from .reading import (
     expect,
     missing_image,
     read_json,
+    shortened,
     slashed,
     some,
     whole,
@@ -89,6 +90,7 @@ class LabelmeFiles:
                 image_of[file] = self._image(content, file, root)
             except (OSError, ValueError) as error:
                 found.problems.append(str(error))
+        found.problems = shortened(found.problems)
         if others:
             found.notes.append(
                 f'{len(others)} JSON files have no shapes and imagePath, and are not read: '
@@ -154,10 +156,12 @@ class LabelmeFiles:
         splits = splits_of_folders(names)
         for (image, files), name, split in zip(files_of.items(), names, splits):
             self.found.images.append((name, image, split, files[0]))
-        if not single and self.folder == where:
-            for name in ImageFolder(where).names:
-                if where / name not in files_of:
-                    self.found.without.append((name, where / name))
+        if single:
+            return
+        folders = [where] if self.folder == where else sorted(parents)
+        others = {folder / name for folder in folders for name in ImageFolder(folder).names}
+        for image in sorted(others - files_of.keys()):
+            self.found.without.append((image.relative_to(self.folder).as_posix(), image))
 
 
 def _below(images: Path, name: str, file: Path, root: Path) -> list[Path]:

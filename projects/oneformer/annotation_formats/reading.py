@@ -15,7 +15,14 @@ from ..image_files import read_file
 
 IMAGE_SUFFIXES = (*SUFFIXES, '.gif', '.jp2', '.avif')  # others are found where a file names them
 SHOWN = 5  # names in a message
-_KINDS = {str: 'a text', dict: 'an object', list: 'a list', int: 'a whole number'}
+_PROBLEMS = 30  # that are told one by one
+_KINDS = {
+    str: 'a text',
+    dict: 'an object',
+    list: 'a list',
+    int: 'a whole number',
+    type(None): 'null',
+}
 
 
 def read_json(path: Path, what: str = 'annotation file') -> Any:
@@ -107,6 +114,14 @@ def spelling_problems(used: Iterable[str], file: Path | str) -> list[str]:
         for group in spellings.values()
         if len(group) > 1
     ]
+
+
+def shortened(problems: Sequence[str]) -> list[str]:
+    """The first of many problems, and how many more there are."""
+    more = len(problems) - _PROBLEMS
+    if more <= 0:
+        return list(problems)
+    return [*problems[:_PROBLEMS], f'and {more} more problems like these']
 
 
 def without_suffix(name: str) -> str:

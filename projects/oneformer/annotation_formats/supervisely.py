@@ -87,7 +87,7 @@ class SuperviselySource(AnnotationSource):
             number, name, first = members[-1][0], members[0][1], members[0][2]
             pieces = [piece for _, _, piece in members]
             drawing.add(name, pieces, first.where, order=number)
-        tags = content.get('tags')
+        tags = expect(content.get('tags') or [], list, f'{file}: tags')
         if tags:
             named = some(t.get('name') if isinstance(t, dict) else t for t in tags)
             drawing.lose('tags of images', f'the tags {named} of the image are left out')
@@ -95,7 +95,7 @@ class SuperviselySource(AnnotationSource):
 
     def _class(self, figure: Mapping, place: str) -> str:
         name = figure.get('classTitle')
-        if name not in self._files.shapes:
+        if not isinstance(name, str) or name not in self._files.shapes:
             raise ValueError(
                 f'{place} has the class {name!r}, which meta.json does not list: it has '
                 f'{sorted(self._files.shapes)}. Add it there, or correct the object'
