@@ -11,6 +11,7 @@ import test_format_supervisely as supervisely
 import test_format_yolo as yolo
 from interrupted import CONFIG
 from mmengine.config import Config
+from PIL import Image
 from pycocotools.coco import COCO
 from tool_labels import HEIGHT, WIDTH, fill, iou, rectangle, star, write_image
 
@@ -141,3 +142,44 @@ def test_an_image_of_which_labels_are_broken_is_named_and_nothing_is_written(tmp
     assert 'boxes' in printed
     assert len(json.loads((tmp_path / 'out/train.json').read_text())['annotations']) == 4
     assert (HEIGHT, WIDTH) == (96, 128)
+
+
+@pytest.mark.parametrize('upper', ['cat', 'dog'])
+def test_the_higher_z_order_wins_in_panoptic_and_instances_stay_whole(upper, tmp_path, run_tool):
+    write_image(tmp_path / 'source/images/1.png')
+    boxes = dict(cat=rectangle(10, 10, 50, 50), dog=rectangle(30, 30, 90, 90))
+    shapes = [cvat.mask(label, mask, int(label == upper)) for label, mask in boxes.items()]
+    for order in (1, -1):
+        cvat.write(tmp_path / 'source/annotations.xml', [('1.png', shapes[::order])], CVAT_LABELS)
+        common = ['cvat', tmp_path / 'source', '--workers', 1, '--split', 'train=1']
+        out = tmp_path / f'instance{order}'
+        run_tool('convert_labels', *common[:2], out, *common[2:])
+        (found,) = masks_of(out / 'train.json').values()
+        assert all(np.array_equal(found[label], mask) for label, mask in boxes.items())
+        out = tmp_path / f'panoptic{order}'
+        options = ['--to', 'panoptic', '--things', 'cat', 'dog']
+        run_tool('convert_labels', *common[:2], out, *common[2:], *options)
+        content = json.loads((out / 'train.json').read_text())
+        names = {c['id']: c['name'] for c in content['categories']}
+        ids = np.asarray(Image.open(out / 'segments/1.png')).astype(int) @ [1, 256, 65536]
+        lower = dict(cat='dog', dog='cat')[upper]
+        for segment in content['annotations'][0]['segments_info']:
+            label = names[segment['category_id']]
+            visible = boxes[label] & ~boxes[upper] if label == lower else boxes[label]
+            assert np.array_equal(ids == segment['id'], visible)
+
+
+def test_images_whose_names_differ_in_zeros_and_suffix_stay_apart(tmp_path, run_tool):
+    names = ('0001.jpg', '1.jpg', '1.gif', 'a/1.png')
+    for name in names:
+        write_image(tmp_path / 'source/images' / name)
+    boxes = {name: rectangle(k, k, 20 + 9 * k, 30) for k, name in enumerate(names, 1)}
+    images = [(name, [cvat.mask('cat', mask)]) for name, mask in boxes.items()]
+    cvat.write(tmp_path / 'source/annotations.xml', images, CVAT_LABELS)
+    out = tmp_path / 'out'
+    run_tool(
+        'convert_labels', 'cvat', tmp_path / 'source', out, '--workers', 1, '--split', 'train=1'
+    )
+    found = masks_of(out / 'train.json')
+    assert sorted(found) == sorted(names)
+    assert all(np.array_equal(found[name]['cat'], mask) for name, mask in boxes.items())

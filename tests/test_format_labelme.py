@@ -212,6 +212,18 @@ def test_labels_of_images_with_exif_lie_where_their_size_says(tmp_path):
     assert kinds(found['stored.jpg']) == {'labels turned upright': 1}
 
 
+def test_names_of_images_are_no_keys(tmp_path):
+    names = ('0001.jpg', '1.jpg', '1.gif', 'a/1.png')
+    for count, name in enumerate(names):
+        write_image(tmp_path / name)
+        # labelme calls a JSON as its image, so that of the second 1.* needs a name of its own
+        path = tmp_path / (name.replace('1.gif', 'gif') + '.json')
+        shapes = [shape('cat', star(60, 44, 36))] * count
+        write(path, shapes, image=name.rpartition('/')[2])
+    found = read(LabelmeSource(tmp_path))
+    assert {n: len(a.regions) for n, a in found.items()} == dict(zip(names, range(4)))
+
+
 @pytest.mark.parametrize(
     ('broken', 'words'),
     [
