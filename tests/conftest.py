@@ -19,6 +19,9 @@ from mmengine.logging import MMLogger  # noqa: E402
 from runs import forget_runs  # noqa: E402
 
 import oneformer  # noqa: E402, F401  before mmdet
+from oneformer.engine import curves  # noqa: E402
+
+DRAW_CURVES = curves.draw_curves
 
 
 @pytest.fixture(autouse=True, scope='session')
@@ -43,6 +46,20 @@ def unformatted_configs():
 def formatted_configs(monkeypatch):
     """Configs are written as mmengine writes them."""
     monkeypatch.setattr(yapf_api, 'FormatCode', FORMAT_CODE)
+
+
+@pytest.fixture(autouse=True, scope='session')
+def undrawn_curves():
+    """Drawing the curves of a run takes half a second; tests in this process do without."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, 'draw_curves', lambda *args: b'')
+        yield
+
+
+@pytest.fixture
+def drawn_curves(monkeypatch):
+    """Curves are drawn."""
+    monkeypatch.setattr(curves, 'draw_curves', DRAW_CURVES)
 
 
 @pytest.fixture(scope='session')

@@ -51,7 +51,11 @@ test_dataloader = val_dataloader
 max_iters = {iters}
 train_cfg = dict(max_iters=max_iters, val_begin=1000)
 param_scheduler = [dict(type='PolyLR', power=0.9, by_epoch=False, end=max_iters)]
-default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=2), logger=dict(interval=1))
+default_hooks = dict(
+    checkpoint=dict(interval=1, max_keep_ckpts=2),
+    logger=dict(interval=1),
+    curves=None,  # drawn in half a second
+)
 """
 
 # forks children for each line of arguments; prints their process ids, then how they ended

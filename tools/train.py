@@ -6,7 +6,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from mmengine.registry import RUNNERS  # noqa: E402
 from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
 
 from oneformer.checkpoints.errors import CheckpointError  # noqa: E402
@@ -19,6 +18,7 @@ from oneformer.engine.cli import (  # noqa: E402
     use_batch_norm_without_gpu,
     use_float32_without_gpu,
 )
+from oneformer.engine.console import build_runner  # noqa: E402
 from oneformer.engine.distributed import leave_processes  # noqa: E402
 from oneformer.engine.learning_rate import scale_learning_rate  # noqa: E402
 from oneformer.engine.precision import AMP, use_mixed_precision  # noqa: E402
@@ -83,7 +83,7 @@ def main() -> None:
             raise SystemExit(f'training would stop: {error}') from error
     else:
         require_writable(cfg.work_dir)
-        runner = RUNNERS.build(cfg)
+        runner = build_runner(cfg)
         if args.resume == 'auto' or (cfg.get('resume') and cfg.get('load_from') is None):
             resume_newest(runner)
         train(runner)

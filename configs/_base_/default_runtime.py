@@ -3,7 +3,8 @@ custom_imports = dict(imports=['oneformer'], allow_failed_imports=False)
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50),
+    # figures of validation stand at their iteration in TensorBoard and others
+    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
         type='ResumableCheckpointHook',
@@ -21,9 +22,12 @@ default_hooks = dict(
     stop=dict(type='StopOnSignal'),
     banner=dict(type='StartBanner'),
     pace=dict(type='PaceLine'),
+    validation_notice=dict(type='ValidationNotice'),
+    curves=dict(type='TrainingCurves'),  # curves.png; curves=None for none
 )
+# type='LogProcessor' brings mmengine's lines, and the whole start on the screen
 log_processor = dict(
-    type='LogProcessor',
+    type='ReadableLog',
     window_size=50,
     by_epoch=False,
     mean_pattern=r'loss|time|grad_norm|task_share|task_targets',

@@ -6,7 +6,10 @@ Importing the package registers everything in mmdet's registries, so a config ne
 
 # isort: off
 from . import compat  # noqa: F401  first: it makes mmdet importable everywhere
-from . import datasets, engine, evaluation, models, visualization  # noqa: F401
-from . import mmdet_apis  # noqa: F401
+from .quiet_import import quiet_import
+
+with quiet_import():
+    from . import datasets, engine, evaluation, models, visualization  # noqa: F401
+    from . import mmdet_apis  # noqa: F401
 
 __version__ = '0.1.0'

@@ -12,12 +12,12 @@ from mmengine.config import Config
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 from mmengine.optim import AmpOptimWrapper
-from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 
 from ..datasets.written_ids import tell_other_numbers
 from ..models.deformable_attention import choose_path
 from .batch_facts import describe_batch, describe_learning_rate, is_scaled, training_warnings
+from .console import DETAIL, build_runner
 from .limits import warn_of_scoring_limits, warn_of_training_limits
 from .run_plan import check_epochs, count, plan_facts
 from .runner_state import accumulated_iterations, bare_model
@@ -29,6 +29,9 @@ _ATTENTIONS = {
     'cpu': 'bags of rows',
     'torch': 'plain torch, several times slower',
 }
+
+# what the log file has, and the screen only of a dry run
+_DETAILS = ('processes', 'deformable attention', 'test size', 'queries', 'precision', 'text branch')
 
 
 def describe_devices(devices: Sequence[tuple[str, str]]) -> str:
@@ -66,10 +69,14 @@ def _describe_machine(runner: Runner) -> dict[str, str]:
 
 
 def _log(runner: Runner, title: str, facts: dict[str, str], warnings: Sequence[str]) -> None:
+    """Log the facts, those that the screen does without apart, and the warnings."""
     if not is_main_process():
         return
-    lines = [title, *(f'  {name + ":":22}{value}' for name, value in facts.items())]
-    runner.logger.info('\n'.join(lines))
+    lines = {name: f'  {name + ":":22}{value}' for name, value in facts.items()}
+    details = [lines.pop(name) for name in _DETAILS if name in lines]
+    runner.logger.info('\n'.join([title, *lines.values()]))
+    if details:
+        runner.logger.info('\n'.join([f'{title}, in detail', *details]), extra=DETAIL)
     for warning in warnings:
         runner.logger.warning(warning)
 
@@ -190,8 +197,11 @@ def dry_run(cfg: Config) -> None:
     Args:
         cfg: Of a run, with a ``StartBanner`` among its hooks.
     """
+    if cfg.get('visualizer'):
+        # others, of W&B or MLflow, write where they like
+        cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
     with TemporaryDirectory() as cfg.work_dir, suppress(_DryRunEnds):
-        runner = RUNNERS.build(cfg)
+        runner = build_runner(cfg, details=True)
         runner.register_hook(_EndBeforeTraining(), priority='LOWEST')
         runner.call_hook('before_init_weights')
         runner.train()

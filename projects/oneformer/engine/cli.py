@@ -14,6 +14,9 @@ from .launch import check_launch, slurm_variables
 from .safe_loading import register_loaders
 from .train_loop import settle_length
 
+# default hooks that mmengine adds where a config has none of this name
+_ADDED = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the config and its overrides, see ``read_config``."""
@@ -32,7 +35,19 @@ def read_config(args: argparse.Namespace) -> Config:
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     settle_length(cfg, args.cfg_options)
+    leave_out_hooks(cfg)
     return cfg
+
+
+def leave_out_hooks(cfg: Config) -> None:
+    """Let ``default_hooks.NAME=None`` leave out any hook, as mmengine has it for some of its own.
+
+    Args:
+        cfg: Changed in place. What mmengine would add by itself stays None, which it heeds.
+    """
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook is None and name not in _ADDED]:
+        del hooks[name]
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 from ..evaluation.classwise import ClasswiseMetric
 from ..tasks import TASKS, check_task
+from .console import build_runner
 
 HEADLINE = dict(panoptic='panoptic/PQ', instance='instance/AP', semantic='semantic/mIoU')
 
@@ -126,7 +127,7 @@ def evaluate(cfg: Config, checkpoint: str, *args, **kwargs) -> dict:
     Raises:
         RuntimeError: If the checkpoint is of another model; the message lists the keys.
     """
-    runner = Runner.from_cfg(inference_config(cfg, *args, **kwargs))
+    runner = build_runner(inference_config(cfg, *args, **kwargs), Runner)
     runner.load_checkpoint(checkpoint, map_location='cpu', strict=True)
     metrics = runner.test()
     per_class = {}
