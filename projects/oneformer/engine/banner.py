@@ -30,7 +30,7 @@ _ATTENTIONS = {
     'torch': 'plain torch, several times slower',
 }
 
-# what the log file has, and the screen only of a dry run
+# what the log file has, and the screen of a dry run; of others where it is worth knowing
 _DETAILS = ('processes', 'deformable attention', 'test size', 'queries', 'precision', 'text branch')
 
 
@@ -73,7 +73,10 @@ def _log(runner: Runner, title: str, facts: dict[str, str], warnings: Sequence[s
     if not is_main_process():
         return
     lines = {name: f'  {name + ":":22}{value}' for name, value in facts.items()}
-    details = [lines.pop(name) for name in _DETAILS if name in lines]
+    shown = {'processes'} if runner.world_size > 1 else set()
+    if facts.get('deformable attention', '').startswith(_ATTENTIONS['torch']):
+        shown.add('deformable attention')
+    details = [lines.pop(name) for name in _DETAILS if name in lines and name not in shown]
     runner.logger.info('\n'.join([title, *lines.values()]))
     if details:
         runner.logger.info('\n'.join([f'{title}, in detail', *details]), extra=DETAIL)

@@ -269,6 +269,16 @@ class ResumableCheckpointHook(CheckpointHook):
             elif path not in (None, owner[key]):
                 self._remove(path)
 
+    def after_train(self, runner: Runner) -> None:
+        """Save the end of a training that was stopped early, as that of any other."""
+        stopped = getattr(runner.train_loop, 'stop_training', False)
+        if stopped and self.save_last and self._saved_iter != runner.iter:
+            place = dict(epoch=runner.epoch, iter=runner.iter)
+            step = runner.epoch if self.by_epoch else runner.iter
+            runner.logger.info(f'Saving checkpoint at {runner.iter} iterations')
+            self._save_checkpoint_with_step(runner, step, place)
+        super().after_train(runner)
+
     def save_now(self, runner: Runner) -> None:
         """Save after the iteration that is about to end, unless that was done."""
         done = runner.iter + 1
