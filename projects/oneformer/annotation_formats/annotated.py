@@ -39,6 +39,8 @@ class Region:
             (0.5, 0.5). Exactly one of ``polygons`` and ``code`` is given.
         code: Compressed run-length code of COCO, as ``run_length.encode_mask`` makes it.
         crowd: Whether it stands for a group that was not told apart.
+        ignored: Whether it is to be neither learned nor scored: a crowd in an instance JSON, and
+            pixels without a label elsewhere.
         order: Where it lies in the pile: of two that overlap, the one with the higher number is
             above, of equal ones the later one.
         where: Words that lead to it in the file, such as "shape 3", for messages.
@@ -49,6 +51,7 @@ class Region:
     polygons: list[list[float]] | None = None
     code: dict | None = None
     crowd: bool = False
+    ignored: bool = False
     order: float = 0
     where: str = ''
     extra: dict[str, Any] = field(default_factory=dict)

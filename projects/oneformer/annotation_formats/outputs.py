@@ -123,7 +123,7 @@ class InstanceOutput(Output):
                     segmentation=region.polygons or json_code(code),
                     bbox=mask_utils.toBbox(code).tolist(),
                     area=code_area(code),
-                    iscrowd=int(region.crowd),
+                    iscrowd=int(region.crowd or region.ignored),
                     **region.extra,
                 )
             )
@@ -139,8 +139,8 @@ def _paint(
     found, told = _with_pixels(image, annotated, ordered)
     losses += told
     numbers = np.zeros((annotated.height, annotated.width), np.int32)
-    for number, (_, code) in enumerate(found, 1):
-        numbers[decode_mask(code)] = number
+    for number, (region, code) in enumerate(found, 1):
+        numbers[decode_mask(code)] = 0 if region.ignored else number
     return numbers, [region for region, _ in found]
 
 
@@ -156,6 +156,8 @@ class PanopticOutput(Output):
         segment_of, owners = np.zeros(len(regions) + 1, np.int32), []
         of_stuff: dict[str, int] = {}
         for number, region in enumerate(regions, 1):
+            if region.ignored:
+                continue
             if self.category_of[region.category].is_thing:
                 owners.append(region)
                 segment_of[number] = len(owners)
