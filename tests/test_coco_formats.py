@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from format_scenes import (
     HEIGHT,
+    NAMES,
+    NUMBERS,
     WIDTH,
     box_of,
     class_map,
@@ -16,6 +18,7 @@ from format_scenes import (
     scene,
     source_of,
     write_json,
+    write_png,
 )
 from PIL import Image
 
@@ -351,3 +354,63 @@ def test_lists_of_lvis_with_wrong_ids_are_named(tmp_path):
     photos(tmp_path / 'train2017')
     text = problems_of(source_of('lvis', tmp_path))
     assert 'image id 6: neg_category_ids has [44]' in text
+
+
+# with label PNGs
+
+
+def with_pngs(folder, folders=True):
+    """Objects of two images in a JSON, and sky, grass, cat and dog in label PNGs."""
+    write_json(folder / 'a.json', coco())
+    photos(folder / 'images')
+    for seed in (0, 1):
+        names, _ = scene(seed)
+        write_png(folder / f'labels/{seed + 1}.png', np.vectorize(NUMBERS.get)(names))
+    (folder / 'classes.txt').write_text('\n'.join(NAMES))
+    return dict(label_pngs=folder / 'labels', label_classes=folder / 'classes.txt')
+
+
+def test_stuff_of_label_pngs_and_objects_of_a_json_become_one(tmp_path):
+    source = source_of('coco', tmp_path / 'a.json', **with_pngs(tmp_path))
+    for seed, annotated in enumerate(read_all(source).values()):
+        names, objects = scene(seed)
+        np.testing.assert_array_equal(class_map(annotated), names)
+        things = [mask for name, crowd, mask in objects_of(annotated) if name in ANIMALS]
+        assert len(things) == 3 and not annotated.losses
+        for number, mask in enumerate(things, 1):
+            np.testing.assert_array_equal(mask, objects == number)
+    assert {c.name: c.is_thing for c in source.categories} == dict(
+        cat=True, dog=True, sky=False, grass=False
+    )
+
+
+def test_pixels_of_things_that_no_object_covers_become_a_crowd_and_are_told(tmp_path):
+    options = with_pngs(tmp_path)
+    content = coco()
+    del content['annotations'][2]  # the second cat of the first image
+    write_json(tmp_path / 'a.json', content)
+    annotated = read_all(source_of('coco', tmp_path / 'a.json', **options))['1.jpg']
+    crowds = [(name, int(mask.sum())) for name, crowd, mask in objects_of(annotated) if crowd]
+    assert crowds == [('cat', 20)]
+    (loss,) = annotated.losses
+    assert "20 pixels of 'cat' are in no object of the JSON" in loss.message
+    np.testing.assert_array_equal(class_map(annotated), scene()[0])
+
+
+def test_label_pngs_of_other_names_or_sizes_are_named(tmp_path):
+    options = with_pngs(tmp_path)
+    path = tmp_path / 'labels/2.png'
+    path.rename(tmp_path / 'labels/7.png')
+    source = source_of('coco', tmp_path / 'a.json', **options)
+    assert '1 of 2 images have no label PNG' in problems_of(source)
+    assert 'are of no image of the JSON and are left out: 7.png' in ' '.join(source.notes())
+    write_png(path, np.zeros((HEIGHT, WIDTH + 1)))
+    source = source_of('coco', tmp_path / 'a.json', **options)
+    images, _ = source.find()
+    with pytest.raises(ValueError, match='2.png: it is for an image of 61 x 40 pixels'):
+        source.read(images[1])
+    write_png(path, np.full((HEIGHT, WIDTH), 9))
+    with pytest.raises(ValueError, match='2.png has the numbers 9 in 2400 pixels'):
+        source.read(images[1])
+    del options['label_classes']
+    assert 'give both' in problems_of(source_of('coco', tmp_path / 'a.json', **options))

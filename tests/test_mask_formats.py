@@ -351,7 +351,6 @@ def test_endings_of_masks_are_found_out_and_images_without_mask_are_told(tmp_pat
         photo(tmp_path / f'images/a{seed}.jpg', seed)
         write_png(tmp_path / f'masks/a{seed}_L.png', colors_of(scene(seed)[0]))
     photo(tmp_path / 'images/b.jpg')
-    (tmp_path / 'colors.json').write_text('{"%s": "x"}' % HEX['sky'])
     table = tmp_path / 'all.txt'
     table.write_text('\n'.join(f'{RGB[n]} {n}' for n in NAMES))
     source = source_of('color-masks', tmp_path, colors=table)
@@ -456,6 +455,7 @@ def test_wrong_bitmasks_are_named(tmp_path):
     write_png(path, values[..., :3])
     with pytest.raises(ValueError, match='is PNG in RGB, not a PNG in RGBA'):
         source.read(images[0])
+    write_png(path, values)
     path.write_bytes(path.read_bytes()[:99])
     with pytest.raises(ValueError, match='0.png is damaged'):
         source.read(images[0])

@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from ..run_length import code_area, encode_segmentation
-from .annotated import AnnotatedImage, AnnotationSource, Category, Region, SourceImage
+from .annotated import AnnotatedImage, AnnotationSource, Category, SourceImage
+from .coco_drawing import draw, smaller_above
 from .coco_entries import LVIS_KEYS, CocoImage, category_names, mask_codes, read_entries
 from .coco_json import CocoJson, open_jsons
 from .collecting import Collected
-from .drawing import Drawing, Piece, box_piece
+from .drawing import Drawing
+from .label_pngs import LabelPngs
 from .reading import some, spelling_problems
+from .table_files import read_class_table
 
 _OWN_KEYS = {'id', 'image_id', 'category_id', 'segmentation', 'area', 'bbox', 'iscrowd'}
 _OWN_KEYS |= {'category', 'file'}
@@ -32,6 +34,7 @@ class CocoSource(AnnotationSource):
         self._categories: list[Category] = []
         self._folder = path
         self._found = Collected()
+        self._pngs: LabelPngs | None = None
 
     @classmethod
     def add_options(cls, parser: ArgumentParser) -> None:
@@ -53,6 +56,24 @@ class CocoSource(AnnotationSource):
             '--boxes',
             choices=('fill', 'leave-out'),
             help='what to do with annotations that are only boxes (default: refuse them)',
+        )
+        parser.add_argument(
+            '--label-pngs',
+            type=Path,
+            metavar='FOLDER',
+            help='label PNGs of the same images: what they have below and beside the objects is '
+            'added (with --to panoptic)',
+        )
+        parser.add_argument(
+            '--label-classes',
+            type=Path,
+            metavar='FILE',
+            help='classes of the label PNGs, by number or colour (.txt, .csv, .json)',
+        )
+        parser.add_argument(
+            '--label-suffix',
+            metavar='TEXT',
+            help="what label PNGs' names have after those of images (default: found out)",
         )
 
     @property
@@ -88,11 +109,36 @@ class CocoSource(AnnotationSource):
             SourceImage(path.relative_to(self._folder).as_posix(), path, splits[path], (record,))
             for path, record in sorted(records.items())
         ]
-        return self._finish(images), found.problems()
+        return self._with_pngs(images), found.problems()
 
-    def _finish(self, images: list[SourceImage]) -> list[SourceImage]:
-        """The images as ``find`` gives them out; for formats that add something."""
-        return images
+    def _with_pngs(self, images: list[SourceImage]) -> list[SourceImage]:
+        """The images with their label PNGs, if there are any."""
+        folder, table = self.options.get('label_pngs'), self.options.get('label_classes')
+        self._pngs = None
+        if folder is None and table is None:
+            return images
+        if folder is None or table is None:
+            self._found.error('options', 'give both --label-pngs and --label-classes, or neither')
+            return images
+        things = [category.name for category in self._categories if category.is_thing is not False]
+        try:
+            self._pngs = LabelPngs(folder, read_class_table(table), things)
+        except (OSError, ValueError) as error:
+            self._found.error('label PNGs', str(error))
+            return images
+        known = [category.name for category in self._categories]
+        for problem in spelling_problems([*known, *self._pngs.table.names], table):
+            self._found.error('class names', problem)
+        colors = {name: self._pngs.table.color_of(name) for name in self._pngs.table.names}
+        self._categories = [
+            Category(c.name, c.name in things, colors.get(c.name)) for c in self._categories
+        ] + [Category(n, False, colors[n]) for n in self._pngs.stuff if n not in known]
+        pngs = self._pngs.find(images, self.options.get('label_suffix'), self._found)
+        return [
+            replace(image, annotation=(*image.annotation, pngs[image.name], table))
+            for image in images
+            if image.name in pngs
+        ]
 
     def _check_crowds(self, jsons: Sequence[CocoJson]) -> None:
         files, count = mask_codes(jsons)
@@ -188,13 +234,21 @@ class CocoSource(AnnotationSource):
             )
 
     def read(self, image: SourceImage) -> AnnotatedImage:
-        return self._drawn(image).done(**self._looked(image))
+        drawing = self._drawn(image)
+        if self._pngs is not None:
+            objects = drawing.regions
+            areas, losses = self._pngs.regions(image, drawing.frame, objects)
+            drawing.regions = [*areas, *objects]
+            drawing.losses += losses
+        return drawing.done(**self._looked(image))
 
     def _looked(self, image: SourceImage) -> dict:
         """Which classes were looked for in an image, in the order of all."""
         record = image.annotation[0]
         order = [category.name for category in self._categories]
         searched = record.searched
+        if searched is not None and self._pngs is not None:
+            searched = searched | set(self._pngs.table.names)
         return dict(
             searched=None if searched is None else [name for name in order if name in searched],
             incomplete=[name for name in order if name in record.incomplete],
@@ -209,57 +263,10 @@ class CocoSource(AnnotationSource):
             where = f'annotation {annotation.get("id", "without id")} of {image.name}'
             crowd = annotation.get('iscrowd') == 1 and self.options.get('crowds') != 'objects'
             extra = {key: value for key, value in annotation.items() if key not in _OWN_KEYS}
-            _draw(drawing, annotation, where, record.size, crowd=crowd, extra=extra)
+            draw(drawing, annotation, where, record.size, crowd=crowd, extra=extra)
         drawing.regions = smaller_above(drawing.regions, drawing.frame.height, drawing.frame.width)
         return drawing
 
 
 def _content(annotation: Mapping) -> tuple:
     return annotation['category'], annotation.get('segmentation'), annotation.get('bbox')
-
-
-def _draw(
-    drawing: Drawing, annotation: Mapping, where: str, size: tuple[int, int], **options
-) -> None:
-    """Add an annotation of an image of (height, width) ``size``."""
-    segmentation, category = annotation.get('segmentation'), annotation['category']
-    if not segmentation:
-        left, top, width, height = annotation['bbox']
-        piece = box_piece(left, top, left + width, top + height)
-        drawing.add(category, [piece], where, **options)
-        return
-    try:
-        if isinstance(segmentation, list):
-            pieces = [Piece(_pairs(polygon)) for polygon in segmentation]
-        else:
-            code = encode_segmentation(segmentation, *size)
-    except ValueError as error:
-        raise ValueError(f'{drawing.file}: {where}: {error}') from error
-    if isinstance(segmentation, list):
-        drawing.add(category, pieces, where, **options)
-        return
-    code = dict(code)
-    if isinstance(code['counts'], str):
-        code['counts'] = code['counts'].encode()
-    if code_area(code):
-        drawing.code(category, code, where, **options)
-    else:
-        drawing.lose('masks without a pixel', f'{where} has no pixel, and is left out')
-
-
-def _pairs(polygon: object) -> list[tuple]:
-    if not isinstance(polygon, list) or len(polygon) % 2 or len(polygon) < 6:
-        found = f'{len(polygon)} numbers' if isinstance(polygon, list) else repr(polygon)
-        raise ValueError(
-            f'a polygon is {found}, not [x1, y1, x2, y2, ...] of at least three points: remove '
-            'it, or draw it again'
-        )
-    return list(zip(polygon[::2], polygon[1::2]))
-
-
-def smaller_above(regions: Sequence[Region], height: int, width: int) -> list[Region]:
-    """Regions, in their order, stacked so that smaller ones lie above; crowds lie below all."""
-    areas = [code_area(region.encoded(height, width)) for region in regions]
-    ranked = sorted(range(len(regions)), key=lambda i: (not regions[i].crowd, -areas[i]))
-    order = {index: rank for rank, index in enumerate(ranked)}
-    return [replace(region, order=order[index]) for index, region in enumerate(regions)]

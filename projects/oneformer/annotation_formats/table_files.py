@@ -59,9 +59,7 @@ def read_class_table(path: Path, void: Collection[str] = ()) -> ClassTable:
     """
     what = 'table of classes'
     if not path.is_file():
-        raise ValueError(
-            f'{what} {path} does not exist{similar_files(str(path))}: correct its name'
-        )
+        raise ValueError(f'{what} {path} does not exist{similar_files(str(path))}: correct it')
     if path.suffix.lower() == '.json':
         entries = _of_json(read_json(path, what), path)
     else:

@@ -8,19 +8,13 @@ from typing import ClassVar
 import numpy as np
 
 from ..class_matching import normalise
-from ..image_files import read_file
-from ..label_files import load_label
 from .annotated import AnnotatedImage, Category, Loss, Region, SourceImage
 from .class_tables import ClassEntry, ClassTable
 from .label_maps import (
     VOID,
     Runs,
-    color_code,
     frame_of_mask,
-    header_mode,
-    listed,
     read_class_map,
-    read_colors,
     upright,
 )
 from .map_source import MapSource
@@ -28,14 +22,13 @@ from .mask_pairs import MaskPair, placed
 from .reading import ImageFolder, ambiguous_image, some, without_suffix
 from .table_files import read_class_table
 from .voc_lists import read_split_lists
+from .voc_objects import BORDER, BORDER_COLOR, labels_of, read_objects
 
 VOC = (
     'background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair',
     'cow', 'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa',
     'train', 'tvmonitor',
 )  # fmt: skip
-BORDER = 255  # the number, and the colour, of pixels between objects
-BORDER_COLOR = (224, 224, 192)
 _CLASSES = ('SegmentationClassPNG', 'SegmentationClass')  # labelme has had numpy files in the other
 _OBJECTS = ('SegmentationObjectPNG', 'SegmentationObject')
 _TABLES = ('labelmap.txt', 'class_names.txt')
@@ -196,7 +189,7 @@ class VocSource(MapSource):
             return super().read(image)
         path = self._objects_of(mask)
         runs = self.read_map(mask)
-        classes, objects = runs.numbers(runs.values), _read_objects(path)
+        classes, objects = runs.numbers(runs.values), read_objects(path)
         if objects.shape != classes.shape:
             raise ValueError(
                 f'mask {path} has (height, width) {objects.shape}, and {mask} {classes.shape}: '
@@ -215,7 +208,7 @@ class VocSource(MapSource):
         names = self.table.names
         inside = (objects > 0) & (classes != VOID)
         numbers = np.where(inside, objects, VOID)
-        label_of = _labels_of(classes[inside], objects[inside], names, path)
+        label_of = labels_of(classes[inside], objects[inside], names, path)
         regions = [
             Region(names[label_of[number]], code=code, where=f'object {number}')
             for number, code in Runs.of(numbers).codes().items()
@@ -258,46 +251,3 @@ def _without_ignore(table: ClassTable, void: Sequence[str]) -> ClassTable:
     if first.name != '__ignore__' or first.color or first.value is not None:
         return table
     return ClassTable(table.file, entries[1:], void)
-
-
-def _read_objects(path: Path) -> np.ndarray:
-    """Number of the object of each pixel, int32 of shape (H, W); 0 for none and for borders."""
-    what = 'mask'
-    data = read_file(str(path), what)
-    if header_mode(data, f'{what} {path}') in ('RGB', 'RGBA'):
-        numbers = read_colors(path, what)
-        border = numbers == color_code(BORDER_COLOR)
-    else:
-        numbers = load_label(str(path), what).values.astype(np.int32)
-        border = numbers == BORDER
-    return np.where(border, 0, numbers)
-
-
-def _labels_of(
-    classes: np.ndarray, objects: np.ndarray, names: Sequence[str], path: Path
-) -> dict[int, int]:
-    """The class of each object, by its pixels.
-
-    Args:
-        classes: Class of each pixel of some object, of shape (N,).
-        objects: Object of each of these pixels, of shape (N,).
-        names: Of the classes.
-        path: The mask of the objects, for messages.
-
-    Raises:
-        ValueError: Naming the objects that have pixels of several classes.
-    """
-    found, counts = np.unique(np.stack([objects, classes]), axis=1, return_counts=True)
-    of_object: dict[int, list[tuple[int, int]]] = {}
-    for number, label, count in zip(*found.tolist(), counts.tolist()):
-        of_object.setdefault(number, []).append((label, count))
-    torn = {number: labels for number, labels in of_object.items() if len(labels) > 1}
-    if torn:
-        number, labels = next(iter(torn.items()))
-        text = ' and '.join(f'{count} of {names[label]!r}' for label, count in labels)
-        others = f' (as have {len(torn) - 1} others)' if len(torn) > 1 else ''
-        raise ValueError(
-            f'mask {path}: object {number} has pixels of several classes, {text}{others}: correct '
-            f'this mask or that of the classes ({listed([names[labels[0][0]]])} first)'
-        )
-    return {number: labels[0][0] for number, labels in of_object.items()}
