@@ -248,7 +248,7 @@ def shares(content):
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
-        (no_segmentation, ('annotation 2 has no segmentation', '--boxes fill')),
+        (no_segmentation, ('annotation 2 has no segmentation', '--boxes keep')),
         (unknown_category, ('annotation 2 has category id 3', 'add the category')),
         (unknown_image, ('annotation 2 is of image id 77', 'add the image')),
         (same_names, ("named 'cat' and 'Cat'", 'rename one')),
@@ -293,8 +293,8 @@ def test_boxes_are_filled_or_left_out_by_choice(tmp_path):
     no_segmentation(content)
     write_json(tmp_path / 'a.json', content)
     photos(tmp_path)
-    check_objects(read_all(source_of('coco', tmp_path, boxes='fill'))['1.jpg'])
-    source = source_of('coco', tmp_path, boxes='leave-out')
+    check_objects(read_all(source_of('coco', tmp_path, boxes='keep'))['1.jpg'])
+    source = source_of('coco', tmp_path, boxes='skip')
     assert len(read_all(source)['1.jpg'].regions) == 2
     assert '1 annotations are only boxes' in ' '.join(source.notes())
 

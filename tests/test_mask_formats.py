@@ -221,7 +221,7 @@ def color_set(folder, table='label_colors.txt', text=None):
 
 
 def test_colours_become_classes_pixel_for_pixel(tmp_path):
-    source = source_of('color-masks', color_set(tmp_path))
+    source = source_of('color_masks', color_set(tmp_path))
     for seed, (name, annotated) in enumerate(read_all(source).items()):
         np.testing.assert_array_equal(class_map(annotated), scene(seed)[0])
         assert name == f'{("train", "val")[seed]}/{seed}.jpg'
@@ -284,7 +284,7 @@ def test_a_broken_table_is_named(tmp_path, name, text, words):
 
 def test_names_such_as_void_and_those_that_are_chosen_are_not_annotated(tmp_path):
     text = '\n'.join(f'{RGB[n]} {"Void" if n == "sky" else n}' for n in NAMES)
-    source = source_of('color-masks', color_set(tmp_path, text=text), void=['grass'])
+    source = source_of('color_masks', color_set(tmp_path, text=text), void=['grass'])
     found = class_map(read_all(source)['train/0.jpg'])
     names, _ = scene()
     np.testing.assert_array_equal(found, np.where(np.isin(names, ['sky', 'grass']), '', names))
@@ -297,7 +297,7 @@ def test_unknown_colours_are_named_with_the_nearest(tmp_path):
     pixels = np.array(Image.open(path))
     pixels[0, :7] = (71, 131, 180)
     write_png(path, pixels)
-    source = source_of('color-masks', tmp_path)
+    source = source_of('color_masks', tmp_path)
     images, _ = source.find()
     with pytest.raises(ValueError, match='0.png') as error:
         source.read(images[0])
@@ -339,7 +339,7 @@ def other_size(path):
 def test_a_mask_in_colour_that_cannot_be_read_is_explained(tmp_path, change, words):
     color_set(tmp_path)
     change(tmp_path / 'trainannot/0.png')
-    source = source_of('color-masks', tmp_path)
+    source = source_of('color_masks', tmp_path)
     images, _ = source.find()
     with pytest.raises(ValueError, match=words) as error:
         source.read(images[0])
@@ -353,7 +353,7 @@ def test_endings_of_masks_are_found_out_and_images_without_mask_are_told(tmp_pat
     photo(tmp_path / 'images/b.jpg')
     table = tmp_path / 'all.txt'
     table.write_text('\n'.join(f'{RGB[n]} {n}' for n in NAMES))
-    source = source_of('color-masks', tmp_path, colors=table)
+    source = source_of('color_masks', tmp_path, colors=table)
     found = read_all(source)
     assert list(found) == ['a0.jpg', 'a1.jpg']
     np.testing.assert_array_equal(class_map(found['a1.jpg']), scene(1)[0])
@@ -366,9 +366,9 @@ def test_folders_with_other_names_are_asked_for(tmp_path):
     photo(tmp_path / 'x/0.jpg')
     write_png(tmp_path / 'y/0.png', colors_of(scene()[0]))
     (tmp_path / 'colors.txt').write_text('\n'.join(f'{RGB[n]} {n}' for n in NAMES))
-    text = problems_of(source_of('color-masks', tmp_path))
+    text = problems_of(source_of('color_masks', tmp_path))
     assert '(its folders: x, y): say --images FOLDER --masks FOLDER' in text
-    source = source_of('color-masks', tmp_path, images=tmp_path / 'x', masks=tmp_path / 'y')
+    source = source_of('color_masks', tmp_path, images=tmp_path / 'x', masks=tmp_path / 'y')
     np.testing.assert_array_equal(class_map(read_all(source)['0.jpg']), scene()[0])
 
 
@@ -377,7 +377,7 @@ def test_masks_on_stored_pixels_are_turned_as_the_image_is(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     photo(tmp_path / 'train/0.jpg', exif=exif)
-    annotated = read_all(source_of('color-masks', tmp_path))['train/0.jpg']
+    annotated = read_all(source_of('color_masks', tmp_path))['train/0.jpg']
     np.testing.assert_array_equal(class_map(annotated), np.rot90(scene()[0], -1))
     assert [loss.kind for loss in annotated.losses] == ['labels turned upright']
 

@@ -14,6 +14,7 @@ from .coco_json import CocoJson, open_jsons
 from .collecting import Collected
 from .drawing import Drawing
 from .label_pngs import LabelPngs
+from .options import add_boxes
 from .reading import some, spelling_problems
 from .table_files import read_class_table
 
@@ -52,11 +53,7 @@ class CocoSource(AnnotationSource):
             help='what iscrowd=1 means; has to be said where every mask has it, as in exports of '
             'CVAT, whose brush masks are objects',
         )
-        parser.add_argument(
-            '--boxes',
-            choices=('fill', 'leave-out'),
-            help='what to do with annotations that are only boxes (default: refuse them)',
-        )
+        add_boxes(parser)
         parser.add_argument(
             '--label-pngs',
             type=Path,

@@ -134,18 +134,18 @@ def _segmentation_problem(annotation: Mapping, boxes: str | None, file: str, fou
             found.error(
                 'no segmentation',
                 f'{file}: annotation {number} has no segmentation, only a box, which does not tell '
-                "the pixels of an object: add it, or say --boxes fill to take the box's pixels, "
-                '--boxes leave-out to do without the object',
+                "the pixels of an object: add it, or say --boxes keep to take the box's pixels, "
+                '--boxes skip to do without the object',
                 file,
             )
-        elif boxes == 'fill' and not _is_box(annotation.get('bbox')):
+        elif boxes == 'keep' and not _is_box(annotation.get('bbox')):
             found.error(
                 'wrong box',
                 f'{file}: annotation {number} has no segmentation, and its bbox is '
                 f'{annotation.get("bbox")!r}, not [left, top, width, height]: correct it',
                 file,
             )
-        return boxes == 'fill'
+        return boxes == 'keep'
     try:
         as_polygons(segmentation)
     except ValueError as error:
@@ -174,7 +174,7 @@ def read_entries(
     Args:
         json: The JSON.
         names: Its classes, see ``category_names``.
-        boxes: ``'fill'``, ``'leave-out'``, or None to report annotations that are only boxes.
+        boxes: ``'keep'``, ``'skip'``, or None to report annotations that are only boxes.
         found: Gets what is wrong.
     """
     file = str(json.path)
@@ -204,7 +204,7 @@ def read_entries(
         image = images.get(annotation['image_id'])
         if not _belongs(annotation, image, every_id, names, file, found):
             continue
-        if not annotation.get('segmentation') and boxes == 'leave-out':
+        if not annotation.get('segmentation') and boxes == 'skip':
             left += 1
             continue
         if not _segmentation_problem(annotation, boxes, file, found):
