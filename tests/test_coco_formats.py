@@ -23,6 +23,7 @@ from format_scenes import (
 from PIL import Image
 
 ANIMALS = ('cat', 'dog')
+LVIS_KEYS = ('neg_category_ids', 'not_exhaustive_category_ids')
 
 
 def coco(names=('1.jpg', '2.jpg'), masks=False, **changes):
@@ -264,6 +265,31 @@ def test_what_is_wrong_with_a_json_is_named(tmp_path, change, words):
     photos(tmp_path)
     text = problems_of(source_of('coco', tmp_path))
     assert all(word in text for word in ('a.json', *words)), text
+
+
+@pytest.mark.parametrize(
+    ('where', 'key'),
+    [
+        ('annotations', 'id'),
+        ('annotations', 'image_id'),
+        ('annotations', 'category_id'),
+        ('annotations', 'iscrowd'),
+        ('images', 'id'),
+        ('images', 'file_name'),
+        ('images', 'height'),
+        ('images', 'neg_category_ids'),
+        ('categories', 'id'),
+        ('categories', 'name'),
+    ],
+)
+@pytest.mark.parametrize('value', [[1], {'a': [2]}, 1.5, float('nan')])
+def test_values_of_any_kind_are_named_with_their_key(tmp_path, where, key, value):
+    content = coco()
+    content[where][0][key] = value
+    write_json(tmp_path / 'a.json', content)
+    photos(tmp_path)
+    text = problems_of(source_of('coco', tmp_path))
+    assert 'a.json' in text and key in text and 'correct it' in text, text
 
 
 @pytest.mark.parametrize(

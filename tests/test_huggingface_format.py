@@ -162,6 +162,8 @@ def two_masks(row):
         (no_file, ('1 files that rows name do not exist', 'mask/5.png')),
         (two_masks, ("has masks in ['label_file_name', 'mask']", '--mask-column')),
         (lambda row: row.pop('image'), ('line 1 names no image',)),
+        (lambda row: row.pop('mask'), ('line 1 names no mask', '--mask-column')),
+        (lambda row: row.update(mask=[3]), ('line 1: mask is [3], not the name of a file',)),
     ],
 )
 def test_what_is_wrong_with_rows_is_named(tmp_path, change, words):

@@ -50,8 +50,8 @@ def category_names(json: CocoJson, found: Collected) -> dict[int, tuple[str, boo
         found,
         optional=dict(isthing=FLAG),
     )
-    above = {e.get('supercategory') for e in entries if e.get('supercategory') != e['name']}
-    used = {a.get('category_id') for a in json.content['annotations'] if isinstance(a, dict)}
+    above = [e.get('supercategory') for e in entries if e.get('supercategory') != e['name']]
+    used = _values(json.content['annotations'], 'category_id')
     kept = []
     for entry in entries:
         if entry['name'] in above and entry['id'] not in used and len(entries) > 1:
@@ -79,6 +79,11 @@ def category_names(json: CocoJson, found: Collected) -> dict[int, tuple[str, boo
     return names
 
 
+def _values(entries: Sequence, key: str) -> set:
+    """Values of a key that may be ids."""
+    return {e.get(key) for e in entries if isinstance(e, dict) and ID.fits(e.get(key))}
+
+
 def _existing(json: CocoJson, found: Collected) -> list[Mapping]:
     """Images whose file exists, each with its size; the others are reported."""
     folder, file = Folder(str(json.folder)), str(json.path)
@@ -96,7 +101,7 @@ def _existing(json: CocoJson, found: Collected) -> list[Mapping]:
             file,
         )
     lost = set(missing)
-    kept = [e for e in entries if e.get('file_name', e.get('coco_url')) not in lost]
+    kept = [e for e in entries if str(e.get('file_name', e.get('coco_url'))) not in lost]
     for entry in kept:
         if all(entry.get(key) is None for key in _SIZES) and isinstance(
             entry.get('file_name'), str
@@ -114,8 +119,8 @@ def _names_of(ids: object, key: str, image: Mapping, names: Mapping, json: CocoJ
     """Names of the category ids that an image lists, as LVIS does."""
     if ids is None:
         return set()
-    if not isinstance(ids, list) or not all(number in names for number in ids):
-        wrong = ids if not isinstance(ids, list) else [n for n in ids if n not in names]
+    wrong = ids if not isinstance(ids, list) else [n for n in ids if n not in list(names)]
+    if not isinstance(ids, list) or wrong:
         found.error(
             'wrong list of classes',
             f'{json.path}: image id {image["id"]!r}: {key} has {wrong}, which are not category ids '
@@ -180,7 +185,7 @@ def read_entries(
     file = str(json.path)
     kept = _existing(json, found)
     images = images_by_id(kept, file, found, str(json.folder))
-    every_id = {e.get('id') for e in json.content['images'] if isinstance(e, dict)}
+    every_id = _values(json.content['images'], 'id')
     records: dict[str, CocoImage] = {}
     says = any(key in image for image in images.values() for key in LVIS_KEYS)
     for image in images.values():
@@ -199,7 +204,7 @@ def read_entries(
         'annotation',
         file,
         found,
-        optional=dict(iscrowd=FLAG, area=AREA),
+        optional=dict(id=ID, iscrowd=FLAG, area=AREA),
     ):
         image = images.get(annotation['image_id'])
         if not _belongs(annotation, image, every_id, names, file, found):

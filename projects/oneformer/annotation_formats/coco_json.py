@@ -156,8 +156,8 @@ def image_folder_of(
         names = [entry.get('file_name', entry.get('coco_url')) for entry in first]
         found.error(
             'images not found',
-            f'{path}: none of its {len(content["images"])} images, such as {some(names)}, lies in '
-            f'{some(folders)}: say where they are with --images',
+            f'{path}: none of its {len(content["images"])} images, such as {some(names) or None}, '
+            f'lies in {some(folders)}: say where they are with --images',
             path,
         )
         return None

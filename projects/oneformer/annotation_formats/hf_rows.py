@@ -117,5 +117,9 @@ def _row(record: Mapping, where: str, folder: Path, chosen: str | None) -> Row:
         )
     mask_key = _mask_key(record, key, where, chosen)
     mask = _file_of(record[mask_key]) if mask_key else None
+    if mask is None and mask_key and record[mask_key] not in (None, ''):
+        raise ValueError(
+            f'{where}: {mask_key} is {record[mask_key]!r}, not the name of a file: correct it'
+        )
     segments = _segments(record.get('segments_info'), where)
     return Row(where, folder / image, None if mask is None else folder / mask, segments)

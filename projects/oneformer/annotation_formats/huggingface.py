@@ -121,6 +121,8 @@ class HuggingFaceSource(MapSource):
         without = [row.where for row in rows if row.mask is None]
         if without:
             found.note(f'{len(without)} rows have no mask and are left out: {some(without)}')
+        if rows and len(without) == len(rows):
+            found.error('no masks', f'{rows[0].where} names no mask: say which by --mask-column')
         panoptic = any(row.segments is not None for row in rows)
         for row in rows:
             if row.mask is None or str(row.image) in lost or str(row.mask) in lost:
