@@ -1,6 +1,6 @@
 """Entries of a JSON in COCO instance format: checked, and brought to the images they are of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -168,6 +168,24 @@ def _is_box(box: object) -> bool:
     )
 
 
+def _records(
+    images: Collection[Mapping], names: Mapping, json: CocoJson, found: Collected
+) -> dict[str, CocoImage]:
+    """Images without their objects, by the name of their file."""
+    records: dict[str, CocoImage] = {}
+    says = any(key in image for image in images for key in LVIS_KEYS)
+    for image in images:
+        size = image['height'], image['width']
+        record = records.setdefault(image['file_name'], CocoImage(str(json.path), size))
+        if says:
+            absent, part = (
+                _names_of(image.get(key), key, image, names, json, found) for key in LVIS_KEYS
+            )
+            record.searched = (record.searched or set()) | absent | part
+            record.incomplete |= part
+    return records
+
+
 def read_entries(
     json: CocoJson,
     names: Mapping[int, tuple[str, bool | None]],
@@ -186,17 +204,7 @@ def read_entries(
     kept = _existing(json, found)
     images = images_by_id(kept, file, found, str(json.folder))
     every_id = _values(json.content['images'], 'id')
-    records: dict[str, CocoImage] = {}
-    says = any(key in image for image in images.values() for key in LVIS_KEYS)
-    for image in images.values():
-        size = image['height'], image['width']
-        record = records.setdefault(image['file_name'], CocoImage(file, size))
-        if says:
-            absent, part = (
-                _names_of(image.get(key), key, image, names, json, found) for key in LVIS_KEYS
-            )
-            record.searched = (record.searched or set()) | absent | part
-            record.incomplete |= part
+    records = _records(images.values(), names, json, found)
     left, units, seen = 0, Units(file), set()
     for annotation in complete(
         json.content['annotations'],

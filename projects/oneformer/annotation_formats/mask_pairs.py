@@ -131,15 +131,21 @@ def pair_folders(
             used[candidates[0]] = name
             own = split or _split_of_name(candidates[0])
             pairs.append(MaskPair(images / candidates[0], masks / name, own))
+    _report_alone(images, masks, alone, len(names), found)
+    _note_unlabelled(images, folder.names, used, shared and ending, found)
+    return pairs
+
+
+def _report_alone(
+    images: Path, masks: Path, alone: Sequence[str], total: int, found: Collected
+) -> None:
     if alone:
         found.error(
             'masks without image',
-            f'{len(alone)} of {len(names)} masks in {masks} have no image in {images}: '
+            f'{len(alone)} of {total} masks in {masks} have no image in {images}: '
             f'{some(alone)}: add it, remove the mask, or name the ending of masks by --mask-suffix',
             masks,
         )
-    _note_unlabelled(images, folder.names, used, shared and ending, found)
-    return pairs
 
 
 def _note_unlabelled(
