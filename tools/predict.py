@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 from oneformer.apis import OneFormerInferencer  # noqa: E402
 from oneformer.engine.arguments import CHECKPOINTS, ToolParser  # noqa: E402
 from oneformer.image_orientation import ORIENTATIONS  # noqa: E402
+from oneformer.results.files import FORMATS  # noqa: E402
 from oneformer.tasks import TASKS  # noqa: E402
 
 
@@ -49,6 +50,20 @@ def parse_args() -> argparse.Namespace:
         '--frames',
         action='store_true',
         help='of videos also write PNGs and JSON entries of each frame',
+    )
+    parser.add_argument(
+        '--format',
+        dest='formats',
+        nargs='+',
+        action='extend',
+        choices=FORMATS,
+        help='also write the objects as coco.json (a COCO dataset), labelme/*.json or '
+        'yolo/labels/*.txt; see docs/results.md',
+    )
+    parser.add_argument(
+        '--ann-file',
+        metavar='JSON',
+        help='JSON in COCO format whose ids of images and categories the results have',
     )
     parser.add_argument(
         '--orientation',
@@ -104,6 +119,8 @@ def main() -> None:
             max_per_image=args.max_per_image,
             batch_size=args.batch_size,
             frames=args.frames,
+            formats=args.formats or (),
+            ann_file=args.ann_file,
             orientation=args.orientation,
             value_range=value_range,
             on_unreadable=lambda name, error: unreadable.append(f'  {name}: {error}'),

@@ -1,12 +1,16 @@
 """mmdet's codes of panoptic answers: one number for class and instance of a pixel.
 
-A thing has ``label + INSTANCE_OFFSET * id``, stuff its label, and void has label K.
+A thing has ``label + INSTANCE_OFFSET * id``, stuff its label, and void has label K. People get
+segments that are numbered from 1; this is the one place where that is done.
 
 Legend: H, W image size, P predicted segments, K classes.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from mmdet.evaluation.functional import INSTANCE_OFFSET
+from scipy.ndimage import find_objects
 
 
 def check_codes(num_classes: int) -> None:
@@ -57,3 +61,49 @@ def segment_ids(
     ids = np.zeros(codes[-1] + 1, dtype=np.int32)
     ids[codes[segments]] = np.arange(1, segments.sum() + 1)
     return ids[pred_map], codes[segments], areas[segments]
+
+
+def boxes_of_ids(id_map: np.ndarray, count: int) -> list[list[int] | None]:
+    """Tight boxes [x, y, width, height] in pixels of ids 1 to ``count``, None where there is none.
+
+    Args:
+        id_map: Of shape (H, W), 0 for nothing.
+    """
+    return [
+        None
+        if slices is None
+        else [slices[1].start, slices[0].start]
+        + [slices[axis].stop - slices[axis].start for axis in (1, 0)]
+        for slices in find_objects(id_map, count)
+    ]
+
+
+def numbered_segments(
+    pred_map: np.ndarray, num_classes: int, infos: Sequence[Mapping] | None = None
+) -> tuple[np.ndarray, list[dict]]:
+    """Number the segments of a panoptic answer, and describe them.
+
+    Args:
+        pred_map: See ``segment_ids``.
+        num_classes: K.
+        infos: ``segments_info`` of the answer, with ``id``, ``label``, ``isthing`` and ``score``;
+            other models may have none.
+
+    Returns:
+        Ids of shape (H, W), int32, 0 for void; and for each id from 1 a dict with ``id``,
+        ``label``, ``area`` in pixels, ``bbox`` (x, y, width, height), tight, in pixels, and
+        ``score`` where ``infos`` has one.
+    """
+    id_map, codes, areas = segment_ids(pred_map, num_classes)
+    score_of = {
+        info['label'] + INSTANCE_OFFSET * info['id'] * info['isthing']: info['score']
+        for info in infos or ()
+        if 'score' in info
+    }
+    columns = codes.tolist(), areas.tolist(), boxes_of_ids(id_map, len(codes))
+    segments = [
+        dict(id=k, label=code % INSTANCE_OFFSET, area=area, bbox=box)
+        | ({'score': float(score_of[code])} if code in score_of else {})
+        for k, (code, area, box) in enumerate(zip(*columns), 1)
+    ]
+    return id_map, segments

@@ -74,6 +74,29 @@ def read_counts(text: bytes) -> np.ndarray:
     return counts
 
 
+def encode_crop(crop: np.ndarray, x: int, y: int, size: tuple[int, int]) -> dict:
+    """Code of a mask that is empty outside of a box, without a mask of the image's size.
+
+    Args:
+        crop: The mask inside the box, of shape (h, w).
+        x: Left edge of the box, in pixels.
+        y: Upper edge of the box, in pixels.
+        size: (H, W) of the image.
+    """
+    height, width = size
+    columns = np.zeros((height, crop.shape[1]), np.uint8, order='F')
+    columns[y : y + crop.shape[0]] = crop
+    counts = read_counts(mask_utils.encode(columns)['counts'])
+    counts[0] += x * height
+    behind = (width - x - crop.shape[1]) * height
+    if len(counts) % 2:  # it ends outside of the mask
+        counts[-1] += behind
+    elif behind:
+        counts = np.append(counts, behind)
+    whole = dict(size=[height, width], counts=counts.tolist())
+    return mask_utils.frPyObjects(whole, height, width)
+
+
 def _check_polygon(polygon: list, margin: int) -> None:
     """Raise ValueError for what is no polygon, or lies so far out that drawing it takes for ever.
 

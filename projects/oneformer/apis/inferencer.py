@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import islice
-from numbers import Integral, Real
 
 import torch
 from mmcv.transforms import Compose
@@ -17,8 +16,11 @@ from mmengine.utils import ProgressBar
 from ..image_depth import ValueRange
 from ..image_notes import SayOnce
 from ..image_rules import ImageRules, rules_of_step
+from ..results.files import check_formats
+from ..results.target_ids import TargetIds
 from .inputs import Input, Photo, Source, count_photos, list_sources, read_photos
 from .loading import load_trained
+from .options import check_counts, check_thresholds, equal_batches, given
 from .prediction import (
     Prediction,
     TellOnce,
@@ -28,42 +30,17 @@ from .prediction import (
     to_prediction,
 )
 from .task_choice import choose_tasks
-from .writing import PredictionFiles, check_places
+from .writing import (
+    PredictionFiles,
+    check_listed,
+    check_places,
+    labels_with_ids,
+    with_category_ids,
+)
 
 _LOOKAHEAD = 4  # batches of photos held in memory, among which those of equal size are found
 
 Unreadable = Callable[[str, Exception], None]
-
-
-def check_thresholds(**thresholds: float) -> None:
-    """ValueError for one that is no number in [0, 1]."""
-    for name, value in thresholds.items():
-        if not isinstance(value, Real) or not 0 <= value <= 1:
-            raise ValueError(f'{name} is {value}, it has to be between 0 and 1')
-
-
-def check_counts(**counts: int) -> None:
-    """ValueError for one that is no whole number from 1."""
-    for name, value in counts.items():
-        if not isinstance(value, Integral) or value < 1:
-            raise ValueError(f'{name} is {value}, it has to be a whole number of at least 1')
-
-
-def given(**options) -> dict:
-    """Those that are not None."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def equal_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[list[int]]:
-    """Batches of indices of equal sizes, in the order of their first."""
-    of_size = {}
-    for index, size in enumerate(sizes):
-        of_size.setdefault(size, []).append(index)
-    return sorted(
-        indices[start : start + batch_size]
-        for indices in of_size.values()
-        for start in range(0, len(indices), batch_size)
-    )
 
 
 class OneFormerInferencer:
@@ -134,6 +111,8 @@ class OneFormerInferencer:
         max_per_image: int | None = None,
         batch_size: int = 1,
         frames: bool = False,
+        formats: str | Sequence[str] = (),
+        ann_file: str | os.PathLike | None = None,
         orientation: str | None = None,
         value_range: ValueRange | None = None,
         on_unreadable: Unreadable | None = None,
@@ -165,6 +144,11 @@ class OneFormerInferencer:
             batch_size: Photos answered at once.
             frames: Also write PNGs and JSON entries of the frames of videos, not only the drawn
                 videos.
+            formats: Also write the objects as ``'coco'``, ``'labelme'`` or ``'yolo'``, one or
+                several: the instances, or where these were not asked the panoptic segments, or
+                else a region per class.
+            ann_file: A JSON in COCO format. Result files have its ids and file names of images,
+                and its ids and names of categories.
             orientation: ``'upright'`` turns images by the EXIF orientation of their files, and
                 ``'stored'`` does not; results have the same frame. The default is the config's, and
                 else ``'upright'``.
@@ -177,8 +161,8 @@ class OneFormerInferencer:
 
         Raises:
             FileNotFoundError: For a path or glob that does not lead to a file.
-            ValueError: For unknown tasks and classes, a file that cannot be read, and results that
-                would overwrite each other.
+            ValueError: For unknown tasks, classes and formats, a file that cannot be read, results
+                that would overwrite each other, and what ``ann_file`` does not list.
         """
         tasks = choose_tasks(tasks, self.tasks, len(self.dataset_meta['classes']))
         thresholds = given(object_mask_thr=object_mask_thr, iou_thr=iou_thr)
@@ -192,9 +176,15 @@ class OneFormerInferencer:
             labels = labels_of_names(classes, self.dataset_meta)
         rules = ImageRules(orientation, value_range).over(self.image_rules)
         sources = list_sources(inputs, rules)
+        formats = check_formats(formats)
+        meta, ids = self._named(ann_file, out_dir is not None)
+        if ids is not None:
+            check_listed(sources, ids, labels_with_ids(meta, labels, tasks, formats), frames)
         if out_dir is not None:
             check_places(sources, out_dir, frames)
-            files = PredictionFiles(out_dir, tasks, self.dataset_meta, frames)
+            files = PredictionFiles(out_dir, tasks, meta, frames, formats, ids, rules)
+        elif formats:
+            raise ValueError(f'formats {formats} are of files: give a folder for them as out_dir')
         else:
             files = nullcontext()
 
@@ -214,16 +204,26 @@ class OneFormerInferencer:
             with files:
                 answered = self._answer(photos, batch_size, dict(test_cfg, tasks=tasks), finish)
                 for photo, sample in answered:
+                    path = photo.source.path and str(photo.source.path)
+                    prediction = to_prediction(sample, meta, photo.name, path)
                     if out_dir is not None:
-                        files.add(photo, sample)
+                        files.add(photo, sample, prediction)
                     if bar is not None:
                         bar.update()
-                    path = photo.source.path and str(photo.source.path)
-                    yield to_prediction(sample, self.dataset_meta['classes'], photo.name, path)
+                    yield prediction
             if bar is not None:
                 print(file=sys.stderr)
 
         return answers()
+
+    def _named(
+        self, ann_file: str | os.PathLike | None, tell: bool
+    ) -> tuple[dict, TargetIds | None]:
+        """The classes with what result files call them, and the ids of a JSON if one is given."""
+        if ann_file is None:
+            return with_category_ids(self.dataset_meta, tell), None
+        ids = TargetIds(ann_file, self.dataset_meta)
+        return ids.dataset_meta, ids
 
     def _read(
         self, sources: Sequence[Source], rules: ImageRules, on_unreadable: Unreadable | None

@@ -5,8 +5,10 @@ Legend: H, W original size of the photo, K classes, N instances.
 
 import difflib
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +17,11 @@ from mmdet.structures import DetDataSample
 from mmengine.logging import print_log
 
 from ..class_matching import names_by_strength, normalise, owners
-from ..panoptic_codes import segment_ids
+from ..panoptic_codes import numbered_segments
+from ..results.categories import Categories
+from ..results.coco import coco_dataset
+from ..results.labelme import labelme_content
+from ..results.other_tools import to_fiftyone, to_supervision
 
 UNWANTED = -1  # in a semantic map: the class of the pixel is not among the wanted ones
 
@@ -31,14 +37,16 @@ class Prediction:
         path: Of the file, None for an array.
         panoptic_map: Segment ids of shape (H, W), int32, 0 for void, as in the panoptic PNG.
         segments: Of each id from 1 a dict with ``id``, ``label``, ``category`` (its name),
-            ``isthing``, ``area`` in pixels, and ``score``: the class probability of its query, and
-            of the best query for stuff that several have found.
+            ``isthing``, ``area`` in pixels, ``bbox`` (x, y, width, height), tight, in pixels, and
+            ``score``: the class probability of its query, and of the best query for stuff that
+            several have found.
         masks: Of the instances, bool of shape (N, H, W). They may overlap.
         labels: Of the instances, int64 of shape (N,).
         scores: Of the instances, float32 of shape (N,), from the best: class probability of the
             query times mean mask probability inside the mask.
         boxes: Tight boxes (x1, y1, x2, y2) around the masks, x2 and y2 exclusive, float32 (N, 4).
         semantic_map: Labels of shape (H, W), int16, -1 where ``classes`` leaves the answer out.
+        categories: The classes, and what result files call them.
     """
 
     name: str
@@ -50,6 +58,64 @@ class Prediction:
     scores: np.ndarray | None = None
     boxes: np.ndarray | None = None
     semantic_map: np.ndarray | None = None
+    categories: Categories = field(default_factory=Categories, repr=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes: ``names[label]``."""
+        return self.categories.names
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that were asked."""
+        found = dict(panoptic=self.panoptic_map, instance=self.masks, semantic=self.semantic_map)
+        return tuple(task for task, value in found.items() if value is not None)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        maps = self.panoptic_map, self.semantic_map, self.masks
+        height, width = next(found for found in maps if found is not None).shape[-2:]
+        return height, width
+
+    def to_coco(self, task: str | None = None) -> dict:
+        """A COCO dataset of this image alone, see ``results.coco.coco_dataset``.
+
+        Args:
+            task: Whose objects are taken: the instances, or else the panoptic segments, or else a
+                region per class.
+
+        Raises:
+            ValueError: If the task was not asked. So do the methods below.
+        """
+        return coco_dataset([self], task)
+
+    def to_labelme(
+        self,
+        image_path: str | os.PathLike | None = None,
+        image: np.ndarray | None = None,
+        task: str | None = None,
+    ) -> dict:
+        """The content of a JSON of labelme, see ``results.labelme.labelme_content``.
+
+        Args:
+            image_path: Of the image, from the folder of the JSON; its own path by default.
+            image: BGR, uint8, of shape (H, W, 3), to hold it in the JSON.
+            task: See ``to_coco``.
+        """
+        return labelme_content(self, image_path or self.path or self.name, image, task)
+
+    def to_supervision(self, task: str | None = None) -> Any:
+        """``supervision.Detections``; ImportError without that package.
+
+        Args:
+            task: See ``to_coco``.
+        """
+        return to_supervision(self, task)
+
+    def to_fiftyone(self) -> Mapping[str, Any]:
+        """Labels of FiftyOne by the task, see ``results.other_tools.to_fiftyone``."""
+        return to_fiftyone(self)
 
 
 def labels_of_names(names: Sequence[str], metainfo: Mapping) -> list[int]:
@@ -144,28 +210,27 @@ class TellOnce:
 
 
 def to_prediction(
-    sample: DetDataSample, classes: Sequence[str], name: str, path: str | None
+    sample: DetDataSample, dataset_meta: Mapping, name: str, path: str | None
 ) -> Prediction:
-    """Arrays of a sample with answers on the CPU."""
-    prediction = Prediction(name, path)
+    """Arrays of a sample with answers on the CPU.
+
+    Args:
+        sample: With the answers.
+        dataset_meta: Of the model, see ``Categories.of``.
+        name: See ``Prediction``.
+        path: See ``Prediction``.
+    """
+    categories = Categories.of(dataset_meta)
+    prediction = Prediction(name, path, categories=categories)
     if 'pred_panoptic_seg' in sample:
         panoptic = sample.pred_panoptic_seg
-        info_of = {
-            s['label'] + INSTANCE_OFFSET * s['id'] * s['isthing']: s for s in panoptic.segments_info
-        }
-        id_map, codes, areas = segment_ids(panoptic.sem_seg[0].numpy(), len(classes))
-        prediction.panoptic_map = id_map
-        prediction.segments = [
-            dict(
-                id=k,
-                label=info_of[code]['label'],
-                category=classes[info_of[code]['label']],
-                isthing=info_of[code]['isthing'],
-                area=area,
-                score=info_of[code]['score'],
-            )
-            for k, (code, area) in enumerate(zip(codes.tolist(), areas.tolist()), 1)
-        ]
+        prediction.panoptic_map, segments = numbered_segments(
+            panoptic.sem_seg[0].numpy(), len(categories.names), panoptic.segments_info
+        )
+        for segment in segments:
+            label = segment['label']
+            segment.update(category=categories.names[label], isthing=categories.things[label])
+        prediction.segments = segments
     if 'pred_instances' in sample:
         instances = sample.pred_instances
         prediction.masks = instances.masks.numpy()

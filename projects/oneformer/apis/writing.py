@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,9 +13,14 @@ from mmengine.logging import print_log
 
 from ..datasets.written_ids import fill_numbers
 from ..evaluation.result_files import InstanceFiles, PanopticFiles, SemanticFiles
+from ..image_rules import DEFAULT, ImageRules
+from ..results.categories import Categories
+from ..results.files import FORMATS
+from ..results.target_ids import TargetIds
 from ..safe_io import replacing, write_bytes
 from ..visualization import OneFormerVisualizer
 from .inputs import Photo, Source
+from .prediction import Prediction
 
 _WRITERS = dict(panoptic=PanopticFiles, instance=InstanceFiles, semantic=SemanticFiles)
 
@@ -59,16 +64,67 @@ def check_places(
             )
 
 
-def with_category_ids(dataset_meta: Mapping) -> dict:
+def check_listed(
+    sources: Sequence[Source], ids: TargetIds, labels: Collection[int], frames: bool
+) -> None:
+    """Refuse what a JSON has no ids for, before anything is predicted.
+
+    Args:
+        sources: All inputs.
+        ids: Of the JSON.
+        labels: Classes that result files may have to name.
+        frames: Whether results of the frames of videos are written.
+
+    Raises:
+        ValueError: For images and classes that the JSON does not list, and frames of a video.
+    """
+    ids.check_classes(labels)
+    videos = [source for source in sources if source.is_video]
+    if videos and frames:
+        raise ValueError(
+            f'frames of {videos[0]} have no ids in {ids.ann_file}, which lists files: leave out '
+            'either the frames (--frames) or the JSON (--ann-file)'
+        )
+    ids.check_images([(s.name, s.path) for s in sources if not s.is_video])
+
+
+def labels_with_ids(
+    dataset_meta: Mapping,
+    labels: Collection[int] | None,
+    tasks: Sequence[str],
+    formats: Sequence[str],
+) -> list[int]:
+    """The classes whose category ids the results of tasks and formats have.
+
+    Args:
+        dataset_meta: With ``classes`` and ``thing_classes``.
+        labels: That may be predicted, None for all.
+        tasks: That are asked.
+        formats: That are asked.
+    """
+    classes, things = dataset_meta['classes'], set(dataset_meta['thing_classes'])
+    labels = range(len(classes)) if labels is None else labels
+    if 'panoptic' in tasks:
+        return list(labels)
+    if 'instance' in tasks:
+        return [label for label in labels if classes[label] in things]
+    return list(labels) if 'coco' in formats else []  # label PNGs have no categories
+
+
+def with_category_ids(dataset_meta: Mapping, tell: bool = True) -> dict:
     """The classes with the category ids of the JSON of training, or else with labels for ids.
 
     Classes that this JSON does not list get ids that are free, which is logged.
+
+    Args:
+        dataset_meta: Of the model.
+        tell: Whether it is logged.
     """
     ids, classes = dataset_meta.get('category_ids'), dataset_meta['classes']
     if ids is None or len(ids) != len(classes):
         ids = [None] * len(classes)
     filled, new = fill_numbers(ids)
-    if 0 < len(new) < len(classes):
+    if tell and 0 < len(new) < len(classes):
         named = ', '.join(f'{classes[label]!r}: {filled[label]}' for label in new)
         print_log(
             'the JSON of training has no category for some classes, which result files give ids '
@@ -129,9 +185,12 @@ class PredictionFiles:
             ``panoptic.json``, ``instance.json``, and ``semantic/NAME.png``. NAME is the photo's
             without suffix, or with it where another photo is called so, and its image id.
         tasks: Task words, the answers to write.
-        dataset_meta: Classes, things, and maybe palette and category ids; without these the
-            category id of a class is its label.
+        dataset_meta: Classes, things, category ids, and maybe a palette.
         frames: Also write PNGs and JSON entries of the frames of videos.
+        formats: Of ``results.files.FORMATS``: write ``coco.json``, ``labelme/NAME.json``, or
+            ``yolo/labels/NAME.txt`` and ``yolo/data.yaml`` as well.
+        ids: Image ids and file names are taken from here.
+        rules: By which images are read.
     """
 
     def __init__(
@@ -140,10 +199,15 @@ class PredictionFiles:
         tasks: Sequence[str],
         dataset_meta: Mapping,
         frames: bool = False,
+        formats: Sequence[str] = (),
+        ids: TargetIds | None = None,
+        rules: ImageRules = DEFAULT,
     ) -> None:
         self.out_dir = Path(out_dir)
         self.frames = frames
-        dataset_meta = with_category_ids(dataset_meta)
+        self.ids = ids
+        categories = Categories.of(dataset_meta)
+        self.object_files = [FORMATS[name](out_dir, tasks, categories, rules) for name in formats]
         self.writers = {task: _WRITERS[task](out_dir=str(out_dir)) for task in tasks}
         for writer in self.writers.values():
             writer.dataset_meta = dataset_meta
@@ -162,15 +226,28 @@ class PredictionFiles:
             for writer in self.writers.values():
                 if writer.results:
                     writer.evaluate(len(writer.results))
+            for files in self.object_files:
+                if files.images:
+                    files.finish()
 
-    def add(self, photo: Photo, sample: DetDataSample) -> None:
+    def add(self, photo: Photo, sample: DetDataSample, prediction: Prediction) -> None:
         """Write the answers to a photo; the frames of a video have to come in their order.
 
         Args:
             photo: What was answered.
             sample: With the answers, and ``photo_name``, ``photo_stem`` and ``img_id`` in its
                 metainfo.
+            prediction: The same as arrays.
+
+        Raises:
+            ValueError: If the photo has another size than the JSON of ids says.
         """
+        is_written, own = photo.fps is None or self.frames, {}
+        if is_written and self.ids is not None:
+            entry = self.ids.entry(photo.name, photo.source.path)
+            self.ids.check_size(entry, photo.image.shape[:2])
+            own = dict(image_id=entry['id'], file_name=entry['file_name'])
+            sample.set_metainfo(dict(img_id=entry['id'], photo_name=entry['file_name']))
         if photo.source is not self.video_source:
             self._change_video(photo)
         for task in self.writers:
@@ -181,10 +258,12 @@ class PredictionFiles:
                 write_bytes(self._overlay_path(task, photo.stem, '.jpg'), jpeg)
             else:
                 self.video_of[task].add(overlay)
-        if photo.fps is None or self.frames:
+        if is_written:
             answers = sample.to_dict()
             for writer in self.writers.values():
                 writer.process(None, [answers])
+            for files in self.object_files:
+                files.add(prediction, photo.stem, photo.image, **own)
 
     def _overlay_path(self, task: str, stem: str, suffix: str) -> Path:
         return self.out_dir / 'overlays' / task / (stem + suffix)

@@ -9,13 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from ..datasets.written_ids import fill_numbers
-from ..panoptic_codes import segment_ids
+from ..panoptic_codes import numbered_segments
 from ..run_length import json_code
 from ..safe_io import write_json, write_png
 from .data_sample import is_thing, naming_image, read_detections, read_map
@@ -53,19 +52,14 @@ def category_of(label: int, dataset_meta: dict) -> int:
     return category
 
 
-def number_segments(pred_map: np.ndarray, num_classes: int) -> tuple[np.ndarray, list]:
-    """A panoptic answer as panopticapi has it.
+def category_name(label: int, dataset_meta: dict) -> str:
+    """What result files call a class: as the JSON that ids are taken from, else as the model."""
+    return (dataset_meta.get('category_names') or dataset_meta['classes'])[label]
 
-    Args:
-        pred_map: (H, W), label + INSTANCE_OFFSET * k; void has label K.
 
-    Returns:
-        The RGB picture (H, W, 3), uint8, of segment ids from 1 in R + 256 G + 65536 B, 0 for void;
-        and for each id its label and its area in pixels.
-    """
-    id_map, codes, areas = segment_ids(pred_map, num_classes)
-    picture = np.stack([id_map >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
-    return picture, list(zip((codes % INSTANCE_OFFSET).tolist(), areas.tolist()))
+def id_picture(id_map: np.ndarray) -> np.ndarray:
+    """RGB picture (H, W, 3), uint8, of segment ids (H, W) in R + 256 G + 65536 B."""
+    return np.stack([id_map >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
 
 
 class ResultFiles(BaseMetric):
@@ -136,7 +130,9 @@ class ResultFiles(BaseMetric):
 class PanopticFiles(ResultFiles):
     """COCO panoptic results: ``panoptic/*.png`` and ``panoptic.json``, with the data's categories.
 
-    The JSON also lists the photos and categories, so that ``PanopticDataset`` reads it.
+    Each segment has ``id``, ``category_id``, ``iscrowd`` 0, ``bbox`` (x, y, width, height) and
+    ``area`` in pixels, and ``score`` where the answer has one. The JSON also lists the photos and
+    categories, so that ``PanopticDataset`` reads it.
     """
 
     task = default_prefix = 'panoptic'
@@ -144,13 +140,19 @@ class PanopticFiles(ResultFiles):
     def write(self, data_sample: dict) -> dict:
         num_classes = len(self.dataset_meta['classes'])
         pred_map = read_map(data_sample, 'pred_panoptic_seg')
-        picture, segments = number_segments(pred_map, num_classes)
+        found = data_sample['pred_panoptic_seg'].get('segments_info')
+        id_map, segments = numbered_segments(pred_map, num_classes, found)
         infos = [
-            dict(id=k, category_id=category_of(label, self.dataset_meta), area=area)
-            for k, (label, area) in enumerate(segments, 1)
+            dict(
+                id=segment['id'],
+                category_id=category_of(segment['label'], self.dataset_meta),
+                iscrowd=0,
+                **{key: segment[key] for key in ('bbox', 'area', 'score') if key in segment},
+            )
+            for segment in segments
         ]
         name = f'{self.stem_of(data_sample)}.png'
-        write_png(osp.join(self.out_dir, 'panoptic', name), picture)
+        write_png(osp.join(self.out_dir, 'panoptic', name), id_picture(id_map))
         photo = dict(
             id=data_sample['img_id'],
             file_name=photo_name(data_sample),
@@ -161,17 +163,17 @@ class PanopticFiles(ResultFiles):
         return dict(photo=photo, annotation=annotation)
 
     def write_json(self, contents: list) -> None:
-        columns = (
-            category_ids(self.dataset_meta),
-            self.dataset_meta['classes'],
-            is_thing(self.dataset_meta).astype(int).tolist(),
-        )
         result = dict(
             images=[content['photo'] for content in contents],
             annotations=[content['annotation'] for content in contents],
             categories=[
-                dict(id=category, name=name, isthing=isthing)
-                for category, name, isthing in zip(*columns)
+                dict(id=category, name=category_name(label, self.dataset_meta), isthing=isthing)
+                for label, (category, isthing) in enumerate(
+                    zip(
+                        category_ids(self.dataset_meta),
+                        is_thing(self.dataset_meta).astype(int).tolist(),
+                    )
+                )
                 if category is not None
             ],
         )

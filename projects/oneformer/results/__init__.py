@@ -1,0 +1,1 @@
+"""Predictions in the formats of other tools: COCO, labelme, YOLO, supervision, FiftyOne."""

@@ -1,0 +1,117 @@
+"""The objects of a prediction one by one, each with its mask inside its box.
+
+Formats of annotation tools hold a list of objects. These are the instances; where the instance task
+was not asked, the segments of the panoptic prediction, or else one region per class of the
+semantic one. A mask of the image's size is never made for each.
+
+Legend: H, W size of the image, h, w size of a box.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..panoptic_codes import boxes_of_ids
+from ..run_length import encode_crop
+
+if TYPE_CHECKING:
+    from ..apis.prediction import Prediction
+
+OBJECT_TASKS = ('instance', 'panoptic', 'semantic')  # the first that was asked has the objects
+
+
+@dataclass(frozen=True)
+class FoundObject:
+    """An object with at least one pixel.
+
+    Attributes:
+        label: Of its class.
+        score: In [0, 1]; None for a region of the semantic prediction.
+        box: Tight, (x, y, width, height) in pixels.
+        crop: Its mask inside the box, bool of shape (h, w).
+    """
+
+    label: int
+    score: float | None
+    box: tuple[int, int, int, int]
+    crop: np.ndarray
+
+    @property
+    def area(self) -> int:
+        """Pixels of the mask."""
+        return int(np.count_nonzero(self.crop))
+
+    def code(self, size: tuple[int, int]) -> dict:
+        """Compressed run-length code of the mask in an image of (H, W)."""
+        return encode_crop(self.crop, *self.box[:2], size)
+
+
+def choose_task(tasks: tuple[str, ...] | list[str]) -> str:
+    """The task whose prediction has the objects, of those that were asked."""
+    return next(task for task in OBJECT_TASKS if task in tasks)
+
+
+def answered_task(prediction: 'Prediction', task: str | None = None) -> str:
+    """The task whose objects are taken.
+
+    Args:
+        prediction: Of an image.
+        task: A task word, None for the first of ``OBJECT_TASKS`` that was asked.
+
+    Raises:
+        ValueError: If the task was not asked, or none was.
+    """
+    tasks = prediction.tasks
+    if task is None and tasks:
+        return choose_task(tasks)
+    if task not in tasks:
+        asked = ', '.join(tasks) or 'none'
+        raise ValueError(
+            f'the prediction of {prediction.name} has no {task or "task"}: predict with '
+            f'tasks={[task or "instance"]} (asked were: {asked})'
+        )
+    return task
+
+
+def tight_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Box (x, y, width, height) around a mask (H, W); None for an empty one."""
+    rows = np.flatnonzero(mask.any(1))
+    if not len(rows):
+        return None
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(mask[top:bottom].any(0))
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    return left, top, right - left, bottom - top
+
+
+def objects_of(prediction: 'Prediction', task: str | None = None) -> Iterator[FoundObject]:
+    """The objects of a prediction that have pixels: of instances the best first.
+
+    Args:
+        prediction: Of an image.
+        task: See ``answered_task``, which also says what is raised.
+    """
+    task = answered_task(prediction, task)
+    if task == 'instance':
+        columns = prediction.masks, prediction.labels.tolist(), prediction.scores.tolist()
+        for mask, label, score in zip(*columns):
+            if box := tight_box(mask):
+                yield FoundObject(label, score, box, crop_of(mask, box))
+        return
+    if task == 'panoptic':
+        id_map = prediction.panoptic_map
+        found = [(s['id'], s['label'], s['score'], s['bbox']) for s in prediction.segments]
+    else:
+        id_map = prediction.semantic_map.astype(np.int32) + 1
+        boxes = boxes_of_ids(id_map, int(id_map.max()))
+        found = [(k, k - 1, None, box) for k, box in enumerate(boxes, 1) if box]
+    for number, label, score, box in found:
+        yield FoundObject(label, score, tuple(box), crop_of(id_map, box) == number)
+
+
+def crop_of(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    """What lies in a box (x, y, width, height)."""
+    x, y, width, height = box
+    return image[y : y + height, x : x + width]
