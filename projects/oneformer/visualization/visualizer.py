@@ -1,0 +1,117 @@
+"""``OneFormerVisualizer``: ground truth and predictions of the tasks side by side."""
+
+import mmcv
+import numpy as np
+from mmdet.registry import VISUALIZERS
+from mmdet.structures import DetDataSample
+from mmdet.visualization import DetLocalVisualizer
+from mmengine.dist import master_only
+
+from .painting import paint
+from .panels import side_by_side
+from .regions import ANSWERS, ground_truth_regions
+from .shades import class_colors
+
+
+@VISUALIZERS.register_module()
+class OneFormerVisualizer(DetLocalVisualizer):
+    """Draws a row of panels: the photo, the ground truth, and each answer that a sample has.
+
+    The ground truth is that of the task, if only one was answered, and else the panoptic one.
+
+    Arguments are those of ``DetLocalVisualizer``.
+    """
+
+    def __init__(self, name: str = 'visualizer', alpha: float = 0.55, **kwargs) -> None:
+        super().__init__(name, alpha=alpha, **kwargs)
+        self._row = None
+
+    def get_image(self) -> np.ndarray:
+        """The last picture of ``add_datasample``, or else what other methods have drawn."""
+        return super().get_image() if self._row is None else self._row
+
+    @property
+    def dataset_meta(self) -> dict | None:
+        """Classes and colours; mmengine's has them in the main process only."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict) -> None:
+        self._dataset_meta = dataset_meta
+
+    def draw_answer(
+        self, image: np.ndarray, data_sample: DetDataSample, task: str, pred_score_thr: float = 0.0
+    ) -> np.ndarray:
+        """Paint one answer over the photo, with captions and a legend; see ``paint``.
+
+        Args:
+            image: The photo at the size of the answers.
+            data_sample: With the answer.
+            task: A task word.
+            pred_score_thr: Instances that do not score above are not drawn.
+        """
+        classes = self.dataset_meta['classes']
+        colors = class_colors(len(classes), self.dataset_meta.get('palette'))
+        regions = ANSWERS[task][1](data_sample.cpu(), classes, pred_score_thr)
+        return paint(image, regions, colors, self.alpha, classes)
+
+    @master_only
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray,
+        data_sample: DetDataSample,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        pred_score_thr: float = 0.3,
+        step: int = 0,
+    ) -> None:
+        """Draw a sample, as ``DetVisualizationHook`` asks for it.
+
+        Args:
+            name: Of the picture for the backends.
+            image: The photo at the size of the answers.
+            data_sample: With ``gt_panoptic_seg`` and ``segments_info``, and predictions.
+            draw_gt: Whether to draw the ground truth, if the sample has it.
+            draw_pred: Whether to draw predictions.
+            show: Open a window.
+            wait_time: Seconds to show it.
+            out_file: Write the picture here in place of giving it to the backends.
+            pred_score_thr: Instances below are not drawn.
+            step: Of the backends.
+        """
+        row = self._row = self.draw_row(image, data_sample, draw_gt, draw_pred, pred_score_thr)
+        if show:
+            self.show(row, win_name=name, wait_time=wait_time)
+        if out_file is not None:
+            mmcv.imwrite(np.ascontiguousarray(row[..., ::-1]), out_file)
+        else:
+            self.add_image(name, row, step)
+
+    def draw_row(
+        self,
+        image: np.ndarray,
+        data_sample: DetDataSample,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        pred_score_thr: float = 0.3,
+    ) -> np.ndarray:
+        """The row of panels of ``add_datasample``, in any process."""
+        classes = self.dataset_meta['classes']
+        colors = class_colors(len(classes), self.dataset_meta.get('palette'))
+        regions = []
+        answered = [task for task, (field, _) in ANSWERS.items() if field in data_sample]
+        if draw_gt and 'gt_panoptic_seg' in data_sample:
+            task = answered[0] if len(answered) == 1 else 'panoptic'
+            regions.append(ground_truth_regions(data_sample, classes, task))
+        if draw_pred:
+            for task in answered:
+                to_regions = ANSWERS[task][1]
+                regions.append(to_regions(data_sample.cpu(), classes, pred_score_thr))
+        painted = [
+            paint(image, region, colors, self.alpha, classes, region.title) for region in regions
+        ]
+        return side_by_side([image, *painted])
