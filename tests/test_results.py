@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import sys
+import tracemalloc
 from types import SimpleNamespace
 
 import cv2
@@ -19,7 +20,9 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from test_your_data import SMALL
 
-from oneformer.apis import OneFormerInferencer
+from oneformer.apis import OneFormerInferencer, Prediction
+from oneformer.panoptic_codes import numbered_segments
+from oneformer.results.categories import Categories
 from oneformer.results.outlines import filled, one_polygon
 from oneformer.run_length import encode_crop
 
@@ -398,3 +401,23 @@ def test_the_loop_of_correction_runs_once(config_dir, predict, run_tool, tmp_pat
     assert removed['id'] not in {s['id'] for s in first['segments_info']}
     run_tool('train', config, '--cfg-options', *SMALL)
     assert (tmp_path / 'work_dirs/my_instance/iter_2.pth').exists()
+
+
+def test_hundreds_of_objects_of_a_large_image_take_little_memory():
+    pytest.importorskip('supervision')
+    rng = np.random.default_rng(0)
+    codes = np.full((3000, 4000), 4, np.int32)
+    for number in range(1, 301):
+        y, x = rng.integers(0, 2800), rng.integers(0, 3800)
+        codes[y : y + 200, x : x + 200] = 1000 * number
+    id_map, segments = numbered_segments(codes, 4)
+    meta = dict(NAMES, category_ids=range(4))
+    prediction = Prediction('large', None, id_map, [{**s, 'score': 0.9} for s in segments])
+    prediction.categories = Categories.of(meta)
+    exports = prediction.to_coco, prediction.to_labelme, prediction.to_supervision
+    for export in exports:
+        tracemalloc.start()
+        export()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 50e6  # 300 dense masks take 3.6 GB
