@@ -5,7 +5,7 @@ they annotate, and which unlabelled pixels are unknown and not background.
 """
 
 import os.path as osp
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from mmdet.datasets import BaseDetDataset
 from mmengine.logging import print_log
@@ -20,6 +20,7 @@ from ..tasks import TASKS
 from .coco_files import read_coco
 from .file_names import Folder
 from .findings import ERROR, Finding, Report, Said, refuse
+from .searched_classes import count_searches
 from .settings import require_folders, require_text
 from .targets_found import TargetsFound, count_targets, missing_targets
 from .written_ids import category_of_label
@@ -47,6 +48,8 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
     ``classes``; ``ann_file``; ``labels_kind``, which tells ``LoadSegmentMap`` how to read them;
     ``tasks`` that they can teach; ``known_labels``, the classes that they annotate, or None if they
     annotate all; ``ignore``; and ``image_rules``, by which ``LoadPhoto`` reads their images.
+    ``searched_labels`` is there only where the JSON says what was looked for in the image: those of
+    its ``known_labels`` of which everything is annotated.
 
     Args:
         metainfo: A dict with ``classes`` and ``thing_classes`` (names), optionally ``palette`` and
@@ -147,8 +150,11 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
 
     def findings_of_teaching(self) -> Iterable[Finding]:
         """What the loaded samples cannot teach."""
-        self.targets_found = count_targets(self.data_list)
-        return () if self.targets_found is None else missing_targets(self, self.targets_found)
+        self.targets_found = found = count_targets(self.data_list)
+        if found is None:
+            return ()
+        found.searches = count_searches(self.data_list, self.annotated_labels)
+        return missing_targets(self, found)
 
     def get_data_info(self, idx: int) -> dict:
         """The sample ``idx`` with its name and what all samples of the set share."""
@@ -163,10 +169,16 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
             labels_kind=self.labels_kind,
             tasks=self.tasks,
             task_weights=self.task_weights,
-            known_labels=self.known_labels,
+            known_labels=info.get('known_labels', self.known_labels),
             ignore=self.ignore,
             image_rules=self.image_rules,
         )
+
+    @property
+    def annotated_labels(self) -> Sequence[int]:
+        """The classes that the set annotates."""
+        classes = range(len(self._metainfo['classes']))
+        return classes if self.known_labels is None else self.known_labels
 
     @property
     def image_folder(self) -> str:

@@ -15,6 +15,7 @@ from .hidden_pixels import estimate_hidden, rule_text
 from .listed_images import images_by_id
 from .overlaps import MAX_SEGMENTS, check_overlap_options
 from .polygons import Units, as_polygons
+from .searched_classes import Searches
 
 
 @DATASETS.register_module()
@@ -74,7 +75,9 @@ class InstanceDataset(SegmentDataset):
         Returns:
             For each photo ``img_id``, ``img_path``, ``height``, ``width`` and ``segments_info``:
             dicts with ``id`` (of the annotation), ``label``, ``category`` (its name), ``isthing``,
-            ``iscrowd``, ``segmentation`` (as in the JSON), and ``area`` if the JSON has it.
+            ``iscrowd``, ``segmentation`` (as in the JSON), and ``area`` if the JSON has it. Where
+            the JSON says what was looked for in a photo, also ``known_labels`` and
+            ``searched_labels``, see ``SegmentDataset``.
 
         Raises:
             ValueError: If the JSON is not in COCO instance format. What is wrong with its entries
@@ -100,14 +103,15 @@ class InstanceDataset(SegmentDataset):
         photos = {number: self._photo(image) for number, image in images.items()}
         keys = dict(id=ID, image_id=ID, category_id=WHOLE)
         seen, units = set(), Units(self.ann_file)
-        for annotation in complete(
+        annotations = complete(
             content['annotations'],
             keys,
             'annotation',
             self.ann_file,
             self.report,
             optional=dict(iscrowd=FLAG, area=AREA),
-        ):
+        )
+        for annotation in annotations:
             if self._usable(annotation, photos, label_of, seen):
                 label = label_of.get(annotation['category_id'])
                 if label is None:
@@ -122,6 +126,8 @@ class InstanceDataset(SegmentDataset):
                 )
         if finding := units.finding():
             self.report(finding)
+        searches = Searches(images, label_of, self.ann_file, self.report)
+        self._note_searches(photos, searches, annotations)
         for photo in photos.values():
             count = len(photo['segments_info'])
             if count > MAX_SEGMENTS:
@@ -135,6 +141,15 @@ class InstanceDataset(SegmentDataset):
         if not self.test_mode and isinstance(self.report, Said):  # the checker counts all by itself
             self._note_overlaps(list(photos.values()))
         return self.note_images(list(photos.values()))
+
+    @staticmethod
+    def _note_searches(photos: Mapping, searches: Searches, annotations: Sequence[Mapping]) -> None:
+        """Add to the photos which classes were looked for in them, where the JSON says so."""
+        if searches:
+            for annotation in annotations:
+                searches.see(annotation['image_id'], annotation['category_id'])
+            for img_id, photo in photos.items():
+                photo.update(searches.keys_of(img_id))
 
     def _note_overlaps(self, photos: list[dict]) -> None:
         """Log what overlaps hide in some of the images."""

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from .file_names import Folder, read_names, read_urls
-from .findings import WARNING, Finding, Report
+from .findings import Report
 from .polygons import as_polygons
-from .readings import Readings, flag, number, read_ids, read_numbers, whole
-
-_LVIS_KEYS = ('neg_category_ids', 'not_exhaustive_category_ids')
+from .readings import Readings, flag, number, read_ids, read_lists, read_numbers, whole
+from .searched_classes import KEYS as SEARCH_KEYS
 
 
 def _dicts(entries: Any) -> list[dict]:
@@ -35,6 +34,7 @@ def mend(
     read_numbers(categories, dict(id=whole, isthing=flag), 'category', readings)
     read_numbers(images, dict(height=whole, width=whole), 'image', readings)
     _floats_to_whole(images, 'id', 'image', readings)
+    read_lists(images, SEARCH_KEYS, 'image', readings)
     if 'img' in folders:
         read_urls(images, folders['img'], readings)
         read_names(images, folders['img'], 'image', readings)
@@ -50,7 +50,6 @@ def mend(
         read_numbers(annotations, keys, 'annotation', readings)
         _mend_polygons(annotations, readings)
     readings.tell(report)
-    _name_what_is_not_used(images, ann_file, report)
 
 
 def _floats_to_whole(entries: list[dict], key: str, what: str, readings: Readings) -> None:
@@ -82,19 +81,3 @@ def _mend_polygons(annotations: list[dict], readings: Readings) -> None:
             name = f'segmentation of annotation {identity!r}'
             readings.note(kind, name, before, polygons, identity)
             annotation['segmentation'] = polygons
-
-
-def _name_what_is_not_used(images: list[dict], ann_file: str, report: Report) -> None:
-    """LVIS lists what was looked for in an image, which is not used: everything else is absent."""
-    found = [key for key in _LVIS_KEYS if any(image.get(key) for image in images)]
-    if found:
-        report(
-            Finding(
-                'incomplete annotation',
-                f'{ann_file}: images have {found}, as in LVIS: that not all objects of all classes '
-                'were annotated is not taken into account, so objects that were not annotated are '
-                'taught to be background, and answers on them count as wrong',
-                ann_file,
-                severity=WARNING,
-            )
-        )

@@ -24,6 +24,7 @@ META_KEYS = (
     'texts',
     'filler',
     'known_labels',
+    'searched_labels',
     'ignore',
     'segments_info',
 )

@@ -14,6 +14,7 @@ from .findings import WARNING
 from .label_images import NUM_IDS
 from .listed_images import images_by_id
 from .overlaps import MAX_SEGMENTS
+from .searched_classes import Searches
 
 
 @DATASETS.register_module()
@@ -49,7 +50,8 @@ class PanopticDataset(SegmentDataset):
             For each annotated photo ``img_id``, ``img_path``, ``seg_map_path``, ``height``,
             ``width``, ``segments_info``: dicts with ``id`` (in the PNG), ``label``, ``category``
             (its name), ``isthing``, ``iscrowd``, and ``area`` if the JSON has it; and ``void_ids``
-            of segments whose category is left out.
+            of segments whose category is left out. Where the JSON says what was looked for in a
+            photo, also ``known_labels`` and ``searched_labels``, see ``SegmentDataset``.
 
         Raises:
             ValueError: If the JSON is not in COCO panoptic format. What is wrong with its entries
@@ -68,9 +70,10 @@ class PanopticDataset(SegmentDataset):
             return self.note_images([self._photo(image) for image in images.values()])
         if not content['annotations']:
             raise ValueError(f'{self.ann_file} annotates no photo')
+        searches = Searches(images, label_of, self.ann_file, self.report)
         return self.note_images(
             [
-                self._parse(annotation, images, label_of)
+                self._parse(annotation, images, label_of, searches)
                 for annotation in self._one_per_image(content['annotations'], images)
             ]
         )
@@ -123,7 +126,9 @@ class PanopticDataset(SegmentDataset):
             )
         return list(of_image.values())
 
-    def _parse(self, annotation: Mapping, images: Mapping, label_of: Mapping) -> dict:
+    def _parse(
+        self, annotation: Mapping, images: Mapping, label_of: Mapping, searches: Searches
+    ) -> dict:
         img_id = annotation['image_id']
         infos = complete(
             annotation['segments_info'],
@@ -160,6 +165,7 @@ class PanopticDataset(SegmentDataset):
                     f'{segment["category_id"]}, which the JSON does not list{some_ids(label_of)}: '
                     'add the category, or correct the segment',
                 )
+            searches.see(img_id, segment['category_id'])
             label = label_of.get(segment['category_id'])
             if label is None:
                 void_ids.append(segment['id'])
@@ -170,6 +176,7 @@ class PanopticDataset(SegmentDataset):
             seg_map_path=osp.join(self.data_prefix['seg'], annotation['file_name']),
             segments_info=segments,
             void_ids=void_ids,
+            **searches.keys_of(img_id),
         )
 
     def filter_data(self) -> list[dict]:

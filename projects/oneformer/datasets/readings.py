@@ -134,6 +134,30 @@ def read_numbers(
                 entry[key] = meant
 
 
+def read_lists(
+    entries: Iterable[dict], keys: Collection[str], what: str, readings: Readings
+) -> None:
+    """Replace what lists hold by the whole numbers that it means, in place.
+
+    Args:
+        entries: Dicts.
+        keys: Of the lists; what is no list is left alone.
+        what: An entry is, for messages.
+        readings: Gets what was replaced.
+    """
+    for entry in entries:
+        for key in keys:
+            values = entry.get(key)
+            if type(values) is not list:
+                continue
+            for place, value in enumerate(values):
+                meant = None if type(value) is int else whole(value)
+                if meant is not None:
+                    name = entry_name(entry, what, key)
+                    readings.note('number of another type', name, value, meant, entry.get('id'))
+                    values[place] = meant
+
+
 def read_ids(entries: Iterable, key: str, known: Collection, what: str, readings: Readings) -> None:
     """Replace ids that are not known by the only one known that is the same number, in place.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .findings import ERROR, WARNING, Finding
+from .searched_classes import SearchCounts
 
 if TYPE_CHECKING:
     from .base import SegmentDataset
@@ -32,6 +33,7 @@ class TargetsFound:
         areas: Segments whose area is stated.
         no_areas: Those of them whose area is 0.
         looked_at: Images that were counted.
+        searches: Images in which classes were looked for; None if the JSON does not tell.
     """
 
     objects: Counter = field(default_factory=Counter)
@@ -39,6 +41,7 @@ class TargetsFound:
     areas: int = 0
     no_areas: int = 0
     looked_at: int = 0
+    searches: SearchCounts | None = None
 
 
 def names_text(names: Sequence[str]) -> str:
@@ -161,12 +164,24 @@ def _missing_tasks(dataset: SegmentDataset, found: TargetsFound) -> Iterator[Fin
 def _missing_classes(dataset: SegmentDataset, found: TargetsFound) -> Iterator[Finding]:
     """Classes that the JSON lists, and of which it annotates nothing, or only crowds."""
     classes = dataset.metainfo['classes']
-    known = range(len(classes)) if dataset.known_labels is None else dataset.known_labels
+    known = dataset.annotated_labels
     if dataset.labels_kind == 'instance':
         known = [label for label in known if dataset.is_thing[label]]
-    missing = [label for label in known if not found.objects[label]]
+    never = [] if found.searches is None else found.searches.never(known)
+    missing = [label for label in known if not found.objects[label] and label not in never]
     crowds = [classes[label] for label in missing if found.crowds[label]]
     nothing = [classes[label] for label in missing if not found.crowds[label]]
+    if never:
+        names = names_text([classes[label] for label in never])
+        yield Finding(
+            'class not searched',
+            f'{dataset.ann_file}: {len(never)} of {len(known)} classes were looked for in none of '
+            f'the {found.looked_at} images, so that nothing is taught or scored of them: {names}. '
+            'Correct what the images list, or take the categories out of the JSON',
+            dataset.ann_file,
+            names,
+            WARNING,
+        )
     if crowds:
         yield Finding(
             'class of crowds only',

@@ -66,6 +66,28 @@ def derive_targets(
     return np.array(labels, np.int64), lookup.take(segment_map)
 
 
+def unknown_pixels(results: Mapping, task: str) -> Collection[str]:
+    """Which pixels of a sample are unknown for a task, see ``derive_targets``.
+
+    Where not all of a class is annotated in the image, void may show more of it. That leaves open
+    where a target ends which consists of all that the image shows of the class.
+
+    Args:
+        results: With ``segments_info`` and ``ignore``, and ``searched_labels`` where the labels
+            tell it.
+        task: A task word.
+    """
+    ignore, searched = results['ignore'], results.get('searched_labels')
+    if searched is None or 'void' in ignore or task == 'instance':
+        return ignore
+    whole = {
+        segment['label']
+        for segment in results['segments_info']
+        if not segment['iscrowd'] and (task == 'semantic' or not segment['isthing'])
+    }
+    return ignore if whole <= set(searched) else (*ignore, 'void')
+
+
 def sample_targets(results: Mapping, task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Targets that a sample has for a task.
 
@@ -73,8 +95,8 @@ def sample_targets(results: Mapping, task: str) -> tuple[np.ndarray, np.ndarray,
     the topmost alone.
 
     Args:
-        results: With ``gt_seg_map``, ``segments_info``, ``ignore``, and where objects overlap
-            ``region_segments``.
+        results: With ``gt_seg_map``, ``segments_info``, ``ignore``, where objects overlap
+            ``region_segments``, and where the labels tell it ``searched_labels``.
         task: A task word.
 
     Returns:
@@ -82,7 +104,7 @@ def sample_targets(results: Mapping, task: str) -> tuple[np.ndarray, np.ndarray,
         overlap their regions (N, R), see ``derive_full_targets``.
     """
     region_map, segments = results['gt_seg_map'], results['segments_info']
-    region_segments, ignore = results.get('region_segments'), results['ignore']
+    region_segments, ignore = results.get('region_segments'), unknown_pixels(results, task)
     if region_segments is not None and check_task(task) == 'instance':
         return derive_full_targets(region_map, segments, region_segments, ignore)
     segment_map = topmost_map(region_map, region_segments)
@@ -135,6 +157,7 @@ class SampleTask(BaseTransform):
         words, shares = self._shares(self.probs if weights is None else weights, results['tasks'])
         task = str(np.random.choice(words, p=shares))
         labels, target_map, regions = sample_targets(results, task)
+        results['ignore'] = unknown_pixels(results, task)
         for key in ('segments_info', 'region_segments'):
             results.pop(key, None)
         if regions is not None:

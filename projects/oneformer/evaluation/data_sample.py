@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from ..datasets.searched_classes import Known
 from ..run_length import code_area, encode_mask
 
 REMEDIES = {
@@ -63,6 +64,13 @@ def read_ground_truth(data_sample: dict) -> tuple[np.ndarray, list]:
     return gt_map, segments
 
 
+def read_known(data_sample: dict) -> Known | None:
+    """Which classes the labels of the image tell of; None if they do not say it of the image."""
+    if data_sample.get('searched_labels') is None:
+        return None
+    return Known(data_sample['known_labels'], data_sample['searched_labels'])
+
+
 def read_instances(data_sample: dict, things: np.ndarray) -> tuple[list, list, Iterator]:
     """Labels, scores and masks of ``pred_instances``.
 
@@ -102,14 +110,16 @@ def encode(mask: np.ndarray) -> dict:
     return dict(segmentation=code, area=code_area(code))
 
 
-def read_detections(data_sample: dict, things: np.ndarray) -> list:
+def read_detections(data_sample: dict, things: np.ndarray, known: Known | None = None) -> list:
     """``pred_instances`` as COCO results with labels; see ``read_instances`` for what it raises.
 
-    An empty mask stays, pycocotools takes it for wrong.
+    An empty mask stays, pycocotools takes it for wrong. Classes that are not ``known`` in the
+    image go.
     """
     return [
         dict(category_id=label, score=score, iscrowd=0, **encode(mask))
         for label, score, mask in zip(*read_instances(data_sample, things))
+        if known is None or label in known.known
     ]
 
 

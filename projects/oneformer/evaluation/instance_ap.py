@@ -1,7 +1,7 @@
 """COCO mask AP against the things of the data set's labels, or an official instance file."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 
@@ -14,7 +14,14 @@ from pycocotools.cocoeval import COCOeval
 from ..datasets.settings import require_text
 from .classwise import ClasswiseMetric, mean
 from .counting import most_of_classes, tell_beyond
-from .data_sample import encode, is_thing, naming_image, read_detections, read_ground_truth
+from .data_sample import (
+    encode,
+    is_thing,
+    naming_image,
+    read_detections,
+    read_ground_truth,
+    read_known,
+)
 from .instance_file import InstanceFile, encode_annotation
 from .nothing_to_score import tell_nan
 
@@ -48,6 +55,29 @@ def thing_annotations(gt_map: np.ndarray, segments: list, things: np.ndarray) ->
     ]
 
 
+class PartialEval(COCOeval):
+    """pycocotools' evaluation by the rule of LVIS for classes that are annotated in part.
+
+    Where more objects of a class may be in an image than are annotated, detections that match none
+    are neither right nor wrong.
+
+    Args:
+        partly: For each image the ids of such categories.
+        **kwargs: Of ``COCOeval``.
+    """
+
+    def __init__(self, *args, partly: Sequence[Collection[int]], **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.partly = partly
+
+    def evaluateImg(self, imgId, catId, aRng, maxDet):  # noqa: N802, N803  pycocotools' names
+        """Matches in an image."""
+        found = super().evaluateImg(imgId, catId, aRng, maxDet)
+        if found is not None and catId in self.partly[imgId]:
+            found['dtIgnore'] = np.logical_or(found['dtIgnore'], found['dtMatches'] == 0)
+        return found
+
+
 def class_precisions(
     images: list, things: np.ndarray, max_dets: int, first_id: int = 1
 ) -> dict[str, np.ndarray]:
@@ -56,7 +86,8 @@ def class_precisions(
     Numbers without any ground truth, and those of stuff, are nan (pycocotools: -1).
 
     Args:
-        images: One dict per image: ``height``, ``width``, lists ``annotations`` and ``detections``.
+        images: One dict per image: ``height``, ``width``, lists ``annotations`` and ``detections``,
+            and ``partly`` where some classes are annotated in part, their labels.
         things: Boolean array (K,).
         max_dets: Detections per image and class that count, the best first.
         first_id: Number of the first annotation that has no ``id``.
@@ -77,9 +108,10 @@ def class_precisions(
         return coco
 
     with redirect_stdout(StringIO()):
-        evaluation = COCOeval(
-            in_memory('annotations', first_id), in_memory('detections', 1), 'segm'
-        )
+        sets = in_memory('annotations', first_id), in_memory('detections', 1)
+        partly = [image.get('partly') or () for image in images]
+        some = any(partly)
+        evaluation = PartialEval(*sets, 'segm', partly=partly) if some else COCOeval(*sets, 'segm')
         # COCOeval.summarize knows only 1, 10, 100; what a count yields does not depend on others
         evaluation.params.maxDets = [max_dets]
         evaluation.evaluate()
@@ -102,6 +134,10 @@ class InstanceAP(ClasswiseMetric):
 
     Where some image has more objects or detections of a class than ``max_dets``, ``AP_all`` is AP
     of all detections.
+
+    Where the labels, or the official file, say what was looked for in an image, LVIS's rules hold:
+    detections of other classes are left out, and those of classes that are annotated in part are
+    not wrong where they match nothing.
 
     Args:
         max_dets: Detections per image and class that count. The official evaluation keeps
@@ -134,17 +170,20 @@ class InstanceAP(ClasswiseMetric):
                 if self.ann_file is None:
                     gt_map, segments = read_ground_truth(data_sample)
                     annotations = thing_annotations(gt_map, segments, things)
+                    known = read_known(data_sample)
                 else:
                     annotations = self._official_file().annotations_of(data_sample)
+                    known = self._official_file().known_of(data_sample)
                 height, width = data_sample['ori_shape'][:2]
-                self.results.append(
-                    dict(
-                        height=height,
-                        width=width,
-                        annotations=annotations,
-                        detections=read_detections(data_sample, things),
-                    )
+                result = dict(
+                    height=height,
+                    width=width,
+                    annotations=annotations,
+                    detections=read_detections(data_sample, things, known),
                 )
+                if known is not None:
+                    result['partly'] = sorted(set(known.known) - set(known.searched))
+                self.results.append(result)
 
     def _official_file(self) -> InstanceFile:
         """``ann_file``, which is read at the first image."""

@@ -1,12 +1,13 @@
 """An official instance file in COCO format, to score against in place of a data set's labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mmengine.fileio import exists
 
 from ..datasets.categories import match_categories
 from ..datasets.coco_files import read_coco
 from ..datasets.findings import Said
+from ..datasets.searched_classes import Known, Searches
 from ..run_length import code_area, encode_segmentation
 from .data_sample import is_thing
 
@@ -44,8 +45,9 @@ def _read_images(ann_file: str, dataset_meta: Mapping, first_id: int) -> dict[in
         first_id: Number of the first annotation; the others follow in the order of the file.
 
     Returns:
-        For each image, by its ``plain_id``: ``height``, ``width`` and ``annotations``, whose
-        ``category_id`` is the label.
+        For each image, by its ``plain_id``: ``height``, ``width``, ``annotations``, whose
+        ``category_id`` is the label, and ``known``, what the image is said to have been searched
+        for, or None.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -90,7 +92,20 @@ def _read_images(ann_file: str, dataset_meta: Mapping, first_id: int) -> dict[in
             continue
         record = {**annotation, 'number': number, 'category_id': label}
         images[plain_id(annotation['image_id'])]['annotations'].append(record)
+    entries = {plain_id(image['id']): image for image in content['images']}
+    searches = Searches(entries, label_of, ann_file, said)
+    _note_known(images, content['annotations'], searches)
+    said.say()
     return images
+
+
+def _note_known(images: Mapping, annotations: Sequence[Mapping], searches: Searches) -> None:
+    """Add to the images what they were searched for."""
+    if searches:
+        for annotation in annotations:
+            searches.see(plain_id(annotation['image_id']), annotation['category_id'])
+    for number, image in images.items():
+        image['known'] = searches.known_of(number)
 
 
 class InstanceFile:
@@ -113,6 +128,10 @@ class InstanceFile:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def known_of(self, data_sample: dict) -> Known | None:
+        """Which classes the file tells of the sample's image; None if it does not say it."""
+        return self.images[plain_id(data_sample['img_id'])]['known']
 
     def annotations_of(self, data_sample: dict) -> list:
         """Annotations of the sample's image, run-length coded.

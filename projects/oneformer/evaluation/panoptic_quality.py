@@ -11,11 +11,15 @@ from mmdet.registry import METRICS
 
 from ..panoptic_codes import segment_codes
 from .classwise import ClasswiseMetric, mean
-from .data_sample import is_thing, naming_image, read_ground_truth, read_map
+from .data_sample import is_thing, naming_image, read_ground_truth, read_known, read_map
 
 
 def panoptic_counts(
-    gt_map: np.ndarray, segments: list, pred_map: np.ndarray, num_classes: int
+    gt_map: np.ndarray,
+    segments: list,
+    pred_map: np.ndarray,
+    num_classes: int,
+    searched: Sequence[int] | None = None,
 ) -> np.ndarray:
     """True positives, false positives, false negatives and sum of matched IoUs, per class.
 
@@ -32,6 +36,8 @@ def panoptic_counts(
         segments: Dicts with ``label`` in [0, K), ``iscrowd``, and ``area`` in pixels, which is
             counted in the map where it is not given.
         pred_map: (H, W), label + INSTANCE_OFFSET * k; void has label K and is no segment.
+        searched: Labels of which everything is annotated in the image; unmatched predictions of
+            others are neither right nor wrong. None for all.
 
     Returns:
         float64 array (K, 4).
@@ -61,6 +67,8 @@ def panoptic_counts(
         forgiven = forgiven + intersection[row] * (pred_labels == label)
     missed = ~crowd & ~match.any(1)
     wrong = (pred_labels < num_classes) & ~match.any(0) & (2 * forgiven <= pred_area)
+    if searched is not None:
+        wrong &= np.isin(pred_labels, searched)
 
     matched_labels = gt_labels[np.nonzero(match)[0]]
     return np.stack(
@@ -90,7 +98,8 @@ class PanopticQuality(ClasswiseMetric):
     """PQ, SQ, RQ of all classes, things (_th) and stuff (_st), in percent.
 
     Averages run over the classes that occur in ground truth or prediction; where no class of a
-    split occurs, its three numbers are nan.
+    split occurs, its three numbers are nan. Where the labels say what was looked for in an image,
+    nothing else can be predicted wrongly there.
 
     Args:
         **kwargs: Of ``ClasswiseMetric``.
@@ -105,7 +114,9 @@ class PanopticQuality(ClasswiseMetric):
                 gt_map, segments = read_ground_truth(data_sample)
                 pred_map = read_map(data_sample, 'pred_panoptic_seg')
                 num_classes = len(self.dataset_meta['classes'])
-                counts = panoptic_counts(gt_map, segments, pred_map, num_classes)
+                known = read_known(data_sample)
+                searched = None if known is None else known.searched
+                counts = panoptic_counts(gt_map, segments, pred_map, num_classes, searched)
                 labels = [segment['label'] for segment in segments if segment['iscrowd']]
                 crowds = np.bincount(np.array(labels, np.int64), minlength=num_classes)
                 self.results.append(np.column_stack([counts, crowds]))

@@ -14,12 +14,16 @@ from mmengine.logging import print_log
 from ..datasets.settings import require_text
 from ..label_files import load_label_png
 from .classwise import ClasswiseMetric
-from .data_sample import is_thing, naming_image, read_ground_truth, read_map
+from .data_sample import is_thing, naming_image, read_ground_truth, read_known, read_map
 from .result_files import photo_stem
 
 
 def semantic_areas(
-    gt_map: np.ndarray, segments: list, pred_map: np.ndarray, num_classes: int
+    gt_map: np.ndarray,
+    segments: list,
+    pred_map: np.ndarray,
+    num_classes: int,
+    searched: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Pixels of intersection, prediction and ground truth per class, int64 (3, K).
 
@@ -29,6 +33,8 @@ def semantic_areas(
     Args:
         gt_map: (H, W), 0 = void, k = ``segments[k - 1]``.
         pred_map: (H, W), labels in [0, K); ValueError otherwise, as there is no void to predict.
+        searched: Labels of which everything is annotated in the image; of others only what is
+            right counts as predicted. None for all.
     """
     if pred_map.min() < 0 or pred_map.max() >= num_classes:
         raise ValueError(
@@ -43,6 +49,8 @@ def semantic_areas(
     np.add.at(areas[0], gt_labels, overlap[np.arange(len(segments)), gt_labels])
     areas[1] = overlap.sum(0)
     np.add.at(areas[2], gt_labels, overlap.sum(1))
+    if searched is not None:
+        areas[1] = np.where(np.isin(np.arange(num_classes), searched), areas[1], areas[0])
     return areas
 
 
@@ -115,6 +123,9 @@ def semantic_scores(areas: np.ndarray, things: np.ndarray) -> dict:
 class SemanticIoU(ClasswiseMetric):
     """mIoU (also of things and of stuff), fwIoU, mACC and pACC in percent.
 
+    Where the labels say what was looked for in an image, predicting another class there is no fault
+    of that class.
+
     Data sets that ship a semantic annotation of their own (ADE20K, Mapillary Vistas) may differ
     from the panoptic map in some pixels, and so may published numbers; ``seg_prefix`` tells
     where it is.
@@ -148,12 +159,17 @@ class SemanticIoU(ClasswiseMetric):
         for data_sample in data_samples:
             with naming_image(data_sample):
                 pred_map = read_map(data_sample, 'pred_sem_seg')
+                known = None
                 if self.seg_prefix is None:
                     gt_map, segments = read_ground_truth(data_sample)
+                    known = read_known(data_sample)
                 else:
                     gt_map = self.official_map(data_sample)
                     segments = [dict(label=label) for label in range(num_classes)]
-                self.results.append(semantic_areas(gt_map, segments, pred_map, num_classes))
+                searched = None if known is None else known.searched
+                self.results.append(
+                    semantic_areas(gt_map, segments, pred_map, num_classes, searched)
+                )
 
     def official_map(self, data_sample: dict) -> np.ndarray:
         """The label PNG of the sample's photo, see ``read_labels``."""

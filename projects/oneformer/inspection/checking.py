@@ -87,7 +87,7 @@ def check_labels(
     stacks = count_stacks(segment_map, sample.get('region_segments'))
     pixels, whole = count_pixels(segment_map, len(segments), stacks)
     void, pixels, whole = int(pixels[0]), pixels[1:], whole[1:]
-    if not findings and not pixels.any():
+    if not findings and not pixels.any() and 'searched_labels' not in sample:
         findings.append(
             Finding(
                 'empty image',

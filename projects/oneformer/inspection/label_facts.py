@@ -123,8 +123,7 @@ def _without_pixels(dataset: SemanticDataset, counts: Sequence[Mapping]) -> list
     """Of classes that the labels are said to annotate, and of which no image has a pixel."""
     shown = {label for count in counts for label in count['targets']}
     classes, where = dataset.metainfo['classes'], where_of(dataset)
-    labels = range(len(classes)) if dataset.known_labels is None else dataset.known_labels
-    missing = [classes[label] for label in labels if label not in shown]
+    missing = [classes[label] for label in dataset.annotated_labels if label not in shown]
     if not counts or not missing and len(shown) > 1:
         return []
     if len(shown) < 2:

@@ -9,6 +9,7 @@ from terminaltables import AsciiTable
 
 from ..datasets.base import SegmentDataset
 from ..datasets.findings import ERROR, Finding
+from ..datasets.searched_classes import SearchCounts
 from ..object_limits import Limits, find_peaks, limit_notes
 from .overlaps import overlap_note, sum_hidden
 
@@ -38,7 +39,7 @@ def summarize(dataset: SegmentDataset, counts: Sequence[Mapping], limits: Limits
     segments, crowds = (
         Counter(label for count in counts for label in count[key]) for key in ('targets', 'crowds')
     )
-    annotated = range(len(classes)) if dataset.known_labels is None else dataset.known_labels
+    annotated, searches = dataset.annotated_labels, _searches_of(dataset)
     per_image = [len(count['targets']) for count in counts]
     pixels = sum(count['pixels'] for count in counts)
     notes = []
@@ -75,12 +76,24 @@ def summarize(dataset: SegmentDataset, counts: Sequence[Mapping], limits: Limits
                 images=images[k],
                 segments=segments[k],
                 crowds=crowds[k],
+                **({} if searches is None else _searched(searches, k)),
             )
             for k in annotated
         },
         not_annotated=[name for k, name in enumerate(classes) if k not in annotated],
         notes=notes,
     )
+
+
+def _searches_of(dataset: SegmentDataset) -> SearchCounts | None:
+    """In how many images classes were looked for; None if the labels do not say it."""
+    return None if dataset.targets_found is None else dataset.targets_found.searches
+
+
+def _searched(searches: SearchCounts, label: int) -> dict:
+    """In how many images a class was looked for, and of how many it is annotated in part."""
+    whole, partly = searches.images[label], searches.partly[label]
+    return dict(searched=whole + partly, not_exhaustive=partly)
 
 
 def _limits_in_the_way(
@@ -144,7 +157,7 @@ def summary_text(checked: Mapping[str, Checked]) -> str:
     classes = [
         [name, kind, *(_class_cell(s['classes'].get(name)) for s in summaries.values())]
         for name, kind in kinds.items()
-        if any(name in s['classes'] and s['classes'][name]['images'] for s in summaries.values())
+        if any(_has_something(s['classes'].get(name)) for s in summaries.values())
     ]
     lines = [AsciiTable([[*header, 'can teach'], *sets]).table]
     if classes:
@@ -161,4 +174,14 @@ def _class_cell(counts: Mapping | None) -> str:
     """Segments and crowds of a class in a set that annotates it, or None."""
     if counts is None:
         return '-'
-    return f'{counts["segments"]}' + (f' ({counts["crowds"]})' if counts['crowds'] else '')
+    text = f'{counts["segments"]}' + (f' ({counts["crowds"]})' if counts['crowds'] else '')
+    if 'searched' in counts:
+        text += f', searched in {counts["searched"]}'
+        if counts['not_exhaustive']:
+            text += f', not exhaustively in {counts["not_exhaustive"]}'
+    return text
+
+
+def _has_something(counts: Mapping | None) -> bool:
+    """Whether a class has a row: it has a segment, or images that were searched for it."""
+    return counts is not None and bool(counts['images'] or counts.get('searched'))

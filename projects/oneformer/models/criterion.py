@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from .point_gathering import sample_pixels
 from .points import uniform_points
-from .targets import SampledTargets, Targets, known_scores
+from .targets import SampledTargets, Targets, known_scores, searched_scores
 
 
 def mask_costs(
@@ -176,11 +176,11 @@ class SetCriterion(nn.Module):
             mask_features = mask_features.float()
             cls_scores = known_scores(cls_scores, targets)
             queries = self.match(cls_scores, mask_embeds, mask_features, targets)
-            ignored = [
-                self._ignored_queries(mask_embeds[:, b], mask_features[b : b + 1], target)
+            open_queries = [
+                self._open_queries(mask_embeds[:, b], mask_features[b : b + 1], target)
                 for b, target in enumerate(targets)
             ]
-            class_sums, weight_sums = self._class_sums(cls_scores, targets, queries, ignored)
+            class_sums, weight_sums = self._class_sums(cls_scores, targets, queries, open_queries)
             mask_sums, dice_sums = self._mask_sums(mask_embeds, mask_features, targets, queries)
             num_masks = sum(len(target.labels) for target in targets)
             totals = torch.cat([weight_sums, weight_sums.new_tensor([num_masks])])
@@ -264,10 +264,10 @@ class SetCriterion(nn.Module):
         return mask_costs(logits, sampled.all_masks(len(target.labels)), valid)
 
     @torch.no_grad()
-    def _ignored_queries(
+    def _open_queries(
         self, mask_embeds: Tensor, mask_features: Tensor, target: Targets
-    ) -> Tensor | None:
-        """Which queries of an image lie by more than half on unannotated pixels.
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Which queries of an image lie by more than half on unannotated, or unsearched, pixels.
 
         Args:
             mask_embeds: Of shape (L, Q, C).
@@ -275,26 +275,34 @@ class SetCriterion(nn.Module):
             target: Of the image.
 
         Returns:
-            Bool of shape (L, Q); None if the image has no unannotated pixels.
+            Of each bool of shape (L, Q); None if the image has no such pixels.
         """
-        if target.unannotated is None:
-            return None
+        regions = [target.unannotated, target.unsearched]
+        if all(pixels is None for pixels in regions):
+            return None, None
         key = ('unannotated', target.img_id)
         points = self.sample_points(1, self.num_points, mask_embeds.device, key)
         covered = mask_embeds @ sample_pixels(mask_features, points[0]).mT > 0  # L Q P
-        unannotated = point_sample(target.unannotated[None, None].float(), points)[0, 0] > 0.5  # P
-        return 2 * (covered & unannotated).sum(-1) > covered.sum(-1)
+
+        def mostly_on(pixels: Tensor | None) -> Tensor | None:
+            if pixels is None:
+                return None
+            there = point_sample(pixels[None, None].float(), points)[0, 0] > 0.5  # P
+            return 2 * (covered & there).sum(-1) > covered.sum(-1)
+
+        return mostly_on(regions[0]), mostly_on(regions[1])
 
     def _class_sums(
         self,
         cls_scores: Tensor,
         targets: Sequence[Targets],
         queries: Sequence[Tensor],
-        ignored: Sequence[Tensor | None],
+        open_queries: Sequence[tuple[Tensor | None, Tensor | None]],
     ) -> tuple[Tensor, Tensor]:
         """Weighted cross entropy summed over images and queries, and the sum of weights, (L,).
 
-        Ignored queries without a target count in neither.
+        Queries on unannotated pixels without a target count in neither; what those on unsearched
+        ones learn, says ``searched_scores``.
         """
         L, B, Q, K1 = cls_scores.shape
         # one column more than queries takes the targets that no query got
@@ -303,10 +311,12 @@ class SetCriterion(nn.Module):
         for b, (target, query_of) in enumerate(zip(targets, queries)):
             slot = query_of.remainder(Q + 1)  # -1 becomes Q
             wanted[:, b].scatter_(1, slot, target.labels.expand(L, -1))
-            if ignored[b] is not None:
-                valid[:, b, :Q] = (~ignored[b]).float()
+            if (ignored := open_queries[b][0]) is not None:
+                valid[:, b, :Q] = (~ignored).float()
                 valid[:, b].scatter_(1, slot, 1.0)
         wanted, valid = wanted[..., :Q], valid[..., :Q].flatten(1)
+        unsure = [unsearched for _, unsearched in open_queries]
+        cls_scores = searched_scores(cls_scores, wanted, targets, unsure)
         losses = F.cross_entropy(
             cls_scores.flatten(0, 2), wanted.flatten(), self.per_class, reduction='none'
         )

@@ -2,7 +2,8 @@
 
 Where labels are partial, what they leave open is not held against the model: classes that they do
 not annotate leave the softmax, unknown pixels leave the masks, and a query that lies on pixels
-which may show such a class is not taught to be "no object".
+which may show such a class is not taught to be "no object". Where an image says which classes were
+looked for in it, such a query is still taught to be none of these, as none is there.
 
 Shapes: L decoder outputs, B images, Q queries, K classes, N targets of an image, P points,
 H x W the padded input.
@@ -31,6 +32,10 @@ class Targets:
         known: Bool of shape (K,), the classes that the labels annotate; None for all.
         unannotated: Bool of shape (H, W), pixels that may show what the labels do not annotate,
             among them the unknown ones; None for none.
+        searched: Bool of shape (K,), the known classes of which everything is annotated in the
+            image; of the others something is, and more may be there. None for all known ones.
+        unsearched: Bool of shape (H, W), pixels that may show a class that is not ``searched``, but
+            none that is; the unknown ones among them do not matter. None for none.
         has_unknown: The map may have unknown pixels, which count in no mask.
         regions: Where targets overlap, the map numbers regions: k is region k - 1. Bool of shape
             (N, R), the regions that each target consists of. None where none overlap.
@@ -43,6 +48,8 @@ class Targets:
     unannotated: Tensor | None = None
     has_unknown: bool = False
     regions: Tensor | None = None
+    searched: Tensor | None = None
+    unsearched: Tensor | None = None
 
     @property
     def masks(self) -> Tensor:
@@ -142,7 +149,7 @@ def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Ta
         data_samples: With ``gt_instances.labels`` (N,), ``gt_panoptic_seg.sem_seg`` (1, h, w), in
             which k is target k - 1, 0 is background and -1 is unknown, where targets overlap
             ``gt_instances.regions`` (N, R), see ``Targets``, and in their metainfo ``task`` and,
-            where labels are partial, ``known_labels`` and ``ignore``.
+            where labels are partial, ``known_labels``, ``searched_labels`` and ``ignore``.
         is_thing: For each of the K classes.
 
     Returns:
@@ -158,18 +165,40 @@ def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Ta
         )
         known, has_unknown = None, bool(sample.get('ignore'))
         unannotated = target_map < 0 if has_unknown else None
+        searched = unsearched = None
         if sample.get('known_labels') is not None:
-            flags = [label in sample.known_labels for label in range(len(is_thing))]
-            asked = [thing or sample.task != 'instance' for thing in is_thing]
-            if any(ask and not flag for ask, flag in zip(asked, flags)):
-                unannotated = target_map <= 0
-            known = torch.tensor(flags, device=labels.device)
+            known, of_image = sample.known_labels, sample.get('searched_labels')
+            complete = known if of_image is None else of_image
+            asked = [k for k, thing in enumerate(is_thing) if thing or sample.task != 'instance']
+            if not set(asked) <= set(complete):
+                if of_image:
+                    unsearched = target_map <= 0
+                else:
+                    unannotated = target_map <= 0
+            known = _flags(known, is_thing, labels.device)
+            if of_image is not None:
+                searched = _flags(of_image, is_thing, labels.device)
         img_id = sample.get('img_id')
         regions = sample.gt_instances.get('regions')
         targets.append(
-            Targets(labels, target_map, img_id, known, unannotated, has_unknown, regions)
+            Targets(
+                labels,
+                target_map,
+                img_id,
+                known,
+                unannotated,
+                has_unknown,
+                regions,
+                searched,
+                unsearched,
+            )
         )
     return targets
+
+
+def _flags(labels: Sequence[int], is_thing: Sequence[bool], device: torch.device) -> Tensor:
+    """Bool of shape (K,), which labels are listed."""
+    return torch.tensor([label in labels for label in range(len(is_thing))], device=device)
 
 
 def known_scores(cls_scores: Tensor, targets: Sequence[Targets]) -> Tensor:
@@ -186,3 +215,35 @@ def known_scores(cls_scores: Tensor, targets: Sequence[Targets]) -> Tensor:
         if target.known is not None:
             row[:-1] = target.known
     return cls_scores.masked_fill(~known[:, None], -torch.inf)
+
+
+def searched_scores(
+    cls_scores: Tensor, wanted: Tensor, targets: Sequence[Targets], unsure: Sequence[Tensor | None]
+) -> Tensor:
+    """Leave open what was not looked for in an image, see ``Targets.searched``.
+
+    A class of which there may be more in the image is put to -inf but for the queries that are
+    taught it. Queries that may show what was not looked for do not learn "no object", against which
+    the classes that were looked for are pushed down.
+
+    Args:
+        cls_scores: Of shape (L, B, Q, K + 1), see ``known_scores``.
+        wanted: The class that each query is taught, of shape (L, B, Q).
+        targets: Of the B images.
+        unsure: For each image such queries, bool of shape (L, Q), or None.
+    """
+    if all(target.searched is None for target in targets):
+        return cls_scores
+    shape = cls_scores.shape
+    fixed = torch.zeros(shape[:-1], dtype=torch.bool, device=cls_scores.device)  # L B Q
+    more = torch.zeros(shape[1:2] + shape[-1:], dtype=torch.bool, device=cls_scores.device)  # B K+1
+    for b, target in enumerate(targets):
+        if target.searched is not None:
+            more[b, :-1] = ~target.searched
+        if unsure[b] is not None:
+            fixed[:, b] = unsure[b] & (wanted[:, b] == shape[-1] - 1)
+    others = wanted[..., None] != torch.arange(shape[-1], device=cls_scores.device)
+    cls_scores = cls_scores.masked_fill(more[:, None] & others, -torch.inf)
+    *classes, no_object = cls_scores.split([shape[-1] - 1, 1], dim=-1)
+    no_object = torch.where(fixed[..., None], no_object.detach(), no_object)
+    return torch.cat([*classes, no_object], dim=-1)
