@@ -135,7 +135,7 @@ def read_numbers(
 
 
 def read_lists(
-    entries: Iterable[dict], keys: Collection[str], what: str, readings: Readings
+    entries: Iterable[dict], keys: frozenset[str], what: str, readings: Readings
 ) -> None:
     """Replace what lists hold by the whole numbers that it means, in place.
 
@@ -146,7 +146,7 @@ def read_lists(
         readings: Gets what was replaced.
     """
     for entry in entries:
-        for key in keys:
+        for key in () if keys.isdisjoint(entry) else sorted(keys):
             values = entry.get(key)
             if type(values) is not list:
                 continue

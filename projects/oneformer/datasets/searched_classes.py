@@ -15,7 +15,7 @@ from .findings import ERROR, WARNING, Finding, Report
 
 SEARCHED = 'searched_category_ids'
 NEGATIVE, NOT_EXHAUSTIVE = 'neg_category_ids', 'not_exhaustive_category_ids'  # of LVIS
-KEYS = (SEARCHED, NEGATIVE, NOT_EXHAUSTIVE)
+KEYS = frozenset((SEARCHED, NEGATIVE, NOT_EXHAUSTIVE))
 
 
 class Known(NamedTuple):
@@ -29,11 +29,6 @@ class Known(NamedTuple):
 
     known: tuple[int, ...]
     searched: tuple[int, ...]
-
-
-def says_what_was_searched(image: Mapping) -> bool:
-    """Whether the entry of an image has one of the keys."""
-    return any(image.get(key) is not None for key in KEYS)
 
 
 @dataclass
@@ -97,10 +92,11 @@ class Searches:
         self.found: dict[Any, set[int]] = {}  # annotated categories of the images that say it
         self.lists: dict[Any, dict[str, set[int]]] = {}
         for img_id, image in images.items():
-            if says_what_was_searched(image):
+            if not KEYS.isdisjoint(image) and any(image.get(key) is not None for key in KEYS):
                 self.lists[img_id] = self._read(img_id, image)
                 self.found[img_id] = set()
-        self._tell_mixed(images)
+        if any(NEGATIVE in lists for lists in self.lists.values()):
+            self._tell_mixed(images)
         self._numbers: dict[int, set[int]] = {}  # categories of each label
         for number, label in label_of.items():
             if label is not None:
@@ -155,7 +151,7 @@ class Searches:
     def _read(self, img_id: int | str, image: Mapping) -> dict[str, set[int]]:
         """The lists of an image, without what is wrong with them."""
         lists = {}
-        for key in KEYS:
+        for key in sorted(KEYS):
             value = image.get(key)
             if value is None:
                 continue
@@ -205,8 +201,6 @@ class Searches:
 
     def _tell_mixed(self, images: Mapping) -> None:
         """Of images without LVIS's list in a file that has it."""
-        if not any(NEGATIVE in lists for lists in self.lists.values()):
-            return
         without = [
             img_id
             for img_id, image in images.items()
