@@ -3,6 +3,7 @@
 Photograph-like scenes of 2-3 textured stuff regions (sky, grass, water, brick wall) with up to five
 shaded things (ball, crate, starfish, life ring) that may hide each other, some with a crowd of
 small things. Rocks and blurred borders are void, speckles and scratches belong to what they lie on.
+`--scenes streets` draws streets of 480 pixels with cars, pedestrians and poles of 6 to 20 pixels.
 
     OUT_DIR/{train,val}/*.jpg                images, three shapes, two of them not square
     OUT_DIR/panoptic_{train,val}/*.png       segment id = R + 256 G + 65536 B, 0 is void
@@ -13,179 +14,42 @@ drawing functions take the random generator first and draw nothing but what it t
 """
 
 import argparse
-import json
 import math
 import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # where a test loads this file by its path
+
+from quickstart_data import streets  # noqa: E402
+from quickstart_data.canvas import fractal_noise, mix, photograph, shade  # noqa: E402
+from quickstart_data.files import number_segments, write_set  # noqa: E402
+from quickstart_data.toys import CATEGORIES, CATEGORY_IDS, ROCK, STUFF, THINGS  # noqa: E402
+
 VERSION = 1  # to be raised with every change of what is drawn, since finished sets are reused
-SPLITS = ('train', 'val')
 SHAPES = ((1, 1), (0.8, 1.25), (1.25, 1))  # height and width as multiples of the size
 MIN_VISIBLE = 0.35  # share of a thing that has to stay visible
 MIN_AREA = 150 / 160**2  # smallest segment that is annotated, as a share of size * size
 
 
-def fractal_noise(rng, shape, cells, octaves=4):
-    """Multi-octave noise in [0, 1] of the given shape, the coarsest with `cells` = (rows, cols)."""
-    noise = np.zeros(shape, np.float32)
-    for octave in range(octaves):
-        grid = rng.random([2**octave * cell + 1 for cell in cells], np.float32)
-        noise += cv2.resize(grid, shape[::-1], interpolation=cv2.INTER_CUBIC) / 2**octave
-    return cv2.normalize(noise, None, 0, 1, cv2.NORM_MINMAX)
-
-
-def mix(first, second, weight):
-    """Blends two colours, or images h w 3, by a weight map h w (0: the first)."""
-    return first + (np.asarray(second, np.float32) - first) * np.float32(weight)[..., None]
-
-
-def vary(rng, *colours, amount=0.06):
-    """The colours, each moved by up to `amount` per channel."""
-    return np.float32(colours) + rng.uniform(-amount, amount, (len(colours), 3)).astype(np.float32)
-
-
-# Stuff painters: grids y, x in units of the size -> albedo H W 3.
-
-
-def paint_sky(rng, y, x):
-    zenith, horizon, cloud = vary(rng, (0.30, 0.52, 0.85), (0.72, 0.84, 0.95), (0.95, 0.95, 0.96))
-    clouds = np.clip(2.6 * fractal_noise(rng, y.shape, (5, 2), 5) - rng.uniform(1.1, 1.7), 0, 1)
-    return mix(mix(zenith, horizon, np.clip(1.4 * y, 0, 1)), cloud, clouds)
-
-
-def paint_grass(rng, y, x):
-    shade, blade, straw = vary(rng, (0.10, 0.22, 0.05), (0.38, 0.58, 0.15), (0.66, 0.64, 0.28))
-    blades = fractal_noise(rng, y.shape, (16, 45), 3)
-    patches = fractal_noise(rng, y.shape, (3, 3))
-    return mix(mix(shade, blade, blades), straw, 0.7 * patches**2 * blades)
-
-
-def paint_water(rng, y, x):
-    deep, crest, glint = vary(rng, (0.03, 0.24, 0.33), (0.16, 0.50, 0.55), (0.85, 0.95, 0.95))
-    swell = fractal_noise(rng, y.shape, (8, 3), 3)
-    wave = 0.5 + 0.5 * np.sin(2 * np.pi * (rng.uniform(14, 22) * y + 2.5 * swell))
-    glints = np.clip(6 * wave * fractal_noise(rng, y.shape, (40, 12), 2) - 4, 0, 1)
-    return mix(mix(deep, crest, 0.6 * wave + 0.4 * swell), glint, glints)
-
-
-def paint_brick_wall(rng, y, x):
-    mortar, dark, light = vary(rng, (0.66, 0.62, 0.57), (0.42, 0.17, 0.12), (0.70, 0.34, 0.24))
-    rows = rng.uniform(9, 13)
-    warp = 0.3 * fractal_noise(rng, y.shape, (4, 4))
-    course = rows * y + warp
-    along = rows / 2.3 * x + warp + 0.5 * (course.astype(int) % 2)
-    tint = rng.random((20, 20), np.float32)[course.astype(int), along.astype(int)]
-    to_joint = np.minimum(0.5 - abs(course % 1 - 0.5), 2.3 * (0.5 - abs(along % 1 - 0.5)))
-    grain = fractal_noise(rng, y.shape, (30, 30), 2)
-    bricks = mix(dark, light, 0.7 * tint + 0.3 * grain)
-    return mix(bricks, mortar * (0.8 + 0.2 * grain[..., None]), np.clip(2 - 14 * to_joint, 0, 1))
-
-
-# Thing painters: grids v, u of the object's own frame in [-1, 1] -> albedo h w 3.
-
-
-def paint_ball(rng, v, u):
-    palette = vary(
-        rng, (0.85, 0.12, 0.12), (0.95, 0.80, 0.10), (0.10, 0.30, 0.80), (0.95, 0.95, 0.92)
-    )
-    pole_v, pole_u = rng.uniform(-0.45, 0.45, 2)
-    angle = np.arctan2(v - pole_v, u - pole_u)
-    panels = rng.permutation(palette)[((angle / np.pi + 1) * 4).astype(int) % 4]
-    cap = np.hypot(v - pole_v, u - pole_u) < 0.16
-    return mix(panels, palette[3], cap)
-
-
-def paint_crate(rng, v, u):
-    dark, light = vary(rng, (0.36, 0.22, 0.10), (0.72, 0.52, 0.30))
-    framed = np.maximum(abs(v), abs(u)) > 0.5
-    braced = abs(u - v) < 0.2
-    board = np.where(framed, 7, np.where(braced, 6, np.clip(3 * v + 3, 0, 5).astype(int)))
-    grain = fractal_noise(rng, v.shape, (14, 3), 3)
-    wood = mix(dark, light, 0.45 * rng.random(8, np.float32)[board] + 0.55 * grain)
-    gap = cv2.morphologyEx(board.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((2, 2))) > 0
-    return mix(wood, 0.4 * dark, 0.8 * gap)
-
-
-def paint_starfish(rng, v, u):
-    skin, edge, wart = vary(rng, (0.90, 0.42, 0.12), (0.62, 0.16, 0.22), (0.98, 0.82, 0.58))
-    radius = np.hypot(v, u)
-    warts = fractal_noise(rng, v.shape, (11, 11), 1) > 0.66
-    return mix(mix(skin, edge, np.clip(radius, 0, 1)), wart, 0.8 * warts)
-
-
-def paint_life_ring(rng, v, u):
-    cover, band = vary(rng, (0.93, 0.93, 0.90), (0.88, 0.15, 0.08))
-    banded = abs((np.arctan2(v, u) / (np.pi / 2)) % 1 - 0.5) < rng.uniform(0.16, 0.24)
-    dirt = 0.25 * fractal_noise(rng, v.shape, (5, 5))
-    return mix(mix(cover, band, banded), (0.35, 0.30, 0.25), dirt)
-
-
-def paint_rock(rng, v, u):
-    dark, light = vary(rng, (0.22, 0.22, 0.22), (0.62, 0.60, 0.58))
-    return mix(dark, light, fractal_noise(rng, v.shape, (4, 4), 5))
-
-
-# Outlines: grids v, u -> signed distance to the outline, negative inside, within the unit circle.
-
-
-def ball_outline(rng, v, u):
-    return np.hypot(v, u) - 0.98
-
-
-def crate_outline(rng, v, u):
-    return np.maximum(abs(v) * rng.uniform(1, 1.25), abs(u)) - 0.69
-
-
-def starfish_outline(rng, v, u):
-    """One edge from a tip to a notch, repeated by folding the plane into a tenth of the star."""
-    fold = abs((np.arctan2(v, u) + np.pi / 5) % (2 * np.pi / 5) - np.pi / 5)
-    notch = rng.uniform(0.42, 0.5) * np.exp(1j * np.pi / 5)
-    normal = 1j * (0.9 - notch) / abs(0.9 - notch)
-    point = np.hypot(v, u) * np.exp(1j * fold) - 0.9
-    return (point * np.conj(normal)).real - 0.06
-
-
-def life_ring_outline(rng, v, u):
-    return abs(np.hypot(v, u) - 0.7) - rng.uniform(0.22, 0.28)
-
-
-def rock_outline(rng, v, u):
-    angle = np.arctan2(v, u)
-    bumps = sum(rng.uniform(0, 0.1) * np.sin(k * angle + rng.uniform(0, 6)) for k in (1, 2, 3))
-    return np.hypot(v, u) - 0.7 - bumps
-
-
-# Name -> supercategory, colour, painter; things also outline and width of the round rim.
-THINGS = {
-    'ball': ('toy', [220, 20, 60], paint_ball, ball_outline, 1),
-    'crate': ('container', [165, 110, 50], paint_crate, crate_outline, 0.06),
-    'starfish': ('animal', [255, 140, 0], paint_starfish, starfish_outline, 0.3),
-    'life ring': ('equipment', [255, 0, 200], paint_life_ring, life_ring_outline, 0.25),
+# what there is to draw, and of how many pixels and images by default
+SCENES = {
+    'toys': dict(
+        drawn='scenes', version=VERSION, train=480, val=80, size=160, categories=CATEGORIES
+    ),
+    'streets': dict(
+        drawn='streets',
+        version=streets.VERSION,
+        train=240,
+        val=40,
+        size=480,
+        categories=streets.CATEGORIES,
+        draw=streets.draw_street,
+    ),
 }
-STUFF = {
-    'sky': ('sky', [70, 130, 180], paint_sky),
-    'brick wall': ('building', [150, 70, 70], paint_brick_wall),
-    'grass': ('ground', [90, 200, 60], paint_grass),
-    'water': ('water', [0, 170, 170], paint_water),
-}
-ROCK = (paint_rock, rock_outline, 0.5)
-CATEGORIES = [
-    {
-        'id': number,
-        'name': name,
-        'supercategory': group,
-        'isthing': int(name in THINGS),
-        'color': color,
-    }
-    for number, (name, (group, color, *_)) in enumerate({**THINGS, **STUFF}.items(), 1)
-]
-CATEGORY_IDS = {category['name']: category['id'] for category in CATEGORIES}
 
 
 class Layer(NamedTuple):
@@ -196,15 +60,6 @@ class Layer(NamedTuple):
     area: float
     category_id: int = 0  # 0: void
     iscrowd: int = 0
-
-
-def shade(albedo, distance, rim, light, radius):
-    """Lambert shading and a highlight for a surface that is flat but for a round rim."""
-    inwards = 1 - np.clip(-distance / rim, 0, 1)
-    slope_y, slope_x = np.gradient(rim * radius * np.sqrt(1 - inwards**2))
-    facing = light[2] - slope_x * light[0] - slope_y * light[1]
-    facing = np.clip(facing / np.sqrt(1 + slope_x**2 + slope_y**2), 0, 1)
-    return mix(albedo * (0.45 + 0.7 * facing[..., None]), (1, 1, 1), 0.5 * facing**40)
 
 
 def draw_thing(rng, kind, shape, center, side, light):
@@ -321,18 +176,6 @@ def lay_over(image, layer, light, size):
     return mix(mix(image, (0, 0, 0), shadow), layer.colour, layer.opacity)
 
 
-def photograph(rng, image):
-    """What a camera makes of a scene: uneven light, a colour cast, slight blur, noise; uint8."""
-    height, width = image.shape[:2]
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    slope_y, slope_x, vignette = rng.uniform((-0.2, -0.2, 0), (0.2, 0.2, 0.12))
-    gain = rng.uniform(0.85, 1.1) * (1 + slope_y * y + slope_x * x - vignette * (y**2 + x**2))
-    image = image * gain[..., None] * rng.uniform(0.94, 1.06, 3)
-    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 0.8))
-    image += rng.normal(0, rng.uniform(0.008, 0.03), image.shape)
-    return np.uint8(255 * np.clip(image, 0, 1))
-
-
 def draw_scene(rng, size):
     """One scene: image H W 3 uint8 RGB, segment ids H W int32 and COCO's list `segments_info`.
 
@@ -351,130 +194,53 @@ def draw_scene(rng, size):
         parts += [(layer.category_id, layer.iscrowd, mask)] if layer.category_id else []
 
     parts = [part for part in parts if part[2].sum() >= MIN_AREA * size**2]
-    ids, segments_info = np.zeros(shape, np.int32), []
-    segment_ids = (1 + rng.choice(2**24 - 1, len(parts), replace=False)).tolist()
-    for segment_id, (number, iscrowd, part) in zip(segment_ids, parts):
-        ids[part] = segment_id
-        segments_info.append(
-            {
-                'id': segment_id,
-                'category_id': number,
-                'area': int(part.sum()),
-                'bbox': list(cv2.boundingRect(np.uint8(part))),
-                'iscrowd': iscrowd,
-            }
-        )
+    ids, segments_info = number_segments(rng, shape, parts)
     return photograph(rng, image), ids, segments_info
 
 
-def encode(suffix, image, *flags):
-    """The bytes of an image file, from RGB."""
-    return cv2.imencode(suffix, image[..., ::-1], flags)[1].tobytes()
-
-
-def write_scene(folder, split, number, seed, size):
-    """Draws and writes one scene; returns its entries for `images` and `annotations`."""
-    rng = np.random.default_rng([seed, SPLITS.index(split), number])
-    image, ids, segments_info = draw_scene(rng, size)
-    name = f'{number:06d}'
-    rgb_ids = np.stack([ids, ids >> 8, ids >> 16], axis=-1).astype(np.uint8)
-    jpeg = encode('.jpg', image, cv2.IMWRITE_JPEG_QUALITY, 95)
-    (folder / split / f'{name}.jpg').write_bytes(jpeg)
-    (folder / f'panoptic_{split}' / f'{name}.png').write_bytes(encode('.png', rgb_ids))
-    height, width = ids.shape
-    return (
-        {'id': number, 'file_name': f'{name}.jpg', 'width': width, 'height': height},
-        {'image_id': number, 'file_name': f'{name}.png', 'segments_info': segments_info},
-    )
-
-
-def write_split(folder, split, count, info, workers):
-    """Writes the images, the id maps and the json file of one split; returns what json holds."""
-    (folder / split).mkdir(parents=True)
-    (folder / f'panoptic_{split}').mkdir()
-    with ThreadPoolExecutor(workers) as pool:
-        entries = list(
-            pool.map(
-                lambda number: write_scene(folder, split, number, info['seed'], info['size']),
-                range(1, count + 1),
-            )
-        )
-    images, annotations = zip(*entries)
-    panoptic = {
-        'info': info,
-        'images': images,
-        'annotations': annotations,
-        'categories': CATEGORIES,
-    }
-    (folder / f'panoptic_{split}.json').write_text(json.dumps(panoptic))
-    return panoptic
-
-
-def holds(folder, info):
-    """Whether a folder is a set that was made with the parameters `info`."""
-    try:
-        found = [
-            json.loads((folder / f'panoptic_{split}.json').read_text())['info'] for split in SPLITS
-        ]
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
-    return found == [info] * len(SPLITS)
-
-
-def generate(out_dir, train=480, val=80, size=160, seed=0, workers=2):
+def generate(out_dir, train=None, val=None, size=None, seed=0, workers=2, scenes='toys'):
     """Writes the data set to `out_dir`, all of it or nothing, and prints one line with counts.
 
     Args:
         out_dir: Folder to create. One that holds the same set already is left as it is.
-        train, val: Numbers of images, from 1.
-        size: Nominal image side in pixels, from 32; heights and widths are 0.8 to 1.25 times that.
-        seed: From 0. The files depend on it and on `size` only, not on `workers`.
+        train, val: Numbers of images, from 1; by default 480 and 80 of toys, 240 and 40 of streets.
+        size: Nominal image side in pixels, from 32 (160, of streets 480); heights and widths are
+            0.75 to 1.33 times that.
+        seed: From 0. The files depend on it, on `scenes` and on `size` only, not on `workers`.
         workers: Threads, from 1.
+        scenes: What to draw, of `SCENES`.
 
     Raises:
         FileExistsError: `out_dir` has other content.
-        ValueError: A number is out of its range.
+        ValueError: A number is out of its range, or there are no such scenes.
     """
-    if min(train, val) < 1 or size < 32:
+    if scenes not in SCENES:
+        raise ValueError(f'scenes is {scenes!r}: it takes one of {", ".join(SCENES)}')
+    kind = SCENES[scenes]
+    numbers = dict(train=train, val=val, size=size)
+    numbers = {name: kind[name] if n is None else n for name, n in numbers.items()}
+    if min(numbers['train'], numbers['val']) < 1 or numbers['size'] < 32:
         raise ValueError('train and val have to be at least 1, size at least 32')
-    out_dir = Path(out_dir).resolve()
     info = {
-        'description': 'OneFormer quick start: drawn scenes',
-        'version': VERSION,
-        'train': train,
-        'val': val,
-        'size': size,
+        'description': f'OneFormer quick start: drawn {kind["drawn"]}',
+        'version': kind['version'],
+        **numbers,
         'seed': seed,
     }
-    if holds(out_dir, info):
-        print(f'{out_dir} already holds this set: {train} train and {val} val images')
-        return
-    if out_dir.is_file() or out_dir.is_dir() and any(out_dir.iterdir()):
-        raise FileExistsError(
-            f'{out_dir} exists and is not the set asked for: delete it or choose another folder'
-        )
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=f'.{out_dir.name}-') as temporary:
-        folder = Path(temporary) / 'set'
-        written = [
-            write_split(folder, split, count, info, workers)
-            for split, count in zip(SPLITS, (train, val))
-        ]
-        folder.replace(out_dir)
-    segments = sum(
-        len(annotation['segments_info'])
-        for panoptic in written
-        for annotation in panoptic['annotations']
-    )
-    print(f'{out_dir}: {train} train and {val} val images with {segments} segments')
+    # the scenes of toys by their name, which a test may replace
+    draw = draw_scene if scenes == 'toys' else kind['draw']
+    write_set(out_dir, info, draw, kind['categories'], workers)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('out_dir', help='folder to create')
-    parser.add_argument('--train', type=int, default=480, help='images to train on (%(default)s)')
-    parser.add_argument('--val', type=int, default=80, help='images to evaluate on (%(default)s)')
-    parser.add_argument('--size', type=int, default=160, help='image side, pixels (%(default)s)')
+    parser.add_argument(
+        '--scenes', choices=list(SCENES), default='toys', help='what to draw (%(default)s)'
+    )
+    parser.add_argument('--train', type=int, help='images to train on (480; of streets 240)')
+    parser.add_argument('--val', type=int, help='images to evaluate on (80; of streets 40)')
+    parser.add_argument('--size', type=int, help='image side, pixels (160; of streets 480)')
     parser.add_argument('--seed', type=int, default=0, help='of the random numbers (%(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='threads (%(default)s)')
     try:

@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from .arguments import config_file
 from .distributed import init_cpu_processes
 from .launch import check_launch, slurm_variables
+from .recipe_options import settle_recipe
 from .safe_loading import register_loaders
 from .train_loop import settle_length
 
@@ -35,6 +36,7 @@ def read_config(args: argparse.Namespace) -> Config:
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     settle_length(cfg, args.cfg_options)
+    settle_recipe(cfg, args.cfg_options)
     leave_out_hooks(cfg)
     return cfg
 

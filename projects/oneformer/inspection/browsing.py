@@ -1,5 +1,6 @@
 """Draw what training sees: augmented photos with the targets and the texts of each task."""
 
+import math
 import os
 import os.path as osp
 from collections import Counter
@@ -22,6 +23,8 @@ from ..visualization import Regions, class_colors, paint, side_by_side, text_bel
 from .configured import configured_sets
 
 _MIN_SIDE = 320  # pixels of a panel, or captions could not be read
+_MAX_SIDE = 1600  # pixels of a panel, where it is enlarged for its objects
+_RECOGNISED = 20  # pixels of the side (root of the area) that half of the objects have at least
 _ALPHA = 0.55
 
 
@@ -33,10 +36,32 @@ def steps_before_task(pipeline: Sequence[Mapping]) -> tuple[list[Mapping], Promp
     return steps, Prompts(**(sampling.get('prompts') or {}))
 
 
-def enlarge(image: np.ndarray, target_map: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A small photo and its map, a whole number of times as large."""
+def magnification(results: Mapping, segment_map: np.ndarray) -> int:
+    """How many times as large an image is drawn, so that captions are read and objects recognised.
+
+    Args:
+        results: A sample as it reaches ``SampleTask``.
+        segment_map: Of the size of its image, (H, W).
+    """
+    short, long = min(segment_map.shape), max(segment_map.shape)
+    factor = -(-_MIN_SIDE // short)
+    segments = results['segments_info']
+    # of objects that overlap, the topmost
+    tops = [(k,) for k in range(1, len(segments) + 1)]
+    tops = np.array([0, *(stack[0] for stack in results.get('region_segments') or tops)])
+    pixels = np.bincount(tops[segment_map].ravel(), minlength=len(segments) + 1)[1:]
+    objects = [n for n, s in zip(pixels, segments) if s['isthing'] and not s['iscrowd'] and n]
+    if objects and results['labels_kind'] != 'semantic':
+        wanted = math.ceil(_RECOGNISED / np.sqrt(np.median(objects)))
+        factor = max(factor, min(wanted, _MAX_SIDE // long))
+    return factor
+
+
+def enlarge(
+    image: np.ndarray, target_map: np.ndarray, factor: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A photo and its map, a whole number of times as large."""
     height, width = image.shape[:2]
-    factor = -(-_MIN_SIDE // min(height, width))
     size = height * factor, width * factor
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR), resize_map(
         target_map, size
@@ -86,7 +111,10 @@ def draw_targets(results: Mapping, prompts: Prompts, colors: np.ndarray) -> np.n
     ]
     if results['known_labels'] is not None:
         about.append(f'annotates {len(results["known_labels"])} of {len(classes)} classes')
-    photo, segment_map = enlarge(photo, segment_map)
+    factor = magnification(results, segment_map)
+    photo, segment_map = enlarge(photo, segment_map, factor)
+    if factor > 1:
+        about.append(f'drawn {factor} times as large')
     panels, texts = [photo], [about]
     for task in results['tasks']:
         labels, target_map, members = sample_targets(dict(results, gt_seg_map=segment_map), task)

@@ -22,12 +22,14 @@ from ..datasets.loading import read_segment_map
 from ..datasets.semantic import SemanticDataset
 from ..image_loading import load_image
 from ..image_rules import rules_of_config
-from ..object_limits import Limits, configured_limits
+from ..object_limits import configured_limits
+from .advice import advise
 from .areas import AREA_CHECKS
 from .configured import configured_sets
 from .foreign_pngs import name_owners
 from .images import ImageFacts, differing_rules, facts_of, join_facts
 from .label_facts import LabelFacts, facts_of_label, join_label_facts
+from .object_sizes import sizes_of, vanishing
 from .overlaps import check_covered, count_hidden, count_pixels, count_stacks
 from .pixels_found import sum_up
 from .summary import Checked, summarize
@@ -105,10 +107,13 @@ def check_labels(
     check_covered(sample, pixels, stacks, findings.append)
     taught = pixels if sample.get('overlaps') == 'topmost' else whole
     seen = [s for s, count in zip(segments, taught) if count]
+    areas = [int(n) for s, n in zip(segments, taught) if n and not s['iscrowd']]
     counts = dict(
         img_id=sample['img_id'],
         targets=[s['label'] for s in seen if not s['iscrowd']],
+        target_pixels=areas,
         crowds=[s['label'] for s in seen if s['iscrowd']],
+        shape=segment_map.shape,
         void=void,
         pixels=segment_map.size,
         hidden=count_hidden(segments, pixels, whole) if dataset.labels_kind == 'instance' else None,
@@ -201,8 +206,25 @@ def build_leniently(config: Mapping, report: Report) -> SegmentDataset | None:
     return dataset
 
 
-def check_set(config: Mapping, workers: int, limits: Limits) -> Checked:
-    """Check the data set of a config; see ``check_config``."""
+def _pipelines(cfg: Config) -> dict[str, Sequence[Mapping]]:
+    """Configs of the transforms of training and test, of the first set of each."""
+    found = {}
+    for name, split in (('training', 'train'), ('test', 'val'), ('test', 'test')):
+        if cfg.get(f'{split}_dataloader') and name not in found:
+            config = next(iter(configured_sets(cfg, [split]).values()))
+            found[name] = config.get('pipeline') or ()
+    return {name: pipeline for name, pipeline in found.items() if pipeline}
+
+
+def check_set(config: Mapping, workers: int, cfg: Config, trains: bool) -> Checked:
+    """Check the data set of a config; see ``check_config``.
+
+    Args:
+        config: Of the set.
+        workers: Processes.
+        cfg: Config of training.
+        trains: Whether it is a training set, for which settings are recommended.
+    """
     findings = []
     dataset = build_leniently(config, findings.append)
     if dataset is None:
@@ -213,7 +235,13 @@ def check_set(config: Mapping, workers: int, limits: Limits) -> Checked:
         found = join_label_facts(found, dataset, counts)
     found = join_facts(found, len(dataset))
     found += sum_up(dataset, counts, findings)
-    return Checked(findings + found, summarize(dataset, counts, limits))
+    summary = summarize(dataset, counts, configured_limits(cfg))
+    if trains and counts:
+        sizes, pipelines = sizes_of(dataset, counts), _pipelines(cfg)
+        advice = advise(dataset, sizes, counts, cfg, pipelines)
+        found += vanishing(dataset, sizes, pipelines, advice['settings'].get('image_size'))
+        summary['advice'] = advice
+    return Checked(findings + found, summary)
 
 
 def check_config(cfg: Config, splits: Sequence[str], workers: int = 1) -> dict[str, Checked]:
@@ -234,11 +262,10 @@ def check_config(cfg: Config, splits: Sequence[str], workers: int = 1) -> dict[s
         rules[name] = rules_of_config(config)
         labels.update(rules[name].chosen())  # the pipeline's loader may state them
         names.setdefault(repr(labels), (labels, []))[1].append(name)
-    limits = configured_limits(cfg)
     checked, differing = {}, differing_rules(rules)
     for labels, shared in names.values():
         print(', '.join(shared), file=sys.stderr)
-        found = check_set(labels, workers, limits)
+        found = check_set(labels, workers, cfg, any(n.startswith('train') for n in shared))
         others = [differing[name] for name in shared[:1] if name in differing]
         checked[', '.join(shared)] = replace(found, findings=[*found.findings, *others])
     return checked

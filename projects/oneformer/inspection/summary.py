@@ -11,6 +11,7 @@ from ..datasets.base import SegmentDataset
 from ..datasets.findings import ERROR, Finding
 from ..datasets.searched_classes import SearchCounts
 from ..object_limits import Limits, find_peaks, limit_notes
+from .advice import advice_text
 from .overlaps import overlap_note, sum_hidden
 
 
@@ -167,6 +168,8 @@ def summary_text(checked: Mapping[str, Checked]) -> str:
         ]
     for name, s in summaries.items():
         lines += [f'{name}: note: {note}' for note in s['notes']]
+    for name, s in summaries.items():
+        lines += advice_text(name, s['advice']) if 'advice' in s else []
     return '\n'.join(lines)
 
 
