@@ -66,10 +66,15 @@ def save_weights(config, path, dataset_meta=None, **options):
 
 
 def write_config(config_dir, path, kind, names, extra=''):
-    """``configs/your_data/KIND.py`` with other names, and lines at its end; returns the path."""
+    """``configs/your_data/KIND.py`` for images of 160 pixels, with other names, and lines at its
+    end; returns the path.
+    """
     lines = (config_dir / f'your_data/{kind}.py').read_text().splitlines()
     lines[0] = f"_base_ = '{config_dir / 'oneformer_efficientnet-lite0_quickstart.py'}'"
-    lines = [f'names = {names!r}' if line.startswith('names = ') else line for line in lines]
+    changed = {'names': repr(names), 'image_size': '160', 'crop_size': '160'}
+    for number, line in enumerate(lines):
+        name = line.split(' = ')[0]
+        lines[number] = f'{name} = {changed[name]}' if name in changed else line
     path.write_text('\n'.join([*lines, extra, '']))
     return path
 

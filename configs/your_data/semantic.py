@@ -1,11 +1,11 @@
 _base_ = '../_base_/your_data_cpu.py'
 names = dict(classes=('cat', 'dog', 'grass', 'sky'), thing_classes=('cat', 'dog'))
 # what tools/check_dataset.py recommends for your images; all else follows
-max_iters = 900  # length of training in iterations, a batch each
+max_iters = 1400  # length of training in iterations, a batch each
 image_size = 480  # short edge in pixels that images are resized to
-crop_size = 320  # side in pixels of the squares that training cuts out
+crop_size = 256  # side in pixels of the squares that training cuts out, and prediction looks at
 batch_size = 3  # squares of an iteration; the learning rate follows
-val_interval = 150  # iterations between validations; the best weights are kept
+val_interval = 350  # iterations between validations; the best weights are kept
 num_queries = 50  # objects and regions that can be found in an image
 
 data = dict(_delete_=True, type='SemanticDataset', metainfo=names, data_root='data/mine/')
@@ -16,7 +16,7 @@ work_dir = 'work_dirs/my_semantic'
 model = dict(
     metainfo=dict(_delete_=True, **names),
     panoptic_head=dict(num_queries=num_queries),
-    test_cfg=dict(tasks=('semantic',)),
+    test_cfg=dict(window=dict(size=crop_size, overlap=64), tasks=('semantic',)),
 )
 scales, square = [image_size * k // 10 for k in range(8, 13)], (crop_size, crop_size)
 sizes = dict(

@@ -33,10 +33,11 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 def read_config(args: argparse.Namespace) -> Config:
     """Read the config with its overrides."""
     cfg = Config.fromfile(args.config)
+    own = set(cfg)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     settle_length(cfg, args.cfg_options)
-    settle_recipe(cfg, args.cfg_options)
+    settle_recipe(cfg, args.cfg_options, own)
     leave_out_hooks(cfg)
     return cfg
 

@@ -1,10 +1,10 @@
-"""Settings at the top of ``configs/your_data``, given on the command line of any config.
+"""Settings at the top of ``configs/your_data``, given on the command line.
 
 A variable of a config is read when its file is, so that the command line comes too late for it.
 Here such options change what the file would have made of them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from mmengine.config import Config
 
@@ -56,20 +56,23 @@ def _crop(cfg: Config, size: int) -> None:
             step['size'] = (size, size) if kind == 'Pad' else size
     window = (cfg.model.get('test_cfg') or {}).get('window')
     if window:
-        window.size = size
+        window.update(size=size, overlap=min(window.overlap, size // 64 * 32))
 
 
-def settle_recipe(cfg: Config, options: Mapping | None) -> None:
+def settle_recipe(cfg: Config, options: Mapping | None, own: Collection[str]) -> None:
     """Let ``image_size`` and others of ``KEYS`` on the command line change all that follows.
 
     Args:
         cfg: With the options in it; changed in place.
         options: Of the command line, by dotted name.
+        own: Keys that the config's file has; others of the command line stay as they are, and the
+            log says that nothing reads them.
 
     Raises:
         SystemExit: If a value is not a whole number from 1, or nothing would follow it.
     """
-    given = {key: options[key] for key in KEYS if key in options} if options else {}
+    options = options or {}
+    given = {key: options[key] for key in KEYS if key in options and key in own}
     for key, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise SystemExit(f'--cfg-options: {key} is {value!r}: it takes a whole number from 1')
