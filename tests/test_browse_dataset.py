@@ -172,3 +172,26 @@ def test_a_set_without_labels_cannot_be_drawn(tiny_set, config_dir, tmp_path):
     )
     with pytest.raises(ValueError, match='test.json has no labels to draw'):
         list(browsing.browse(cfg, 'test', 1, tmp_path / 'drawn', seed=0))
+
+
+@pytest.mark.parametrize(
+    ('side', 'shape', 'factor'),
+    [
+        (40, (480, 640), 1),
+        (10, (480, 640), 2),
+        (4, (320, 320), 5),
+        (4, (480, 640), 2),
+        (4, (900, 1700), 1),
+    ],
+)
+def test_objects_are_drawn_large_enough_to_be_recognised(side, shape, factor):
+    """Half of the objects have 20 pixels, in panels of 1600 at most."""
+    segment_map = np.zeros(shape, np.int16)
+    for number in range(1, 4):
+        segment_map[number * 60 : number * 60 + side, 10 : 10 + side] = number
+    segments = [dict(label=1, isthing=True, iscrowd=False)] * 3
+    sample = drawing(
+        img=np.full((*shape, 3), 90, np.uint8), gt_seg_map=segment_map, segments_info=segments
+    )
+    picture = browsing.draw_targets(dict(sample, tasks=('instance',)), Prompts(), COLORS)
+    assert picture.shape[1] == 2 * shape[1] * factor + 6

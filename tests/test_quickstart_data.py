@@ -1,5 +1,6 @@
 """The generator of the quick start's data set: files that agree, and scenes that hold surprises."""
 
+import hashlib
 import importlib.util
 import json
 import sys
@@ -14,6 +15,8 @@ SPEC = importlib.util.spec_from_file_location('make_quickstart_data', SCRIPT)
 quickstart = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(quickstart)
 
+# of the segment ids of that set, as version 1 drew them
+DIGEST = 'e14241d6b6418afbc341798435604d3f3ff620cf3d28be9309136e2021fc54d8'
 SMALL = {'train': 6, 'val': 4, 'size': 96}
 IS_THING = {category['id']: category['isthing'] for category in quickstart.CATEGORIES}
 
@@ -160,3 +163,54 @@ def test_failure_half_way_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(OSError, match='disk full'):
         quickstart.generate(tmp_path / 'set', **SMALL, workers=1)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope='module')
+def street_set(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('streets') / 'set'
+    quickstart.generate(folder, train=3, val=1, scenes='streets', workers=2)
+    return folder
+
+
+def test_streets_have_small_things_of_all_classes_on_all_grounds(street_set):
+    panoptic = json.loads((street_set / 'panoptic_train.json').read_text())
+    names = {category['id']: category['name'] for category in panoptic['categories']}
+    is_thing = {category['id']: category['isthing'] for category in panoptic['categories']}
+    sides = {}
+    for annotation in panoptic['annotations']:
+        png = cv2.imread(str(street_set / 'panoptic_train' / annotation['file_name']))
+        ids = png[..., ::-1] @ np.array([1, 256, 65536])
+        listed = {segment['id']: segment for segment in annotation['segments_info']}
+        assert sorted(listed) == sorted(set(ids.flat) - {0})
+        for number, segment in listed.items():
+            assert segment['area'] == (ids == number).sum()
+            if is_thing[segment['category_id']]:
+                name = names[segment['category_id']]
+                sides.setdefault(name, []).append(segment['area'] ** 0.5)
+    assert set(sides) == {'car', 'pedestrian', 'pole'}
+    every = [side for of_class in sides.values() for side in of_class]
+    assert min(every) >= 5.9 and max(every) <= 21 and 10 < np.median(every) < 16
+    assert {names[s['category_id']] for s in annotation['segments_info']} >= {
+        'sky',
+        'building',
+        'pavement',
+        'road',
+    }
+
+
+def test_streets_depend_on_the_seed_alone_and_are_told_from_toys(street_set, tmp_path):
+    quickstart.generate(tmp_path / 'one', train=3, val=1, scenes='streets', workers=1)
+    assert files_of(tmp_path / 'one') == files_of(street_set)
+    with pytest.raises(FileExistsError):
+        quickstart.generate(street_set, train=3, val=1, size=480)
+    with pytest.raises(ValueError, match="scenes is 'roads': it takes one of toys, streets"):
+        quickstart.generate(tmp_path / 'other', scenes='roads')
+
+
+def test_toys_are_the_same_bytes_as_ever(small_set):
+    """Sets that were made before are reused, and figures of the docs were measured on them."""
+    digest = hashlib.sha256()
+    for path in sorted(small_set.rglob('*.png')):
+        ids = cv2.imread(str(path))
+        digest.update(ids.tobytes())
+    assert digest.hexdigest() == DIGEST

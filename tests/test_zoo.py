@@ -216,7 +216,8 @@ SMALL = {
     'studies/contrastive-memory_with': (1000, 3e-4),
     'studies/contrastive-memory_without': (1000, 3e-4),
 }
-YOURS = [  # tests/test_your_data.py is about them
+# tests/test_your_data.py is about them
+YOURS = ['oneformer_efficientnet-lite0_street'] + [
     f'your_data/{kind}{machine}'
     for kind in ('instance', 'mmseg', 'panoptic', 'semantic')
     for machine in ('', '_gpu')

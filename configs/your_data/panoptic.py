@@ -1,12 +1,12 @@
 _base_ = '../_base_/your_data_cpu.py'
 names = dict(classes=('cat', 'dog', 'grass', 'sky'), thing_classes=('cat', 'dog'))
 # what tools/check_dataset.py recommends for your images; all else follows
-max_iters = 1400  # length of training in iterations, a batch each
+max_iters = 1000  # length of training in iterations, a batch each
 image_size = 480  # short edge in pixels that images are resized to
 crop_size = 256  # side in pixels of the squares that training cuts out, and prediction looks at
 batch_size = 3  # squares of an iteration; the learning rate follows
-val_interval = 350  # iterations between validations; the best weights are kept
-num_queries = 50  # objects and regions that can be found in an image
+val_interval = 500  # iterations between validations; the best weights are kept
+num_queries = 30  # objects and regions that can be found in an image
 
 data = dict(_delete_=True, type='PanopticDataset', metainfo=names, data_root='data/mine/')
 train = dict(ann_file='train.json', data_prefix=dict(img='train/', seg='train_segments/'))

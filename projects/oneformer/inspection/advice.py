@@ -29,6 +29,7 @@ class Machine:
         batch: Squares of a batch, at most.
         passes: Over the set.
         iterations: Fewest and most.
+        validations: In a run.
         queries: Fewest.
     """
 
@@ -39,11 +40,12 @@ class Machine:
     batch: int
     passes: int
     iterations: tuple[int, int]
+    validations: int
     queries: int
 
 
-CPU = Machine('a CPU', 800, 320, 3 * 320**2, 8, 12, (600, 2000), 30)
-GPU = Machine('a GPU', 1024, 512, 8 * 512**2, 16, 100, (2000, 20000), 150)
+CPU = Machine('a CPU', 800, 256, 3 * 256**2, 8, 12, (800, 2000), 2, 30)
+GPU = Machine('a GPU', 1024, 512, 8 * 512**2, 16, 100, (2000, 20000), 10, 150)
 
 
 def machine_of(cfg: Config) -> Machine:
@@ -103,7 +105,7 @@ def recommend(
         image_size=size,
         crop_size=crop,
         batch_size=batch,
-        val_interval=_up(length / 6, 10),
+        val_interval=_up(length / machine.validations, 10),
         num_queries=queries,
     )
 
