@@ -235,6 +235,27 @@ def test_the_best_checkpoint_is_kept_whatever_is_scored(tmp_path, config_dir, ru
 
 
 def test_the_page_shows_the_configs_as_they_are(root_dir):
+    """One as a whole, of the others what differs: their beginning."""
     page = (root_dir / 'docs/your_data.md').read_text()
-    for config in sorted((root_dir / 'configs/your_data').glob('*.py')):
-        assert f'# configs/your_data/{config.name}\n{config.read_text()}```' in page, config.name
+    folder = root_dir / 'configs/your_data'
+    assert {path.stem for path in folder.glob('*.py')} == {
+        f'{kind}{machine}' for kind in KINDS for machine in ('', '_gpu')
+    }
+    assert f'# configs/your_data/panoptic.py\n{(folder / "panoptic.py").read_text()}```' in page
+    for kind in KINDS[1:]:
+        lines = (folder / f'{kind}.py').read_text().splitlines()
+        end = next(k for k, line in enumerate(lines) if line.startswith('work_dir = '))
+        shown = '\n'.join([f'# configs/your_data/{kind}.py', *lines[: end + 1], '...', '```'])
+        assert shown in page, kind
+    top = (folder / 'panoptic_gpu.py').read_text().partition('\ndata = ')[0]
+    assert f'# configs/your_data/panoptic_gpu.py\n{top}...\n```' in page
+
+
+def test_the_lines_below_the_settings_are_the_same_in_all_configs(config_dir):
+    """What is not shown is known: kinds differ in labels, machines in settings and jitter."""
+    ends = {}
+    for path in sorted((config_dir / 'your_data').glob('*.py')):
+        text = path.read_text().partition('\nsizes = ')[2]
+        text = '\n'.join(line for line in text.splitlines() if 'evaluator' not in line)
+        ends.setdefault(text, []).append(path.stem)
+    assert len(ends) == 1, list(ends.values())
