@@ -1,6 +1,7 @@
 """The folder of a conversion's result: JSON files, PNGs, lists, a config, and a record."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,17 +15,31 @@ from .splitting import order_splits
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORD = 'conversion.json'
-_CONFIG = """\
-# written by tools/convert_labels.py; change it freely
-_base_ = {base!r}
-classes = {classes!r}
-things = {things!r}
-names = dict(classes=classes, thing_classes=things)
-model = dict(metainfo=dict(_delete_=True, **names))
-data = dict(metainfo=dict(_delete_=True, **names), data_root={root!r})
-{loaders}
-work_dir = {work_dir!r}
+_WITHOUT_VALIDATION = """\
+val_dataloader = val_cfg = val_evaluator = None
+test_dataloader = test_cfg = test_evaluator = None
+default_hooks['checkpoint'].update(save_best=None)
 """
+
+
+def fill_template(template: Path, values: Mapping, root: str) -> str:
+    """A config with other values of its lines ``NAME = VALUE``, to be kept anywhere.
+
+    Args:
+        template: A config of ``configs/your_data``.
+        values: New values by name; each has a line of its own in the template.
+        root: New value of ``data_root``.
+    """
+    text = template.read_text()
+    base = re.search(r"^_base_ = '(.*)'$", text, re.M).group(1)
+    values = dict(values, _base_=str((template.parent / base).resolve()))
+    for name, value in values.items():
+        line = f'{name} = {value!r}'
+        text, count = re.subn(rf'^{name} = .*$', lambda match: line, text, flags=re.M)  # noqa: B023
+        assert count == 1, f'{template} has {count} lines {name} = ...'
+    text, count = re.subn(r"data_root='[^']*'", lambda match: f'data_root={root!r}', text)
+    assert count == 1, f'{template} has {count} times data_root'
+    return f'# written by tools/convert_labels.py from {template.name}; change it freely\n{text}'
 
 
 class Destination:
@@ -151,28 +166,28 @@ class Destination:
         write_records(self._new(f'{split}.json'), self.hidden, content)
 
     def _write_config(self, splits: list[str]) -> None:
-        loaders = []
+        """A copy of the config of ``configs/your_data``, with this result's names and files."""
+        template = ROOT / 'configs/your_data' / f'{self.kind}.py'
         end = 'txt' if self.kind == 'semantic' else 'json'
         prefix = dict(img=f'{self.images.resolve()}/')
         if self.output.png_folder:
             prefix['seg'] = f'{self.output.png_folder}/'
-        found = dict(train='train', val='val', test='test' if 'test' in splits else 'val')
-        for name, split in found.items():
-            if split in splits:
-                dataset = f"dict(**data, ann_file='{split}.{end}', data_prefix={prefix!r})"
-                loaders.append(f'{name}_dataloader = dict(dataset={dataset})')
-            else:
-                nothing = f'{name}_dataloader = {name}_cfg = {name}_evaluator = None'
-                loaders.append(nothing)
         categories = self.output.categories
-        text = _CONFIG.format(
-            base=str(ROOT / 'configs/your_data' / f'{self.kind}.py'),
+        names = dict(
             classes=tuple(c.name for c in categories),
-            things=tuple(c.name for c in categories if c.is_thing),
-            root=f'{self.folder.resolve()}/',
-            loaders='\n'.join(loaders),
-            work_dir=f'work_dirs/{self.folder.resolve().name}',
+            thing_classes=tuple(c.name for c in categories if c.is_thing),
         )
+        values = dict(names=names, work_dir=f'work_dirs/{self.folder.resolve().name}')
+        for name in ('train', 'val'):
+            values[name] = dict(ann_file=f'{name}.{end}', data_prefix=prefix)
+        values['val']['test_mode'] = True
+        text = fill_template(template, values, f'{self.folder.resolve()}/')
+        if 'test' in splits:
+            text += f"test_dataloader['dataset'].update(ann_file='test.{end}')\n"
+        if 'val' not in splits:
+            text += _WITHOUT_VALIDATION
+        if 'train' not in splits:
+            text += 'train_dataloader = train_cfg = optim_wrapper = None\n'
         with replacing(self._new('config.py'), self.hidden, '.py') as temporary:
             temporary.write_text(text)
             Config.fromfile(temporary)
