@@ -381,6 +381,12 @@ def test_the_loop_of_correction_runs_once(config_dir, predict, run_tool, tmp_pat
     shapes = json.loads((out / 'labelme/a.json').read_text())
     shapes['shapes'].pop()
     (out / 'labelme/a.json').write_text(json.dumps(shapes))
+    imported = tmp_path / 'imported'
+    printed = run_tool('convert_labels', 'labelme', out / 'labelme', imported, '--workers', 1)
+    assert 'nothing is wrong' in printed
+    parts = [COCO(str(imported / f'{split}.json')) for split in ('train', 'val')]
+    predicted = json.loads((out / 'coco.json').read_text())['annotations']
+    assert sum(len(part.anns) for part in parts) == len(predicted) - 1
     content = json.loads((out / 'coco.json').read_text())
     removed = content['annotations'].pop(0)
     content['annotations'][0]['category_id'] = 0
