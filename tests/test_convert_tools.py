@@ -183,3 +183,20 @@ def test_images_whose_names_differ_in_zeros_and_suffix_stay_apart(tmp_path, run_
     found = masks_of(out / 'train.json')
     assert sorted(found) == sorted(names)
     assert all(np.array_equal(found[name]['cat'], mask) for name, mask in boxes.items())
+
+
+def test_a_set_without_validation_trains(tmp_path, config_dir, run_tool):
+    source = write_labelme(tmp_path / 'source')
+    out = tmp_path / 'out'
+    run_tool('convert_labels', 'labelme', source, out, '--workers', 1, '--split', 'train=1')
+    assert not (out / 'val.json').exists()
+    train(out, tmp_path, config_dir, run_tool)
+
+
+def test_a_part_for_the_test_is_the_one_that_is_tested(tmp_path, run_tool):
+    source = write_labelme(tmp_path / 'source')
+    shares = ['--split', 'train=0.34', 'val=0.33', 'test=0.33']
+    run_tool('convert_labels', 'labelme', source, tmp_path / 'out', '--workers', 1, *shares)
+    config = Config.fromfile(tmp_path / 'out/config.py')
+    names = [config[f'{part}_dataloader'].dataset.ann_file for part in ('train', 'val', 'test')]
+    assert names == ['train.json', 'val.json', 'test.json']

@@ -183,7 +183,8 @@ class Destination:
         values['val']['test_mode'] = True
         text = fill_template(template, values, f'{self.folder.resolve()}/')
         if 'test' in splits:
-            text += f"test_dataloader['dataset'].update(ann_file='test.{end}')\n"
+            dataset = f"dict(test_dataloader['dataset'], ann_file='test.{end}')"
+            text += f'test_dataloader = dict(test_dataloader, dataset={dataset})\n'
         if 'val' not in splits:
             text += _WITHOUT_VALIDATION
         if 'train' not in splits:

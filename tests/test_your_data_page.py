@@ -1,0 +1,70 @@
+"""Every command of docs/your_data.md is run, on labels as each tool writes them."""
+
+import re
+import shutil
+
+import pytest
+import test_convert_masks as masks
+import test_convert_tools as tools
+from test_your_data import SMALL
+
+# of a format: what writes such labels, into the folder that the page names
+WRITERS = {**tools.WRITERS, **masks.WRITERS}
+
+
+def commands_of(page):
+    """All commands of a page, in tables and in blocks, as lists of words."""
+    blocks = [block for _, block in re.findall(r'```(shell|bash)\n(.*?)```', page, re.S)]
+    lines = [line.split('#')[0] for line in ''.join(blocks).replace('\\\n', ' ').splitlines()]
+    in_tables = re.findall(r'^\|.*`(python tools/[^`]*)`', page, re.M)
+    return [line.split() for line in [*in_tables, *lines] if line.split()]
+
+
+@pytest.fixture(scope='module')
+def commands(root_dir):
+    return commands_of((root_dir / 'docs/your_data.md').read_text())
+
+
+def conversions(page):
+    return [words[2:] for words in commands_of(page) if 'convert_labels' in words[1]]
+
+
+def test_the_page_has_a_command_for_every_format(root_dir):
+    from oneformer.annotation_formats.formats import FORMATS
+
+    page = (root_dir / 'docs/your_data.md').read_text()
+    assert {words[0] for words in conversions(page)} == set(FORMATS)
+
+
+def test_every_conversion_of_the_page_runs(commands, tmp_path, run_tool):
+    made = []
+    for words in commands:
+        if words[1] != 'tools/convert_labels.py':
+            continue
+        name, source = words[2], tmp_path / words[3]
+        write = masks.write_both if '--label-pngs' in words else WRITERS[name]
+        write(source if not source.suffix else source.parent)
+        printed = run_tool('convert_labels', *words[2:], '--workers', 1)
+        assert 'To train:' in printed
+        made.append(name)
+        shutil.rmtree(tmp_path / 'data')
+    assert len(made) == len(WRITERS) + 1
+
+
+def test_what_follows_a_conversion_runs(commands, tmp_path, run_tool):
+    """Check, browse, train, test and predict, as in the block of the page."""
+    tools.write_labelme(tmp_path / 'data/labelme')
+    run_tool('convert_labels', 'labelme', 'data/labelme', 'data/mine', '--workers', 1)
+    shutil.copytree(tmp_path / 'data/labelme', tmp_path / 'photos')
+    ran = []
+    for words in commands:
+        tool = words[1].removeprefix('tools/').removesuffix('.py')
+        if 'work_dirs/mine' not in ' '.join(words) and 'data/mine/config.py' not in words:
+            continue
+        options = ['--cfg-options', *SMALL] if tool in ('train', 'test') else []
+        run_tool(tool, *words[2:], *options)
+        if tool == 'train':
+            run = tmp_path / 'work_dirs/mine'
+            (run / 'iter_2.pth').rename(run / 'iter_1000.pth')
+        ran.append(tool)
+    assert {'check_dataset', 'browse_dataset', 'train', 'test', 'predict'} <= set(ran)
