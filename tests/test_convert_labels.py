@@ -1,6 +1,7 @@
 """The run of tools/convert_labels.py: outputs, divisions, resuming, and what is told."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +236,18 @@ def test_a_broken_label_is_named_and_the_run_goes_on_after_it_is_mended(convert,
     out, printed = convert('--overwrite', '--split', 'train=1')
     assert not (out / 'val.json').exists() and '1 images have no region' in printed
     assert len(list((out / 'segments').rglob('*.png'))) == 10
+
+
+def test_of_many_broken_labels_the_first_are_shown_and_a_file_has_all(convert, source, monkeypatch):
+    monkeypatch.setattr('oneformer.annotation_formats.conversion._SHOWN', 3)
+    for label in source.rglob('*.txt'):
+        label.write_text('cat x')
+    with pytest.raises(SystemExit) as error:
+        convert()
+    said = str(error.value)
+    assert said.count('line 1') == 3 and 'and 7 more, all of them in' in said
+    path = Path(re.search('all of them in (.*)', said).group(1))
+    assert path.read_text().count('line 1') == 10
 
 
 def test_files_of_others_are_never_deleted(convert, tmp_path):

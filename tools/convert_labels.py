@@ -8,7 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from oneformer.annotation_formats.conversion import Choices, convert  # noqa: E402
+from oneformer.annotation_formats.choices import Choices  # noqa: E402
+from oneformer.annotation_formats.conversion import convert  # noqa: E402
 from oneformer.annotation_formats.formats import FORMATS  # noqa: E402
 from oneformer.annotation_formats.outputs import OUTPUTS  # noqa: E402
 from oneformer.engine.arguments import ToolParser  # noqa: E402

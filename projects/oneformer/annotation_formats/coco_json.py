@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.file_names import Folder, read_urls
-from ..datasets.findings import WARNING, Finding, Report
 from ..datasets.mending import mend
 from ..datasets.readings import Readings
 from .collecting import Collected
@@ -197,16 +196,6 @@ def open_jsons(
         folder = image_folder_of(path, content, split, folders, found)
         if folder is None:
             continue
-        mend(content, 'instance', dict(img=Folder(str(folder))), str(path), _without_lvis(found))
+        mend(content, 'instance', dict(img=Folder(str(folder))), str(path), found)
         opened.append(CocoJson(path, content, split, folder))
     return opened
-
-
-def _without_lvis(found: Collected) -> Report:
-    """A report without the warning that LVIS's lists are not used: here they are."""
-
-    def report(finding: Finding) -> None:
-        if finding.severity != WARNING or finding.kind != 'incomplete annotation':
-            found(finding)
-
-    return report
