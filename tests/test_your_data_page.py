@@ -29,6 +29,29 @@ def conversions(page):
     return [words[2:] for words in commands_of(page) if 'convert_labels' in words[1]]
 
 
+def follows_a_conversion(words):
+    return 'data/mine/config.py' in words or 'work_dirs/mine' in ' '.join(words)
+
+
+def is_of_streets(words):
+    return any(text in ' '.join(words) for text in ('streets', '_street.py'))
+
+
+def test_every_command_is_one_that_is_run_here(commands):
+    left = [
+        words
+        for words in commands
+        if words[1] != 'tools/convert_labels.py'
+        and not follows_a_conversion(words)
+        and not is_of_streets(words)
+    ]
+    # a download, and its conversion, which test_conversion.py runs on files with the same names
+    assert [words[:2] for words in left] == [
+        ['wget', left[0][1]],
+        ['python', 'tools/convert_checkpoint.py'],
+    ]
+
+
 def test_the_page_has_a_command_for_every_format(root_dir):
     from oneformer.annotation_formats.formats import FORMATS
 
@@ -59,7 +82,7 @@ def test_what_follows_a_conversion_runs(commands, tmp_path, run_tool):
     ran = []
     for words in commands:
         tool = words[1].removeprefix('tools/').removesuffix('.py')
-        if 'work_dirs/mine' not in ' '.join(words) and 'data/mine/config.py' not in words:
+        if not follows_a_conversion(words):
             continue
         options = ['--cfg-options', *SMALL] if tool in ('train', 'test') else []
         run_tool(tool, *words[2:], *options)
@@ -68,3 +91,17 @@ def test_what_follows_a_conversion_runs(commands, tmp_path, run_tool):
             (run / 'iter_2.pth').rename(run / 'iter_1000.pth')
         ran.append(tool)
     assert {'check_dataset', 'browse_dataset', 'train', 'test', 'predict'} <= set(ran)
+
+
+def test_streets_are_drawn_trained_and_scored(commands, config_dir, tmp_path, run_tool):
+    ran = []
+    for words in filter(is_of_streets, commands):
+        tool = words[1].removeprefix('tools/').removesuffix('.py')
+        arguments = [w.replace('configs/', f'{config_dir}/') for w in words[2:]]
+        few = ['--train', 2, '--val', 2, '--size', 128]
+        run_tool(tool, *arguments, *(few if tool.startswith('make') else ['--cfg-options', *SMALL]))
+        if tool == 'train':
+            run = tmp_path / 'work_dirs/street'
+            (run / 'iter_2.pth').rename(run / 'iter_1000.pth')
+        ran.append(tool)
+    assert ran == ['make_quickstart_data', 'train', 'test']
