@@ -38,12 +38,10 @@ class SearchCounts:
     Attributes:
         images: By label, those in which everything of it is annotated.
         partly: By label, those in which something is annotated, but not everything.
-        out_of: All images.
     """
 
     images: Counter = field(default_factory=Counter)
     partly: Counter = field(default_factory=Counter)
-    out_of: int = 0
 
     def never(self, labels: Iterable[int]) -> list[int]:
         """Those of ``labels`` that were looked for nowhere, and of which nothing is annotated."""
@@ -61,7 +59,7 @@ def count_searches(data_list: Collection[Mapping], annotated: Iterable[int]) -> 
     if not named:
         return None
     others = len(data_list) - len(named)
-    counts = SearchCounts(Counter(dict.fromkeys(annotated, others)), out_of=len(data_list))
+    counts = SearchCounts(Counter(dict.fromkeys(annotated, others)))
     for data in named:
         counts.images.update(data['searched_labels'])
         counts.partly.update(set(data['known_labels']).difference(data['searched_labels']))
@@ -136,8 +134,8 @@ class Searches:
         else:
             searched = set(self.label_of)
         searched = searched - lists.get(NOT_EXHAUSTIVE, set())
-        complete = {label for label, numbers in self._numbers.items() if numbers <= searched}
-        partly = {label for label, numbers in self._numbers.items() if numbers & annotated}
+        complete = {k for k in self._labels(searched) if self._numbers[k] <= searched}
+        partly = self._labels(annotated)
         known = Known(tuple(sorted(complete | partly)), tuple(sorted(complete)))
         if not known.known:
             self._tell(
@@ -147,6 +145,10 @@ class Searches:
                 f'List what was looked for in {SEARCHED}, or remove the image',
             )
         return known
+
+    def _labels(self, numbers: Iterable[int]) -> set[int]:
+        """Labels of categories, without what is left out."""
+        return {self.label_of.get(number) for number in numbers} - {None}
 
     def _read(self, img_id: int | str, image: Mapping) -> dict[str, set[int]]:
         """The lists of an image, without what is wrong with them."""

@@ -198,7 +198,8 @@ def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Ta
 
 def _flags(labels: Sequence[int], is_thing: Sequence[bool], device: torch.device) -> Tensor:
     """Bool of shape (K,), which labels are listed."""
-    return torch.tensor([label in labels for label in range(len(is_thing))], device=device)
+    listed = set(labels)
+    return torch.tensor([label in listed for label in range(len(is_thing))], device=device)
 
 
 def known_scores(cls_scores: Tensor, targets: Sequence[Targets]) -> Tensor:
