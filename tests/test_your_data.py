@@ -259,3 +259,20 @@ def test_the_lines_below_the_settings_are_the_same_in_all_configs(config_dir):
         text = '\n'.join(line for line in text.splitlines() if 'evaluator' not in line)
         ends.setdefault(text, []).append(path.stem)
     assert len(ends) == 1, list(ends.values())
+
+
+def test_the_demo_draws_streets_trains_and_pictures_them(
+    tmp_path, run_tool, load_tool, monkeypatch
+):
+    load_tool('quickstart')  # which finds the generator
+    import make_quickstart_data
+
+    sizes = dict(train=3, val=1, size=96)
+    monkeypatch.setitem(
+        make_quickstart_data.SCENES, 'streets', {**make_quickstart_data.SCENES['streets'], **sizes}
+    )
+    printed = run_tool('quickstart', '--scenes', 'streets', '--max-iters', 1)
+    assert 'training 1 iterations' in printed
+    scores = json.loads((tmp_path / 'work_dirs/street/metrics.json').read_text())
+    assert {'panoptic/PQ', 'instance/AP_s'} <= set(scores)
+    assert len(list((tmp_path / 'work_dirs/street/pictures').iterdir())) == 1

@@ -20,9 +20,13 @@ from mmengine.runner import Runner  # noqa: E402
 
 from oneformer.engine.arguments import ToolParser  # noqa: E402
 from oneformer.engine.testing import HEADLINE, inference_config  # noqa: E402
+from oneformer.engine.train_loop import settle_length  # noqa: E402
 from oneformer.safe_io import write_json  # noqa: E402
 
-CONFIG = ROOT / 'configs/oneformer_efficientnet-lite0_quickstart.py'
+CONFIGS = dict(
+    toys=ROOT / 'configs/oneformer_efficientnet-lite0_quickstart.py',
+    streets=ROOT / 'configs/oneformer_efficientnet-lite0_street.py',
+)
 NUM_PICTURES = 6
 
 
@@ -123,6 +127,12 @@ def draw_answers(runner: Runner, folder: Path) -> None:
 
 def parse_args() -> argparse.Namespace:
     parser = ToolParser(description=__doc__)
+    parser.add_argument(
+        '--scenes',
+        choices=list(CONFIGS),
+        default='toys',
+        help='what the photographs show; streets have small things (%(default)s)',
+    )
     parser.add_argument('--max-iters', type=int, help='train for fewer iterations')
     return parser.parse_args()
 
@@ -131,14 +141,16 @@ def main() -> None:
     args = parse_args()
     warnings.filterwarnings('ignore', message='torch.meshgrid')
     start = time.monotonic()
-    cfg = Config.fromfile(CONFIG)
+    config = CONFIGS[args.scenes]
+    cfg = Config.fromfile(config)
     work_dir = Path(cfg.work_dir)
-    generate(cfg.data_root)
+    generate(cfg.train_dataloader.dataset.data_root, scenes=args.scenes)
     if args.max_iters:
         cfg.train_cfg.max_iters = args.max_iters
+        settle_length(cfg, {'train_cfg.max_iters': args.max_iters})
     checkpoint = train(cfg)
     print('evaluating all three tasks in one pass', flush=True)
-    runner, metrics = evaluate(Config.fromfile(CONFIG), checkpoint)
+    runner, metrics = evaluate(Config.fromfile(config), checkpoint)
     write_json(work_dir / 'metrics.json', metrics)
     draw_answers(runner, work_dir / 'pictures')
     headline = ', '.join(f'{key.split("/")[1]} {metrics[key]:.1f}' for key in HEADLINE.values())

@@ -26,10 +26,11 @@ def scale_learning_rate(cfg: Config) -> None:
     # the config that a run has written down is scaled already
     base = rule.get('scaled_from', optimizer.lr)
     rate = base * images / rule.base_batch_size
-    print_log(
-        f'learning rate {rate:g} instead of {base:g}: a step sees {images} images, '
-        f'and the config is for {rule.base_batch_size}',
-        logger='current',
-    )
+    if rate != base:
+        print_log(
+            f'learning rate {rate:g} instead of {base:g}: a step sees {images} images, '
+            f'and the config is for {rule.base_batch_size}',
+            logger='current',
+        )
     rule.scaled_from, optimizer.lr = base, rate
     rule.enable = False
