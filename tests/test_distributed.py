@@ -257,7 +257,7 @@ losses = criterion(*outputs, targets)
 
 # the class loss of both processes, over the weights of both
 query_of = criterion.match(*outputs, targets)
-sums, weights = criterion._class_sums(outputs[0], targets, query_of, [None])
+sums, weights = criterion._class_sums(outputs[0], targets, query_of, [(None, None)])
 dist.all_reduce(weights)
 torch.testing.assert_close(losses['loss_cls'], 2 * 2 * sums[0] / weights[0])
 assert (losses['loss_mask'] == 0) == (rank == 1)
