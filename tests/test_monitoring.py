@@ -352,7 +352,10 @@ def test_the_page_has_all_snippets_in_six_lines(root_dir):
 
 
 def test_tensorboard_has_the_curves_at_their_iterations(followed):
-    accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    accumulator = pytest.importorskip(
+        'tensorboard.backend.event_processing.event_accumulator',
+        reason='installed by requirements/tests.txt',
+    )
     folder, _ = followed
     (path,) = folder.glob('*/vis_data')
     events = accumulator.EventAccumulator(str(path)).Reload()
@@ -377,14 +380,14 @@ def test_training_stops_early_with_its_last_checkpoint(followed):
 
 
 def test_wandb_keeps_a_run_without_a_network(follow, monkeypatch):
-    pytest.importorskip('wandb')
+    pytest.importorskip('wandb', reason='a service of its own: pip install wandb')
     monkeypatch.setenv('WANDB_MODE', 'offline')
     (run,) = follow('wandb').glob('*/vis_data/wandb/offline-run-*/run-*.wandb')
     assert b'panoptic/PQ' in run.read_bytes()
 
 
 def test_mlflow_keeps_a_run_in_a_file(follow):
-    mlflow = pytest.importorskip('mlflow')
+    mlflow = pytest.importorskip('mlflow', reason='a service of its own: pip install mlflow')
     pytest.importorskip('sqlalchemy')  # mlflow-skinny lacks it
     follow('mlflow')
     client = mlflow.MlflowClient('sqlite:///mlflow.db')

@@ -301,7 +301,7 @@ def test_objects_are_segments_or_regions_where_no_instances_were_asked(predictio
 
 
 def test_supervision_gets_every_pixel_and_reads_our_coco_files(prediction, predict, photos):
-    supervision = pytest.importorskip('supervision')
+    supervision = pytest.importorskip('supervision', reason='installed by requirements/tests.txt')
     detections = prediction.to_supervision()
     assert np.array_equal(np.asarray(detections.mask), drawn.masks())
     assert detections.class_id.tolist() == drawn.LABELS
@@ -369,7 +369,7 @@ def test_every_command_of_the_page_runs(root_dir, model, photos, tmp_path, run_t
         run_tool('predict', *arguments)
         made.append(arguments)
     assert len(made) >= 4
-    pytest.importorskip('supervision')
+    pytest.importorskip('supervision', reason='installed by requirements/tests.txt')
     monkeypatch.chdir(tmp_path)
     for block in commands(page, 'python'):
         exec(block, {})  # it asserts nothing, but has to run
@@ -410,7 +410,7 @@ def test_the_loop_of_correction_runs_once(config_dir, predict, run_tool, tmp_pat
 
 
 def test_hundreds_of_objects_of_a_large_image_take_little_memory():
-    pytest.importorskip('supervision')
+    pytest.importorskip('supervision', reason='installed by requirements/tests.txt')
     rng = np.random.default_rng(0)
     codes = np.full((3000, 4000), 4, np.int32)
     for number in range(1, 301):

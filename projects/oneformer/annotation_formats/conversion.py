@@ -119,11 +119,12 @@ def convert(
         return f'{folder} has this conversion already; --overwrite makes it anew', 0
     destination.open(choices.overwrite)
     worker = Worker(source, output, destination.hidden, choices.background)
-    todo = [image for image in images if worker.part(image) is None]
+    parts = {image.name: worker.part(image) for image in images}
+    todo = [image for image in images if parts[image.name] is None]
     complaints = for_each(worker, todo, workers)
     if complaints:
         raise ValueError(_describe_broken(complaints, destination.hidden / 'broken.txt'))
-    parts = {image.name: worker.part(image) for image in images}
+    parts.update((image.name, worker.part(image)) for image in todo)
     part_of, notes = _divide(images, parts, choices)
     if choices.copy_images:
         _copy_images([i for i in images if i.name in part_of], folder / 'images', workers)
