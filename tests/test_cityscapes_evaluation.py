@@ -135,6 +135,19 @@ def test_a_wrong_car_before_the_right_one_gives_an_ap_of_25(truth):
     assert scores['per_class'] == dict(car=dict(AP=pytest.approx(25), AP50=pytest.approx(25)))
 
 
+@pytest.mark.parametrize('mask', [box(60, 64, 0, 96), box(30, 50, 50, 90)], ids=['void', 'group'])
+def test_predictions_that_are_all_to_be_ignored_give_0(truth, mask):
+    folder, _ = truth
+    person = (24000, box(25, 55, 75, 85))
+    objects = [person, (26, box(30, 50, 50, 90)), (26000, box(30, 50, 5, 40)), person]
+    ids, instances = write_ground_truth(folder, 7, objects)
+    detections = [(CAR, 0.9, mask), (PERSON, 0.8, instances == 24000)]
+    sample = make_sample(folder, 7, ids, detections)
+    scores = score('CityscapesInstance', folder, [sample], classwise=True)
+    assert scores['per_class']['car'] == dict(AP=0, AP50=0)
+    assert scores['per_class']['person'] == dict(AP=100, AP50=100)
+
+
 def test_ap_equals_mmdets_metric(flawed):
     folder, samples = flawed
     theirs = METRICS.build(

@@ -124,6 +124,43 @@ class CityscapesScores(ClasswiseMetric):
         self.seg_prefix = seg_prefix
 
 
+def without_hopeless_predictions(matches: dict, args) -> dict:
+    """Official matches of images without the predictions of classes none of which is right.
+
+    A class that no prediction finds has an AP of 0 with or without its predictions, but
+    cityscapesscripts ends with an IndexError if all of them are to be ignored.
+
+    Args:
+        matches: By ground truth file: ``groundTruth`` and ``prediction``, each by class name.
+        args: Of the official module. A prediction is right if it overlaps an object by more than
+            the smallest of ``overlaps``.
+    """
+
+    def is_right(prediction, truth):
+        intersection = prediction['intersection']
+        union = truth['pixelCount'] + prediction['pixelCount'] - intersection
+        return intersection / union > min(args.overlaps)
+
+    found = {
+        name
+        for match in matches.values()
+        for name, objects in match['groundTruth'].items()
+        for truth in objects
+        if truth['instID'] >= 1000 and truth['pixelCount'] >= args.minRegionSizes[0]
+        if any(is_right(prediction, truth) for prediction in truth['matchedPred'])
+    }
+    return {
+        path: dict(
+            match,
+            prediction={
+                name: predictions if name in found else []
+                for name, predictions in match['prediction'].items()
+            },
+        )
+        for path, match in matches.items()
+    }
+
+
 @METRICS.register_module()
 class CityscapesInstance(CityscapesScores):
     """AP and AP50 of cityscapesscripts, in percent; nan without ground truth.
@@ -160,6 +197,7 @@ class CityscapesInstance(CityscapesScores):
     def compute_metrics(self, results: list) -> dict:
         scripts, args = self.scripts()
         matches = {path: match for result in results for path, match in result.items()}
+        matches = without_hopeless_predictions(matches, args)
         with official_scripts():
             averages = scripts.computeAverages(scripts.evaluateMatches(matches, args), args)
         per_class = averages['classes'].values()
