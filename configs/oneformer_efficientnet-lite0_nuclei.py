@@ -37,13 +37,13 @@ train_pipeline = [
     ),
     # mostly the tasks that tell nuclei apart
     dict(type='SampleTask', probs=dict(panoptic=0.45, instance=0.45, semantic=0.1)),
-    dict(type='PackPanopticInputs'),
+    dict(type='PackSegmentInputs'),
 ]
 test_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge', short_edges=[256], max_size=512),
     dict(type='LoadSegmentMap'),
-    dict(type='PackPanopticInputs'),
+    dict(type='PackSegmentInputs'),
 ]
 dataset = dict(metainfo=metainfo, data_root=data_root)
 train_dataloader = dict(batch_size=4, dataset=dict(**dataset, pipeline=train_pipeline))

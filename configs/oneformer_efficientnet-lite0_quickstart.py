@@ -32,13 +32,13 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='Pad', size=(160, 160), pad_val=dict(img=(128, 128, 128), seg=0)),
     dict(type='SampleTask'),
-    dict(type='PackPanopticInputs'),
+    dict(type='PackSegmentInputs'),
 ]
 test_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge', short_edges=[160], max_size=320),
     dict(type='LoadSegmentMap'),
-    dict(type='PackPanopticInputs'),
+    dict(type='PackSegmentInputs'),
 ]
 dataset = dict(metainfo=metainfo, data_root=data_root)
 train_dataloader = dict(dataset=dict(**dataset, pipeline=train_pipeline))

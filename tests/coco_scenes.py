@@ -10,7 +10,7 @@ HEIGHT, WIDTH = 40, 60
 NAMES = dict(classes=('cat', 'dog'), thing_classes=('cat', 'dog'))
 ALL = dict(classes=('cat', 'dog', 'grass'), thing_classes=('cat', 'dog'))
 BOXES = ((2, 4, 22, 20), (30, 10, 50, 36))  # left, top, right, bottom of a cat and a dog
-LOAD = [dict(type='LoadPhoto'), dict(type='LoadSegmentMap'), dict(type='PackPanopticInputs')]
+LOAD = [dict(type='LoadPhoto'), dict(type='LoadSegmentMap'), dict(type='PackSegmentInputs')]
 
 
 def polygon(box):
@@ -92,7 +92,7 @@ def each(key, change, where='annotations'):
 
 
 def config(folder, kind='instance', **kwargs):
-    """The config of a data set whose JSON is a.json, with images in img and PNGs in seg."""
+    """The config of a dataset whose JSON is a.json, with images in img and PNGs in seg."""
     plain = dict(
         type=f'{kind.title()}Dataset',
         metainfo=NAMES if kind == 'instance' else ALL,
@@ -105,7 +105,7 @@ def config(folder, kind='instance', **kwargs):
 
 
 def build(folder, content=None, kind='instance', **kwargs):
-    """A data set; ``content`` is written to its JSON."""
+    """A dataset; ``content`` is written to its JSON."""
     if content is not None:
         content = content if isinstance(content, bytes) else json.dumps(content).encode()
         (folder / 'a.json').write_bytes(content)

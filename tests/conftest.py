@@ -19,7 +19,7 @@ from mmengine.logging import MMLogger  # noqa: E402
 from runs import forget_runs  # noqa: E402
 
 import oneformer  # noqa: E402, F401  before mmdet
-from oneformer.engine import curves  # noqa: E402
+from oneformer.training import curves  # noqa: E402
 
 DRAW_CURVES = curves.draw_curves
 
@@ -85,7 +85,7 @@ def shared_dir():
 
 @pytest.fixture(scope='session')
 def load_tool():
-    """Import a file of tools/, which is no package."""
+    """Import a file of tools/, which is not a package."""
     import importlib.util
 
     def load(name):

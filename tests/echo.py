@@ -1,4 +1,4 @@
-"""A model that answers with the ground truth, to check what becomes of its answers."""
+"""A model that predicts the ground truth, to check what becomes of its predictions."""
 
 import json
 
@@ -15,8 +15,8 @@ from oneformer.models.oneformer import OneFormer
 SMALL = ['model.backbone.pretrained=False', 'test_dataloader.dataset.pipeline.1.short_edges=[64]']
 
 
-def answer_truthfully(monkeypatch, drop=()):
-    """Let every model answer with the ground truth of its samples, but for some segments.
+def predict_truthfully(monkeypatch, drop=()):
+    """Let every model predict the ground truth of its samples, but for some segments.
 
     Args:
         drop: Positions in ``segments_info`` of things that no instance is found of.
@@ -91,7 +91,7 @@ def write_json(path, content):
 
 
 def noise(shape, seed=0):
-    """A photo of nothing: BGR, uint8."""
+    """An image of nothing: BGR, uint8."""
     return np.random.default_rng(seed).integers(90, 140, (*shape, 3), dtype=np.uint8)
 
 

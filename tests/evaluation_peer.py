@@ -1,4 +1,4 @@
-"""Scenes with flawed answers, and the metrics as plain loops and pycocotools compute them."""
+"""Scenes with flawed predictions, and the metrics as plain loops and pycocotools compute them."""
 
 import json
 
@@ -28,18 +28,18 @@ def draw(*rows):
     return np.array([[0 if c == '.' else int(c) for c in row] for row in rows])
 
 
-def panoptic_answer(predicted, shape, num_classes):
+def panoptic_prediction(predicted, shape, num_classes):
     """Encoded map of [(label, mask, score)], painted in this order; things are numbered from 1."""
-    answer = np.full(shape, num_classes)
+    prediction = np.full(shape, num_classes)
     for k, (label, mask, _) in enumerate(predicted, 1):
-        answer[mask] = label + INSTANCE_OFFSET * k
-    return answer
+        prediction[mask] = label + INSTANCE_OFFSET * k
+    return prediction
 
 
 def make_sample(gt_map, segments, predicted=(), img_id=1, meta=META):
-    """A data sample with all three answers, made of non-overlapping predicted segments."""
+    """A data sample with all three predictions, made of non-overlapping predicted segments."""
     num_classes = len(meta['classes'])
-    panoptic = panoptic_answer(predicted, gt_map.shape, num_classes)
+    panoptic = panoptic_prediction(predicted, gt_map.shape, num_classes)
     semantic = panoptic % INSTANCE_OFFSET
     semantic[semantic == num_classes] = 0
     things = [p for p in predicted if meta['classes'][p[0]] in meta['thing_classes']]
@@ -219,10 +219,10 @@ def instance_json(samples, meta, first_id=1):
     return dict(images=images, annotations=annotations, categories=categories), detections
 
 
-def pycocotools_on_files(truth, answers):
+def pycocotools_on_files(truth, predictions):
     """COCOeval.summarize; the paths of a COCO instance file and of a results file."""
     truth = COCO(str(truth))
-    evaluation = COCOeval(truth, truth.loadRes(str(answers)), 'segm')
+    evaluation = COCOeval(truth, truth.loadRes(str(predictions)), 'segm')
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -234,8 +234,8 @@ def pycocotools_scores(samples, meta, folder):
     """COCOeval.summarize on instance files made of samples."""
     truth, detections = instance_json(samples, meta)
     (folder / 'gt.json').write_text(json.dumps(truth))
-    (folder / 'answers.json').write_text(json.dumps(detections))
-    return pycocotools_on_files(folder / 'gt.json', folder / 'answers.json')
+    (folder / 'predictions.json').write_text(json.dumps(detections))
+    return pycocotools_on_files(folder / 'gt.json', folder / 'predictions.json')
 
 
 def slow_semantic_scores(samples, meta):

@@ -2,9 +2,10 @@
 
 import re
 
-from benchmarks.peers import randomise, renamed_weights  # noqa: F401
 from mmdet.registry import MODELS
 from mmengine.config import Config
+
+from benchmarks.peers import randomise, renamed_weights  # noqa: F401
 
 # Rebuilt from the window size.
 DERIVED_OF_OURS = re.compile(r'.*\.relative_position_index')

@@ -43,7 +43,7 @@ pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='Pad', size=(64, 64), pad_val=dict(img=(128, 128, 128), seg=0)),
     dict(type='SampleTask'),
-    dict(type='PackPanopticInputs'),
+    dict(type='PackSegmentInputs'),
 ]
 train_dataloader = dict(batch_size=2, dataset=dict(data_root=data_root, pipeline=pipeline))
 val_dataloader = dict(dataset=dict(data_root=data_root))
@@ -63,7 +63,7 @@ SERVER = """
 import json, os, runpy, sys, traceback
 
 tool = sys.argv[1]
-answers = os.fdopen(os.dup(1), 'w')
+predictions = os.fdopen(os.dup(1), 'w')
 os.dup2(2, 1)  # what packages print when they are imported
 sys.path.insert(0, os.path.join(os.path.dirname(tool), '../projects'))
 import oneformer, torch
@@ -98,9 +98,9 @@ for line in sys.stdin:
             code = 1
         sys.stdout.flush(), sys.stderr.flush()
         os._exit(code or 0)
-    print(json.dumps(children), file=answers, flush=True)
+    print(json.dumps(children), file=predictions, flush=True)
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    print(json.dumps(codes), file=answers, flush=True)
+    print(json.dumps(codes), file=predictions, flush=True)
 """
 
 

@@ -1,6 +1,6 @@
 """Miniatures of the four benchmarks, in the layout and file formats of the official downloads.
 
-Every split has at least three photos, among them one with a crowd (where the raw files know crowds)
+Every split has at least three images, among them one with a crowd (where the raw files know crowds)
 or a stuff region that things cover completely (ADE20K), one without things, and void in each.
 
 Legend: a scene is a height, a width and a list of regions, painted in turn; a region is a class
@@ -31,7 +31,7 @@ def _write_image(path, array):
 
 
 def _write_photo(path, scene, seed):
-    """A photo in which every class has its colour, with noise."""
+    """An image in which every class has its colour, with noise."""
     height, width, regions = scene
     photo = np.full((height, width, 3), 120.0)
     for number, name, _, box in _boxes(*scene):
@@ -78,10 +78,10 @@ def _panoptic(scene, category_ids, ids):
 
 
 def write_ade20k(root):
-    """``root`` becomes an ADEChallengeData2016 folder: 4 photos to train on, 3 to validate.
+    """``root`` becomes an ADEChallengeData2016 folder: 4 images to train on, 3 to validate.
 
     The raw files: semantic labels 1 to 150 (0: void), and instances as RGB: red is the instance
-    class 1 to 100, green the number of the instance in the photo. In the first scene a bed covers
+    class 1 to 100, green the number of the instance in the image. In the first scene a bed covers
     all of the rug, and the semantic map shows a lamp of which there is no instance.
     """
     root = Path(root)
@@ -137,7 +137,7 @@ def write_ade20k(root):
 
 
 def write_cityscapes(root):
-    """``root`` gets leftImg8bit/ and gtFine/: two cities and 3 photos per split, of equal size.
+    """``root`` gets leftImg8bit/ and gtFine/: two cities and 3 images per split, of equal size.
 
     In instanceIds a thing is 1000 times its id plus a number; a thing class below 1000 is a group.
     The files for submissions and evaluation (labelIds, color, polygons) are there as well.
@@ -265,7 +265,7 @@ def write_coco(root):
 
 
 def write_mapillary(root):
-    """``root`` becomes Mapillary Vistas v1.2: 3 photos per split, with labels and instances."""
+    """``root`` becomes Mapillary Vistas v1.2: 3 images per split, with labels and instances."""
     root = Path(root)
     entries = _CLASSES['mapillary_vistas']
     categories = [

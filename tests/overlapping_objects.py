@@ -81,7 +81,7 @@ def load_steps(*steps, teach=True):
     """A pipeline with these transforms in the middle."""
     ends = [dict(type='SampleTask', probs=dict(instance=1))] * teach
     load = [dict(type='LoadPhoto'), dict(type='LoadSegmentMap')]
-    return [*load, *steps, *ends, dict(type='PackPanopticInputs')]
+    return [*load, *steps, *ends, dict(type='PackSegmentInputs')]
 
 
 def config_of(folder, **options):

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import FFN
 from mmcv.ops import point_sample
 
-from oneformer.models import criterion, deformable_attention, oneformer_head, transformer
+from oneformer.kernels import deformable_attention
+from oneformer.models import criterion, oneformer_head, transformer
 from oneformer.models.text_mapper import token_ids
 from oneformer.texts import text_list
 

@@ -1,4 +1,4 @@
-"""Instance JSON, label PNGs, data sets of mmsegmentation, and several sets in one run."""
+"""Instance JSON, label PNGs, datasets of mmsegmentation, and several sets in one run."""
 
 import json
 
@@ -14,7 +14,7 @@ from oneformer.datasets.categories import labels_by_name
 from oneformer.metainfo import resolve_metainfo
 
 METAINFO = dict(classes=('sky', 'cat', 'grass', 'dog'), thing_classes=('cat', 'dog'))
-LOAD = [dict(type='LoadPhoto'), dict(type='LoadSegmentMap'), dict(type='PackPanopticInputs')]
+LOAD = [dict(type='LoadPhoto'), dict(type='LoadSegmentMap'), dict(type='PackSegmentInputs')]
 HEIGHT, WIDTH = 40, 60
 
 
@@ -40,7 +40,7 @@ def uncompressed(mask):
     return dict(size=list(mask.shape), counts=[0, *counts] if flat[0] else counts)
 
 
-def write_photos(folder, names):
+def write_images(folder, names):
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         Image.new('RGB', (WIDTH, HEIGHT), (90, 120, 30)).save(folder / f'{name}.jpg')
@@ -66,7 +66,7 @@ ANNOTATIONS = [
 
 
 def write_instances(folder, annotations=ANNOTATIONS, categories=None, **image):
-    write_photos(folder / 'img', ('a', 'b'))
+    write_images(folder / 'img', ('a', 'b'))
     size = dict(height=HEIGHT, width=WIDTH)
     content = dict(
         images=[
@@ -105,7 +105,7 @@ def test_polygons_and_run_length_codes_become_one_map_with_the_smaller_on_top(tm
     segments = dataset[0]['data_samples'].segments_info
     assert [s['category'] for s in segments] == ['cat', 'dog', 'cat', 'cat', 'dog']
     assert [s['iscrowd'] for s in segments] == [False, False, False, True, False]
-    # a photo without objects says where nothing is
+    # an image without objects says where nothing is
     assert not dataset[1]['data_samples'].gt_panoptic_seg.sem_seg.any()
     info = dataset.get_data_info(0)
     assert (info['tasks'], info['known_labels'], info['ignore']) == (
@@ -154,7 +154,7 @@ def test_a_category_can_be_left_out(tmp_path):
         ),
         (dict(categories=[dict(id=3, name='sky')]), r"instances of \['sky'\].*thing_classes"),
         (dict(categories=[dict(id=3, name='cow')]), r"not among the 4 classes .*\['cow'\]"),
-        (dict(height=99), r'image id 1 has \(height, width\) \(99, 60\), but photo .*a.jpg'),
+        (dict(height=99), r'image id 1 has \(height, width\) \(99, 60\), but image .*a.jpg'),
     ],
 )
 def test_faulty_instance_files_are_named(tmp_path, fault, message):
@@ -164,7 +164,7 @@ def test_faulty_instance_files_are_named(tmp_path, fault, message):
 
 
 def write_labels(folder, values, mode='L'):
-    write_photos(folder / 'img/town', ('a', 'b'))
+    write_images(folder / 'img/town', ('a', 'b'))
     (folder / 'seg/town').mkdir(parents=True)
     for name, array in zip(('a', 'b'), values):
         picture = Image.fromarray(np.asarray(array, np.uint8))
@@ -229,7 +229,7 @@ def test_label_pngs_mean_what_the_config_says(tmp_path, kwargs, names, known, mo
     )
 
 
-def test_an_ann_file_chooses_photos(tmp_path):
+def test_an_ann_file_chooses_images(tmp_path):
     write_labels(tmp_path, [VALUES, VALUES])
     (tmp_path / 'list.txt').write_text('town/b\n')
     dataset = semantic_set(tmp_path, ann_file='list.txt')
@@ -246,14 +246,14 @@ def test_faulty_label_pngs_are_named(tmp_path):
     ):
         semantic_set(tmp_path / 'alone')
     write_labels(tmp_path / 'size', [VALUES[:9], VALUES])
-    with pytest.raises(ValueError, match=r'a\.png has \(height, width\) \(9, 60\), but photo'):
+    with pytest.raises(ValueError, match=r'a\.png has \(height, width\) \(9, 60\), but image'):
         semantic_set(tmp_path / 'size')[0]
     write_labels(tmp_path / 'colour', [np.stack([VALUES, VALUES, 0 * VALUES], -1), VALUES])
     with pytest.raises(ValueError, match=r'a\.png is a colour picture'):
         semantic_set(tmp_path / 'colour')[0]
     with pytest.raises(ValueError, match=r'nowhere/img is not a folder'):
         semantic_set(tmp_path / 'nowhere')
-    with pytest.raises(FileNotFoundError, match=r'list of photos .*list\.txt does not exist'):
+    with pytest.raises(FileNotFoundError, match=r'list of images .*list\.txt does not exist'):
         semantic_set(tmp_path / 'colour', ann_file='list.txt')
     with pytest.raises(ValueError, match=r"are a class .* and void .*{0: 'sky'}"):
         semantic_set(tmp_path / 'colour', ignore_index=0)
@@ -304,7 +304,7 @@ def test_classes_of_mmsegmentation_are_those_of_the_benchmark(source, benchmark)
 
 @pytest.fixture
 def joint(tmp_path):
-    """Two photos with instance labels and two with label PNGs."""
+    """Two images with instance labels and two with label PNGs."""
     write_instances(tmp_path / 'instances')
     write_labels(tmp_path / 'labels', [VALUES, VALUES])
     train = [*LOAD[:2], dict(type='SampleTask'), LOAD[2]]
@@ -325,7 +325,7 @@ def test_pairs_of_set_and_task_are_drawn_by_weight(joint):
     stream = iter(sampler)
     drawn = np.bincount([next(stream) for _ in range(4000)], minlength=4)
     assert 2850 < drawn[:2].sum() < 3150
-    # photos of a set take turns
+    # images of a set take turns
     assert abs(drawn[0] - drawn[1]) <= 1 and abs(drawn[2] - drawn[3]) <= 1
     assert [dataset[i]['data_samples'].task for i in range(4)] == ['instance'] * 2 + [
         'semantic'
@@ -340,7 +340,7 @@ def test_pairs_of_set_and_task_are_drawn_by_weight(joint):
 
 
 def test_wrong_weights_and_classes_of_a_joint_set_are_named(joint, tmp_path):
-    with pytest.raises(ValueError, match='2 data sets, but 1 weights'):
+    with pytest.raises(ValueError, match='2 datasets, but 1 weights'):
         joint(weights=[dict(instance=1)])
     with pytest.raises(ValueError, match=r"weights\[1\] names \['panoptic'\], .*SemanticDataset"):
         joint(weights=[dict(instance=1), dict(panoptic=1)])

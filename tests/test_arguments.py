@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from oneformer.engine.arguments import OWNERS, ToolParser
+from oneformer.training.arguments import OWNERS, ToolParser
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def refusal(run_tool, capsys):
 
 
 @pytest.mark.parametrize(
-    ('tool', 'arguments', 'answers'),
+    ('tool', 'arguments', 'predictions'),
     [
         (
             'predict',
@@ -62,10 +62,10 @@ def refusal(run_tool, capsys):
         ('prepare_dataset', ['coco', '--data-dir', 'x'], ['here it is --data-root']),
     ],
 )
-def test_an_unknown_option_is_answered_with_what_to_say(tool, arguments, answers, refusal):
+def test_an_unknown_option_is_predicted_with_what_to_say(tool, arguments, predictions, refusal):
     printed = refusal(tool, *arguments)
-    for answer in answers:
-        assert answer in printed
+    for prediction in predictions:
+        assert prediction in printed
     for word in arguments:
         if word.startswith('--') and word not in ('--weights',):
             assert f'{tool}.py has no {word.split("=")[0]}: ' in printed

@@ -17,9 +17,9 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from oneformer.checkpoints import downloads
-from oneformer.checkpoints.errors import CheckpointError
 from oneformer.conversion import convert
-from oneformer.models import token_parts
+from oneformer.host.errors import CheckpointError
+from oneformer.kernels import chunks as chunks
 
 RESNET = dict(type='ResNet', depth=50, base_channels=4, stem_channels=8, style='pytorch')
 SWIN = dict(
@@ -293,8 +293,8 @@ def test_features_and_gradients_are_those_of_all_tokens_at_once(monkeypatch, con
         lambda x, *args: sizes.append(x[..., 0].numel()) or linear(x, *args),
     )
     for training_rows, rows in ((10**6, 10**6), (100, 30)):
-        monkeypatch.setattr(token_parts, 'TRAINING_ROWS', training_rows)
-        monkeypatch.setattr(token_parts, 'ROWS', rows)
+        monkeypatch.setattr(chunks, 'TRAINING_ROWS', training_rows)
+        monkeypatch.setattr(chunks, 'ROWS', rows)
         backbone.train()  # which returns nothing in mmdet's
         torch.manual_seed(0)  # of stochastic depth
         features = backbone(images())
@@ -387,7 +387,7 @@ def test_what_does_not_fit_is_listed(tmp_path):
         convert(tmp_path / 'file.pth', tmp_path / 'ours.pth')
 
     torch.save(dict(model=microsoft_swin() | {'absolute_pos_embed': 1}), tmp_path / 'file.pth')
-    with pytest.raises(CheckpointError, match='no tensors.*absolute_pos_embed'):
+    with pytest.raises(CheckpointError, match='not tensors.*absolute_pos_embed'):
         initialised(SWIN, tmp_path / 'file.pth')
     more = {'layers.0.adapter.weight': torch.zeros(2)}
     torch.save(dict(model=microsoft_swin() | more), tmp_path / 'file.pth')
@@ -406,10 +406,10 @@ def test_what_is_no_backbone_says_so(tmp_path):
     torch.save({'encoder.weight': torch.zeros(2)}, tmp_path / 'file.pth')
     with pytest.raises(CheckpointError, match=r'ResNet of torchvision.*encoder\.weight'):
         initialised(SWIN, tmp_path / 'file.pth')
-    with pytest.raises(CheckpointError, match='no OneFormer.* no backbone is recognised'):
+    with pytest.raises(CheckpointError, match='not a OneFormer.* no backbone is recognised'):
         convert(tmp_path / 'file.pth', tmp_path / 'ours.pth')
     torch.save(microsoft_swin(), tmp_path / 'swin.pth')
-    with pytest.raises(CheckpointError, match='no OneFormer.* without options'):
+    with pytest.raises(CheckpointError, match='not a OneFormer.* without options'):
         convert(tmp_path / 'swin.pth', tmp_path / 'official.pth', target='official')
     twice = {f'{who}.{k}': v for who in ('student', 'teacher') for k, v in trained(TINY).items()}
     torch.save(twice, tmp_path / 'twice.pth')

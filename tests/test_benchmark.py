@@ -196,7 +196,7 @@ def test_variants_take_turns_with_fresh_input_after_one_round_of_warm_up(tool):
 
 
 def test_scenes_show_every_segment_and_void(tool):
-    from benchmarks.scenes import NUM_THINGS, draw_photo, draw_segments
+    from benchmarks.scenes import NUM_THINGS, draw_image, draw_segments
 
     rng = np.random.default_rng(3)
     segment_map, segments = draw_segments(rng, 90, 120, 15)
@@ -204,8 +204,8 @@ def test_scenes_show_every_segment_and_void(tool):
     stuff = [s['label'] for s in segments if s['label'] >= NUM_THINGS]
     assert len(stuff) == len(set(stuff)) == 5
     assert sum(s['iscrowd'] for s in segments) == 1
-    photo = draw_photo(rng, segment_map)
-    assert photo.shape == (90, 120, 3) and photo.dtype == np.uint8
+    image = draw_image(rng, segment_map)
+    assert image.shape == (90, 120, 3) and image.dtype == np.uint8
     with pytest.raises(ValueError, match='500 segments do not fit'):
         draw_segments(rng, 20, 20, 500)
 
@@ -391,14 +391,14 @@ def test_networks_that_differ_are_not_timed(run_tool, tool, monkeypatch, command
 
 @pytest.mark.usefixtures('small_models', 'transformers')
 @pytest.mark.parametrize('task', ['panoptic', 'semantic', 'instance'])
-def test_answers_that_differ_are_not_timed(run_tool, tool, monkeypatch, task):
-    right = tool.post.our_answer
+def test_predictions_that_differ_are_not_timed(run_tool, tool, monkeypatch, task):
+    right = tool.post.our_prediction
 
     def wrong(model, logits, size, asked):
         scores = logits.scores.roll(1, 1) if asked == task else logits.scores
         return right(model, logits._replace(scores=scores), size, asked)
 
-    monkeypatch.setattr(tool.post, 'our_answer', wrong)
+    monkeypatch.setattr(tool.post, 'our_prediction', wrong)
     with pytest.raises(tool.timing.ResultsDiffer, match=task):
         run_tool('benchmark', 'post', *SMALL['post'], *CPU)
 

@@ -27,7 +27,7 @@ def drawing(**others):
     ]
     results = dict(
         img=np.full((HEIGHT, WIDTH, 3), 90, np.uint8),
-        img_path='photos/a.jpg',
+        img_path='images/a.jpg',
         gt_seg_map=segment_map,
         segments_info=segments,
         classes=CLASSES,
@@ -47,14 +47,14 @@ def panels(picture):
 
 
 def shown(panel, place):
-    """What a panel shows around a pixel: a class, 'photo' or 'unknown'."""
+    """What a panel shows around a pixel: a class, 'image' or 'unknown'."""
     row, column = place
     patch = panel[row - 8 : row + 8, column - 8 : column + 8].reshape(-1, 3).astype(float)
     if {0, 90, 255} == set(np.unique(patch)):
         return 'unknown'
-    for name, color in zip(('photo', *CLASSES), (np.full(3, 90), *COLORS)):
-        blended = 90 if name == 'photo' else 0.45 * 90 + 0.55 * color
-        if abs(patch - blended).max() <= (0 if name == 'photo' else 0.55 * 24 + 2):
+    for name, color in zip(('image', *CLASSES), (np.full(3, 90), *COLORS)):
+        blended = 90 if name == 'image' else 0.45 * 90 + 0.55 * color
+        if abs(patch - blended).max() <= (0 if name == 'image' else 0.55 * 24 + 2):
             return name
     return 'something else'
 
@@ -62,27 +62,27 @@ def shown(panel, place):
 @pytest.mark.parametrize('ignore', [(), ('void',), ('void', 'crowd')])
 def test_each_task_has_its_panel_and_unknown_pixels_are_hatched(ignore):
     picture = browsing.draw_targets(drawing(ignore=ignore), Prompts(), COLORS)
-    photo, panoptic, instance, semantic = panels(picture)
-    assert (photo == 90).all()
-    void, crowd = ('unknown' if word in ignore else 'photo' for word in ('void', 'crowd'))
+    image, panoptic, instance, semantic = panels(picture)
+    assert (image == 90).all()
+    void, crowd = ('unknown' if word in ignore else 'image' for word in ('void', 'crowd'))
     places = (SKY, CROWD, VOID)
     assert [shown(panoptic, place) for place in places] == ['sky', crowd, void]
     assert [shown(semantic, place) for place in places] == ['sky', crowd, void]
     # stuff is known to be no thing
-    assert [shown(instance, place) for place in places] == ['photo', crowd, void]
+    assert [shown(instance, place) for place in places] == ['image', crowd, void]
     assert shown(panoptic, CAT) == shown(instance, CAT) == shown(semantic, CAT) == 'cat'
 
 
 def test_only_tasks_that_the_labels_can_teach_are_drawn():
     picture = browsing.draw_targets(drawing(tasks=('instance',)), Prompts(), COLORS)
     _, instance = panels(picture)
-    assert shown(instance, CAT) == 'cat' and shown(instance, SKY) == 'photo'
+    assert shown(instance, CAT) == 'cat' and shown(instance, SKY) == 'image'
 
 
-def test_small_photos_are_enlarged_and_maps_of_the_photo_fitted():
+def test_small_images_are_enlarged_and_maps_of_the_image_fitted():
     small = drawing(img=np.full((80, 100, 3), 90, np.uint8))  # as a test pipeline resizes it
     _, panoptic, _, _ = panels(browsing.draw_targets(small, Prompts(), COLORS))
-    assert [shown(panoptic, place) for place in (SKY, CAT, VOID)] == ['sky', 'cat', 'photo']
+    assert [shown(panoptic, place) for place in (SKY, CAT, VOID)] == ['sky', 'cat', 'image']
 
 
 def test_the_texts_are_those_of_the_prompts_and_the_filler_is_last():
@@ -90,7 +90,7 @@ def test_the_texts_are_those_of_the_prompts_and_the_filler_is_last():
         [
             dict(type='LoadPhoto'),
             dict(type='SampleTask', prompts=dict(template='{article} {name}')),
-            dict(type='PackPanopticInputs'),
+            dict(type='PackSegmentInputs'),
         ]
     )
     assert [step['type'] for step in steps] == ['LoadPhoto']
@@ -126,7 +126,7 @@ def browse_tiny(run_tool, config_dir, tiny_set, tmp_path):
     return browse
 
 
-def test_the_tool_draws_augmented_photos_by_seed(browse_tiny):
+def test_the_tool_draws_augmented_images_by_seed(browse_tiny):
     pictures = browse_tiny('--num', 3)
     assert len(pictures) == 3
     for picture in pictures.values():  # 160 px, enlarged, in four panels
@@ -152,10 +152,10 @@ def test_all_sets_of_a_joint_training_are_drawn(tiny_set, config_dir, tmp_path):
         data_prefix=dict(img='train', seg=str(tmp_path / 'labels')),
     )
     (tmp_path / 'labels').mkdir()
-    for photo in (tiny_set / 'train').iterdir():
-        values = np.full(cv2.imread(str(photo)).shape[:2], 4, np.uint8)
+    for image in (tiny_set / 'train').iterdir():
+        values = np.full(cv2.imread(str(image)).shape[:2], 4, np.uint8)
         values[:9], values[-9:] = 255, 5
-        cv2.imwrite(str(tmp_path / f'labels/{photo.stem}.png'), values)
+        cv2.imwrite(str(tmp_path / f'labels/{image.stem}.png'), values)
     cfg.train_dataloader.dataset = dict(type='JointDataset', datasets=[dataset, labels])
     paths = list(browsing.browse(cfg, 'train', 1, tmp_path / 'drawn', seed=0))
     assert [path.name.split('_')[0] for path in paths] == ['train-0', 'train-1']

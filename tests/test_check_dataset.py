@@ -66,7 +66,7 @@ def plant_in_json(change):
 
 
 def first_segment(content, isthing=None):
-    """The first (annotation, segment), of a thing or of stuff, that is no crowd."""
+    """The first (annotation, segment), of a thing or of stuff, that is not a crowd."""
     kinds = {c['id']: c['isthing'] for c in content['categories']}
     return next(
         (annotation, segment)
@@ -76,12 +76,12 @@ def first_segment(content, isthing=None):
     )
 
 
-def photo_is_missing(folder):
+def image_is_missing(folder):
     (folder / 'train/000003.jpg').unlink()
     return [('error', 'missing file', 'train/000003.jpg', 3)]
 
 
-def photo_is_truncated(folder):
+def image_is_truncated(folder):
     path = folder / 'train/000003.jpg'
     path.write_bytes(path.read_bytes()[:900])
     return [('error', 'unreadable file', 'train/000003.jpg', 3)]
@@ -98,10 +98,10 @@ def png_is_truncated(folder):
     return [('error', 'unreadable file', 'panoptic_train/000003.png', 3)]
 
 
-def photo_has_another_size(folder):
+def image_has_another_size(folder):
     path = folder / 'train/000003.jpg'
-    photo = cv2.imread(str(path))
-    cv2.imwrite(str(path), photo[:-1])
+    image = cv2.imread(str(path))
+    cv2.imwrite(str(path), image[:-1])
     return [
         ('error', 'sizes differ', 'set/panoptic_train.json', 3),
         ('error', 'sizes differ', 'panoptic_train/000003.png', 3),
@@ -171,7 +171,7 @@ def segment_has_an_unknown_category(content):
 @plant_in_json
 def category_is_no_class(content):
     content['categories'].append(dict(id=77, name='dragon', isthing=1))
-    return [('error', 'category is no class', 'dragon')]
+    return [('error', 'category is not a class', 'dragon')]
 
 
 @plant_in_json
@@ -239,7 +239,7 @@ def two_images_share_an_id(content):
 
 
 @plant_in_json
-def two_images_share_a_photo(content):
+def two_images_share_a_image(content):
     content['images'].append(dict(content['images'][2], id=99))
     content['annotations'].append(dict(content['annotations'][2], image_id=99))
     return [('warning', 'image listed twice', 99)]
@@ -248,11 +248,11 @@ def two_images_share_a_photo(content):
 @pytest.mark.parametrize(
     'plant',
     [
-        photo_is_missing,
-        photo_is_truncated,
+        image_is_missing,
+        image_is_truncated,
         png_is_missing,
         png_is_truncated,
-        photo_has_another_size,
+        image_has_another_size,
         png_has_a_strange_id,
         png_shows_nothing,
         thing_has_no_pixels,
@@ -272,7 +272,7 @@ def two_images_share_a_photo(content):
         image_is_not_annotated,
         image_is_listed_twice,
         two_images_share_an_id,
-        two_images_share_a_photo,
+        two_images_share_a_image,
     ],
 )
 def test_planted_faults_of_panoptic_labels_are_found(plant, panoptic):
@@ -297,7 +297,7 @@ def object_of(number, segmentation, area, **others):
 
 @pytest.fixture
 def instance(tmp_path):
-    """A photo with a cat and a dog, and the config of its data set."""
+    """A photo with a cat and a dog, and the config of its dataset."""
     folder = tmp_path / 'instance'
     (folder / 'img').mkdir(parents=True)
     cv2.imwrite(str(folder / 'img/a.jpg'), np.full((40, 60, 3), 90, np.uint8))
@@ -354,7 +354,7 @@ def test_planted_faults_of_instance_labels_are_found(added, severity, kind, inst
     assert_found(checked(dataset), expected)
 
 
-def test_instances_of_stuff_and_hidden_ones_and_empty_photos_are_found(instance):
+def test_instances_of_stuff_and_hidden_ones_and_empty_images_are_found(instance):
     folder, dataset = instance
     name = f'{folder.name}/a.json'
 
@@ -379,7 +379,7 @@ def test_instances_of_stuff_and_hidden_ones_and_empty_photos_are_found(instance)
 
 @pytest.fixture
 def semantic(tmp_path):
-    """Two photos with label PNGs of three classes, and the config of their data set."""
+    """Two images with label PNGs of three classes, and the config of their dataset."""
     values = np.repeat([[0, 1, 2, 255]], 40, 0).repeat(15, 1).astype(np.uint8)
     folder = tmp_path / 'semantic'
     for part in ('img', 'seg'):
@@ -402,7 +402,7 @@ def label_is_out_of_range(folder, dataset):
     values = cv2.imread(path, cv2.IMREAD_UNCHANGED)
     values[:3, :3] = 7
     cv2.imwrite(path, values)
-    return [('error', 'value is no class', 'seg/b.png', 7)]
+    return [('error', 'value is not a class', 'seg/b.png', 7)]
 
 
 def label_png_has_another_size(folder, dataset):
@@ -427,19 +427,19 @@ def label_png_is_all_void(folder, dataset):
     return [('warning', 'empty image', 'img/b.jpg', 'b')]
 
 
-def photo_has_no_labels(folder, dataset):
+def image_has_no_labels(folder, dataset):
     (folder / 'seg/b.png').unlink()
-    return [('error', 'photo without labels', 'img/b.jpg', 'b')]
+    return [('error', 'image without labels', 'img/b.jpg', 'b')]
 
 
-def labels_have_no_photo(folder, dataset):
+def labels_have_no_image(folder, dataset):
     (folder / 'img/b.jpg').unlink()
-    return [('error', 'labels without photo', 'seg/b.png', 'b')]
+    return [('error', 'labels without image', 'seg/b.png', 'b')]
 
 
 def label_class_is_no_class(folder, dataset):
     dataset['label_classes'] = ('grass', 'sky', 'cat', 'dragon')
-    return [('error', 'category is no class', f'{folder.name}/seg', 'dragon')]
+    return [('error', 'category is not a class', f'{folder.name}/seg', 'dragon')]
 
 
 @pytest.mark.parametrize(
@@ -450,8 +450,8 @@ def label_class_is_no_class(folder, dataset):
         label_png_is_coloured,
         label_png_is_truncated,
         label_png_is_all_void,
-        photo_has_no_labels,
-        labels_have_no_photo,
+        image_has_no_labels,
+        labels_have_no_image,
         label_class_is_no_class,
     ],
 )
@@ -474,10 +474,10 @@ def test_a_value_of_the_wrong_kind_does_not_end_the_check(instance):
     assert facts(checked(dataset)) == [('error', k, 'instance/a.json', id) for k, id in expected]
 
 
-def test_photos_of_a_test_set_without_annotations_are_checked(panoptic):
+def test_images_of_a_test_set_without_annotations_are_checked(panoptic):
     folder, dataset = panoptic
     edit(folder / 'panoptic_train.json', lambda content: content.pop('annotations'))
-    expected = photo_is_truncated(folder)
+    expected = image_is_truncated(folder)
     outcome = checked(dict(dataset, test_mode=True))
     assert_found(outcome, expected)
     assert (outcome.summary['images'], outcome.summary['tasks']) == (16, [])
@@ -524,7 +524,7 @@ def test_void_that_things_painted_over_stuff_is_no_fault(panoptic):
 
 
 def assert_clean(cfg, splits, sizes):
-    """No finding, and data sets of these names and numbers of images."""
+    """No finding, and datasets of these names and numbers of images."""
     outcomes = check_config(cfg, splits)
     assert {name: outcome.summary['images'] for name, outcome in outcomes.items()} == sizes
     assert not any(outcome.findings for outcome in outcomes.values())

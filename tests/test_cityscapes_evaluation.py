@@ -11,9 +11,9 @@ from evaluation_peer import evaluate
 from mmdet.registry import METRICS
 from PIL import Image
 
-from oneformer.metainfo import BENCHMARKS
+from oneformer.metainfo import KNOWN_DATASETS
 
-META = BENCHMARKS['cityscapes']
+META = KNOWN_DATASETS['cityscapes']
 SIZE = (64, 96)
 ROAD, SKY, PERSON, CAR = (META['classes'].index(name) for name in ('road', 'sky', 'person', 'car'))
 ID_OF_LABEL = np.array([labels.name2label[name].id for name in META['classes']])
@@ -26,7 +26,7 @@ def box(top, bottom, left, right):
 
 
 def write_ground_truth(folder, number, objects):
-    """The two gtFine files of a photo: sky over road, a void strip, and objects [(id, mask)]."""
+    """The two gtFine files of an image: sky over road, a void strip, and objects [(id, mask)]."""
     ids = np.where(box(0, 20, 0, 96), 23, 7)
     ids[60:] = 3
     instances = ids.copy()
@@ -42,7 +42,7 @@ def write_ground_truth(folder, number, objects):
 
 
 def make_sample(folder, number, ids, detections):
-    """An answer: a map of Cityscapes' ids, and [(label, score, mask)]; void is labelled road."""
+    """A prediction: a map of Cityscapes' ids, and [(label, score, mask)]; void is labelled road."""
     label_of_id = np.full(34, ROAD)
     label_of_id[ID_OF_LABEL] = np.arange(19)
     name = f'aachen_{number:06d}_000019'
@@ -68,7 +68,7 @@ OBJECTS = [  # two cars and a person; a group of cars; a car of less than 100 pi
 
 @pytest.fixture
 def truth(tmp_path):
-    """Folder, and the id and instance maps of three photos."""
+    """Folder, and the id and instance maps of three images."""
     return tmp_path, [write_ground_truth(tmp_path, n, o) for n, o in enumerate(OBJECTS)]
 
 
@@ -99,9 +99,9 @@ def flawed(truth):
             for score in rng.random(2):
                 moved = np.roll(instances == i, rng.integers(-4, 5, 2), (0, 1))
                 detections.append((label, float(score), moved))
-        answer = np.roll(ids, 3, axis=1)
-        answer[22:26] = 24
-        samples.append(make_sample(folder, number, answer, detections))
+        prediction = np.roll(ids, 3, axis=1)
+        prediction[22:26] = 24
+        samples.append(make_sample(folder, number, prediction, detections))
     return folder, samples
 
 
@@ -109,7 +109,7 @@ def score(kind, folder, samples, **options):
     return evaluate(kind, samples, META, seg_prefix=str(folder / 'gtFine/val'), **options)
 
 
-def test_a_perfect_answer_scores_100_and_leaves_nothing_behind(perfect, monkeypatch):
+def test_a_perfect_prediction_scores_100_and_leaves_nothing_behind(perfect, monkeypatch):
     folder, samples = perfect
     scratch = folder / 'scratch'
     scratch.mkdir()
@@ -182,16 +182,16 @@ def slow_iou(samples, maps):
             members_ids = [label.id for label in members]
             found = missed = invented = weighted_found = weighted_missed = 0
             for sample, (ids, instances) in zip(samples, maps):
-                answer = ID_OF_LABEL[sample['pred_sem_seg']['sem_seg'][0].numpy()]
-                truth, answered = np.isin(ids, members_ids), np.isin(answer, members_ids)
-                found += (truth & answered).sum()
-                missed += (truth & ~answered).sum()
-                invented += (~truth & answered & np.isin(ids, scored_ids)).sum()
+                prediction = ID_OF_LABEL[sample['pred_sem_seg']['sem_seg'][0].numpy()]
+                truth, predicted = np.isin(ids, members_ids), np.isin(prediction, members_ids)
+                found += (truth & predicted).sum()
+                missed += (truth & ~predicted).sum()
+                invented += (~truth & predicted & np.isin(ids, scored_ids)).sum()
                 for i in np.unique(instances[truth & (instances > 1000)]):
                     mask = instances == i
                     weight = args.avgClassSize[labels.id2label[i // 1000].name] / mask.sum()
-                    weighted_found += weight * (mask & answered).sum()
-                    weighted_missed += weight * (mask & ~answered).sum()
+                    weighted_found += weight * (mask & predicted).sum()
+                    weighted_missed += weight * (mask & ~predicted).sum()
             if found + missed + invented:
                 ious.append(found / (found + missed + invented))
             weighted = weighted_found + weighted_missed + invented
@@ -232,10 +232,10 @@ def test_the_official_scripts_score_the_written_submission_the_same(flawed, monk
         args.gtInstancesFile = str(folder / 'gtInstances.json')
         truths = sorted(map(str, folder.glob(f'gtFine/val/*/*_{kind}.png')))
         find = (args,) if kind == 'labelIds' else ()
-        answers = [
+        predictions = [
             script.getPrediction(*find, truth, *(() if find else (args,))) for truth in truths
         ]
-        results[kind] = script.evaluateImgLists(answers, truths, args)
+        results[kind] = script.evaluateImgLists(predictions, truths, args)
     averages = results['instanceIds']['averages']
     scores = score('CityscapesInstance', folder, samples)
     assert scores == pytest.approx(
@@ -257,11 +257,11 @@ def test_what_is_missing_is_named(kind, perfect, monkeypatch):
     folder, samples = perfect
     with pytest.raises(FileNotFoundError, match=r'elsewhere.*_gtFine_.*does not exist.*seg_prefix'):
         evaluate(kind, samples, META, seg_prefix=str(folder / 'elsewhere'))
-    renamed = dict(samples[0], img_path='photo.png')
+    renamed = dict(samples[0], img_path='image.png')
     with pytest.raises(ValueError, match='image aachen_000000_000019 .*_leftImg8bit.png'):
         score(kind, folder, [renamed])
     strangers = dict(META, classes=('unicorn', *META['classes'][1:]))
-    with pytest.raises(ValueError, match=r"\['unicorn'\] are no classes of Cityscapes"):
+    with pytest.raises(ValueError, match=r"\['unicorn'\] are not classes of Cityscapes"):
         evaluate(kind, samples, strangers, seg_prefix=str(folder / 'gtFine/val'))
     monkeypatch.setitem(sys.modules, 'cityscapesscripts.helpers.labels', None)
     with pytest.raises(ImportError, match='pip install'):

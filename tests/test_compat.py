@@ -5,9 +5,9 @@ import sys
 import pytest
 import torch
 
-from oneformer import compat
-from oneformer.models import deformable_attention
-from oneformer.models.deformable_attention import DeformableAttention, Levels, choose_path
+from oneformer.host import compat
+from oneformer.kernels import deformable_attention
+from oneformer.kernels.deformable_attention import DeformableAttention, Levels, choose_path
 
 
 def test_the_stand_in_has_every_operator_and_none_can_be_called():

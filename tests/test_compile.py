@@ -6,7 +6,7 @@ import torch
 from mmdet.registry import MODELS
 from torch import nn
 
-from oneformer.engine import CompileBackbone
+from oneformer.host import CompileBackbone
 
 RESNET = dict(type='OneFormerResNet', depth=50, base_channels=4, norm_eval=True)
 

@@ -41,8 +41,8 @@ def plain_loss(batch, past, scale):
         candidates = list(batch) + [other for other in past if other[2] != key]
         for own, mine, theirs in ((queries, texts, 1), (texts, queries, 0)):
             exponents = [scale * unit(own) @ unit(other[theirs]) for other in candidates]
-            answer = scale * unit(own) @ unit(mine)
-            total = total - answer + torch.stack(exponents).exp().sum().log()
+            prediction = scale * unit(own) @ unit(mine)
+            total = total - prediction + torch.stack(exponents).exp().sum().log()
     return 0.5 * total / len(batch)
 
 
@@ -163,7 +163,7 @@ def test_a_batch_of_one_teaches_the_text_branch(model):
     first = model(*one_image([0], ['a photo with a ball']), mode='loss')['loss_contrastive']
     assert first == 0
     again = model(*one_image([0], ['a photo with a ball']), mode='loss')['loss_contrastive']
-    assert again == 0  # the same texts are no negative
+    assert again == 0  # the same texts are not negative
     with Watch() as watch:
         images, samples = one_image([4], ['a photo with a sky'])
         encoded = model.panoptic_head.encode(model.extract_feat(images))

@@ -14,11 +14,11 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub
 
 from oneformer.checkpoints.content import backbone_options_in
-from oneformer.checkpoints.errors import CheckpointError
 from oneformer.conversion import convert
 from oneformer.conversion.architecture import meta_model
 from oneformer.conversion.huggingface import HUGGINGFACE
-from oneformer.metainfo import BENCHMARKS
+from oneformer.host.errors import CheckpointError
+from oneformer.metainfo import KNOWN_DATASETS
 from oneformer.tasks import TASK_TOKEN_IDS
 
 # what the original keeps beside the tensors that its function depends on
@@ -64,7 +64,7 @@ def test_every_key_of_the_original_is_used_and_comes_back(
     assert all(key in printed for key in [*counters, 'criterion.empty_weight'])
 
     ours = torch.load(tmp_path / 'ours.pth', weights_only=True)
-    assert ours['meta']['dataset_meta']['classes'] == BENCHMARKS['ade20k']['classes']
+    assert ours['meta']['dataset_meta']['classes'] == KNOWN_DATASETS['ade20k']['classes']
     model = Config.fromfile(config_dir / config).model
     model.metainfo = 'ade20k'
     meta_model(model).load_state_dict(ours['state_dict'], strict=True, assign=True)
@@ -158,10 +158,10 @@ def logits(model, image):
     task = 'semantic'
     with torch.no_grad():
         if hasattr(model, 'panoptic_head'):
-            answer = model(image, [DetDataSample(metainfo=dict(task=task))], mode='tensor')
-            return answer['cls_scores'], answer['mask_preds']
-        answer = model(image, task_inputs=torch.tensor([TASK_TOKEN_IDS[task]]))
-    return answer.class_queries_logits, answer.masks_queries_logits
+            prediction = model(image, [DetDataSample(metainfo=dict(task=task))], mode='tensor')
+            return prediction['cls_scores'], prediction['mask_preds']
+        prediction = model(image, task_inputs=torch.tensor([TASK_TOKEN_IDS[task]]))
+    return prediction.class_queries_logits, prediction.masks_queries_logits
 
 
 def from_pretrained(folder, **options):
@@ -384,7 +384,7 @@ def test_the_model_is_checked_against_config_json(small, tmp_path):
 
 
 def test_classes_that_are_no_benchmark_have_to_be_named(small, tmp_path):
-    with pytest.raises(CheckpointError, match='7 classes, which are no benchmark.*--metainfo'):
+    with pytest.raises(CheckpointError, match='7 classes, which are not datasets.*--metainfo'):
         convert(small / 'peer', tmp_path / 'ours.pth')
     with pytest.raises(CheckpointError, match='7 classes, but 19 are named'):
         convert(small / 'peer', tmp_path / 'ours.pth', metainfo='cityscapes')
@@ -419,7 +419,7 @@ def test_a_pickle_is_not_run_unless_trusted(tmp_path, save):
     with pytest.raises(CheckpointError, match='--trust-pickle'):
         convert(tmp_path / 'evil.pkl', tmp_path / 'ours.pth')
     assert not (tmp_path / 'victim').exists()
-    with pytest.raises(CheckpointError, match='no OneFormer'):
+    with pytest.raises(CheckpointError, match='not a OneFormer'):
         convert(tmp_path / 'evil.pkl', tmp_path / 'ours.pth', trust_pickle=True)
     assert (tmp_path / 'victim').exists()
 
@@ -478,7 +478,7 @@ def test_labels_of_hugging_face_that_are_a_benchmarks_need_no_more(small, config
         tmp_path / 'peer', tmp_path / 'plain', id2label=id2label(names), metainfo={}
     )
     convert(plain, tmp_path / 'again.pth')
-    classes = BENCHMARKS['cityscapes']['classes']
+    classes = KNOWN_DATASETS['cityscapes']['classes']
     assert meta_of(tmp_path / 'again.pth')['dataset_meta']['classes'] == tuple(classes)
     turned = folder_with(
         tmp_path / 'peer', tmp_path / 'turned', id2label=id2label(names[::-1]), metainfo={}
@@ -566,7 +566,7 @@ def test_shards_are_those_of_the_index(small, tmp_path):
     for name, keys in parts.items():
         save_file({key: tensors[key] for key in keys}, folder / name)
     save_file({'stale': torch.zeros(1)}, folder / 'model-2.safetensors')
-    with pytest.raises(CheckpointError, match='is no folder of Hugging Face'):
+    with pytest.raises(CheckpointError, match='is not a folder of Hugging Face'):
         convert(folder, tmp_path / 'ours.pth')
     index = dict(weight_map={key: name for name, keys in parts.items() for key in keys})
     (folder / 'model.safetensors.index.json').write_text(json.dumps(index))
@@ -587,7 +587,7 @@ def test_shards_are_those_of_the_index(small, tmp_path):
         ([1], 'holds a list'),
         (dict(meta='x', state_dict={}), 'meta.dataset_meta of .* is a str'),
         (dict(meta=dict(backbone='x'), state_dict={}), 'meta.backbone of .* is a str'),
-        (dict(meta=None, state_dict={3: torch.zeros(1)}), 'no OneFormer'),
+        (dict(meta=None, state_dict={3: torch.zeros(1)}), 'not a OneFormer'),
     ],
 )
 @pytest.mark.parametrize('trust', [[], ['--trust-pickle']])
@@ -613,10 +613,10 @@ def test_values_that_are_no_numbers_are_refused(small, tmp_path):
 @pytest.mark.parametrize(
     ('names', 'message'),
     [
-        (dict(classes=None), 'metainfo.classes is no list of texts: None'),
-        (dict(classes=list(range(7))), 'metainfo.classes is no list of texts'),
+        (dict(classes=None), 'metainfo.classes is not a list of texts: None'),
+        (dict(classes=list(range(7))), 'metainfo.classes is not a list of texts'),
         (dict(classes=[], thing_classes=[]), 'metainfo.classes is empty'),
-        (dict(aliases=None), 'metainfo.aliases is no dict'),
+        (dict(aliases=None), 'metainfo.aliases is not a dict'),
         ([], 'holds a list, not an object'),
     ],
 )

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from oneformer.datasets.categories import match_categories
 from oneformer.datasets.geometry import resize_map
 from oneformer.datasets.label_images import segment_indices
-from oneformer.metainfo import BENCHMARKS, resolve_metainfo
+from oneformer.metainfo import KNOWN_DATASETS, resolve_metainfo
 from oneformer.models.text_mapper import token_ids
 from oneformer.texts import Prompts
 
@@ -48,7 +48,7 @@ def build(folder, **kwargs):
         pipeline=[
             dict(type='LoadPhoto'),
             dict(type='LoadSegmentMap'),
-            dict(type='PackPanopticInputs'),
+            dict(type='PackSegmentInputs'),
         ],
     )
     return DATASETS.build({**config, **kwargs})
@@ -73,7 +73,7 @@ def test_a_sample_carries_segments_by_position_and_labels_by_name(tmp_path):
     ]
 
 
-@pytest.mark.parametrize('benchmark', BENCHMARKS)
+@pytest.mark.parametrize('benchmark', KNOWN_DATASETS)
 def test_the_order_of_the_json_categories_does_not_matter(benchmark):
     official = json.loads((DATA / 'official_classes.json').read_text())
     official = official[dict(mapillary='mapillary_vistas').get(benchmark, benchmark)]
@@ -117,11 +117,11 @@ def test_wrong_categories_are_named(tmp_path):
         build(tmp_path)
     with pytest.raises(ValueError, match=r"disagree whether these are things: \['sky'\]"):
         match_categories([dict(id=1, name='sky', isthing=1)], METAINFO, 'a.json')
-    with pytest.raises(ValueError, match="unknown benchmark 'ade'"):
+    with pytest.raises(ValueError, match="unknown dataset 'ade'"):
         resolve_metainfo('ade')
     with pytest.raises(ValueError, match=r"classes is the text 'cat': .*\('cat',\)"):
         resolve_metainfo(dict(classes=('cat'), thing_classes=()))
-    with pytest.raises(ValueError, match=r'no class: .*dog'):
+    with pytest.raises(ValueError, match=r'not (a class|classes): .*dog'):
         resolve_metainfo(dict(classes=('sky',), thing_classes=('dog',)))
 
 
@@ -130,12 +130,12 @@ def test_faulty_files_are_named(tmp_path):
     with pytest.raises(ValueError, match=r'a\.png has 2 pixels of segment id 5'):
         build(tmp_path / 'ids')[0]
     write_set(tmp_path / 'size', SEGMENTS, ID_MAP, size=(4, 3))
-    with pytest.raises(ValueError, match=r'a\.png has .*\(2, 3\), but photo .*a\.jpg has \(4, 3\)'):
+    with pytest.raises(ValueError, match=r'a\.png has .*\(2, 3\), but image .*a\.jpg has \(4, 3\)'):
         build(tmp_path / 'size')[0]
     write_set(tmp_path / 'missing', SEGMENTS, ID_MAP)
     (tmp_path / 'missing/seg/a.png').unlink()
     with pytest.raises(
-        FileNotFoundError, match=r'panoptic PNG of photo .*a\.jpg, .*seg/a\.png does not'
+        FileNotFoundError, match=r'panoptic PNG of image .*a\.jpg, .*seg/a\.png does not'
     ):
         build(tmp_path / 'missing')[0]
     write_set(tmp_path / 'broken', SEGMENTS, ID_MAP)
@@ -145,11 +145,11 @@ def test_faulty_files_are_named(tmp_path):
 
 
 @pytest.mark.parametrize('suffix', ['jpg', 'png'])
-def test_a_truncated_photo_is_named_and_trailing_bytes_are_not_a_fault(tmp_path, suffix):
+def test_a_truncated_image_is_named_and_trailing_bytes_are_not_a_fault(tmp_path, suffix):
     load = TRANSFORMS.build(dict(type='LoadPhoto'))
     path = tmp_path / f'a.{suffix}'
-    photo = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
-    cv2.imwrite(str(path), photo)
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    cv2.imwrite(str(path), image)
     data = path.read_bytes()
     whole = load(dict(img_path=str(path)))['img']
     path.write_bytes(data + b'\0\0')
@@ -157,11 +157,11 @@ def test_a_truncated_photo_is_named_and_trailing_bytes_are_not_a_fault(tmp_path,
     for part in (data[: len(data) // 2], data[:-2], b''):
         path.write_bytes(part)
         with pytest.raises(
-            ValueError, match=rf'photo .*a\.{suffix} (is damaged|cannot be dec).*: replace'
+            ValueError, match=rf'image .*a\.{suffix} (is damaged|cannot be dec).*: replace'
         ):
             load(dict(img_path=str(path)))
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=rf'photo .*a\.{suffix} does not exist'):
+    with pytest.raises(FileNotFoundError, match=rf'image .*a\.{suffix} does not exist'):
         load(dict(img_path=str(path)))
 
 
@@ -189,14 +189,14 @@ def test_resizing_keeps_the_long_edge_below_its_limit():
     assert results['img'].shape[:2] == results['img_shape'] == (44, 100)
 
 
-def test_large_scale_jitter_moves_photo_and_map_together():
+def test_large_scale_jitter_moves_image_and_map_together():
     np.random.seed(0)
     jitter = TRANSFORMS.build(dict(type='LargeScaleJitter', size=64))
     ramp = np.tile(np.arange(1, 91, dtype=np.int16), (50, 1))  # value = column + 1
-    photo = np.repeat(ramp[..., None], 3, -1).astype(np.uint8)
+    image = np.repeat(ramp[..., None], 3, -1).astype(np.uint8)
     padded = 0
     for _ in range(20):
-        results = jitter(dict(img=photo, gt_seg_map=ramp))
+        results = jitter(dict(img=image, gt_seg_map=ramp))
         assert results['img'].shape == (64, 64, 3) and results['gt_seg_map'].shape == (64, 64)
         inside = results['gt_seg_map'] > 0
         assert (results['img'][~inside] == 128).all()
@@ -206,7 +206,7 @@ def test_large_scale_jitter_moves_photo_and_map_together():
     assert 0 < padded < 20
 
 
-def test_photos_without_things_are_left_out_only_on_request(tmp_path):
+def test_images_without_things_are_left_out_only_on_request(tmp_path):
     write_set(tmp_path, SEGMENTS[:1], np.where(ID_MAP == 5, 5, 0))
     content = json.loads((tmp_path / 'a.json').read_text())
     (only_crowd,) = content['annotations']
@@ -219,7 +219,7 @@ def test_photos_without_things_are_left_out_only_on_request(tmp_path):
     assert [kept.get_data_info(i)['img_id'] for i in range(len(kept))] == [7]
     content['annotations'] = [only_crowd]
     (tmp_path / 'a.json').write_text(json.dumps(content))
-    with pytest.raises(ValueError, match='no photo has a thing'):
+    with pytest.raises(ValueError, match='no image has a thing'):
         build(tmp_path, filter_cfg=dict(without_things=True))
 
 

@@ -12,10 +12,10 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
+from oneformer.backbones.neighborhood_attention import NeighborhoodAttention
 from oneformer.conversion.backbones import translate_backbone
-from oneformer.engine.optim_constructor import is_decayed
-from oneformer.models.neighborhood_attention import NeighborhoodAttention
 from oneformer.texts import Prompts
+from oneformer.training.optimizer import is_decayed
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ pipeline = [
     dict(type='LoadSegmentMap'),
     dict(type='Pad', size=(128, 128), pad_val=dict(img=(128, 128, 128), seg=0)),
     dict(type='TaskOfImage'),
-    dict(type='PackPanopticInputs'),
+    dict(type='PackSegmentInputs'),
 ]
 train_dataloader = dict(
     batch_size={batch_size},
@@ -202,7 +202,7 @@ def test_training_in_some_processes_equals_one(launch, start, one, processes):
         assert compared > 0.5 * len(updates)
 
 
-def test_evaluating_an_odd_number_of_photos_in_two_processes_equals_one(launch, start):
+def test_evaluating_an_odd_number_of_images_in_two_processes_equals_one(launch, start):
     scores = []
     for processes in (1, 2):
         out = start / f'scores{processes}.json'

@@ -9,11 +9,11 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
-from oneformer.apis import OneFormerInferencer, loading, settings, task_choice
-from oneformer.apis.settings import read_settings
 from oneformer.checkpoints import settings as compared
 from oneformer.checkpoints.content import Checkpoint
 from oneformer.checkpoints.embedded_config import parse_config
+from oneformer.inference import OneFormerInferencer, loading, settings, task_choice
+from oneformer.inference.settings import read_settings
 from oneformer.tasks import TASKS
 
 QUICKSTART = 'oneformer_efficientnet-lite0_quickstart.py'
@@ -21,7 +21,7 @@ STEPS = [
     dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge', short_edges=[64], max_size=96),
     dict(type='LoadSegmentMap'),
-    dict(type='PackPanopticInputs'),
+    dict(type='PackSegmentInputs'),
 ]
 LEFT_OUT = ('criterion', 'text_mapper', 'contrastive_loss', 'init_cfg', 'pretrained')
 
@@ -98,8 +98,8 @@ def test_weights_alone_predict_as_they_were_trained(cfg, checkpoint, told):
     assert 'ResizeShortEdge(max_size=96, short_edges=[64]); iou_thr 0.8, max_per_image 7' in told[0]
 
     told.clear()
-    (answer,) = inferencer(np.zeros((48, 48, 3), np.uint8), progress=False)
-    assert answer.semantic_map is not None and answer.panoptic_map is None
+    (prediction,) = inferencer(np.zeros((48, 48, 3), np.uint8), progress=False)
+    assert prediction.semantic_map is not None and prediction.panoptic_map is None
     assert len(told) == 1 and 'tasks: instance, semantic, as model.test_cfg.tasks' in told[0]
     told.clear()
     inferencer(np.zeros((48, 48, 3), np.uint8), tasks=['panoptic', 'semantic'], progress=False)
@@ -176,11 +176,11 @@ HOSTILE = {
     "model = dict(type='OneFormer')": r'has no transforms in test_dataloader',
     'model = 5': 'its model is not a dict',
     'x = 1': 'it has no model',
-    'model = (': 'it is no Python',
-    'model = ' + '[' * 100000: 'it is no Python',
-    'model = ' + '-' * 100000 + '1': r'it is no Python|not a plain value',
+    'model = (': 'it is not plain Python',
+    'model = ' + '[' * 100000: 'it is not plain Python',
+    'model = ' + '-' * 100000 + '1': r'it is not plain Python|not a plain value',
     '#' * (1 << 21): 'it has 2097152 letters',
-    'MODEL.': 'it is no Python',
+    'MODEL.': 'it is not plain Python',
     "MODEL\ntest_dataloader = dict(dataset=dict(pipeline=[dict(type='Albu')]))": "type is 'Albu'",
     "MODEL\nval_dataloader = {'dataset': dict(pipeline=[dict(type='os.exec')])}": r'type is .os\.',
     'MODEL\ntest_dataloader = dict(dataset=dict(pipeline=[open]))': 'pipeline.0. is `open`, not a',

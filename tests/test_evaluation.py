@@ -12,7 +12,7 @@ from evaluation_peer import (
     draw,
     evaluate,
     make_sample,
-    panoptic_answer,
+    panoptic_prediction,
     pycocotools_scores,
     random_scene,
     segment,
@@ -30,7 +30,7 @@ def test_panoptic_counts_equal_a_plain_loop_on_random_maps():
     total = np.zeros(3)
     for _ in range(300):
         gt_map, segments, predicted = random_scene(rng)
-        pred_map = panoptic_answer(predicted, gt_map.shape, len(CLASSES))
+        pred_map = panoptic_prediction(predicted, gt_map.shape, len(CLASSES))
         counts = panoptic_counts(gt_map, segments, pred_map, len(CLASSES))
         np.testing.assert_allclose(
             counts, slow_panoptic_counts(gt_map, segments, pred_map, len(CLASSES)), rtol=1e-12
@@ -39,7 +39,7 @@ def test_panoptic_counts_equal_a_plain_loop_on_random_maps():
     assert (total > 100).all()  # matches, false alarms and misses all occurred
 
 
-def test_a_perfect_answer_has_panoptic_quality_100_and_an_empty_one_0():
+def test_a_perfect_prediction_has_panoptic_quality_100_and_an_empty_one_0():
     gt_map, segments = draw('1122', '1133'), [segment(CAT), segment(CAT), segment(SKY)]
     perfect = [(s['label'], gt_map == k, 0.9) for k, s in enumerate(segments, 1)]
     scores = evaluate('PanopticQuality', [make_sample(gt_map, segments, perfect)])
@@ -142,7 +142,7 @@ def test_ap_equals_pycocotools_with_crowd_on_random_maps(tmp_path):
     assert np.isnan(scores['AP_l'])  # nothing is larger than 96 x 96 here
 
 
-def test_a_perfect_answer_has_ap_100_also_for_the_first_annotation():
+def test_a_perfect_prediction_has_ap_100_also_for_the_first_annotation():
     gt_map, segments = draw('1122', '1122'), [segment(CAT), segment(SKY)]
     sample = make_sample(gt_map, segments, [(CAT, gt_map == 1, 0.9), (SKY, gt_map == 2, 0.9)])
     assert evaluate('InstanceAP', [sample])['AP'] == pytest.approx(100)
@@ -150,8 +150,8 @@ def test_a_perfect_answer_has_ap_100_also_for_the_first_annotation():
 
 def test_a_confident_empty_mask_lowers_ap_as_in_pycocotools(tmp_path):
     gt_map, segments = draw('1122', '1122'), [segment(CAT), segment(SKY)]
-    answer = [(CAT, gt_map == 1, 0.8), (CAT, gt_map == 9, 0.9)]
-    sample = make_sample(gt_map, segments, answer)
+    prediction = [(CAT, gt_map == 1, 0.8), (CAT, gt_map == 9, 0.9)]
+    sample = make_sample(gt_map, segments, prediction)
     scores = evaluate('InstanceAP', [sample])
     assert scores == pytest.approx(pycocotools_scores([sample], META, tmp_path), nan_ok=True)
     assert scores['AP'] == pytest.approx(50)
@@ -160,8 +160,8 @@ def test_a_confident_empty_mask_lowers_ap_as_in_pycocotools(tmp_path):
 def test_ap_counts_no_more_than_max_dets_of_a_class():
     gt_map, segments = draw('1122', '1122'), [segment(CAT), segment(SKY)]
     wrong = gt_map == 2
-    answer = [(CAT, wrong, 0.9), (CAT, wrong, 0.8), (CAT, gt_map == 1, 0.7)]
-    sample = make_sample(gt_map, segments, answer)
+    prediction = [(CAT, wrong, 0.9), (CAT, wrong, 0.8), (CAT, gt_map == 1, 0.7)]
+    sample = make_sample(gt_map, segments, prediction)
     assert evaluate('InstanceAP', [sample], max_dets=2)['AP'] == 0
     assert evaluate('InstanceAP', [sample], max_dets=3)['AP'] == pytest.approx(100 / 3)
 

@@ -15,12 +15,12 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from plain_paths import use_plain_paths
 
-from oneformer.models import token_parts
-from oneformer.models.deformable_attention import Levels
-from oneformer.models.dropout import dropout, relu_dropout
-from oneformer.models.point_gathering import gather_points, sample_pixels
-from oneformer.models.position_attention import PositionMemory, attend_positions
-from oneformer.models.position_code import position_code, project_position
+from oneformer.kernels import chunks as chunks
+from oneformer.kernels.deformable_attention import Levels
+from oneformer.kernels.dropout import dropout, relu_dropout
+from oneformer.kernels.point_gathering import gather_points, sample_pixels
+from oneformer.kernels.position_attention import PositionMemory, attend_positions
+from oneformer.kernels.positional_encoding import positional_encoding, project_position
 from oneformer.models.targets import SampledTargets
 from oneformer.models.transformer import FeedForward
 
@@ -104,9 +104,9 @@ def test_sampled_targets_equal_point_sampling_of_their_masks():
 
 
 @pytest.mark.parametrize('size', [(1, 1), (3, 8), (16, 5)])
-def test_position_code_is_mmdets_and_its_projection_a_linear_layer(size):
+def test_positional_encoding_is_mmdets_and_its_projection_a_linear_layer(size):
     expected = SinePositionalEncoding(8, normalize=True)(None, input=torch.zeros(1, 1, *size))
-    code = position_code(*size, 16, torch.device('cpu'))
+    code = positional_encoding(*size, 16, torch.device('cpu'))
     torch.testing.assert_close(code, expected[0].flatten(1).mT, atol=1e-6, rtol=0)
     weight, bias = torch.randn(6, 16), torch.randn(6)
     projected = project_position(*size, weight, bias)
@@ -225,8 +225,8 @@ def keyed_points(iteration):
 
 
 def test_a_feed_forward_network_in_parts_is_mmcvs(monkeypatch):
-    monkeypatch.setattr(token_parts, 'ROWS', 3)
-    monkeypatch.setattr(token_parts, 'TRAINING_ROWS', 4)
+    monkeypatch.setattr(chunks, 'ROWS', 3)
+    monkeypatch.setattr(chunks, 'TRAINING_ROWS', 4)
     torch.manual_seed(0)
     plain, fast = (kind(8, 16, ffn_drop=0.0) for kind in (FFN, FeedForward))
     fast.load_state_dict(plain.state_dict())

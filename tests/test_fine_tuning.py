@@ -13,12 +13,12 @@ from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import CheckpointLoader
 
-from oneformer.apis import OneFormerInferencer
 from oneformer.checkpoints.files import read_checkpoint
 from oneformer.class_matching import match_classes
-from oneformer.engine.reuse_weights import start_from
-from oneformer.engine.safe_loading import register_loaders
-from oneformer.metainfo import BENCHMARKS, resolve_metainfo
+from oneformer.inference import OneFormerInferencer
+from oneformer.metainfo import KNOWN_DATASETS, resolve_metainfo
+from oneformer.weights.reuse_weights import start_from
+from oneformer.weights.safe_loading import register_loaders
 
 QUICKSTART = 'oneformer_efficientnet-lite0_quickstart.py'
 HEAD = ('panoptic_head.cls_embed.weight', 'panoptic_head.cls_embed.bias')
@@ -98,7 +98,7 @@ def test_rows_of_shared_classes_are_cocos_and_the_others_are_new(train, coco):
     fresh = train(still, iterations=1)[1]['state_dict']
     printed, started = train(still, f'load_from={coco}', iterations=1)
     source, started = weights_of(coco), started['state_dict']
-    classes = BENCHMARKS['coco']['classes']
+    classes = KNOWN_DATASETS['coco']['classes']
     shared = {1: 'sports ball', 2: 'sky-other-merged', 4: 'grass-merged'}
     for key in HEAD:
         assert len(source[key]) == 134 and len(started[key]) == 6
@@ -190,7 +190,7 @@ def started(model, checkpoint, fresh=()):
 
 
 def test_the_same_number_of_classes_in_another_order_is_remapped(build):
-    classes = BENCHMARKS['cityscapes']['classes']
+    classes = KNOWN_DATASETS['cityscapes']['classes']
     source = build('cityscapes')
     checkpoint = dict(
         meta=dict(dataset_meta=source.metainfo), state_dict=copy.deepcopy(source.state_dict())
@@ -231,10 +231,10 @@ def test_aliases_of_either_side_are_names_too_in_their_order():
     assert match_classes(source, target) == [1, 2, None]
 
 
-@pytest.mark.parametrize('name', list(BENCHMARKS))
+@pytest.mark.parametrize('name', list(KNOWN_DATASETS))
 def test_every_class_of_a_benchmark_is_itself(name):
-    classes = BENCHMARKS[name]['classes']
-    assert match_classes(BENCHMARKS[name], BENCHMARKS[name]) == list(range(len(classes)))
+    classes = KNOWN_DATASETS[name]['classes']
+    assert match_classes(KNOWN_DATASETS[name], KNOWN_DATASETS[name]) == list(range(len(classes)))
 
 
 def test_a_row_that_serves_several_classes_is_told(build):
@@ -341,7 +341,7 @@ def test_classes_that_a_checkpoint_does_not_name_are_told_by_their_number(build)
     weights = build('coco').state_dict()
     ball = build(dict(classes=('sports ball', 'kiwi'), thing_classes=()), seed=1)
     rows, _ = started(ball, dict(state_dict=weights))
-    label = BENCHMARKS['coco']['classes'].index('sports ball')
+    label = KNOWN_DATASETS['coco']['classes'].index('sports ball')
     assert torch.equal(rows[HEAD[1]][0], weights[HEAD[1]][label])
     with pytest.raises(ValueError, match='does not name its 2 classes.* --metainfo FILE'):
         started(build('coco'), dict(state_dict=ball.state_dict()))
@@ -433,7 +433,7 @@ def test_dicts_of_a_config_in_older_checkpoints_become_plain(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['folder', 'model.safetensors', 'official.pkl'])
-def test_what_mmengine_cannot_load_is_answered_with_the_converter(name, tmp_path):
+def test_what_mmengine_cannot_load_is_predicted_with_the_converter(name, tmp_path):
     path = tmp_path / name
     if name == 'folder':
         path.mkdir()

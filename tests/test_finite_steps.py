@@ -21,9 +21,10 @@ from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from runs import forget_runs
 
-from oneformer.engine import TaskStatistics, finite_steps
-from oneformer.engine.bad_steps import read_step
-from oneformer.engine.finite_steps import FiniteSteps, gradient_norm
+from oneformer.host import finite_steps
+from oneformer.host.bad_steps import read_step
+from oneformer.host.finite_steps import FiniteSteps, gradient_norm
+from oneformer.training import TaskStatistics
 
 BAD = 2  # the iteration that goes wrong, from 1
 
@@ -185,7 +186,7 @@ def test_training_stops_after_some_in_a_row_and_a_step_can_be_replayed(train, ru
     assert re.search(r'parameters with such a gradient:\n  \S+', printed)
     assert "autograd: Function '" in printed
 
-    with pytest.raises(SystemExit, match='weights.pth is no batch of a skipped step'):
+    with pytest.raises(SystemExit, match='weights.pth is not a batch of a skipped step'):
         run_tool('replay_step', steps / 'iter_2/weights.pth')
 
 
@@ -255,10 +256,10 @@ def test_the_search_for_a_loss_scale_is_not_counted(scaled, tmp_path):
 def test_what_no_loss_scale_can_help_is_counted(scaled, scale, dtype, factor):
     toy = scaled(scale, dtype, stop_after=2)
     assert not toy.step(factor)
-    assert toy.hook.in_row == 1
+    assert toy.hook.skipped_in_a_row == 1
     assert toy.optim_wrapper.loss_scaler.get_scale() == scale
-    assert toy.step(1.0) is False or toy.hook.in_row == 0
-    assert toy.hook.in_row == 0
+    assert toy.step(1.0) is False or toy.hook.skipped_in_a_row == 0
+    assert toy.hook.skipped_in_a_row == 0
     assert not toy.step(factor)
     with pytest.raises(FloatingPointError):
         toy.step(factor)
@@ -352,7 +353,7 @@ import torch, torch.distributed as dist
 from mmdet.structures import DetDataSample
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
-from oneformer.engine import FiniteSteps, OneFormerDistributedDataParallel
+from oneformer.host import FiniteSteps, OneFormerDistributedDataParallel
 
 dist.init_process_group('gloo')
 rank = dist.get_rank()
@@ -367,7 +368,7 @@ hook = FiniteSteps(stop_after=2)
 hook.before_train(runner)
 weights = [model.module.weight.detach().clone()]
 for bad in (False, True, False, True, True):
-    sample = DetDataSample(metainfo=dict(img_path=f'photo{rank}.jpg', task='semantic'))
+    sample = DetDataSample(metainfo=dict(img_path=f'image{rank}.jpg', task='semantic'))
     hook.before_train_iter(runner, 0, dict(inputs=[torch.zeros(1)], data_samples=[sample]))
     loss = model(torch.ones(1, 2) + rank).sum()
     # a constant: no gradient tells the other process
@@ -402,8 +403,8 @@ def test_all_processes_skip_and_stop_together(tmp_path, forked_python):
     assert result.returncode == 0, result.stderr[-3000:]
     assert 'stopped 0 at 5' in result.stdout and 'stopped 1 at 5' in result.stdout
     said = result.stdout + result.stderr
-    assert 'process 1 (loss_cls not finite): photo1.jpg (semantic)' in said
-    assert 'photo0.jpg' not in said
+    assert 'process 1 (loss_cls not finite): image1.jpg (semantic)' in said
+    assert 'image0.jpg' not in said
     for rank in (0, 1):
         step = read_step(tmp_path / f'bad_steps/iter_2/rank{rank}.pth')
         assert step['batches'][0]['is_finite'] == (rank == 0)

@@ -17,8 +17,8 @@ from oneformer.annotation_formats.reading import (
     spelling_problems,
     whole,
 )
-from oneformer.image_loading import load_image
-from oneformer.image_orientation import turn
+from oneformer.images.orientation import turn
+from oneformer.images.reading import load_image
 from oneformer.run_length import decode_mask, encode_mask, encode_part
 
 SIZE = dict(height=12, width=20)

@@ -201,7 +201,7 @@ def test_labels_may_be_results_of_their_own(tmp_path):
         assert annotated.losses == [] and [c.name for c in source.categories] == ['dog']
 
 
-def test_answers_key_points_and_regions_without_a_label_are_losses(tmp_path):
+def test_predictions_key_points_and_regions_without_a_label_are_losses(tmp_path):
     write_image(tmp_path / '1.png')
     results = [
         polygon('cat', star(60, 44, 36)),
@@ -228,17 +228,17 @@ def test_answers_key_points_and_regions_without_a_label_are_losses(tmp_path):
     [
         ('/data/upload/3/1a2b3c4d-my%20cat.jpg', 'my cat.jpg'),
         ('/data/upload/3/1a2b3c4d-my%20cat.jpg', '1a2b3c4d-my cat.jpg'),
-        ('/data/local-files/?d=photos/a/cat%231.jpg', 'a/cat#1.jpg'),
-        ('/data/local-files/?d=C%3A%5Cphotos%5Ca%5Ccat.jpg', 'a/cat.jpg'),
-        ('s3://bucket/photos/a/cat.jpg', 'photos/a/cat.jpg'),
+        ('/data/local-files/?d=images/a/cat%231.jpg', 'a/cat#1.jpg'),
+        ('/data/local-files/?d=C%3A%5Cimages%5Ca%5Ccat.jpg', 'a/cat.jpg'),
+        ('s3://bucket/images/a/cat.jpg', 'images/a/cat.jpg'),
         ('https://example.org/a/cat.jpg?token=1', 'cat.jpg'),
         ('a\\cat.jpg', 'a/cat.JPG'),
     ],
 )
 def test_images_are_found_by_the_end_of_their_path(tmp_path, text, file):
-    write_image(tmp_path / 'photos' / file)
+    write_image(tmp_path / 'images' / file)
     write(tmp_path / 'a.json', [(text, [polygon('cat', star(60, 44, 36))])])
-    source = LabelStudioSource(tmp_path / 'a.json', images=str(tmp_path / 'photos'))
+    source = LabelStudioSource(tmp_path / 'a.json', images=str(tmp_path / 'images'))
     (annotated,) = read(source).values()
     assert list(find(source)) == [file]
     assert len(annotated.regions) == 1

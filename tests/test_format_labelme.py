@@ -165,9 +165,9 @@ def test_image_paths_of_other_machines_and_folders_are_found(tmp_path, name):
 
 
 def test_images_may_be_elsewhere(tmp_path):
-    write_image(tmp_path / 'photos/a/1.jpg')
+    write_image(tmp_path / 'images/a/1.jpg')
     write(tmp_path / 'labels/a/1.json', [shape('cat', star(60, 44, 36))], image='1.jpg')
-    source = LabelmeSource(tmp_path / 'labels', images=str(tmp_path / 'photos'))
+    source = LabelmeSource(tmp_path / 'labels', images=str(tmp_path / 'images'))
     assert list(read(source)) == ['a/1.jpg']
     assert "'1.jpg' does not exist" in problems_of(LabelmeSource(tmp_path / 'labels'))
 
@@ -268,6 +268,6 @@ def test_problems_of_structure_are_all_named_at_once(tmp_path):
         '3.json: shape 1: label is None',
         '2 JSON files are for image',
         "'none.jpg' does not exist",
-        '6.json is no JSON',
+        '6.json is not valid JSON',
     ):
         assert words in text, words

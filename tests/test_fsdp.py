@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import torch
 
-from oneformer.engine import FullyShardStrategy
+from oneformer.host import FullyShardStrategy
 
 SCRIPT = '''
 import json, sys
@@ -21,7 +21,7 @@ from mmengine.config import Config
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, RUNNERS, init_default_scope
-from oneformer.engine.cli import use_batch_norm_without_gpu
+from oneformer.training.cli import use_batch_norm_without_gpu
 from torch.distributed.tensor import DTensor
 
 
@@ -31,7 +31,7 @@ PIPELINE = [
     dict(type='LoadSegmentMap'),
     dict(type='Pad', size=(64, 64), pad_val=dict(img=(128, 128, 128), seg=0)),
     dict(type='SampleTask', probs=dict(panoptic=1)),
-    dict(type='PackPanopticInputs'),
+    dict(type='PackSegmentInputs'),
 ]
 
 
@@ -67,7 +67,7 @@ def run(name, sharded, resume=None):
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         cfg[loader].dataset.data_root = data_root
         cfg[loader].update(num_workers=0, persistent_workers=False)
-    cfg.train_dataloader.update(  # the same four photos in every step
+    cfg.train_dataloader.update(  # the same four images in every step
         batch_size=2, sampler=dict(type='InfiniteSampler', shuffle=False)
     )
     cfg.train_dataloader.dataset.update(indices=4, pipeline=PIPELINE)

@@ -1,7 +1,7 @@
 """Post-processing equals plain loops written from the original's rules.
 
 The references resize all masks to full size first, the fast paths never do. Where the two best
-scores of a pixel differ by less than 1e-5, either answer is right.
+scores of a pixel differ by less than 1e-5, either prediction is right.
 """
 
 import pytest
@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from oneformer.metainfo import BENCHMARKS
+from oneformer.kernels.mask_resize import MaskResize
+from oneformer.metainfo import KNOWN_DATASETS
 from oneformer.models import fusion
 from oneformer.models.fusion import Queries
-from oneformer.models.mask_resize import MaskResize
 
 
 def things_of(benchmark):
@@ -22,15 +22,15 @@ def things_of(benchmark):
 
 IS_THING = dict(
     small=[True, False, True, False, False, True],
-    ade20k=things_of(BENCHMARKS['ade20k']),  # interleaved
-    coco=things_of(BENCHMARKS['coco']),  # things first
+    ade20k=things_of(KNOWN_DATASETS['ade20k']),  # interleaved
+    coco=things_of(KNOWN_DATASETS['coco']),  # things first
     cityscapes=[label > 10 for label in range(19)],  # things last
 )
 
 
 @pytest.fixture(params=IS_THING)
 def is_thing(request):
-    """Which classes are things, of one data set after the other."""
+    """Which classes are things, of one dataset after the other."""
     return torch.tensor(IS_THING[request.param])
 
 
@@ -47,7 +47,7 @@ def plausible_logits(seed, num_classes, num_queries=10, size=(23, 31)):
     return cls_scores, masks
 
 
-# of the grid, the padded input, the input and the photo
+# of the grid, the padded input, the input and the image
 GEOMETRIES = dict(
     enlarged=((9, 11), (36, 44), (33, 41), (57, 71)),
     shrunk=((24, 16), (96, 64), (95, 50), (41, 23)),
@@ -60,7 +60,7 @@ GEOMETRIES = dict(
 
 @pytest.fixture(params=GEOMETRIES)
 def geometry(request):
-    """Sizes of the grid, the padded input, the input without padding and the photo."""
+    """Sizes of the grid, the padded input, the input without padding and the image."""
     return GEOMETRIES[request.param]
 
 
@@ -193,24 +193,24 @@ def test_instances_equal_a_plain_loop(is_thing, geometry):
     for seed in range(5):
         cls_scores, masks, queries = plausible_queries(seed, K, geometry)
         masks[3] = -1  # an empty mask
-        answer = fusion.instances(queries, MaskResize(*geometry), is_thing, 20)
+        prediction = fusion.instances(queries, MaskResize(*geometry), is_thing, 20)
         found, labels, _ = fusion.top_instances(cls_scores, is_thing, 20)
         masks = reference_resize(masks, geometry)
         expected = reference_instances(cls_scores, masks, is_thing, 20)
-        assert torch.equal(answer['labels'], labels)
+        assert torch.equal(prediction['labels'], labels)
         assert set(zip(found.tolist(), labels.tolist())) == expected.keys()
         for n, key in enumerate(zip(found.tolist(), labels.tolist())):
             score, inside, box = expected[key]
-            assert answer['scores'][n].item() == pytest.approx(score, abs=1e-5)
-            assert torch.equal(answer['masks'][n], inside)
-            assert answer['bboxes'][n].tolist() == box
+            assert prediction['scores'][n].item() == pytest.approx(score, abs=1e-5)
+            assert torch.equal(prediction['masks'][n], inside)
+            assert prediction['bboxes'][n].tolist() == box
 
 
 def test_an_image_of_stuff_has_no_instances():
     queries = Queries(torch.randn(4, 7), torch.ones(4, 8, 8).__getitem__)
     resize = MaskResize((8, 8), (32, 32), (32, 32), (20, 20))
-    answer = fusion.instances(queries, resize, torch.zeros(6, dtype=torch.bool), 10)
-    assert {name: tuple(value.shape) for name, value in answer.items()} == dict(
+    prediction = fusion.instances(queries, resize, torch.zeros(6, dtype=torch.bool), 10)
+    assert {name: tuple(value.shape) for name, value in prediction.items()} == dict(
         labels=(0,), scores=(0,), masks=(0, 20, 20), bboxes=(0, 4)
     )
 
@@ -249,7 +249,7 @@ def test_class_scores_of_a_view_are_added_up(geometry, flipped):
 
 
 @pytest.mark.parametrize('block', [None, (1, 1), (7, 1000)])
-def test_masks_are_resized_to_the_padded_input_then_cropped_then_to_the_photo(geometry, block):
+def test_masks_are_resized_to_the_padded_input_then_cropped_then_to_the_image(geometry, block):
     if block == (1, 1):
         geometry = GEOMETRIES['enlarged']
     masks = torch.randn(3, *geometry[0], generator=torch.Generator().manual_seed(0))
@@ -294,9 +294,9 @@ def test_no_task_holds_all_masks_at_full_size():
     assert (
         largest_tensor(lambda: fusion.panoptic_map(queries, resize, is_thing, 0.3, 0.5)) <= pixels
     )
-    answer = fusion.instances(queries, resize, is_thing, 100)
+    prediction = fusion.instances(queries, resize, is_thing, 100)
     largest = largest_tensor(lambda: fusion.instances(queries, resize, is_thing, 100))
-    assert largest <= answer['masks'].numel()  # the answer itself
+    assert largest <= prediction['masks'].numel()  # the prediction itself
 
 
 def test_boxes_are_tight_and_zero_for_empty_masks():

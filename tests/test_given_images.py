@@ -12,8 +12,8 @@ from mmdet.registry import MODELS, TRANSFORMS
 from mmengine.config import Config
 from PIL import Image
 
-from oneformer.apis import OneFormerInferencer
-from oneformer.apis.settings import find_config
+from oneformer.inference import OneFormerInferencer
+from oneformer.inference.settings import find_config
 
 QUICKSTART = 'oneformer_efficientnet-lite0_quickstart'
 SIZE = 48, 72
@@ -65,7 +65,7 @@ def seen(inferencer, monkeypatch):
 def said(monkeypatch, inferencer):
     """The notes that were logged."""
     texts = []
-    monkeypatch.setattr('oneformer.image_notes.print_log', lambda text, **_: texts.append(text))
+    monkeypatch.setattr('oneformer.images.notes.print_log', lambda text, **_: texts.append(text))
     inferencer.say._said.zero_()
     return texts
 
@@ -185,7 +185,7 @@ def test_what_is_not_an_image_is_told_with_its_remedy(change, message, photo, in
 
 
 def test_whole_numbers_of_more_than_8_bits_do_not_reach_the_model(photo):
-    pack = TRANSFORMS.build(dict(type='PackPanopticInputs'))
+    pack = TRANSFORMS.build(dict(type='PackSegmentInputs'))
     with pytest.raises(ValueError, match='a.png reaches the model as numbers of uint16: load it'):
         pack(dict(img=photo.astype(np.uint16), img_path='a.png'))
 
@@ -237,4 +237,4 @@ def test_predict_chooses_frame_and_range(photo, weights, run_tool, tmp_path, cap
     with pytest.raises(SystemExit, match='holds numbers of float32 .* set value_range='):
         run_tool(*base)
     for option in ('--value-range', '--percentiles'):
-        assert 'answered photos and frames: 1' in run_tool(*base, option, 1, 99)
+        assert 'predicted images and frames: 1' in run_tool(*base, option, 1, 99)

@@ -14,8 +14,8 @@ from hf_peer import peer_and_ours, renamed_weights
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.structures import DetDataSample
 
+from oneformer.kernels.mask_resize import MaskResize
 from oneformer.models import fusion
-from oneformer.models.mask_resize import MaskResize
 from oneformer.tasks import TASK_TOKEN_IDS
 from oneformer.texts import Prompts, text_list
 
@@ -35,13 +35,13 @@ def processor(tmp_path):
     )
 
 
-def answers(cls_scores, masks):
+def predictions(cls_scores, masks):
     """Raw outputs of one image as the peer's post-processing takes them."""
     return SimpleNamespace(class_queries_logits=cls_scores[None], masks_queries_logits=masks[None])
 
 
 def ours_of(cls_scores, masks, size):
-    """The same for our post-processing, with the size of the input and the answer."""
+    """The same for our post-processing, with the size of the input and the prediction."""
     resize = MaskResize(masks.shape[1:], size, size, size)
     return fusion.Queries(cls_scores, masks.__getitem__), resize
 
@@ -90,8 +90,8 @@ def models(config_dir):
 
 def test_inputs_are_padded_to_multiples_of_32(models):
     peer, ours = models
-    photo = torch.full((3, 117, 150), 90, dtype=torch.uint8)
-    data = ours.data_preprocessor(dict(inputs=[photo], data_samples=[DetDataSample()]))
+    image = torch.full((3, 117, 150), 90, dtype=torch.uint8)
+    data = ours.data_preprocessor(dict(inputs=[image], data_samples=[DetDataSample()]))
     padding = data['inputs'][0, :, 117:]
     assert data['inputs'].shape == (1, 3, 128, 160) and not padding.any()  # after normalisation
     with torch.no_grad():
@@ -138,7 +138,7 @@ def test_semantic_masks_are_resized_before_they_are_added(processor):
     scores = torch.einsum('qk,qhw->khw', cls_scores.softmax(-1)[:, :2], resized.sigmoid())
     assert torch.equal(ours, scores.argmax(0))
     (theirs,) = processor.post_process_semantic_segmentation(
-        answers(cls_scores, masks), target_sizes=[size]
+        predictions(cls_scores, masks), target_sizes=[size]
     )
     assert 0 < (theirs != ours).float().mean() < 0.1
 
@@ -151,7 +151,7 @@ def test_panoptic_pixels_below_one_half_are_void(processor):
     codes, _ = fusion.panoptic_map(*ours_of(cls_scores, masks, (8, 8)), IS_THING, 0.5, 0.8)
     assert (codes[:, :4] != 2).all() and (codes[:, 4:] == 2).all()
     (theirs,) = processor.post_process_panoptic_segmentation(
-        answers(cls_scores, masks), label_ids_to_fuse={0}
+        predictions(cls_scores, masks), label_ids_to_fuse={0}
     )
     assert (theirs['segmentation'] == theirs['segmentation'][0, 0]).all()
 
@@ -166,7 +166,7 @@ def test_panoptic_ids_are_unique_and_stuff_is_one_segment(processor):
     assert codes[::2, 0].tolist() == [0, 1 + 2 * INSTANCE_OFFSET, 0, 1 + 3 * INSTANCE_OFFSET]
     assert [(s['id'], s['label']) for s in segments] == [(1, 0), (2, 1), (3, 1)]
     (theirs,) = processor.post_process_panoptic_segmentation(
-        answers(cls_scores, masks), label_ids_to_fuse={0}
+        predictions(cls_scores, masks), label_ids_to_fuse={0}
     )
     ids = [segment['id'] for segment in theirs['segments_info']]
     assert len(ids) == 4  # stuff is listed twice
@@ -184,6 +184,6 @@ def test_instances_overlap_and_keep_their_own_pixels(processor):
     assert binary.flatten(1).sum(1).tolist() == [64, 64]
     assert (binary[0] & binary[1]).sum() == 16
     assert ours['scores'].min() > 0.99
-    (theirs,) = processor.post_process_instance_segmentation(answers(cls_scores, masks))
+    (theirs,) = processor.post_process_instance_segmentation(predictions(cls_scores, masks))
     areas = [(theirs['segmentation'] == s['id']).sum() for s in theirs['segments_info']]
     assert sorted(map(int, areas)) != [64, 64]

@@ -81,7 +81,7 @@ def run_peer(peer, images, task):
     return peer.model(
         pixel_values=images,
         task_inputs=torch.tensor([TASK_TOKEN_IDS[task]] * len(images)),
-        text_inputs=padded_ids(['a photo']).expand(len(images), 16, -1),
+        text_inputs=padded_ids(['an image']).expand(len(images), 16, -1),
     )
 
 

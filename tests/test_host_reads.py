@@ -29,7 +29,7 @@ def model(config_dir):
 
 
 def batch():
-    """Two photos; of one the labels are partial, and its targets overlap."""
+    """Two images; of one the labels are partial, and its targets overlap."""
     target_map = torch.zeros(1, SIDE, SIDE, dtype=torch.int16)
     target_map[0, :20, :30], target_map[0, 30:, 20:] = 1, 2
     samples = []

@@ -1,6 +1,6 @@
 """Hostile inputs: each row of the table in docs/robustness.md happens as it says there.
 
-A case is a function of a ``Place`` with the name of its row. It goes through a data set, a tool or
+A case is a function of a ``Place`` with the name of its row. It goes through a dataset, a tool or
 the inferencer. If the last cell of the row ends in a text in backticks, the error has to contain
 it; else nothing may be raised. In no case is a file outside of the case's folder changed.
 """
@@ -24,14 +24,14 @@ from mmengine.config import Config
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from oneformer.apis import OneFormerInferencer
+from oneformer.inference import OneFormerInferencer
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICKSTART = ROOT / 'configs/oneformer_efficientnet-lite0_quickstart.py'
 METAINFO = dict(classes=('sky', 'cat', 'grass', 'dog'), thing_classes=('cat', 'dog'))
 HEIGHT, WIDTH = 40, 60
 STEPS = [
-    dict(type=kind) for kind in ('LoadPhoto', 'LoadSegmentMap', 'SampleTask', 'PackPanopticInputs')
+    dict(type=kind) for kind in ('LoadPhoto', 'LoadSegmentMap', 'SampleTask', 'PackSegmentInputs')
 ]
 CASES = {}
 
@@ -41,7 +41,7 @@ def case(function):
     return function
 
 
-def photo(height=HEIGHT, width=WIDTH):
+def image(height=HEIGHT, width=WIDTH):
     """Noise, BGR."""
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
@@ -61,7 +61,7 @@ def png_claiming(width, height, bits=8, colour=2):
 
 def jpeg_claiming(width, height):
     """A small JPEG whose header states another size."""
-    data = bytearray(cv2.imencode('.jpg', photo())[1].tobytes())
+    data = bytearray(cv2.imencode('.jpg', image())[1].tobytes())
     start = data.index(b'\xff\xc0')
     data[start + 5 : start + 9] = struct.pack('>HH', height, width)
     return bytes(data)
@@ -84,7 +84,7 @@ class Place:
         folder: Of the case; results belong into ``out`` below it.
         run: Runs a tool in this process.
         weights: A checkpoint of random weights of the quick start.
-        data: A small data set of the quick start.
+        data: A small dataset of the quick start.
     """
 
     def __init__(self, folder, run, weights, data):
@@ -92,7 +92,7 @@ class Place:
         self.out = folder / 'out'
         for name in ('img', 'seg'):
             (folder / name).mkdir(parents=True)
-        cv2.imwrite(str(folder / 'img/a.png'), photo())
+        cv2.imwrite(str(folder / 'img/a.png'), image())
         ids = np.full((HEIGHT, WIDTH, 3), (0, 0, 5), np.uint8)
         ids[:9, :9] = (0, 0, 9)
         cv2.imwrite(str(folder / 'seg/a.png'), ids)
@@ -184,13 +184,13 @@ def raise_finding(place, dataset):
 
 
 @case
-def photo_name_with_dots(place):
+def image_name_with_dots(place):
     place.content['images'][0]['file_name'] = '../../secret.png'
     place.load()
 
 
 @case
-def photo_name_with_backslashes(place):
+def image_name_with_backslashes(place):
     place.content['images'][0]['file_name'] = '..\\..\\secret.png'
     place.load()
 
@@ -202,25 +202,25 @@ def png_name_absolute(place):
 
 
 @case
-def photo_name_with_nul(place):
+def image_name_with_nul(place):
     place.content['images'][0]['file_name'] = 'a.png\0.jpg'
     place.load()
 
 
 @case
-def photo_name_with_newline(place):
+def image_name_with_newline(place):
     place.content['images'][0]['file_name'] = 'a.png\nINFO all is well'
     place.load()
 
 
 @case
-def photo_name_of_a_server(place):
+def image_name_of_a_server(place):
     place.content['images'][0]['file_name'] = 'http://localhost:9/a.png'
     place.load()
 
 
 @case
-def photo_name_of_5000_letters(place):
+def image_name_of_5000_letters(place):
     place.content['images'][0]['file_name'] = 5000 * 'a' + '.png'
     place.load()
 
@@ -233,18 +233,18 @@ def image_id_as_path_in_cityscapes(place):
 
 
 @case
-def list_of_photos_with_dots(place):
+def list_of_images_with_dots(place):
     (place.folder / 'list.txt').write_text('../../secret\n')
     place.load('SemanticDataset', ann_file='list.txt', img_suffix='.png')
 
 
 @case
-def list_of_photos_is_a_picture(place):
+def list_of_images_is_a_picture(place):
     place.load('SemanticDataset', ann_file='img/a.png', img_suffix='.png')
 
 
 @case
-def photo_is_a_link_elsewhere(place):
+def image_is_a_link_elsewhere(place):
     (place.folder / 'img/a.png').unlink()
     (place.folder / 'img/a.png').symlink_to(place.folder.parent / 'secret.png')
     assert place.load()['inputs'].shape == (3, HEIGHT, WIDTH)
@@ -459,7 +459,7 @@ def area_is_nan(place):
 
 
 @case
-def photo_of_40000_segments(place):
+def image_of_40000_segments(place):
     place.segments += [dict(id=100 + k, category_id=1) for k in range(40000)]
     place.load()
 
@@ -477,13 +477,13 @@ def json_size_is_negative(place):
 
 
 @case
-def json_size_is_of_another_photo(place):
+def json_size_is_of_another_image(place):
     place.content['images'][0].update(height=WIDTH, width=HEIGHT)
     place.load_instance([[0, 0, 9, 0, 9, 9]])
 
 
 @case
-def check_of_a_json_size_of_another_photo(place):
+def check_of_a_json_size_of_another_image(place):
     place.content['images'][0].update(height=16000, width=16000)
     annotation = dict(image_id=1, category_id=2, segmentation=[[0, 0, 9, 0, 9, 9]])
     place.content['annotations'] = [dict(annotation, id=k) for k in range(500)]
@@ -567,27 +567,27 @@ def size_limit_that_is_lowered_and_raised(place):
 
 
 @case
-def photo_of_zero_bytes(place):
+def image_of_zero_bytes(place):
     (place.folder / 'img/a.png').write_bytes(b'')
     place.load()
 
 
 @case
-def photo_is_gzipped(place):
+def image_is_gzipped(place):
     path = place.folder / 'img/a.png'
     path.write_bytes(gzip.compress(path.read_bytes()))
     place.load()
 
 
 @case
-def photo_is_a_folder(place):
+def image_is_a_folder(place):
     (place.folder / 'img/a.png').unlink()
     (place.folder / 'img/a.png').mkdir()
     place.load()
 
 
 @case
-def photo_cannot_be_read(place):
+def image_cannot_be_read(place):
     (place.folder / 'img/a.png').unlink()
     (place.folder / 'img/a.png').symlink_to('/proc/self/mem')
     place.load()
@@ -620,12 +620,12 @@ def panoptic_png_with_a_palette(place):
 
 @case
 def label_png_in_colour(place):
-    place.load_labels(photo())
+    place.load_labels(image())
 
 
 @case
 def label_picture_in_jpeg(place):
-    place.load_labels(cv2.imencode('.jpg', photo()[..., 0])[1].tobytes())
+    place.load_labels(cv2.imencode('.jpg', image()[..., 0])[1].tobytes())
 
 
 @case
@@ -668,16 +668,16 @@ def label_that_is_no_class(place):
 
 
 @case
-def photos_of_odd_kinds(place):
-    deep = cv2.imencode('.png', photo().astype(np.uint16) * 257)[1].tobytes()
+def images_of_odd_kinds(place):
+    deep = cv2.imencode('.png', image().astype(np.uint16) * 257)[1].tobytes()
     (place.folder / 'img/deep.png').write_bytes(deep)
-    Image.fromarray(photo()).convert('CMYK').save(place.folder / 'img/cmyk.jpg')
-    Image.fromarray(photo()).quantize(16).save(place.folder / 'img/palette.png')
+    Image.fromarray(image()).convert('CMYK').save(place.folder / 'img/cmyk.jpg')
+    Image.fromarray(image()).quantize(16).save(place.folder / 'img/palette.png')
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(photo()).save(place.folder / 'img/turned.jpg', exif=exif)
-    cv2.imwrite(str(place.folder / 'img/point.png'), photo(1, 1))
-    cv2.imwrite(str(place.folder / 'img/line.png'), photo(1, 700))
+    Image.fromarray(image()).save(place.folder / 'img/turned.jpg', exif=exif)
+    cv2.imwrite(str(place.folder / 'img/point.png'), image(1, 1))
+    cv2.imwrite(str(place.folder / 'img/line.png'), image(1, 700))
     place.predict(place.folder / 'img', '--tasks', 'semantic')
     sizes = {path.stem: Image.open(path).size[::-1] for path in place.out.glob('semantic/*.png')}
     usual = dict.fromkeys(('a', 'deep', 'cmyk', 'palette'), (HEIGHT, WIDTH))
@@ -685,9 +685,9 @@ def photos_of_odd_kinds(place):
 
 
 @case
-def photo_of_1_x_700_in_training(place):
+def image_of_1_x_700_in_training(place):
     shape = (1, 700)
-    cv2.imwrite(str(place.folder / 'img/a.png'), photo(*shape))
+    cv2.imwrite(str(place.folder / 'img/a.png'), image(*shape))
     cv2.imwrite(str(place.folder / 'seg/a.png'), np.full((*shape, 3), (0, 0, 5), np.uint8))
     place.content['images'][0].update(height=1, width=700)
     place.segments.pop()
@@ -795,8 +795,8 @@ def config_in_weights_of_another_class(place):
 def config_in_weights_that_names_modules_and_files(place):
     init_cfg = dict(type='PretrainedBackbone', checkpoint=str(place.evil()), trust_pickle=True)
     changes = {'model.backbone.init_cfg': init_cfg, 'custom_imports.imports': ['antigravity']}
-    (answer,) = held(place, **changes)(place.folder / 'img/a.png', progress=False)
-    assert answer.semantic_map.shape == (HEIGHT, WIDTH)
+    (prediction,) = held(place, **changes)(place.folder / 'img/a.png', progress=False)
+    assert prediction.semantic_map.shape == (HEIGHT, WIDTH)
 
 
 @case
@@ -820,7 +820,7 @@ def model_name_that_does_not_exist(place):
 
 
 @case
-def batches_of_no_photo(place):
+def batches_of_no_image(place):
     place.train('train_dataloader.batch_size=0')
 
 
@@ -855,7 +855,7 @@ def classes_without_things(place):
 
 
 @case
-def thousand_classes_in_a_panoptic_answer(place):
+def thousand_classes_in_a_panoptic_prediction(place):
     model = Config.fromfile(QUICKSTART).model
     names = [f'class {k}' for k in range(1000)]
     model.metainfo = dict(classes=names, thing_classes=names)
@@ -923,7 +923,7 @@ def tree(root, without):
 @pytest.mark.parametrize('name', CASES)
 def test_hostile_input(name, run_tool, weights, tiny_set, tmp_path, monkeypatch):
     monkeypatch.setenv('ONEFORMER_MAX_PIXELS', str(1 << 28))  # cases may change it
-    cv2.imwrite(str(tmp_path / 'secret.png'), photo())
+    cv2.imwrite(str(tmp_path / 'secret.png'), image())
     place = Place(tmp_path / 'case', run_tool, weights, tiny_set)
     monkeypatch.chdir(tmp_path)
     before = tree(tmp_path, place.folder)

@@ -11,9 +11,9 @@ from mmdet.registry import DATASETS
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader
 
-from oneformer.image_loading import load_image
-from oneformer.image_orientation import turn, turn_back
-from oneformer.image_rules import ImageRules
+from oneformer.images.orientation import turn, turn_back
+from oneformer.images.reading import load_image
+from oneformer.images.rules import ImageRules
 
 HEIGHT, WIDTH = 24, 36
 X1, Y1, X2, Y2 = 4, 3, 14, 11  # of the cat
@@ -123,7 +123,7 @@ def said(monkeypatch, tmp_path):
         with log.open('a') as file:
             file.write(text + '\n')
 
-    monkeypatch.setattr('oneformer.image_notes.print_log', note)
+    monkeypatch.setattr('oneformer.images.notes.print_log', note)
     return lambda: log.read_text().splitlines()
 
 

@@ -13,10 +13,10 @@ from mmengine.structures import PixelData
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from oneformer.apis import OneFormerInferencer
-from oneformer.apis.prediction import labels_of_names
-from oneformer.apis.settings import TEST_SETTINGS, find_config
+from oneformer.inference import OneFormerInferencer
+from oneformer.inference.settings import TEST_SETTINGS, find_config
 from oneformer.metainfo import resolve_metainfo
+from oneformer.results.prediction import labels_of_names
 from oneformer.tasks import TASKS
 
 QUICKSTART = 'oneformer_efficientnet-lite0_quickstart'
@@ -25,7 +25,7 @@ LOOSE = dict(object_mask_thr=0.1, iou_thr=0.0, score_thr=0.0)  # untrained weigh
 
 @pytest.fixture(scope='module')
 def photos():
-    """Three photos of two sizes, BGR."""
+    """Three images of two sizes, BGR."""
     rng = np.random.default_rng(0)
     coarse = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((6, 9), (9, 6), (6, 9))]
     return [cv2.resize(c, None, fx=16, fy=16, interpolation=cv2.INTER_LINEAR) for c in coarse]
@@ -33,7 +33,7 @@ def photos():
 
 @pytest.fixture(scope='module')
 def weights(config_dir, photos, tmp_path_factory):
-    """A checkpoint of random weights whose queries answer many classes."""
+    """A checkpoint of random weights whose queries prediction many classes."""
     cfg = Config.fromfile(config_dir / f'{QUICKSTART}.py').model
     torch.manual_seed(4)
     model = MODELS.build(cfg).eval()
@@ -64,14 +64,14 @@ def inferencer(weights):
 
 @pytest.fixture
 def folder(tmp_path, photos):
-    """Photos in a folder and a sub-folder, one of them truncated, and a text."""
-    root = tmp_path / 'photos'
+    """Images in a folder and a sub-folder, one of them truncated, and a text."""
+    root = tmp_path / 'images'
     (root / 'street').mkdir(parents=True)
     for name, photo in zip(('a.png', 'street/a.png', 'street/b.jpg'), photos):
         cv2.imwrite(str(root / name), photo)
     whole = cv2.imencode('.jpg', photos[0])[1].tobytes()
     (root / 'broken.jpg').write_bytes(whole[: len(whole) // 2])
-    (root / 'notes.txt').write_text('no photo')
+    (root / 'notes.txt').write_text('no image')
     return root
 
 
@@ -129,19 +129,19 @@ def test_an_array_gives_arrays_that_fit_together(inferencer, photos):
     assert set(np.unique(prediction.semantic_map)) <= set(range(len(classes)))
 
 
-def test_a_file_is_answered_like_its_array_in_bgr(inferencer, photos, tmp_path):
-    path = tmp_path / 'photo.png'
+def test_a_file_is_predicted_like_its_array_in_bgr(inferencer, photos, tmp_path):
+    path = tmp_path / 'image.png'
     Image.fromarray(photos[0][..., ::-1]).save(path)
     from_file, from_array = inferencer([path, photos[0]], **LOOSE, progress=False)
-    assert from_file.path == str(path) and from_file.name == 'photo.png'
+    assert from_file.path == str(path) and from_file.name == 'image.png'
     assert_same(from_file, from_array)
     (swapped,) = inferencer(photos[0][..., ::-1], **LOOSE, progress=False)
     assert not np.array_equal(swapped.panoptic_map, from_array.panoptic_map)
 
 
 @pytest.mark.parametrize('kind', ['grey', 'alpha', 'deep', 'turned'])
-def test_photos_of_any_kind_are_answered_upright(kind, inferencer, photos, tmp_path):
-    path = tmp_path / 'photo.png'
+def test_images_of_any_kind_are_predicted_upright(kind, inferencer, photos, tmp_path):
+    path = tmp_path / 'image.png'
     if kind == 'grey':
         Image.fromarray(photos[0][..., 0]).save(path)
     elif kind == 'alpha':
@@ -161,18 +161,18 @@ def test_photos_of_any_kind_are_answered_upright(kind, inferencer, photos, tmp_p
 @pytest.mark.parametrize(
     ('channels', 'message'),
     [
-        (1, 'photo.tiff holds numbers of float32 from 0.* to 0.*: set value_range='),
-        (3, 'photo.tiff is damaged, no image, or .* of floats'),
+        (1, 'image.tiff holds numbers of float32 from 0.* to 0.*: set value_range='),
+        (3, 'image.tiff is damaged, no image, or .* of floats'),
     ],
 )
-def test_a_photo_of_floats_is_said_to_be_none(channels, message, inferencer, photos, tmp_path):
-    path = tmp_path / 'photo.tiff'
+def test_a_image_of_floats_is_said_to_be_none(channels, message, inferencer, photos, tmp_path):
+    path = tmp_path / 'image.tiff'
     cv2.imwrite(str(path), (photos[0][..., :channels] / 255).astype(np.float32))
     with pytest.raises(ValueError, match=message):
         inferencer(path, progress=False)
 
 
-def test_three_tasks_at_once_are_three_single_answers(inferencer, photos):
+def test_three_tasks_at_once_are_three_single_predictions(inferencer, photos):
     (together,) = inferencer(photos[1], **LOOSE, progress=False)
     for task in TASKS:
         (alone,) = inferencer(photos[1], tasks=task, **LOOSE, progress=False)
@@ -181,7 +181,7 @@ def test_three_tasks_at_once_are_three_single_answers(inferencer, photos):
         assert all(getattr(alone, name) is None for name in others)
 
 
-def test_the_batch_size_does_not_change_the_answers(inferencer, photos):
+def test_the_batch_size_does_not_change_the_predictions(inferencer, photos):
     one_by_one = inferencer(photos, **LOOSE, progress=False)
     in_pairs = inferencer(photos, **LOOSE, batch_size=2, progress=False)
     assert [p.name for p in in_pairs] == [f'array_{k:06d}' for k in range(3)]
@@ -189,7 +189,7 @@ def test_the_batch_size_does_not_change_the_answers(inferencer, photos):
         assert_same(a, b)
 
 
-def test_photos_share_a_batch_only_if_their_padding_is_the_same(inferencer, photos, monkeypatch):
+def test_images_share_a_batch_only_if_their_padding_is_the_same(inferencer, photos, monkeypatch):
     sizes = []
     extract_feat = inferencer.model.extract_feat
     monkeypatch.setattr(
@@ -204,7 +204,7 @@ def test_photos_share_a_batch_only_if_their_padding_is_the_same(inferencer, phot
 
 def test_only_wanted_classes_remain_and_the_others_are_void(inferencer, photos):
     (everything,) = inferencer(photos[0], **LOOSE, progress=False)
-    # a thing and stuff that the answer has
+    # a thing and stuff that the prediction has
     categories = {s['isthing']: s['category'] for s in everything.segments}
     wanted = [categories[True], categories[False]]
     classes = list(inferencer.dataset_meta['classes'])
@@ -305,10 +305,10 @@ def test_a_broken_file_is_an_error_unless_someone_is_told(inferencer, folder):
     with pytest.raises(ValueError, match=r'broken\.jpg is damaged'):
         inferencer(folder, tasks='semantic', progress=False)
     told = []
-    answered = inferencer(
+    predicted = inferencer(
         folder, tasks='semantic', progress=False, on_unreadable=lambda *e: told.append(e)
     )
-    assert [p.name for p in answered] == ['a.png', 'street/a.png', 'street/b.jpg']
+    assert [p.name for p in predicted] == ['a.png', 'street/a.png', 'street/b.jpg']
     ((name, error),) = told
     assert name == str(folder / 'broken.jpg') and 'damaged' in str(error)
 
@@ -320,7 +320,7 @@ def test_a_broken_file_is_an_error_unless_someone_is_told(inferencer, folder):
         (dict(tasks=[]), 'no task'),
         (dict(classes=['bal']), r"no class 'bal': did you mean \['ball'\]"),
         (dict(classes=[]), 'no class: name one or more'),
-        (dict(classes=[None]), 'class None is no name'),
+        (dict(classes=[None]), 'class None is not a name'),
         (dict(classes=5), 'no class: name one or more'),
         (dict(tasks=5), 'no task'),
         (dict(batch_size=0), 'batch_size is 0'),
@@ -329,14 +329,14 @@ def test_a_broken_file_is_an_error_unless_someone_is_told(inferencer, folder):
         (dict(score_thr=None), 'score_thr is None, it has to be between 0 and 1'),
         (dict(iou_thr='0.5'), 'iou_thr is 0.5, it has to be between 0 and 1'),
         (dict(object_mask_thr=float('nan')), 'object_mask_thr is nan'),
-        (dict(inputs=5), 'input 5 is no photo: give an array, a path'),
-        (dict(inputs=['.', None]), 'input None is no photo'),
-        (dict(inputs=''), "input '' is no photo"),
+        (dict(inputs=5), 'input 5 is not an image: give an array, a path'),
+        (dict(inputs=['.', None]), 'input None is not an image'),
+        (dict(inputs=''), "input '' is not an image"),
         (dict(score_thr=30), 'score_thr is 30, it has to be between 0 and 1'),
         (dict(inputs=[]), 'no input'),
         (dict(inputs='nowhere.jpg'), 'nowhere.jpg does not exist'),
         (dict(inputs='nowhere/*.jpg'), 'no file matches'),
-        (dict(inputs=np.zeros((4, 4))), r'float64 and shape \(4, 4\) is no photo'),
+        (dict(inputs=np.zeros((4, 4))), r'float64 and shape \(4, 4\) is not an image'),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_computed(
@@ -362,7 +362,7 @@ def test_coco_photographs_get_files_that_the_evaluator_reads(
     photos = shared_dir / 'data/coco_panoptic_tiny/images'
     out_dir = tmp_path / 'out'
     printed, _ = predict(run_tool, weights, photos, '--out-dir', out_dir, '--batch-size', 2)
-    assert 'answered photos and frames: 4;' in printed
+    assert 'predicted images and frames: 4;' in printed
     stems = sorted(path.stem for path in photos.iterdir())
     for task in TASKS:
         overlays = sorted((out_dir / 'overlays' / task).iterdir())
@@ -370,7 +370,7 @@ def test_coco_photographs_get_files_that_the_evaluator_reads(
         for stem, overlay in zip(stems, overlays):
             assert cv2.imread(str(overlay)).shape == cv2.imread(str(photos / f'{stem}.jpg')).shape
 
-    # the written answers as ground truth: the returned answers score 100 against them
+    # the written predictions as ground truth: the returned predictions score 100 against them
     metainfo = {key: inferencer.dataset_meta[key] for key in ('classes', 'thing_classes')}
     dataset = DATASETS.build(
         dict(
@@ -379,7 +379,7 @@ def test_coco_photographs_get_files_that_the_evaluator_reads(
             ann_file=str(out_dir / 'panoptic.json'),
             data_prefix=dict(img=str(photos), seg=str(out_dir / 'panoptic')),
             pipeline=[
-                dict(type='LoadPhoto'), dict(type='LoadSegmentMap'), dict(type='PackPanopticInputs')
+                dict(type='LoadPhoto'), dict(type='LoadSegmentMap'), dict(type='PackSegmentInputs')
             ],
             test_mode=True,
         )
@@ -429,7 +429,7 @@ def test_inputs_behind_the_classes_are_not_taken_for_classes(
     photo = folder / 'a.png'
     for arguments, message in (
         ([photo, '--classes', 'grass', photo], 'a.png is a file, not a class: write inputs first'),
-        (['--classes', 'grass', folder], 'no input: write photos'),
+        (['--classes', 'grass', folder], 'no input: write images'),
     ):
         with pytest.raises(SystemExit):
             run_tool('predict', '--weights', weights, *arguments)
@@ -445,13 +445,13 @@ def test_inputs_behind_the_classes_are_not_taken_for_classes(
     assert found == wanted and len(wanted) == 2
 
 
-def test_where_nothing_is_answered_no_results_are_claimed(
+def test_where_nothing_is_predicted_no_results_are_claimed(
     run_tool, weights, folder, tmp_path, capsys
 ):
     _, message = predict(run_tool, weights, folder / 'broken.jpg', '--out-dir', tmp_path / 'out')
     assert 'broken.jpg' in message and not (tmp_path / 'out').exists()
     printed = capsys.readouterr().out
-    assert 'answered photos and frames: 0\n' in printed and 'results are in' not in printed
+    assert 'predicted images and frames: 0\n' in printed and 'results are in' not in printed
 
 
 @pytest.mark.parametrize('frames', [True, False])
@@ -462,7 +462,7 @@ def test_a_video_becomes_a_video_per_task(frames, run_tool, weights, photos, tmp
         run_tool, weights, tmp_path / 'clip.mp4', '--out-dir', out_dir,
         '--tasks', 'panoptic', 'semantic', '--batch-size', 3, *['--frames'] * frames,
     )  # fmt: skip
-    assert 'answered photos and frames: 4;' in printed
+    assert 'predicted images and frames: 4;' in printed
     for task in ('panoptic', 'semantic'):
         (path,) = (out_dir / 'overlays' / task).iterdir()
         video = cv2.VideoCapture(str(path))
@@ -522,8 +522,8 @@ def test_results_that_would_overwrite_each_other_are_refused(inferencer, folder)
     assert not out_dir.exists()
 
 
-def test_photos_that_differ_in_their_suffix_keep_it_in_the_results(inferencer, photos, tmp_path):
-    folder, out_dir = tmp_path / 'photos', tmp_path / 'out'
+def test_images_that_differ_in_their_suffix_keep_it_in_the_results(inferencer, photos, tmp_path):
+    folder, out_dir = tmp_path / 'images', tmp_path / 'out'
     folder.mkdir()
     names, stems = ['a.jpg', 'a.png', 'b.png'], ['a.jpg', 'a.png', 'b']
     for name, photo in zip(names, photos):
@@ -537,7 +537,7 @@ def test_photos_that_differ_in_their_suffix_keep_it_in_the_results(inferencer, p
     assert [(i['id'], i['file_name']) for i in images] == list(zip(stems, names))
 
 
-def test_a_video_shares_its_name_with_a_photo_but_its_frames_do_not(inferencer, photos, tmp_path):
+def test_a_video_shares_its_name_with_a_image_but_its_frames_do_not(inferencer, photos, tmp_path):
     write_video(tmp_path / 'clip.mp4', photos[::2])
     cv2.imwrite(str(tmp_path / 'clip.png'), photos[0])
     out_dir, options = tmp_path / 'out', dict(tasks='semantic', progress=False)
@@ -606,7 +606,10 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_read(device, t
     'content, message',
     [
         ('x = 1', 'mine.py has no model'),
-        ('model = dict(type="RTMDet")', 'mine.py has a RTMDet without metainfo, which is no One'),
+        (
+            'model = dict(type="RTMDet")',
+            'mine.py has a RTMDet without metainfo, which is not a One',
+        ),
         ('model = dict(type="OneFormer", metainfo="coco")', 'has no transforms in test_dataloader'),
         (
             'model = dict(metainfo="coco")\n'
@@ -658,7 +661,7 @@ SMALL_SWIN = dict(
 )
 
 
-def test_weights_alone_give_the_answers_of_their_config(config_dir, photos, tmp_path):
+def test_weights_alone_give_the_predictions_of_their_config(config_dir, photos, tmp_path):
     cfg = Config.fromfile(config_dir / 'oneformer_swin-l_ade20k.py')
     cfg.model.test_cfg.max_per_image = 20
     cfg.merge_from_dict(dict(model=SMALL_SWIN))

@@ -23,7 +23,7 @@ from mmdet.registry import METRICS
 from PIL import Image
 
 from oneformer.evaluation.cityscapes import ground_truth_file
-from oneformer.lossy_formats import lossy_format
+from oneformer.images.lossy_formats import lossy_format
 from oneformer.preparation.files import read_png
 
 LESION = dict(classes=('background', 'lesion'), thing_classes=())
@@ -245,7 +245,7 @@ def test_colours_that_are_not_listed_and_wrong_tables_are_named(tmp_path):
         build(tmp_path, label_colors=colors, label_classes=CLASSES)
     with pytest.raises(ValueError, match='label_colors lists #ff0000 twice'):
         build(tmp_path, label_colors={**colors, '#ff0000': 'dog'})
-    assert [f[1] for f in check(tmp_path, label_colors=colors)] == ['colour is no class']
+    assert [f[1] for f in check(tmp_path, label_colors=colors)] == ['colour is not a class']
 
 
 # values
@@ -388,10 +388,10 @@ def test_labels_that_were_resized_or_are_photographs_are_named(tmp_path):
     ((severity, kind, text), _) = check(tmp_path / 'linear', metainfo=many)
     assert (severity, kind) == ('warning', 'mixed values')
     assert '2 of 2 label PNGs' in text and 'nearest neighbour' in text
-    write_labels(tmp_path / 'photo', image()[..., 0])
+    write_labels(tmp_path / 'image', image()[..., 0])
     with pytest.raises(
         ValueError,
         match=r'different values, 4 mean something: it looks like a '
         'photograph',
     ):
-        build(tmp_path / 'photo')[0]
+        build(tmp_path / 'image')[0]

@@ -8,9 +8,9 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 
+from oneformer.kernels.mask_resize import MaskResize
 from oneformer.models import fusion
 from oneformer.models.fusion import Queries
-from oneformer.models.mask_resize import MaskResize
 from oneformer.models.windows import (
     MergedQueries,
     axis_shares,
@@ -107,10 +107,10 @@ def test_instances_are_whole(undivided, merged, resize):
     expected = fusion.instances(undivided, resize, IS_THING, 20)
     found = fusion.instances(merged, resize, IS_THING, 60)
 
-    def sure(answer):
-        keep = answer['scores'] > 0.5
-        order = answer['bboxes'][keep].double() @ torch.tensor([1.0, 1e3, 1e6, 1e9]).double()
-        return [answer[name][keep][order.argsort()] for name in ('labels', 'masks', 'bboxes')]
+    def sure(prediction):
+        keep = prediction['scores'] > 0.5
+        order = prediction['bboxes'][keep].double() @ torch.tensor([1.0, 1e3, 1e6, 1e9]).double()
+        return [prediction[name][keep][order.argsort()] for name in ('labels', 'masks', 'bboxes')]
 
     assert len(sure(expected)[0]) == 5
     for ours, theirs in zip(sure(found), sure(expected)):
@@ -260,7 +260,7 @@ def assert_same(one, other):
         assert torch.equal(one.pred_instances[name], other.pred_instances[name])
 
 
-def test_an_image_of_one_window_has_the_same_answers_as_without(model):
+def test_an_image_of_one_window_has_the_same_predictions_as_without(model):
     images = torch.randn(2, 3, 96, 128, generator=torch.Generator().manual_seed(0))
     shapes = [(96, 128), (90, 101)]
     whole = predict(model, images, shapes, None)
@@ -268,21 +268,23 @@ def test_an_image_of_one_window_has_the_same_answers_as_without(model):
         assert_same(one, other)
 
 
-def test_the_network_sees_windows_and_the_answers_have_the_size_of_the_photo(model, monkeypatch):
+def test_the_network_sees_windows_and_the_predictions_have_the_size_of_the_image(
+    model, monkeypatch
+):
     seen = []
     extract = model.extract_feat
     monkeypatch.setattr(model, 'extract_feat', lambda x: seen.append(x.shape) or extract(x))
     images = torch.randn(2, 3, 160, 192, generator=torch.Generator().manual_seed(0))
     shapes = [(160, 192), (90, 101)]
-    answers = predict(model, images, shapes, dict(size=128, overlap=64))
+    predictions = predict(model, images, shapes, dict(size=128, overlap=64))
     assert seen == [(2, 3, 128, 128)] * 4
-    for answer, shape in zip(answers, shapes):
-        assert answer.pred_panoptic_seg.sem_seg.shape == (1, *shape)
-        assert answer.pred_sem_seg.sem_seg.shape == (1, *shape)
-        assert answer.pred_instances.masks.shape[1:] == shape
+    for prediction, shape in zip(predictions, shapes):
+        assert prediction.pred_panoptic_seg.sem_seg.shape == (1, *shape)
+        assert prediction.pred_sem_seg.sem_seg.shape == (1, *shape)
+        assert prediction.pred_instances.masks.shape[1:] == shape
 
 
-def test_windows_of_a_photo_do_not_depend_on_the_other_photos_of_a_batch(model):
+def test_windows_of_a_image_do_not_depend_on_the_other_images_of_a_batch(model):
     images = torch.randn(2, 3, 160, 192, generator=torch.Generator().manual_seed(0))
     for content, padded in [((64, 60), (128, 128)), ((128, 124), (160, 128))]:
         (_, among_others) = predict(model, images, [(160, 192), content], WINDOW)

@@ -9,13 +9,13 @@ import sys
 import pytest
 import torch
 
-from oneformer.engine.banner import (
+from oneformer.host.launch import check_launch, first_node, slurm_variables
+from oneformer.kernels.deformable_attention import choose_path
+from oneformer.training.banner import (
     describe_batch,
     describe_devices,
     describe_learning_rate,
 )
-from oneformer.engine.launch import check_launch, first_node, slurm_variables
-from oneformer.models.deformable_attention import choose_path
 
 QUICKSTART = 'configs/oneformer_efficientnet-lite0_quickstart.py'
 BATCH = dict(SLURM_JOB_ID='7', SLURM_NTASKS='16', SLURM_JOB_NUM_NODES='2', SLURM_PROCID='0')

@@ -3,7 +3,7 @@
 import pytest
 from mmengine.config import Config
 
-from oneformer.engine import learning_rate
+from oneformer.host import learning_rate
 
 
 def scaled(monkeypatch, processes, launcher, accumulated=None, enable=True):

@@ -12,12 +12,12 @@ from mmengine.runner import IterBasedTrainLoop
 from runs import forget_runs
 from torch import nn
 
-from oneformer.engine.pace import PaceLine, duration
-from oneformer.engine.rehearsal import Length, Rehearsal
-from oneformer.engine.rescheduling import follow_config
-from oneformer.engine.safe_loading import read_training_checkpoint
-from oneformer.engine.schedule_check import examine_schedule
-from oneformer.engine.train_loop import settle_length
+from oneformer.host.pace import PaceLine, duration
+from oneformer.host.rehearsal import Length, Rehearsal
+from oneformer.host.rescheduling import follow_config
+from oneformer.host.schedule_check import examine_schedule
+from oneformer.host.train_loop import settle_length
+from oneformer.weights.safe_loading import read_training_checkpoint
 
 BASE = 1e-3
 
@@ -398,7 +398,7 @@ def test_epochs_go_on_by_the_new_schedule():
 
 def test_the_pace_is_told_once_without_validation(monkeypatch):
     told, clock = [], iter([10.0, 12.0, 112.0, 141.0])
-    monkeypatch.setattr('oneformer.engine.pace.time.monotonic', lambda: next(clock))
+    monkeypatch.setattr('oneformer.host.pace.time.monotonic', lambda: next(clock))
     logger = SimpleNamespace(info=told.append)
     runner = SimpleNamespace(iter=0, max_iters=1000, logger=logger)
     hook = PaceLine()

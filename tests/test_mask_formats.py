@@ -271,7 +271,7 @@ def test_a_table_of_colours_is_read_in_the_usual_layouts(tmp_path, name, lines):
         ('a.csv', 'name,r,g,b\ncat,1,2', 'line 2: .* has fewer columns'),
         ('a.json', '{"cat": [1, 2]}', "'cat': the colour"),
         ('a.json', '[{"color": [1, 2, 3]}]', 'entry 0 has no name'),
-        ('a.json', '{', 'no JSON, or a damaged one'),
+        ('a.json', '{', 'not valid JSON, or a damaged one'),
         ('a.txt', '', 'has no class'),
     ],
 )

@@ -12,9 +12,8 @@ from mmengine.config import Config
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from oneformer import mmdet_apis
-from oneformer.apis import OneFormerInferencer
-from oneformer.mmdet_apis import write_ids
+from oneformer.inference import OneFormerInferencer, mmdet_apis
+from oneformer.inference.mmdet_apis import write_ids
 
 FIELDS = dict(panoptic='pred_panoptic_seg', instance='pred_instances', semantic='pred_sem_seg')
 
@@ -70,15 +69,15 @@ def test_paths_arrays_and_lists_give_what_our_inferencer_gives(
     (expected,) = OneFormerInferencer(cfg, weights, 'cpu')(path, score_thr=0.0, progress=False)
     assert len(expected.labels) > 2 and expected.segments
     for inputs in (path, image, [path, image]):
-        answers = inferencer(inputs, batch_size=2)['predictions']
-        assert len(answers) == (2 if isinstance(inputs, list) else 1)
-        for answer in answers:
-            order = np.argsort(-np.array(answer['scores']), kind='stable')
-            assert np.array(answer['labels'])[order].tolist() == expected.labels.tolist()
-            np.testing.assert_allclose(np.array(answer['scores'])[order], expected.scores, 1e-4)
-            best = answer['masks'][order[0]]
+        predictions = inferencer(inputs, batch_size=2)['predictions']
+        assert len(predictions) == (2 if isinstance(inputs, list) else 1)
+        for prediction in predictions:
+            order = np.argsort(-np.array(prediction['scores']), kind='stable')
+            assert np.array(prediction['labels'])[order].tolist() == expected.labels.tolist()
+            np.testing.assert_allclose(np.array(prediction['scores'])[order], expected.scores, 1e-4)
+            best = prediction['masks'][order[0]]
             assert (coco_mask.decode(best) == expected.masks[0]).mean() > 0.999
-            codes = answer['panoptic_seg'].astype(int) @ [1, 256, 65536]
+            codes = prediction['panoptic_seg'].astype(int) @ [1, 256, 65536]
             labels = np.zeros(len(expected.segments) + 1, int)
             labels[1:] = [segment['label'] for segment in expected.segments]
             known = expected.panoptic_map > 0

@@ -11,8 +11,8 @@ import torch
 from interrupted import Trainer, write_config
 from mmengine.config import Config
 
-from oneformer.engine.log_lines import metrics_table
-from oneformer.engine.safe_loading import read_training_checkpoint
+from oneformer.training.log_lines import metrics_table
+from oneformer.weights.safe_loading import read_training_checkpoint
 
 ITERS = 4
 # losses of each iteration by itself in the JSON, a point of the curves for two of them
@@ -251,7 +251,7 @@ def test_points_of_the_curves_are_means_and_the_first_figure_of_each_task(whole)
 
 
 def test_the_picture_shows_all_curves(whole, drawn_curves):
-    from oneformer.engine.curves import draw_curves
+    from oneformer.training.curves import draw_curves
 
     image = cv2.imread(str(whole[0] / 'curves.png'))
     assert image.shape == (630, 990, 3)
@@ -293,7 +293,7 @@ def test_training_goes_on_where_the_picture_cannot_be_written(whole, train, tmp_
 
 
 def test_the_interval_of_the_curves_is_a_number_of_iterations():
-    from oneformer.engine import TrainingCurves
+    from oneformer.training import TrainingCurves
 
     with pytest.raises(ValueError, match=r'TrainingCurves.interval is 0: .*iterations from 1'):
         TrainingCurves(interval=0)

@@ -26,7 +26,7 @@ from oneformer.inspection.checking import check_config
 
 
 def plain(data_sample):
-    """A data sample as metrics get it, with an answer of nothing, or all of the first class."""
+    """A data sample as metrics get it, with a prediction of nothing, or all of the first class."""
     size = (1, HEIGHT, WIDTH)
     classes = 3
     return dict(
@@ -42,7 +42,7 @@ def plain(data_sample):
 
 
 def score(metric, dataset, **kwargs):
-    """The numbers of a metric for answers of nothing."""
+    """The numbers of a metric for predictions of nothing."""
     metric = METRICS.build(dict(type=metric, **kwargs))
     metric.dataset_meta = dataset.metainfo
     for index in range(len(dataset)):

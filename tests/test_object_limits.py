@@ -9,8 +9,8 @@ from evaluation_peer import CAT, DOG, META, SKY, evaluate, make_sample, segment
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
-from oneformer.apis.prediction import TellOnce
 from oneformer.object_limits import Limits, find_peaks, limit_notes, peaks_of_list
+from oneformer.results.prediction import TellOnce
 
 SHAPE = HEIGHT, WIDTH = 48, 64
 NAMES = dict(classes=('cat', 'dog'), thing_classes=('cat', 'dog'))
@@ -162,7 +162,7 @@ def run_test(run_tool, config, tmp_path, *options):
 def test_raised_queries_alone_let_all_objects_be_found_and_ap_all_counts_them(
     config_dir, tmp_path, run_tool, monkeypatch
 ):
-    echo.answer_truthfully(monkeypatch)
+    echo.predict_truthfully(monkeypatch)
     write_crowded(tmp_path / PLACE, 120, 120, dogs=20)
     config = instance_config(config_dir, tmp_path, "model['panoptic_head'] = dict(num_queries=200)")
     metrics, printed = run_test(run_tool, config, tmp_path)
@@ -180,7 +180,7 @@ def test_raised_queries_alone_let_all_objects_be_found_and_ap_all_counts_them(
 def test_the_start_of_a_test_tells_of_a_limit_of_the_config(
     config_dir, tmp_path, run_tool, monkeypatch
 ):
-    echo.answer_truthfully(monkeypatch)
+    echo.predict_truthfully(monkeypatch)
     write_crowded(tmp_path / PLACE, 120)
     config = instance_config(config_dir, tmp_path, "model['panoptic_head'] = dict(num_queries=200)")
     metrics, printed = run_test(run_tool, config, tmp_path, 'model.test_cfg.max_per_image=60')
@@ -243,13 +243,13 @@ def test_crowds_are_no_objects_that_have_to_be_found():
 def test_a_prediction_that_is_full_is_told_of_once(config_dir, tmp_path, run_tool, monkeypatch):
     lines = []
     monkeypatch.setattr(
-        'oneformer.apis.prediction.print_log', lambda message, **_: lines.append(message)
+        'oneformer.results.prediction.print_log', lambda message, **_: lines.append(message)
     )
     for number in (1, 2):
-        echo.write_image(tmp_path / f'photos/{number}.png', echo.noise(SHAPE, number))
+        echo.write_image(tmp_path / f'images/{number}.png', echo.noise(SHAPE, number))
     config = instance_config(config_dir, tmp_path)
     weights = echo.save_weights(config, tmp_path / 'weights.pth', NAMES)
-    common = ['predict', 'photos', '--model', config, '--weights', weights, '--tasks', 'instance']
+    common = ['predict', 'images', '--model', config, '--weights', weights, '--tasks', 'instance']
     run_tool(*common, '--max-per-image', 1, '--score-thr', 0.0001)
     (line,) = lines
     assert line.startswith('1.png has 1 instances that score 0.0001 or more')

@@ -225,8 +225,8 @@ def exact_learner(folder, annotations, overlaps):
     scored = build(folder, overlaps=overlaps, pipeline=load_steps(teach=False))
     metric = METRICS.build(dict(type='InstanceAP'))
     metric.dataset_meta = scored.metainfo
-    for answer, truth in zip(train, scored, strict=True):
-        labels, masks = taught(answer)
+    for prediction, truth in zip(train, scored, strict=True):
+        labels, masks = taught(prediction)
         sample = truth['data_samples']
         sample.pred_instances = InstanceData(
             labels=torch.tensor(labels),
@@ -420,8 +420,8 @@ def test_the_first_look_at_a_large_set_takes_no_longer(monkeypatch):
         hidden_pixels, 'encode_segmentation', lambda s, *size: looked.append(1) or encode(s, *size)
     )
     segments = [dict(a, iscrowd=False) for a in NESTED]
-    photos = [dict(height=HEIGHT, width=WIDTH, segments_info=segments)] * 40000
-    hidden = hidden_pixels.estimate_hidden(photos)
+    images = [dict(height=HEIGHT, width=WIDTH, segments_info=segments)] * 40000
+    hidden = hidden_pixels.estimate_hidden(images)
     assert len(looked) == 500 and hidden.images == hidden.overlapped == 250
     assert hidden.share == pytest.approx(100 * 256 / (44 * 36 + 256))
 

@@ -88,7 +88,7 @@ def test_unknown_pixels_count_in_neither_matching_nor_losses(criterion):
     # bilinear samples reach one pixel of the features over the border
     assert (features[..., SIDE // 8 + 1 :] == 0).all()
     assert (features[..., : SIDE // 8] != 0).any()
-    # what the answer says there does not matter
+    # what the prediction says there does not matter
     tensors = outputs()
     tensors[2].data[..., SIDE // 8 + 1 :] *= -5
     others, _ = run(criterion, half_known(), tensors)
@@ -165,7 +165,7 @@ def test_which_pixels_are_open_depends_on_what_the_task_asks_for():
         assert target.has_unknown
         return target.unannotated.tolist()[0]
 
-    # an instance set of all things: what is not labelled is no thing
+    # an instance set of all things: what is not labelled is not a thing
     assert unannotated('instance', (0, 1)) == [False, False, True]
     # of some things: it may be one of the others
     assert unannotated('instance', (0,)) == [False, True, True]
@@ -173,7 +173,7 @@ def test_which_pixels_are_open_depends_on_what_the_task_asks_for():
     assert unannotated('panoptic', None) == [False, False, True]
 
 
-def test_a_whole_step_leaves_classes_alone_that_no_photo_annotates(config_dir):
+def test_a_whole_step_leaves_classes_alone_that_no_image_annotates(config_dir):
     cfg = Config.fromfile(config_dir / 'oneformer_efficientnet-lite0_quickstart.py')
     cfg.model.backbone.pretrained = False
     torch.manual_seed(0)

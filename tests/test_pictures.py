@@ -153,12 +153,12 @@ def test_tool_and_hook_paint_a_prediction_alike():
     visualizer = OneFormerVisualizer(name='alike')
     visualizer.dataset_meta = dict(classes=drawn.CLASSES, palette=PALETTE)
     height, width = (8 * side for side in drawn.SIZE)
-    photo = np.full((height, width, 3), 90, np.uint8)
-    row = visualizer.draw_row(photo, seen(8), pred_score_thr=0)
+    image = np.full((height, width, 3), 90, np.uint8)
+    row = visualizer.draw_row(image, seen(8), pred_score_thr=0)
     for place, task in enumerate(('panoptic', 'instance'), 1):
-        answer = visualizer.draw_answer(photo, seen(8), task)
+        prediction = visualizer.draw_prediction(image, seen(8), task)
         panel = row[:, place * (width + 6) :][:, :width]
-        assert (panel == answer).all(-1)[60:].mean() > 0.95  # below the title
+        assert (panel == prediction).all(-1)[60:].mean() > 0.95  # below the title
 
 
 def test_hundreds_of_instances_are_painted_in_a_moment():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from oneformer.pixel_counts import count_values
+from oneformer.datasets.pixel_counts import count_values
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.int16, np.uint16, np.int32, np.int64])

@@ -12,10 +12,10 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner
 
-from oneformer.engine.cli import use_batch_norm_without_gpu
-from oneformer.engine.precision import use_mixed_precision
+from oneformer.host.precision import use_mixed_precision
 from oneformer.models.targets import Targets
 from oneformer.tasks import TASK_TOKEN_IDS, TASKS
+from oneformer.training.cli import use_batch_norm_without_gpu
 
 HALF = pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=['bf16', 'fp16'])
 C, QUERIES = 32, 12  # channels, object queries
@@ -62,7 +62,7 @@ def toy_config(config_dir, tiny_set):
         dict(type='LoadSegmentMap'),
         dict(type='Pad', size=(64, 64), pad_val=dict(img=(128, 128, 128), seg=0)),
         dict(type='SampleTask'),
-        dict(type='PackPanopticInputs'),
+        dict(type='PackSegmentInputs'),
     ]
     use_batch_norm_without_gpu(cfg)
     return cfg

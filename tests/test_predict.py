@@ -1,4 +1,4 @@
-"""Answers in their standard fields: drawn logits of a padded batch come out as drawn."""
+"""Predictions in their standard fields: drawn logits of a padded batch come out as drawn."""
 
 import pytest
 import torch
@@ -13,13 +13,13 @@ from oneformer.models.oneformer_head import Decoded
 from oneformer.tasks import TASKS
 
 SKY, BALL = 4, 0  # labels of the quick start
-# (height, width) of the photos and of the inputs made of them; the batch is padded to 64 x 96
+# (height, width) of the images and of the inputs made of them; the batch is padded to 64 x 96
 SIZES = [((37, 61), (48, 80)), ((64, 96), (64, 96))]
 
 
 @pytest.fixture
 def model(config_dir, monkeypatch):
-    """A model that sees the sky on the left, and two balls on the right, whatever the photo."""
+    """A model that sees the sky on the left, and two balls on the right, whatever the image."""
     cfg = Config.fromfile(config_dir / 'oneformer_efficientnet-lite0_quickstart.py')
     cfg.model.backbone.pretrained = False
     cfg.model.update(text_mapper=None, contrastive_loss=None)
@@ -74,20 +74,20 @@ def agreement(a, b):
 
 @pytest.mark.parametrize('rescale', [True, False])
 def test_each_task_lands_in_its_field_at_the_right_size(model, rescale):
-    answers = model.predict(torch.zeros(2, 3, 64, 96), samples(), rescale=rescale)
-    for answer, sizes in zip(answers, SIZES):
+    predictions = model.predict(torch.zeros(2, 3, 64, 96), samples(), rescale=rescale)
+    for prediction, sizes in zip(predictions, SIZES):
         regions = drawn(sizes[0] if rescale else sizes[1])
-        panoptic = answer.pred_panoptic_seg.sem_seg
+        panoptic = prediction.pred_panoptic_seg.sem_seg
         assert panoptic.shape == (1, *regions.shape)
         codes = torch.tensor([8, SKY, BALL + 2 * INSTANCE_OFFSET, BALL + 3 * INSTANCE_OFFSET])
         assert agreement(panoptic[0], codes[regions]) > 0.95
-        assert [s['label'] for s in answer.pred_panoptic_seg.segments_info] == [SKY, BALL, BALL]
+        assert [s['label'] for s in prediction.pred_panoptic_seg.segments_info] == [SKY, BALL, BALL]
 
-        semantic = answer.pred_sem_seg.sem_seg
+        semantic = prediction.pred_sem_seg.sem_seg
         assert semantic.shape == (1, *regions.shape)
         assert agreement(semantic[0], torch.tensor([8, SKY, BALL, BALL])[regions]) > 0.95
 
-        instances = answer.pred_instances
+        instances = prediction.pred_instances
         best = instances[instances.scores > 0.5]
         assert best.labels.tolist() == [BALL, BALL] and best.scores.min() > 0.95
         order = best.masks.flatten(1).float().argmax(1).argsort()  # the upper one first
@@ -98,31 +98,31 @@ def test_each_task_lands_in_its_field_at_the_right_size(model, rescale):
             assert box.tolist() == [int(side) for side in expected]
 
 
-def test_every_answer_has_its_own_token_unless_one_is_set_for_all(model):
+def test_every_prediction_has_its_own_token_unless_one_is_set_for_all(model):
     model.predict(torch.zeros(2, 3, 64, 96), samples())
     model.test_cfg['token'] = 'semantic'
-    answers = model.predict(torch.zeros(2, 3, 64, 96), samples())
+    predictions = model.predict(torch.zeros(2, 3, 64, 96), samples())
     assert model.asked == [[list(TASKS)] * 2, [['semantic']] * 2]
-    assert 'pred_panoptic_seg' in answers[0] and 'pred_instances' in answers[0]
+    assert 'pred_panoptic_seg' in predictions[0] and 'pred_instances' in predictions[0]
     model.test_cfg.update(tasks=('instance',), token=None)
     (first, _) = model.predict(torch.zeros(2, 3, 64, 96), samples())
     assert 'pred_instances' in first and 'pred_sem_seg' not in first
 
 
-def test_perfect_answers_score_100(model):
-    answers = model.predict(torch.zeros(2, 3, 64, 96), samples())
+def test_perfect_predictions_score_100(model):
+    predictions = model.predict(torch.zeros(2, 3, 64, 96), samples())
     classes = tuple(f'class {i}' for i in range(8))
     metrics = {}
     for name in ('PanopticQuality', 'InstanceAP', 'SemanticIoU'):
         metric = METRICS.build(dict(type=name))
         metric.dataset_meta = dict(classes=classes, thing_classes=classes[:4])
-        for answer in answers:
-            truth = torch.zeros_like(answer.pred_panoptic_seg.sem_seg)
+        for prediction in predictions:
+            truth = torch.zeros_like(prediction.pred_panoptic_seg.sem_seg)
             codes = [SKY, BALL + 2 * INSTANCE_OFFSET, BALL + 3 * INSTANCE_OFFSET]
             for number, code in enumerate(codes, start=1):
-                truth[answer.pred_panoptic_seg.sem_seg == code] = number
-            answer.gt_panoptic_seg = PixelData(sem_seg=truth)
-            answer.set_metainfo(
+                truth[prediction.pred_panoptic_seg.sem_seg == code] = number
+            prediction.gt_panoptic_seg = PixelData(sem_seg=truth)
+            prediction.set_metainfo(
                 dict(
                     segments_info=[
                         dict(id=k, label=label, category='', isthing=label < 4, iscrowd=False)
@@ -130,21 +130,21 @@ def test_perfect_answers_score_100(model):
                     ]
                 )
             )
-        metric.process(None, [answer.to_dict() for answer in answers])
-        metrics.update(metric.evaluate(len(answers)))
+        metric.process(None, [prediction.to_dict() for prediction in predictions])
+        metrics.update(metric.evaluate(len(predictions)))
     for name in ('panoptic/PQ', 'instance/AP', 'semantic/mIoU'):
         assert metrics[name] > 99, (name, metrics[name])
 
 
-def test_answers_are_made_in_float32_also_under_autocast(model, monkeypatch):
+def test_predictions_are_made_in_float32_also_under_autocast(model, monkeypatch):
     found = model._find(torch.zeros(2, 3, 64, 96), TASKS)
     monkeypatch.setattr(model, '_find', lambda *_: found)
     plain = model.predict(torch.zeros(2, 3, 64, 96), samples())
     with torch.autocast('cpu', torch.bfloat16):
-        answers = model.predict(torch.zeros(2, 3, 64, 96), samples())
-    for answer, expected in zip(answers, plain):
-        assert torch.equal(answer.pred_instances.scores, expected.pred_instances.scores)
-        assert torch.equal(answer.pred_instances.masks, expected.pred_instances.masks)
+        predictions = model.predict(torch.zeros(2, 3, 64, 96), samples())
+    for prediction, expected in zip(predictions, plain):
+        assert torch.equal(prediction.pred_instances.scores, expected.pred_instances.scores)
+        assert torch.equal(prediction.pred_instances.masks, expected.pred_instances.masks)
 
 
 def test_keys_of_test_cfg_are_checked(config_dir):

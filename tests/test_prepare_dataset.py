@@ -250,7 +250,7 @@ def test_coco_pngs_are_unpacked_from_the_inner_archive_and_nothing_else_is(make,
 def test_a_complete_mapillary_download_is_left_as_it_is(make, prepare):
     root = make('mapillary')
     before = tree(root)
-    assert 'val: 3 photos, 3 annotations, 16 segments' in prepare('mapillary', root)
+    assert 'val: 3 images, 3 annotations, 16 segments' in prepare('mapillary', root)
     assert tree(root) == before
 
 
@@ -315,14 +315,14 @@ def test_a_killed_run_goes_on_and_ends_with_the_bytes_of_an_undisturbed_one(
     undisturbed, root = make(benchmark, 'undisturbed'), make(benchmark)
     raw = set(tree(root))
     prepare(benchmark, undisturbed)
-    photos = 3 if benchmark == 'cityscapes' else 4
+    images = 3 if benchmark == 'cityscapes' else 4
     # a pipe in place of a file: who reads it waits, and the run is midway for as long as we like
     content = (root / stuck).read_bytes()
     (root / stuck).unlink()
     os.mkfifo(root / stuck)
 
     process = start_tool(load_tool, benchmark, '--data-root', root, '--workers', 2)
-    wait_for(lambda: len(list((root / parts).glob('[!.]*.json'))) == photos - 1)
+    wait_for(lambda: len(list((root / parts).glob('[!.]*.json'))) == images - 1)
     os.killpg(process.pid, signal.SIGKILL)
     process.join()
 
@@ -334,9 +334,9 @@ def test_a_killed_run_goes_on_and_ends_with_the_bytes_of_an_undisturbed_one(
     (root / stuck).write_bytes(content)
     (root / parts / '.half.png.1.tmp').write_bytes(b'what a kill within a write leaves')
     done = {path: path.stat().st_ino for path in (root / outputs).iterdir()} if outputs else {}
-    assert len(done) == (photos - 1 if outputs else 0)
+    assert len(done) == (images - 1 if outputs else 0)
     said = prepare(benchmark, root)
-    assert f'train: 1 of {photos} photos to prepare' in said
+    assert f'train: 1 of {images} images to prepare' in said
     assert tree(root) == expected
     assert {path: path.stat().st_ino for path in done} == done, 'finished PNGs were written again'
 
@@ -368,7 +368,7 @@ def test_a_second_run_changes_nothing_and_says_so(make, prepare, benchmark):
     assert {path: path.stat().st_mtime_ns for path in root.rglob('*')} == times
 
 
-def test_what_was_lost_or_belongs_to_other_photos_is_built_anew(make, prepare):
+def test_what_was_lost_or_belongs_to_other_images_is_built_anew(make, prepare):
     root = make('ade20k')
     prepare('ade20k', root)
     expected = tree(root)
@@ -430,7 +430,7 @@ def test_what_is_missing_is_named_with_its_source_and_nothing_is_written(
         ('mapillary', 'training/labels/t2rOcAH8vcNXJqmFT-UkA_.png', 't2rOcAH8vcNXJqmFT-UkA_'),
     ],
 )
-def test_a_photo_without_annotation_or_the_reverse_is_named(make, prepare, benchmark, lost, named):
+def test_a_image_without_annotation_or_the_reverse_is_named(make, prepare, benchmark, lost, named):
     root = make(benchmark)
     (root / lost).unlink()
     before = set(root.rglob('*'))
@@ -466,7 +466,7 @@ def test_all_damaged_files_are_named_and_replacing_them_is_enough(
         (root / name).write_bytes(content[: len(content) // 2])
     said = failure(prepare, benchmark, root)
     assert all(str(root / name) in said for name in damaged)
-    assert f'{len(damaged)} photos cannot be used' in said
+    assert f'{len(damaged)} images cannot be used' in said
     for name in damaged:
         shutil.copy(undisturbed / name, root / name)
     prepare(benchmark, root)
@@ -502,4 +502,4 @@ def test_counts_that_differ_from_the_official_ones_are_a_warning(
     load_tool('prepare_dataset').main()
     warnings = [line for line in capsys.readouterr().err.splitlines() if 'WARNING' in line]
     assert len(warnings) == 1
-    assert 'val has 3 photos, but the official benchmark has 4' in warnings[0]
+    assert 'val has 3 images, but the official dataset has 4' in warnings[0]

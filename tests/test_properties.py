@@ -24,9 +24,9 @@ from oneformer.datasets.label_images import NUM_IDS, segment_indices
 from oneformer.datasets.overlaps import paint_instances, topmost_map
 from oneformer.datasets.task_sampling import derive_targets, sample_targets
 from oneformer.evaluation.result_files import PanopticFiles
+from oneformer.kernels.mask_resize import MaskResize
 from oneformer.models import fusion
 from oneformer.models.fusion import Queries
-from oneformer.models.mask_resize import MaskResize
 from oneformer.models.targets import batch_targets
 from oneformer.run_length import decode_mask, encode_mask, encode_segmentation, read_counts
 from oneformer.tasks import TASKS
@@ -49,14 +49,14 @@ def cases(number):
 
 @dataclass
 class Scene:
-    """A photo's segments.
+    """An image's segments.
 
     Attributes:
         segment_map: (H, W), int16, 0 is void and k is segments[k - 1].
         segments: Dicts of S segments.
         is_thing: Of the K classes.
         task: A word.
-        ignore: As data sets have it.
+        ignore: As datasets have it.
         known_labels: Classes that are annotated, or None for all.
         seed: For what else is random.
     """
@@ -72,7 +72,7 @@ class Scene:
 
 @st.composite
 def scenes(draw, is_thing=None, most=12):
-    """Photos from one pixel, with no segment up to twice as many as queries, of any kind."""
+    """Images from one pixel, with no segment up to twice as many as queries, of any kind."""
     is_thing = is_thing or draw(st.lists(st.booleans(), min_size=1, max_size=5))
     height, width = draw(st.sampled_from(SIZES))
     count = draw(st.integers(0, most))
@@ -165,7 +165,7 @@ def test_run_length_codes_are_those_of_pycocotools_and_come_back(mask):
 
 @cases(100)
 @given(st.binary(max_size=12), st.sampled_from(SIZES))
-def test_a_run_length_code_of_any_bytes_is_refused_or_covers_the_photo(text, size):
+def test_a_run_length_code_of_any_bytes_is_refused_or_covers_the_image(text, size):
     try:
         code = encode_segmentation(dict(size=list(size), counts=text), *size)
     except ValueError:
@@ -268,7 +268,7 @@ def data_sample(scene, batch_size):
 
 @st.composite
 def batches(draw, **kwargs):
-    """One to three photos of one set of classes, of any sizes and tasks."""
+    """One to three images of one set of classes, of any sizes and tasks."""
     is_thing = draw(st.lists(st.booleans(), min_size=1, max_size=5))
     count = draw(st.integers(1, 3))
     return [draw(scenes(is_thing=is_thing, **kwargs)) for _ in range(count)]
@@ -315,8 +315,8 @@ def test_losses_are_finite_under_the_same_keys_for_any_targets(scenes, scale):
 
 
 @st.composite
-def answers(draw):
-    """Logits of queries from hopeless to certain, and the size of the photo."""
+def predictions(draw):
+    """Logits of queries from hopeless to certain, and the size of the image."""
     is_thing = draw(st.lists(st.booleans(), min_size=1, max_size=6))
     size = draw(st.sampled_from(SIZES))
     torch.manual_seed(draw(st.integers(0, 1 << 16)))
@@ -337,12 +337,14 @@ def out_dir(tmp_path_factory):
 
 @cases(350)
 @given(
-    answer=answers(), score_thr=st.sampled_from([0.0, 0.3, 0.8]), iou_thr=st.sampled_from([0, 0.8])
+    prediction=predictions(),
+    score_thr=st.sampled_from([0.0, 0.3, 0.8]),
+    iou_thr=st.sampled_from([0, 0.8]),
 )
 def test_each_panoptic_segment_is_listed_exactly_once_also_in_the_files(
-    answer, score_thr, iou_thr, out_dir
+    prediction, score_thr, iou_thr, out_dir
 ):
-    queries, resize, is_thing, size = answer
+    queries, resize, is_thing, size = prediction
     K = len(is_thing)
     codes, segments = fusion.panoptic_map(queries, resize, is_thing, score_thr, iou_thr)
     assert codes.shape == size
@@ -374,9 +376,9 @@ def test_each_panoptic_segment_is_listed_exactly_once_also_in_the_files(
 
 
 @cases(150)
-@given(answers(), st.integers(1, 40))
-def test_instances_are_things_with_tight_boxes_and_labels_are_classes(answer, most):
-    queries, resize, is_thing, size = answer
+@given(predictions(), st.integers(1, 40))
+def test_instances_are_things_with_tight_boxes_and_labels_are_classes(prediction, most):
+    queries, resize, is_thing, size = prediction
     K = len(is_thing)
     found = fusion.instances(queries, resize, is_thing, most)
     assert len(found['labels']) <= min(most, K * len(queries.cls_scores))
@@ -426,11 +428,11 @@ def tiny(config_dir):
 def test_a_training_step_on_any_batch_gives_every_parameter_a_finite_gradient(tiny, scenes):
     tiny.zero_grad()
     torch.manual_seed(0)
-    photos = [
+    images = [
         torch.randint(0, 256, (3, *scene.segment_map.shape), dtype=torch.uint8) for scene in scenes
     ]
     samples = [data_sample(scene, None) for scene in scenes]
-    batch = tiny.data_preprocessor(dict(inputs=photos, data_samples=samples), training=True)
+    batch = tiny.data_preprocessor(dict(inputs=images, data_samples=samples), training=True)
     losses = tiny(batch['inputs'], batch['data_samples'], mode='loss')
     names = {f'{d}loss_{name}' for d in ('', 'd0.') for name in ('cls', 'mask', 'dice')}
     assert set(losses) == names | {'loss_contrastive'}

@@ -28,7 +28,7 @@ from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import DATASETS
 from PIL import Image
 
-from oneformer.metainfo import BENCHMARKS
+from oneformer.metainfo import KNOWN_DATASETS
 
 
 @pytest.fixture(scope='module')
@@ -39,7 +39,7 @@ def tiny_coco(shared_dir):
 
 @pytest.fixture(scope='module')
 def flawed(tiny_coco):
-    """Metainfo and samples of these photographs, with answers made of perturbed ground truth."""
+    """Metainfo and samples of these photographs, predictions are perturbed ground truth."""
     return photographs(tiny_coco)
 
 
@@ -102,7 +102,7 @@ def test_miou_of_photographs_equals_a_plain_confusion_matrix(flawed):
 
 
 def read_panoptic_results(root, folder):
-    """Maps of label + INSTANCE_OFFSET * id, by image id, of result files read as a data set."""
+    """Maps of label + INSTANCE_OFFSET * id, by image id, of result files read as a dataset."""
     dataset = DATASETS.build(
         dict(
             type='PanopticDataset',
@@ -129,7 +129,7 @@ def test_written_panoptic_results_read_back_score_the_same(flawed, tiny_coco, tm
     evaluate('PanopticFiles', samples, meta, out_dir=str(tmp_path))
     maps = read_panoptic_results(tiny_coco, tmp_path)
     # metainfo of these samples is in the order of the JSON, which is the original's
-    assert meta['classes'] == BENCHMARKS['coco']['classes']
+    assert meta['classes'] == KNOWN_DATASETS['coco']['classes']
     again = [
         dict(sample, pred_panoptic_seg=dict(sem_seg=maps[sample['img_id']])) for sample in samples
     ]
@@ -189,11 +189,11 @@ WRITERS = ('PanopticFiles', 'InstanceFiles', 'SemanticFiles')
 
 
 @pytest.mark.parametrize('writer', WRITERS)
-def test_photos_of_one_name_are_an_error_and_not_overwritten_results(writer, tmp_path):
+def test_images_of_one_name_are_an_error_and_not_overwritten_results(writer, tmp_path):
     meta = dict(META, category_ids=range(1, 6))
     samples = [make_sample(draw('11'), [segment(CAT)], img_id=i) for i in (1, 2)]
     samples[1]['img_path'] = 'elsewhere/1.png'
-    with pytest.raises(ValueError, match=f'{writer}: several photos are called 1'):
+    with pytest.raises(ValueError, match=f'{writer}: several images are called 1'):
         evaluate(writer, samples, meta, out_dir=str(tmp_path))
 
 
@@ -240,8 +240,8 @@ def test_ap_against_an_official_file_equals_pycocotools_on_it(first_id, tmp_path
     truth = official_file(tmp_path / 'gt.json', samples, first_id=first_id)
     assert len(truth['annotations']) > 30
     _, detections = instance_json(samples, META)
-    (tmp_path / 'answers.json').write_text(json.dumps(detections))
-    expected = pycocotools_on_files(tmp_path / 'gt.json', tmp_path / 'answers.json')
+    (tmp_path / 'predictions.json').write_text(json.dumps(detections))
+    expected = pycocotools_on_files(tmp_path / 'gt.json', tmp_path / 'predictions.json')
     # neither the order of the categories nor the numbers in the file matter
     truth['categories'].reverse()
     for annotation in truth['annotations']:
@@ -265,13 +265,13 @@ def test_numbering_from_0_makes_the_first_object_a_miss_as_in_published_ap(tmp_p
 
 
 def test_ade20ks_instance_file_is_matched_by_names_and_aliases(tmp_path):
-    meta = BENCHMARKS['ade20k']
+    meta = KNOWN_DATASETS['ade20k']
     names = dict(windowpane='window ', painting='painting, picture', ashcan='trash can', bed='bed')
     labels = [meta['classes'].index(name) for name in names.values()]
     gt_map = draw('1122', '3344')
     segments = [segment(label, meta=meta) for label in labels]
-    answer = [(label, gt_map == k, 0.9) for k, label in enumerate(labels, 1)]
-    sample = make_sample(gt_map, segments, answer, 'ADE_val_00000001', meta)
+    prediction = [(label, gt_map == k, 0.9) for k, label in enumerate(labels, 1)]
+    sample = make_sample(gt_map, segments, prediction, 'ADE_val_00000001', meta)
     truth, _ = instance_json([sample], meta)
     name_of = {label + 1: name for name, label in zip(names, labels)}
     truth['categories'] = [dict(id=i, name=name_of[i]) for i in sorted(name_of)]
@@ -395,7 +395,7 @@ def test_a_label_png_with_a_palette_is_read_by_its_numbers(tmp_path):
         ),
         ([[0, 6]], dict(reduce_zero_label=True), r'1\.png .*such as 6: labels are 1 to 5.* or 0'),
         ([[0, 255]], dict(ignore_index=65), r'1\.png .*such as 255.*void is 65'),
-        ([[0, 1, 2]], {}, r'1\.png has \(height, width\) \(1, 3\), the photo \(1, 2\)'),
+        ([[0, 1, 2]], {}, r'1\.png has \(height, width\) \(1, 3\), the image \(1, 2\)'),
     ],
 )
 def test_official_pngs_that_do_not_fit_are_named(values, options, message, tmp_path):

@@ -1,4 +1,4 @@
-"""The generator of the quick start's data set: files that agree, and scenes that hold surprises."""
+"""The generator of the quick start's dataset: files that agree, and scenes that hold surprises."""
 
 import hashlib
 import importlib.util
@@ -140,14 +140,14 @@ def test_same_set_is_reused_and_any_other_content_is_refused(small_set):
 
 
 def test_foreign_folder_is_refused_by_name_and_left_untouched(tmp_path, monkeypatch):
-    foreign = tmp_path / 'photos'
+    foreign = tmp_path / 'images'
     foreign.mkdir()
     (foreign / 'holiday.jpg').write_bytes(b'precious')
     monkeypatch.setattr(sys, 'argv', [str(SCRIPT), str(foreign), '--train', '1', '--val', '1'])
     with pytest.raises(SystemExit) as stop:
         quickstart.main()
     assert str(foreign) in stop.value.code and 'delete it or choose another' in stop.value.code
-    assert files_of(tmp_path) == {Path('photos/holiday.jpg'): b'precious'}
+    assert files_of(tmp_path) == {Path('images/holiday.jpg'): b'precious'}
 
 
 def test_failure_half_way_leaves_nothing_behind(tmp_path, monkeypatch):

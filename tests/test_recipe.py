@@ -7,7 +7,7 @@ import torch
 from mmdet.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.config import Config
 
-from oneformer.metainfo import BENCHMARKS
+from oneformer.metainfo import KNOWN_DATASETS
 
 
 @pytest.fixture(scope='module')
@@ -75,7 +75,7 @@ def test_dropout_is_where_the_original_has_it(model):
 
 def test_labels_are_in_the_natural_order_of_ade20k(cfg, model):
     assert cfg.model.metainfo == cfg.train_dataloader.dataset.metainfo == 'ade20k'
-    classes, things = BENCHMARKS['ade20k']['classes'], BENCHMARKS['ade20k']['thing_classes']
+    classes, things = KNOWN_DATASETS['ade20k']['classes'], KNOWN_DATASETS['ade20k']['thing_classes']
     assert classes[:4] == ('wall', 'building', 'sky', 'floor') and classes[7] == 'bed'
     assert len(things) == 100 and 'wall' not in things and 'bed' in things
 

@@ -13,9 +13,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 from runs import forget_runs
 
-from oneformer.apis import OneFormerInferencer
-from oneformer.checkpoints.errors import CheckpointError
-from oneformer.engine import replaced_weights
+from oneformer.host.errors import CheckpointError
+from oneformer.inference import OneFormerInferencer
+from oneformer.weights import replaced_weights
 
 SMALL = """
 _base_ = {base!r}
@@ -40,7 +40,7 @@ SKIPPED = 'resnet18.pth is neither downloaded nor read, since all weights come f
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers by the name of the file."""
+    """Predictions by the name of the file."""
 
     def do_GET(self):
         self.server.asked.append(self.path)

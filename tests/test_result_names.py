@@ -14,9 +14,9 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData, PixelData
 from runs import forget_runs
 
-from oneformer.apis.inputs import list_sources
-from oneformer.engine.testing import show_pictures
-from oneformer.result_names import name_below, result_stems
+from oneformer.images.result_names import name_below, result_stems
+from oneformer.inference.inputs import list_sources
+from oneformer.training.evaluate import show_pictures
 from oneformer.visualization import OneFormerVisualizer
 
 SHAPE = HEIGHT, WIDTH = 40, 56
@@ -57,7 +57,7 @@ def test_a_result_is_called_as_its_image_without_suffix_unless_others_were_too(n
         ('data/img/cam0/1.jpg', 'data/img', 'cam0/1.jpg'),
         ('data/img/./cam0//1.jpg', 'data/img/', 'cam0/1.jpg'),
         ('data/images/1.jpg', 'data/img', '1.jpg'),  # elsewhere
-        ('/photos/.hidden/1.jpg', '/photos', '.hidden/1.jpg'),
+        ('/images/.hidden/1.jpg', '/images', '.hidden/1.jpg'),
         ('cam0/1.jpg', '', 'cam0/1.jpg'),
     ],
 )
@@ -108,8 +108,8 @@ def panoptic_set(folder, **others):
 
 @pytest.fixture
 def tested(tmp_path, config_dir, run_tool, monkeypatch):
-    """Arguments of tools for a panoptic set of all ``IMAGES``, and a model that answers truly."""
-    echo.answer_truthfully(monkeypatch)
+    """Arguments of tools for a panoptic set of all ``IMAGES``, and a model that predicts truly."""
+    echo.predict_truthfully(monkeypatch)
     write_panoptic(tmp_path / PLACE)
     config = echo.write_config(config_dir, tmp_path / 'panoptic.py', 'panoptic', NAMES)
     return config, echo.save_weights(config, tmp_path / 'weights.pth')
@@ -146,7 +146,7 @@ def test_results_and_pictures_mirror_folders_and_are_read_back(tested, tmp_path,
         )
     )  # fmt: skip
     for ours, theirs in zip(written, truth):
-        assert ours['photo_name'] == theirs['photo_name'] and ours['img_id'] == theirs['img_id']
+        assert ours['image_name'] == theirs['image_name'] and ours['img_id'] == theirs['img_id']
         kinds = [
             [(k, s['category']) for k, s in enumerate(sample['segments_info'], 1)]
             for sample in (ours, theirs)
@@ -166,7 +166,7 @@ def test_results_and_pictures_mirror_folders_and_are_read_back(tested, tmp_path,
 
 def test_predictions_of_the_folder_are_called_as_those_of_the_test(tested, tmp_path, run_tool):
     run_tool('test', *tested, '--format-only', '--out-dir', 'out', '--cfg-options', *echo.SMALL)
-    undo = pytest.MonkeyPatch()  # the inferencer has no ground truth to answer with
+    undo = pytest.MonkeyPatch()  # the inferencer has no ground truth to predict
     undo.setattr('oneformer.models.oneformer.OneFormer.predict', untrue_predict)
     with undo.context():
         run_tool(
@@ -226,13 +226,13 @@ def test_images_of_one_file_name_have_ids_of_their_own_in_label_png_sets(tmp_pat
     dataset = DATASETS.build(dict(type='SemanticDataset', metainfo=metainfo, pipeline=[], **place))
     infos = [dataset.get_data_info(index) for index in range(3)]
     assert sorted(info['img_id'] for info in infos) == names
-    assert sorted(info['photo_name'] for info in infos) == [f'{name}.jpg' for name in names]
+    assert sorted(info['image_name'] for info in infos) == [f'{name}.jpg' for name in names]
 
 
 def test_official_label_pngs_are_found_in_the_same_folders(
     tmp_path, config_dir, run_tool, monkeypatch
 ):
-    echo.answer_truthfully(monkeypatch)
+    echo.predict_truthfully(monkeypatch)
     semantic_folder(tmp_path / PLACE, ['cam0/0001', 'cam1/0001'])  # classes 0 and 1
     names = dict(classes=('a', 'b'), thing_classes=())
     extra = f"""
@@ -257,7 +257,7 @@ def test_each_process_draws_its_own_images(tmp_path, monkeypatch):
     echo.write_image(tmp_path / 'c.ppm', echo.noise(SHAPE))
     samples = []
     for name in ('a b.TIF', 'c.ppm'):
-        sample = DetDataSample(metainfo=dict(img_path=str(tmp_path / name), photo_name=f'x/{name}'))
+        sample = DetDataSample(metainfo=dict(img_path=str(tmp_path / name), image_name=f'x/{name}'))
         sample.pred_sem_seg = PixelData(sem_seg=torch.ones(1, *SHAPE, dtype=torch.long))
         samples.append(sample)
     runner = SimpleNamespace(work_dir=str(tmp_path), timestamp='now', visualizer=visualizer)

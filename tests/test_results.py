@@ -20,14 +20,14 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from test_your_data import SMALL
 
-from oneformer.apis import OneFormerInferencer, Prediction
+from oneformer.inference import OneFormerInferencer, Prediction
 from oneformer.panoptic_codes import numbered_segments
 from oneformer.results.categories import Categories
 from oneformer.results.outlines import filled, one_polygon
 from oneformer.run_length import encode_crop
 
 NAMES = dict(classes=drawn.CLASSES, thing_classes=drawn.THINGS)
-PHOTOS = ['a.png', 'cam0/1.png', 'cam1/1.png', '0001.png']
+IMAGES = ['a.png', 'cam0/1.png', 'cam1/1.png', '0001.png']
 
 
 @pytest.fixture(scope='module')
@@ -39,19 +39,19 @@ def model(config_dir, tmp_path_factory):
 
 
 @pytest.fixture
-def photos(tmp_path, monkeypatch):
+def images(tmp_path, monkeypatch):
     """A folder of images, in which every model sees the drawn objects."""
     drawn.see(monkeypatch)
-    for number, name in enumerate(PHOTOS):
-        echo.write_image(tmp_path / 'photos' / name, echo.noise(drawn.SIZE, number))
-    return tmp_path / 'photos'
+    for number, name in enumerate(IMAGES):
+        echo.write_image(tmp_path / 'images' / name, echo.noise(drawn.SIZE, number))
+    return tmp_path / 'images'
 
 
 @pytest.fixture
-def predict(model, photos, run_tool, tmp_path):
+def predict(model, images, run_tool, tmp_path):
     """Run tools/predict.py on all images; returns the folder of results."""
 
-    def run(*options, inputs=photos):
+    def run(*options, inputs=images):
         run_tool(
             'predict', inputs, '--model', model[0], '--weights', model[1], '--device', 'cpu',
             '--out-dir', tmp_path / 'out', *options,
@@ -62,9 +62,9 @@ def predict(model, photos, run_tool, tmp_path):
 
 
 @pytest.fixture
-def prediction(model, photos):
+def prediction(model, images):
     """The prediction of one image, by all tasks."""
-    (found,) = OneFormerInferencer(*model, 'cpu')(photos / 'a.png', progress=False)
+    (found,) = OneFormerInferencer(*model, 'cpu')(images / 'a.png', progress=False)
     return found
 
 
@@ -77,7 +77,7 @@ def fill(polygon):
 def test_a_coco_dataset_has_every_pixel_and_whole_ids_for_pycocotools(predict):
     path = predict('--format', 'coco') / 'coco.json'
     coco, truth = COCO(path), drawn.masks()
-    assert [image['file_name'] for image in coco.loadImgs([1, 2, 3, 4])] == sorted(PHOTOS)
+    assert [image['file_name'] for image in coco.loadImgs([1, 2, 3, 4])] == sorted(IMAGES)
     assert {c['id']: c['name'] for c in coco.loadCats(coco.getCatIds())} == {0: 'cat', 1: 'dog'}
     assert sorted(coco.anns) == list(range(1, 21))
     for image_id in coco.getImgIds():
@@ -92,19 +92,19 @@ def test_a_coco_dataset_has_every_pixel_and_whole_ids_for_pycocotools(predict):
             assert annotation['area'] == mask.sum() and annotation['iscrowd'] == 0
 
 
-def test_results_come_back_through_our_data_sets(predict, photos):
+def test_results_come_back_through_our_data_sets(predict, images):
     out = predict('--format', 'coco')
     common = dict(metainfo=NAMES, pipeline=[dict(type='LoadPhoto'), dict(type='LoadSegmentMap')])
     instance = DATASETS.build(
         dict(
             type='InstanceDataset', ann_file=str(out / 'coco.json'),
-            data_prefix=dict(img=str(photos)), **common,
+            data_prefix=dict(img=str(images)), **common,
         )
     )  # fmt: skip
     panoptic = DATASETS.build(
         dict(
             type='PanopticDataset', ann_file=str(out / 'panoptic.json'),
-            data_prefix=dict(img=str(photos), seg=str(out / 'panoptic')), **common,
+            data_prefix=dict(img=str(images), seg=str(out / 'panoptic')), **common,
         )
     )  # fmt: skip
     assert len(instance) == len(panoptic) == 4
@@ -136,12 +136,12 @@ def test_segments_of_panoptic_json_have_boxes_scores_and_crowds(predict):
             assert segment['score'] == pytest.approx(scores[code // 1000])
 
 
-def test_labelme_gets_masks_of_every_pixel_and_finds_the_image(predict, photos):
+def test_labelme_gets_masks_of_every_pixel_and_finds_the_image(predict, images):
     out = predict('--format', 'labelme')
-    for name in PHOTOS:
+    for name in IMAGES:
         path = (out / 'labelme' / name).with_suffix('.json')
         content = json.loads(path.read_text())
-        assert (path.parent / content['imagePath']).samefile(photos / name)
+        assert (path.parent / content['imagePath']).samefile(images / name)
         assert content['imageData'] is None
         assert [content['imageHeight'], content['imageWidth']] == [*drawn.SIZE]
         # as labelme's shapes_to_label reads them
@@ -155,8 +155,8 @@ def test_labelme_gets_masks_of_every_pixel_and_finds_the_image(predict, photos):
 
 
 @pytest.mark.parametrize('kind', ['array', 'turned', 'deep'])
-def test_labelme_gets_the_pixels_where_it_would_show_others(kind, model, photos, tmp_path):
-    image, options = photos / 'a.png', {}
+def test_labelme_gets_the_pixels_where_it_would_show_others(kind, model, images, tmp_path):
+    image, options = images / 'a.png', {}
     if kind == 'array':
         image = cv2.imread(str(image))
     elif kind == 'turned':
@@ -174,10 +174,10 @@ def test_labelme_gets_the_pixels_where_it_would_show_others(kind, model, photos,
     assert Image.open(io.BytesIO(data)).size == (drawn.WIDTH, drawn.HEIGHT)
 
 
-def test_a_row_of_yolo_is_one_object_whatever_its_pieces_and_holes(model, photos, said, tmp_path):
+def test_a_row_of_yolo_is_one_object_whatever_its_pieces_and_holes(model, images, said, tmp_path):
     out = tmp_path / 'out'
-    OneFormerInferencer(*model, 'cpu')(photos, out, formats='yolo', progress=False)
-    for name in PHOTOS:
+    OneFormerInferencer(*model, 'cpu')(images, out, formats='yolo', progress=False)
+    for name in IMAGES:
         text = (out / 'yolo/labels' / name).with_suffix('.txt').read_text().splitlines()
         assert [int(row.split()[0]) for row in text] == drawn.LABELS
         for row, mask in zip(text, drawn.masks()):
@@ -222,12 +222,12 @@ def user_json(path, entries, categories=('dog', 'cat', 'sky', 'Grass')):
 
 def listed(**size):
     size = size or dict(height=drawn.HEIGHT, width=drawn.WIDTH)
-    return [dict(id=100 + k, file_name=name, **size) for k, name in enumerate(PHOTOS)]
+    return [dict(id=100 + k, file_name=name, **size) for k, name in enumerate(IMAGES)]
 
 
 def test_ids_and_names_are_those_of_the_users_json(predict, tmp_path):
     out = predict('--format', 'coco', '--ann-file', user_json(tmp_path / 'mine.json', listed()))
-    name_of = {100 + k: name for k, name in enumerate(PHOTOS)}
+    name_of = {100 + k: name for k, name in enumerate(IMAGES)}
     category = {'cat': 8, 'dog': 7, 'sky': 9, 'Grass': 10}
     panoptic, coco = (json.loads((out / f'{k}.json').read_text()) for k in ('panoptic', 'coco'))
     for content in (panoptic, coco):
@@ -281,10 +281,10 @@ def test_classes_that_are_left_out_need_no_category(predict, tmp_path):
         (dict(ann_file='nowhere.json'), 'nowhere.json, whose ids .* does not exist'),
     ],
 )
-def test_wrong_options_are_refused_before_anything_is_predicted(options, message, model, photos):
+def test_wrong_options_are_refused_before_anything_is_predicted(options, message, model, images):
     inferencer = OneFormerInferencer(*model, 'cpu')
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        inferencer.stream(photos, **options)
+        inferencer.stream(images, **options)
 
 
 def test_objects_are_segments_or_regions_where_no_instances_were_asked(prediction):
@@ -300,7 +300,7 @@ def test_objects_are_segments_or_regions_where_no_instances_were_asked(predictio
         prediction.to_coco('instance')
 
 
-def test_supervision_gets_every_pixel_and_reads_our_coco_files(prediction, predict, photos):
+def test_supervision_gets_every_pixel_and_reads_our_coco_files(prediction, predict, images):
     supervision = pytest.importorskip('supervision', reason='installed by requirements/tests.txt')
     detections = prediction.to_supervision()
     assert np.array_equal(np.asarray(detections.mask), drawn.masks())
@@ -313,7 +313,7 @@ def test_supervision_gets_every_pixel_and_reads_our_coco_files(prediction, predi
     assert len(prediction.to_supervision()) == 0
 
     coco = predict('--format', 'coco', 'yolo') / 'coco.json'
-    dataset = supervision.DetectionDataset.from_coco(str(photos), str(coco), force_masks=True)
+    dataset = supervision.DetectionDataset.from_coco(str(images), str(coco), force_masks=True)
     assert dataset.classes == ['cat', 'dog'] and len(dataset) == 4
     for _, _, found in dataset:
         assert np.array_equal(np.asarray(found.mask), drawn.masks())
@@ -357,7 +357,7 @@ def commands(page, language):
     return [part.split('```')[0] for part in parts]
 
 
-def test_every_command_of_the_page_runs(root_dir, model, photos, tmp_path, run_tool, monkeypatch):
+def test_every_command_of_the_page_runs(root_dir, model, images, tmp_path, run_tool, monkeypatch):
     page = (root_dir / 'docs/results.md').read_text()
     for path in model:
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -390,16 +390,16 @@ def test_the_loop_of_correction_runs_once(config_dir, predict, run_tool, tmp_pat
     content = json.loads((out / 'coco.json').read_text())
     removed = content['annotations'].pop(0)
     content['annotations'][0]['category_id'] = 0
-    photos = tmp_path / 'data/mine'
+    images = tmp_path / 'data/mine'
     for split in ('train', 'val'):
-        echo.write_json(photos / f'{split}.json', content)
-        (photos / split).symlink_to(tmp_path / 'photos')
+        echo.write_json(images / f'{split}.json', content)
+        (images / split).symlink_to(tmp_path / 'images')
     names = dict(classes=drawn.THINGS, thing_classes=drawn.THINGS)
     config = echo.write_config(config_dir, tmp_path / 'corrected.py', 'instance', names)
     dataset = DATASETS.build(
         dict(
             type='InstanceDataset', metainfo=names, pipeline=[],
-            ann_file=str(photos / 'train.json'), data_prefix=dict(img=str(photos / 'train')),
+            ann_file=str(images / 'train.json'), data_prefix=dict(img=str(images / 'train')),
         )
     )  # fmt: skip
     first = next(d for d in map(dataset.get_data_info, range(4)) if d['img_id'] == 1)

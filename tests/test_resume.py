@@ -14,17 +14,17 @@ import pytest
 import torch
 from interrupted import Trainer, kill_often, unfinished, write_config
 
-from oneformer.engine.checkpoint_files import (
+from oneformer.host.checkpoint_files import (
     CheckpointNotWritten,
     DurableBackend,
     checkpoints,
     newest_readable,
     require_writable,
 )
-from oneformer.engine.resuming import ResumableCheckpointHook
-from oneformer.engine.safe_loading import read_training_checkpoint
-from oneformer.engine.stopping import EXIT_CODE
-from oneformer.seeding import PlacedSampler, random_states, restore_random_states, seeded_by
+from oneformer.host.resuming import ResumableCheckpointHook
+from oneformer.host.seeding import SeededIndices, random_states, restore_random_states, seeded_by
+from oneformer.host.stopping import EXIT_CODE
+from oneformer.weights.safe_loading import read_training_checkpoint
 
 ITERS = 6
 
@@ -231,22 +231,22 @@ def test_an_unwritable_work_folder_stops_before_training(run_tool, config, tmp_p
             run_tool('train', config, '--work-dir', folder)
 
 
-def test_training_goes_on_when_a_broken_photo_is_repaired(
+def test_training_goes_on_when_a_broken_image_is_repaired(
     trainer, config, undisturbed, tiny_set, tmp_path
 ):
     data, folder = tmp_path / 'data', tmp_path / 'run'
     shutil.copytree(tiny_set, data)
     seed = read_training_checkpoint(str(undisturbed / 'iter_6.pth'))['progress']['sampler_seed']
     order = torch.randperm(16, generator=torch.Generator().manual_seed(seed)).tolist()
-    photo = sorted((data / 'train').iterdir())[order[9]]  # of the fifth iteration
-    whole = photo.read_bytes()
-    photo.write_bytes(whole[: len(whole) // 2])
+    image = sorted((data / 'train').iterdir())[order[9]]  # of the fifth iteration
+    whole = image.read_bytes()
+    image.write_bytes(whole[: len(whole) // 2])
     options = ['--cfg-options', f'train_dataloader.dataset.data_root={data}/']
     options.append('train_dataloader.num_workers=1')
     code, log = trainer.run(config, folder, *options)
-    assert code == 1 and f'photo {photo} is damaged' in log
+    assert code == 1 and f'image {image} is damaged' in log
     assert newest_readable(checkpoints(folder)) == folder / 'iter_4.pth'
-    photo.write_bytes(whole)
+    image.write_bytes(whole)
     code, log = trainer.run(config, folder, '--resume', *options)
     assert code == 0, log[-3000:]
     assert_same_end(folder, undisturbed)
@@ -290,7 +290,7 @@ def test_a_sample_depends_on_its_place_alone():
         def __iter__(self):
             return iter([3, 3, 4])
 
-    places = list(PlacedSampler(Stream()))
+    places = list(SeededIndices(Stream()))
     assert [int(place) for place in places] == [3, 3, 4]
     assert [place.key for place in places] == [(5, 0, 1), (5, 0, 3), (5, 0, 5)]
 
@@ -327,7 +327,7 @@ def test_accumulation_averaged_weights_and_memory_go_on_to_the_bit_whatever_the_
     whole, part = tmp_path / 'whole', tmp_path / 'part'
     code, log = trainer.run(config, whole)
     assert code == 0, log[-3000:]
-    assert 'no multiple of accumulative_counts' not in log
+    assert 'not a multiple of accumulative_counts' not in log
     part.mkdir()
     shutil.copy(whole / 'iter_2.pth', part)
     code, log = trainer.run(config, part, '--resume')
@@ -351,8 +351,8 @@ def test_checkpoints_between_the_steps_of_the_optimizer_are_warned_of(
     )  # fmt: skip
     (log,) = (tmp_path / 'run').glob('*/*.log')
     said = log.read_text()
-    assert 'checkpoint.interval is 3 iterations, which is no multiple of accumulative_c' in said
-    assert 'train_cfg.val_interval is 5 iterations, which is no multiple' in said
+    assert 'checkpoint.interval is 3 iterations, which is not a multiple of accumulative_c' in said
+    assert 'train_cfg.val_interval is 5 iterations, which is not a multiple' in said
     assert 'of other settings: accumulative_counts was 1 and is 2' in said
 
 

@@ -251,7 +251,7 @@ def test_images_of_a_joint_set_each_know_their_classes(scene):
         dict(type='LoadPhoto'),
         dict(type='LoadSegmentMap'),
         dict(type='SampleTask'),
-        dict(type='PackPanopticInputs'),
+        dict(type='PackSegmentInputs'),
     ]
     kinds = dict(a='panoptic', b='panoptic', c='instance')
     sets = [

@@ -180,12 +180,12 @@ def slow_miou(samples):
     for sample in samples:
         gt_map = sample['gt_panoptic_seg']['sem_seg'][0].numpy()
         labels = np.array([-1, *(s['label'] for s in sample['segments_info'])])[gt_map]
-        answer = sample['pred_sem_seg']['sem_seg'][0].numpy()
+        prediction = sample['pred_sem_seg']['sem_seg'][0].numpy()
         for k in range(K):
-            right[k] += np.sum((labels == k) & (answer == k))
+            right[k] += np.sum((labels == k) & (prediction == k))
             labelled[k] += np.sum(labels == k)
             counted = labels >= 0 if k in known_of(sample)[1] else labels == k
-            predicted[k] += np.sum(counted & (answer == k))
+            predicted[k] += np.sum(counted & (prediction == k))
     occurs = predicted + labelled > 0
     return 100 * np.mean(right[occurs] / (predicted + labelled - right)[occurs])
 

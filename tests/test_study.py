@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-SMALL = ('--seeds', 1, '--photos', 7, '--val-photos', 2, '--max-iters', 2)
+SMALL = ('--seeds', 1, '--images', 7, '--val-images', 2, '--max-iters', 2)
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def test_a_study_trains_both_ways_and_goes_on_where_it_was(study, tmp_path):
     again = study()
     assert 'training alone' not in again and 'training joint' not in again
     assert again.splitlines()[-4:] == printed.splitlines()[-4:]
-    stored['settings']['photos'] = 8
+    stored['settings']['images'] = 8
     (tmp_path / 'work_dirs/partial-labels.json').write_text(json.dumps(stored))
-    with pytest.raises(SystemExit, match='is of other numbers of photos or configs'):
+    with pytest.raises(SystemExit, match='is of other numbers of images or configs'):
         study()
 
 
@@ -44,7 +44,7 @@ def test_the_study_of_the_memory_trains_one_image_at_a_time(run_tool, tmp_path):
     assert (keys['with'] >= 0).sum() == 2  # one image of each iteration
 
 
-def test_each_photo_keeps_one_kind_of_its_labels(load_tool, tiny_set, tmp_path):
+def test_each_image_keeps_one_kind_of_its_labels(load_tool, tiny_set, tmp_path):
     folder = tmp_path / 'set'
     folder.mkdir()
     for part in ('panoptic_train', 'panoptic_train.json'):

@@ -97,7 +97,7 @@ def test_only_tasks_that_the_labels_can_teach_are_drawn():
     assert {draw(dict(sample_results(), tasks=('instance',)))['task'] for _ in range(20)} == {
         'instance'
     }
-    # the weights of a joint data set come first
+    # the weights of a joint dataset come first
     weighted = dict(sample_results(), task_weights=dict(semantic=1.0))
     assert {draw(weighted.copy())['task'] for _ in range(20)} == {'semantic'}
     with pytest.raises(ValueError, match=r"zero for \['semantic'\].*they are {'instance': 1}"):

@@ -14,7 +14,7 @@ QUICKSTART = 'oneformer_efficientnet-lite0_quickstart.py'
 
 @pytest.fixture(scope='module')
 def run_test(config_dir, tmp_path_factory, tiny_set):
-    """Arguments that let the tool score untrained weights, which answer something, on CPU."""
+    """Arguments that let the tool score untrained weights, which predict something, on CPU."""
     cfg = Config.fromfile(config_dir / QUICKSTART).model
     cfg.backbone.pretrained = False
     torch.manual_seed(2)
@@ -57,7 +57,7 @@ def test_numbers_per_class_are_in_the_file_and_in_the_log(run_test, run_tool, tm
     assert 'semantic/mIoU: ' in printed and '\nper_class' not in printed
 
 
-def test_result_files_need_no_ground_truth_and_score_as_the_answers_do(
+def test_result_files_need_no_ground_truth_and_score_as_the_predictions_do(
     run_test, run_tool, tiny_set, tmp_path
 ):
     arguments, options = run_test
@@ -68,21 +68,21 @@ def test_result_files_need_no_ground_truth_and_score_as_the_answers_do(
         'test', *arguments, '--format-only', '--out-dir', tmp_path / 'results',
         *options, f'test_dataloader.dataset.ann_file={unlabelled}',
     )  # fmt: skip
-    photos = {image['file_name']: image for image in content['images']}
-    stems = {name.split('.')[0] for name in photos}
+    images = {image['file_name']: image for image in content['images']}
+    stems = {name.split('.')[0] for name in images}
     for kind in ('panoptic', 'semantic'):
         assert {path.name for path in (tmp_path / f'results/{kind}').iterdir()} == {
             f'{stem}.png' for stem in stems
         }
     results = json.loads((tmp_path / 'results/panoptic.json').read_text())
-    assert {image['file_name'] for image in results['images']} == set(photos)
+    assert {image['file_name'] for image in results['images']} == set(images)
     assert sum(len(a['segments_info']) for a in results['annotations']) > 0
     instances = json.loads((tmp_path / 'results/instance.json').read_text())
     assert {record['image_id'] for record in instances} == {i['id'] for i in content['images']}
     things = {c['id'] for c in content['categories'] if c['isthing']}
     assert {record['category_id'] for record in instances} <= things
 
-    # scored as an official annotation, the written labels agree with the answers wholly
+    # scored as an official annotation, the written labels agree with the predictions wholly
     (tmp_path / 'official.py').write_text(
         f"""_base_ = {str(arguments[0])!r}
 official_evaluator = [dict(type='SemanticIoU', seg_prefix={str(tmp_path / 'results/semantic')!r})]
@@ -134,7 +134,7 @@ def test_arguments_that_contradict_are_refused(given, message, load_tool, monkey
     ],
 )
 def test_a_config_without_the_key_is_told_what_to_write(options, key, config_dir):
-    from oneformer.engine.testing import inference_config
+    from oneformer.training.evaluate import inference_config
 
     cfg = Config.fromfile(config_dir / QUICKSTART)
     cfg.pop(key, None)
@@ -143,7 +143,7 @@ def test_a_config_without_the_key_is_told_what_to_write(options, key, config_dir
 
 
 def test_result_files_follow_the_tasks(config_dir):
-    from oneformer.engine.testing import inference_config
+    from oneformer.training.evaluate import inference_config
 
     cfg = Config.fromfile(config_dir / 'oneformer_swin-l_cityscapes.py')
     kinds = {

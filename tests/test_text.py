@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 
-from oneformer.metainfo import BENCHMARKS, resolve_metainfo
+from oneformer.metainfo import KNOWN_DATASETS, resolve_metainfo
 from oneformer.models.text_mapper import token_ids
 from oneformer.tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, TASKS
 from oneformer.texts import Prompts, text_list
@@ -39,7 +39,7 @@ def test_prompt_tokens_equal_the_originals():
         assert list(token_ids(text)) == ids, text
 
 
-@pytest.mark.parametrize('benchmark', BENCHMARKS)
+@pytest.mark.parametrize('benchmark', KNOWN_DATASETS)
 def test_classes_and_things_are_in_the_order_of_the_original(benchmark):
     official = json.loads((DATA / 'official_classes.json').read_text())
     official = official[dict(mapillary='mapillary_vistas').get(benchmark, benchmark)]
@@ -112,10 +112,10 @@ def test_prompts_can_be_worded_otherwise():
 
 def test_wrong_prompts_are_named():
     with pytest.raises(ValueError, match=r'prompts.template must contain \{name\}'):
-        Prompts(template='a photo')
+        Prompts(template='an image')
     with pytest.raises(ValueError, match=r'prompts.filler must contain \{task\}'):
         Prompts(filler='a {colour} {task} photo')
     with pytest.raises(ValueError, match="synonyms of 'car' must be a list"):
         Prompts(synonyms=dict(car='automobile'))
-    with pytest.raises(ValueError, match=r"what is no class: \['cart'\]"):
+    with pytest.raises(ValueError, match=r"what is not a class: \['cart'\]"):
         Prompts(synonyms=dict(cart=['car'])).targets([], ('car',))

@@ -44,7 +44,7 @@ def test_a_trained_model_is_scored_on_all_tasks_in_one_pass(
         assert f'{name}: {metrics[name]:.2f}' in printed
 
 
-def test_only_the_wanted_tasks_are_answered(trained, run_tool, config_dir, tiny_set, tmp_path):
+def test_only_the_wanted_tasks_are_predicted(trained, run_tool, config_dir, tiny_set, tmp_path):
     out = tmp_path / 'metrics.json'
     run_tool(
         'test', config_dir / QUICKSTART, trained,
@@ -85,7 +85,7 @@ def test_inference_neither_needs_nor_loads_the_text_branch(
     assert scores[0] == scores[1]
 
 
-def test_mmdets_inference_functions_answer_files_and_arrays(trained, config_dir, tiny_set):
+def test_mmdets_inference_functions_prediction_files_and_arrays(trained, config_dir, tiny_set):
     from mmdet.apis import inference_detector, init_detector
 
     model = init_detector(str(config_dir / QUICKSTART), str(trained), device='cpu')
@@ -95,8 +95,8 @@ def test_mmdets_inference_functions_answer_files_and_arrays(trained, config_dir,
         inference_detector(model, cv2.imread(path)),
     )
     for field in ('pred_panoptic_seg', 'pred_sem_seg'):
-        answers = [getattr(answer, field).sem_seg for answer in (from_file, from_array)]
-        assert torch.equal(*answers) and answers[0].shape[1:] == cv2.imread(path).shape[:2]
+        predictions = [getattr(prediction, field).sem_seg for prediction in (from_file, from_array)]
+        assert torch.equal(*predictions) and predictions[0].shape[1:] == cv2.imread(path).shape[:2]
     assert torch.equal(from_file.pred_instances.scores, from_array.pred_instances.scores)
 
 
@@ -110,23 +110,25 @@ def test_training_continues_where_it_stopped(trained, run_tool, config_dir, tiny
     assert last['optimizer']['state'][0]['step'] == first['optimizer']['state'][0]['step'] + 1
 
 
-def test_pictures_show_ground_truth_and_answers(trained, run_tool, config_dir, tiny_set, tmp_path):
+def test_pictures_show_ground_truth_and_predictions(
+    trained, run_tool, config_dir, tiny_set, tmp_path
+):
     run_tool(
         'test', config_dir / QUICKSTART, trained,
         '--work-dir', 'out', '--show-dir', 'drawn', *small(tiny_set),
     )  # fmt: skip
     pictures = sorted((tmp_path / 'drawn').iterdir())
-    photos = sorted((tiny_set / 'val').glob('*.jpg'))
-    assert len(pictures) == len(photos) == 5
-    for photo, picture in zip(
-        map(cv2.imread, map(str, photos)), map(cv2.imread, map(str, pictures))
+    images = sorted((tiny_set / 'val').glob('*.jpg'))
+    assert len(pictures) == len(images) == 5
+    for image, picture in zip(
+        map(cv2.imread, map(str, images)), map(cv2.imread, map(str, pictures))
     ):
-        height, width = photo.shape[:2]
-        # photo, ground truth, three answers and four gaps; the untrained panoptic answer is empty
+        height, width = image.shape[:2]
+        # image, ground truth, three predictions and four gaps; the panoptic prediction is empty
         assert picture.shape == (height, 5 * width + 4 * 6, 3)
         panels = [picture[:, i * (width + 6) :][:, :width].astype(int) for i in range(5)]
-        assert np.abs(panels[0] - photo).mean() < 6  # written as JPEG again
-        assert np.abs(panels[1] - photo).mean() > 10  # painted
+        assert np.abs(panels[0] - image).mean() < 6  # written as JPEG again
+        assert np.abs(panels[1] - image).mean() > 10  # painted
 
 
 def test_a_checkpoint_of_another_model_is_refused(
@@ -143,7 +145,7 @@ def test_a_checkpoint_of_another_model_is_refused(
 def test_evaluation_leaves_the_config_as_it_was(config_dir):
     from mmengine.config import Config
 
-    from oneformer.engine.testing import inference_config
+    from oneformer.training.evaluate import inference_config
 
     cfg = Config.fromfile(config_dir / QUICKSTART)
     before = cfg.pretty_text
@@ -167,11 +169,11 @@ def test_the_quick_start_ends_with_metrics_and_pictures(run_tool, tmp_path):
 
 
 def write_miniature_ade20k(folder):
-    """Three photos a split in ADE20K's layout: crowd, void, and one without any thing."""
-    from oneformer.metainfo import BENCHMARKS
+    """Three images a split in ADE20K's layout: crowd, void, and one without any thing."""
+    from oneformer.metainfo import KNOWN_DATASETS
 
     rng = np.random.default_rng(0)
-    metainfo = BENCHMARKS['ade20k']
+    metainfo = KNOWN_DATASETS['ade20k']
     categories = [
         dict(id=i, name=name, isthing=int(name in metainfo['thing_classes']))
         for i, name in enumerate(metainfo['classes'])
@@ -195,8 +197,8 @@ def write_miniature_ade20k(folder):
                     dict(id=99001, category_id=12, iscrowd=int(number == 2)),
                 ]
             rgb = np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)
-            photo = rng.integers(0, 255, (*ids.shape, 3), np.uint8)
-            cv2.imwrite(str(folder / 'images' / images / f'{name}.jpg'), photo)
+            image = rng.integers(0, 255, (*ids.shape, 3), np.uint8)
+            cv2.imwrite(str(folder / 'images' / images / f'{name}.jpg'), image)
             cv2.imwrite(str(folder / f'ade20k_panoptic_{split}' / f'{name}.png'), rgb[..., ::-1])
             size = dict(height=ids.shape[0], width=ids.shape[1])
             content['images'].append(dict(id=name, file_name=f'{name}.jpg', **size))
@@ -256,7 +258,7 @@ def test_nuclei_in_real_photographs(run_tool, config_dir, shared_dir, tmp_path):
 
 
 def test_doctor_names_the_attention_in_use(run_tool):
-    from oneformer.models.deformable_attention import choose_path
+    from oneformer.kernels.deformable_attention import choose_path
 
     printed = run_tool('doctor')
     assert f'torch                  {torch.__version__.split("+")[0]}' in printed

@@ -13,7 +13,7 @@ from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 
 SCALES = dict(short_edges=[40, 72], max_size=90, flip=True)
-PHOTO, RESIZED = (50, 77), (48, 74)  # (height, width) of the photo and after the test pipeline
+IMAGE, RESIZED = (50, 77), (48, 74)  # (height, width) of the image and after the test pipeline
 
 
 @pytest.fixture(scope='module')
@@ -29,7 +29,7 @@ def build(config_dir):
             cfg.update(type='OneFormerTTA', tta=tta)
         torch.manual_seed(2)
         model = MODELS.build(cfg).eval()
-        # untrained queries all answer the same; these tell pixels and queries apart
+        # untrained queries all predict the same; these tell pixels and queries apart
         torch.manual_seed(2)
         for parameter in model.panoptic_head.parameters():
             if parameter.dim() > 1:
@@ -45,12 +45,12 @@ def batch(number=1):
     """Smooth photographs as the test pipeline hands them over."""
     generator = torch.Generator().manual_seed(1)
     coarse = 255 * torch.rand(number, 3, 6, 9, generator=generator)
-    photos = F.interpolate(coarse, size=RESIZED, mode='bicubic').clamp(0, 255).byte()
+    images = F.interpolate(coarse, size=RESIZED, mode='bicubic').clamp(0, 255).byte()
     samples = [
-        DetDataSample(metainfo=dict(img_id=i, ori_shape=PHOTO, img_shape=RESIZED))
+        DetDataSample(metainfo=dict(img_id=i, ori_shape=IMAGE, img_shape=RESIZED))
         for i in range(number)
     ]
-    return dict(inputs=list(photos), data_samples=samples)
+    return dict(inputs=list(images), data_samples=samples)
 
 
 def predict(model, data):
@@ -58,19 +58,19 @@ def predict(model, data):
         return [sample.pred_sem_seg.sem_seg for sample in model.test_step(data)]
 
 
-def slow_class_scores(model, photo, short_edge, flipped):
-    """Class scores of one view at the size of the photo, from the raw outputs of the model."""
-    height, width = photo.shape[1:]
+def slow_class_scores(model, image, short_edge, flipped):
+    """Class scores of one view at the size of the image, from the raw outputs of the model."""
+    height, width = image.shape[1:]
     scale = min(short_edge / min(height, width), SCALES['max_size'] / max(height, width))
     height, width = int(height * scale + 0.5), int(width * scale + 0.5)
-    view = Image.fromarray(photo.permute(1, 2, 0).numpy()).resize((width, height), Image.BILINEAR)
+    view = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((width, height), Image.BILINEAR)
     view = torch.from_numpy(np.array(view)).permute(2, 0, 1)
     view = view.flip(-1) if flipped else view
     inputs = (view.flip(0).float() - 127) / 128
     inputs = F.pad(inputs, (0, -width % 32, 0, -height % 32))[None]
     raw = model(inputs, mode='tensor')
     masks = F.interpolate(raw['mask_preds'], size=inputs.shape[-2:], mode='bilinear')
-    masks = F.interpolate(masks[..., :height, :width], size=PHOTO, mode='bilinear')[0].sigmoid()
+    masks = F.interpolate(masks[..., :height, :width], size=IMAGE, mode='bilinear')[0].sigmoid()
     classes = raw['cls_scores'][0].softmax(-1)[:, :-1]
     scores = sum(c[:, None, None] * mask for c, mask in zip(classes, masks))
     return scores.flip(-1) if flipped else scores
@@ -80,26 +80,26 @@ def test_views_are_averaged_as_by_a_plain_loop(build):
     model, data = build(SCALES), batch(2)
     labels = predict(model, data)
     plain = build()
-    for photo, answer in zip(data['inputs'], labels):
+    for image, prediction in zip(data['inputs'], labels):
         with torch.no_grad():
             scores = [
-                slow_class_scores(plain, photo, edge, flipped)
+                slow_class_scores(plain, image, edge, flipped)
                 for edge in SCALES['short_edges']
                 for flipped in (False, True)
             ]
         total = sum(scores) / len(scores)
         best, second = total.topk(2, dim=0).values
         sure = best - second > 1e-4 * best  # where rounding cannot change the label
-        assert sure.float().mean() > 0.95 and len(answer.unique()) > 2
-        assert torch.equal(answer[0][sure], total.argmax(0)[sure])
+        assert sure.float().mean() > 0.95 and len(prediction.unique()) > 2
+        assert torch.equal(prediction[0][sure], total.argmax(0)[sure])
         # each view has its say
-        assert all((view.argmax(0) != answer[0]).any() for view in scores)
+        assert all((view.argmax(0) != prediction[0]).any() for view in scores)
 
 
 def test_one_scale_without_flip_is_the_plain_prediction(build):
     tta = dict(short_edges=[RESIZED[0]], max_size=1000, flip=False)
-    (answer,), (plain,) = predict(build(tta), batch()), predict(build(), batch())
-    assert torch.equal(answer, plain) and len(answer.unique()) > 1
+    (prediction,), (plain,) = predict(build(tta), batch()), predict(build(), batch())
+    assert torch.equal(prediction, plain) and len(prediction.unique()) > 1
 
 
 def peak_memory(model):
@@ -119,7 +119,7 @@ def test_memory_does_not_grow_with_the_number_of_views(build):
         peak_memory(build(dict(short_edges=[48] * number, max_size=90, flip=True)))
         for number in (1, 6)
     )
-    class_scores = 4 * 8 * PHOTO[0] * PHOTO[1]
+    class_scores = 4 * 8 * IMAGE[0] * IMAGE[1]
     assert few > class_scores
     assert many < few + 0.5 * class_scores
 

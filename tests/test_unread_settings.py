@@ -5,7 +5,7 @@ import re
 import pytest
 from mmengine.config import Config
 
-from oneformer.engine.unread_settings import unread_settings
+from oneformer.host.unread_settings import unread_settings
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Pictures: regions in their colours, ground truth and answers side by side, in all backends."""
+"""Pictures: regions in their colours, ground truth beside predictions, in all backends."""
 
 import cv2
 import numpy as np
@@ -33,17 +33,17 @@ def sample(**fields):
 
 
 def panels(tmp_path, data_sample, **kwargs):
-    """The drawn panels, RGB, without the photo."""
+    """The drawn panels, RGB, without the image."""
     visualizer = OneFormerVisualizer(name=str(tmp_path))
     visualizer.dataset_meta = dict(classes=CLASSES, palette=PALETTE)
-    photo = np.full((*SIZE, 3), 90, np.uint8)
+    image = np.full((*SIZE, 3), 90, np.uint8)
     path = tmp_path / 'drawn.png'
-    visualizer.add_datasample('x', photo, data_sample, out_file=str(path), **kwargs)
+    visualizer.add_datasample('x', image, data_sample, out_file=str(path), **kwargs)
     row = cv2.imread(str(path))[..., ::-1]
     width = SIZE[1]
     count = (row.shape[1] + 6) // (width + 6)
     drawn = [row[:, i * (width + 6) :][:, :width] for i in range(count)]
-    np.testing.assert_array_equal(drawn[0], photo)
+    np.testing.assert_array_equal(drawn[0], image)
     return drawn[1:]
 
 
@@ -53,7 +53,7 @@ def close(pixel, label):
     return abs(pixel.astype(float) - expected).max() <= 0.55 * 24 + 2
 
 
-def test_ground_truth_and_each_answer_get_a_panel_with_their_colours(tmp_path):
+def test_ground_truth_and_each_prediction_get_a_panel_with_their_colours(tmp_path):
     pred_map = torch.full((1, *SIZE), 2)  # void
     pred_map[0, :25] = 0
     pred_map[0, 30:50, 20:60] = 1 + INSTANCE_OFFSET * 2
@@ -78,7 +78,7 @@ def test_ground_truth_and_each_answer_get_a_panel_with_their_colours(tmp_path):
     assert (truth[30, 40] == 255).all()  # outline
 
 
-def test_empty_answers_leave_the_photo_as_it_is(tmp_path):
+def test_empty_predictions_leave_the_image_as_it_is(tmp_path):
     truth, panoptic, instance = panels(
         tmp_path,
         sample(
@@ -125,7 +125,7 @@ def test_the_hook_draws_into_both_backends_of_one_run(both_backends, run_tool, t
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     model = MODELS.build(Config.fromfile(both_backends).model)
-    with torch.no_grad():  # nothing is ever found: the panoptic answer is empty
+    with torch.no_grad():  # nothing is ever found: the panoptic prediction is empty
         model.panoptic_head.cls_embed.bias[-1] = 100
     torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / 'empty.pth')
     run_tool(
@@ -139,14 +139,14 @@ def test_the_hook_draws_into_both_backends_of_one_run(both_backends, run_tool, t
         (folder / 'vis_image').glob('test_img_*.png'),
         key=lambda path: int(path.stem.split('_')[-1]),
     )
-    photos = sorted((tiny_set / 'val').glob('*.jpg'))
-    assert len(list((folder / 'vis_image').iterdir())) == len(logged) == len(photos) == 5
-    for photo, picture, event in zip(photos, pictures, logged):
-        photo, picture = cv2.imread(str(photo)), cv2.imread(str(picture))
+    images = sorted((tiny_set / 'val').glob('*.jpg'))
+    assert len(list((folder / 'vis_image').iterdir())) == len(logged) == len(images) == 5
+    for image, picture, event in zip(images, pictures, logged):
+        image, picture = cv2.imread(str(image)), cv2.imread(str(picture))
         board = cv2.imdecode(np.frombuffer(event.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
         np.testing.assert_array_equal(board, picture)
-        width = photo.shape[1]
-        assert picture.shape[1] == 3 * width + 2 * 6  # photo, ground truth, the panoptic answer
-        truth, answer = (picture[:, i * (width + 6) :][:, :width] for i in (1, 2))
-        assert np.abs(truth.astype(int) - photo)[25:].mean() > 10
-        np.testing.assert_array_equal(answer[25:], photo[25:])
+        width = image.shape[1]
+        assert picture.shape[1] == 3 * width + 2 * 6  # image, ground truth, the panoptic prediction
+        truth, prediction = (picture[:, i * (width + 6) :][:, :width] for i in (1, 2))
+        assert np.abs(truth.astype(int) - image)[25:].mean() > 10
+        np.testing.assert_array_equal(prediction[25:], image[25:])

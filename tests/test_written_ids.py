@@ -134,7 +134,7 @@ def test_the_log_says_which_once_and_what_own_scoring_misses(tmp_path, monkeypat
 def test_the_users_own_scoring_gives_the_numbers_of_the_tool(
     categories, used, tmp_path, config_dir, run_tool, monkeypatch
 ):
-    echo.answer_truthfully(monkeypatch, drop=[1])
+    echo.predict_truthfully(monkeypatch, drop=[1])
     folder = tmp_path / PLACE
     write_instances(folder, coco(categories, used))
     config = echo.write_config(
@@ -151,7 +151,7 @@ def test_the_users_own_scoring_gives_the_numbers_of_the_tool(
 def test_after_merging_a_set_with_both_categories_scores_as_the_tool(
     tmp_path, config_dir, run_tool, monkeypatch
 ):
-    echo.answer_truthfully(monkeypatch, drop=[0])
+    echo.predict_truthfully(monkeypatch, drop=[0])
     folder = tmp_path / PLACE
     content = coco({1: 'cat', 2: 'kitten', 3: 'dog'}, (1, 2, 3))
     write_instances(folder, content)
@@ -190,7 +190,7 @@ def panoptic_set(folder, names, categories, used, split='val'):
 def test_stuff_of_a_panoptic_file_is_written_as_the_category_of_most_segments(
     tmp_path, config_dir, run_tool, monkeypatch
 ):
-    echo.answer_truthfully(monkeypatch)
+    echo.predict_truthfully(monkeypatch)
     names = dict(
         classes=('ground', 'dog'),
         thing_classes=('dog',),
@@ -258,7 +258,7 @@ HIGHEST = {1: 'road', 2: 'car', 255: 'sky'}
 def test_label_pngs_have_the_values_of_the_users_own(
     options, values, written, void, tmp_path, config_dir, run_tool, monkeypatch
 ):
-    echo.answer_truthfully(monkeypatch)
+    echo.predict_truthfully(monkeypatch)
     names = dict(
         classes=('road', 'car', 'sky'), thing_classes=(), aliases=dict(street='road', lane='road')
     )
@@ -335,7 +335,7 @@ def test_training_warns_where_validation_has_other_ids(tmp_path, config_dir, run
 def test_an_official_instance_file_may_have_categories_that_are_left_out(
     tmp_path, config_dir, run_tool, monkeypatch
 ):
-    echo.answer_truthfully(monkeypatch)
+    echo.predict_truthfully(monkeypatch)
     names = dict(NAMES, aliases=dict(kitten=None))
     folder = tmp_path / PLACE
     write_instances(folder, coco({1: 'cat', 2: 'kitten', 3: 'dog'}))

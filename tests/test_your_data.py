@@ -11,9 +11,9 @@ from mmengine.config import Config
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from oneformer.engine.cli import read_config
-from oneformer.engine.testing import HEADLINE
-from oneformer.engine.unread_settings import unread_settings
+from oneformer.host.unread_settings import unread_settings
+from oneformer.training.cli import read_config
+from oneformer.training.evaluate import HEADLINE
 
 CLASSES = ('cat', 'dog', 'grass', 'sky')
 TINY = ['image_size=64', 'crop_size=64', 'batch_size=2', 'model.criterion.num_points=64']
@@ -37,7 +37,7 @@ def draw(rng):
 
 
 def write(folder, split, kind):
-    """Six photos with labels of a kind, in the folders that the config of the kind names."""
+    """Six images with labels of a kind, in the folders that the config of the kind names."""
     rng = np.random.default_rng(0)
     labels = folder / f'{split}_{dict(panoptic="segments", semantic="labels").get(kind, "none")}'
     for path in (folder / split, labels):
@@ -214,7 +214,7 @@ def test_the_lines_stay_as_they_are_over_another_base(kind, base, config_dir, tm
             for steps in (ours.pop('pipeline'), theirs.pop('pipeline'))
         ]
         assert all(sizes[0][kind] == sizes[1][kind] for kind in sizes[0].keys() & sizes[1].keys())
-        assert ours == theirs  # nothing is left of the base's data set
+        assert ours == theirs  # nothing is left of the base's dataset
 
 
 def test_a_data_set_of_mmsegmentation_trains(tmp_path, config_dir, run_tool):

@@ -78,7 +78,7 @@ def test_what_follows_a_conversion_runs(commands, tmp_path, run_tool):
     """Check, browse, train, test and predict, as in the block of the page."""
     tools.write_labelme(tmp_path / 'data/labelme')
     run_tool('convert_labels', 'labelme', 'data/labelme', 'data/mine', '--workers', 1)
-    shutil.copytree(tmp_path / 'data/labelme', tmp_path / 'photos')
+    shutil.copytree(tmp_path / 'data/labelme', tmp_path / 'images')
     ran = []
     for words in commands:
         tool = words[1].removeprefix('tools/').removesuffix('.py')

@@ -18,7 +18,7 @@ from torch import nn
 from oneformer.conversion.architecture import in_text_branch, meta_model
 from oneformer.zoo import METRICS, markdown_tables, read_zoo
 
-# The original's yaml files, as its code reads them: first what all configs of a data set share.
+# The original's yaml files, as its code reads them: first what all configs of a dataset share.
 Data = namedtuple('Data', 'classes things threshold iterations milestones val_interval')
 DATA = dict(
     ade20k=Data(150, 100, 0.5, 160000, None, 5000),
@@ -129,7 +129,7 @@ def load(config_dir):
 
 
 def built(pipeline):
-    """The transforms of a pipeline by name, built as a data set builds them."""
+    """The transforms of a pipeline by name, built as a dataset builds them."""
     steps = {step['type'].split('.')[-1]: TRANSFORMS.build(step) for step in pipeline}
     assert len(steps) == len(pipeline)
     return steps
@@ -309,7 +309,7 @@ def test_what_reaches_training_is_the_originals(load, name):
         order.append('Pad')
         assert train['Pad'].size == sizes.pad[::-1]
         assert train['Pad'].pad_val == dict(img=(128, 128, 128), seg=0)
-    assert list(train) == [*order, 'SampleTask', 'PackPanopticInputs']
+    assert list(train) == [*order, 'SampleTask', 'PackSegmentInputs']
     assert train['RandomFlip'].prob == 0.5
     assert cfg.train_dataloader.dataset.pipeline[-2].probs == recipe.tasks
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
@@ -424,7 +424,9 @@ def test_a_config_with_synced_norms_trains_without_a_gpu(
     quick.work_dir = str(tmp_path / 'run')
     quick.dump(tmp_path / 'synced.py')
     logged = []
-    monkeypatch.setattr('oneformer.engine.cli.print_log', lambda text, logger: logged.append(text))
+    monkeypatch.setattr(
+        'oneformer.training.cli.print_log', lambda text, logger: logged.append(text)
+    )
     run_tool('train', tmp_path / 'synced.py')
     assert [text for text in logged if 'BatchNorm instead of SyncBatchNorm' in text]
     state = torch.load(tmp_path / 'run/iter_1.pth', weights_only=False)['state_dict']

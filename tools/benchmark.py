@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / 'projects'), str(ROOT / 'tools')]
+sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
 
 from benchmarks import (  # noqa: E402
     backbones,
@@ -20,8 +20,7 @@ from benchmarks import (  # noqa: E402
     timing,
     train,
 )
-
-from oneformer.safe_io import write_json  # noqa: E402
+from oneformer.host.safe_io import write_json  # noqa: E402
 
 SUB_COMMANDS = dict(
     infer=infer,

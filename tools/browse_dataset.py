@@ -6,15 +6,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from oneformer.engine.arguments import ToolParser  # noqa: E402
-from oneformer.engine.cli import add_config_arguments, read_config  # noqa: E402
 from oneformer.inspection.browsing import browse  # noqa: E402
 from oneformer.inspection.configured import SPLITS  # noqa: E402
+from oneformer.training.arguments import ToolParser  # noqa: E402
+from oneformer.training.cli import add_config_arguments, read_config  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
     parser = ToolParser(
-        description='Draw augmented photos with the targets and texts of each task that the labels '
+        description='Draw augmented images with the targets and texts of each task that the labels '
         'can teach. Unknown pixels, which count in no loss, are hatched.'
     )
     add_config_arguments(parser)

@@ -1,4 +1,4 @@
-"""Check the labels of a config's data sets: ``python tools/check_dataset.py CONFIG``."""
+"""Check the labels of a config's datasets: ``python tools/check_dataset.py CONFIG``."""
 
 import argparse
 import os
@@ -8,12 +8,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from oneformer.engine.arguments import ToolParser  # noqa: E402
-from oneformer.engine.cli import add_config_arguments, read_config  # noqa: E402
+from oneformer.host.safe_io import write_json  # noqa: E402
 from oneformer.inspection.checking import check_config  # noqa: E402
 from oneformer.inspection.configured import SPLITS  # noqa: E402
 from oneformer.inspection.summary import count_errors, findings_text, summary_text  # noqa: E402
-from oneformer.safe_io import write_json  # noqa: E402
+from oneformer.training.arguments import ToolParser  # noqa: E402
+from oneformer.training.cli import add_config_arguments, read_config  # noqa: E402
 
 FIRST = 5  # findings of a kind to print
 

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
 from oneformer.checkpoints.content import MARKS  # noqa: E402
 from oneformer.conversion import convert  # noqa: E402
-from oneformer.engine.arguments import ToolParser  # noqa: E402
+from oneformer.training.arguments import ToolParser  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--metainfo',
-        help='name of a benchmark, or a JSON file with classes and thing_classes '
+        help='name of a dataset, or a JSON file with classes and thing_classes '
         '(default: of the checkpoint, or by the number of classes)',
     )
     parser.add_argument(

@@ -12,11 +12,11 @@ from oneformer.annotation_formats.choices import Choices  # noqa: E402
 from oneformer.annotation_formats.conversion import convert  # noqa: E402
 from oneformer.annotation_formats.formats import FORMATS  # noqa: E402
 from oneformer.annotation_formats.outputs import OUTPUTS  # noqa: E402
-from oneformer.engine.arguments import ToolParser  # noqa: E402
+from oneformer.training.arguments import ToolParser  # noqa: E402
 
 
 def add_common(parser: argparse.ArgumentParser, kinds: tuple[str, ...]) -> None:
-    """Add what every format has."""
+    """Add the arguments of every format."""
     parser.add_argument('source', type=Path, help='file or folder of the labels')
     parser.add_argument('destination', type=Path, help='folder for the converted labels')
     parser.add_argument(

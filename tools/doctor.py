@@ -23,7 +23,7 @@ PACKAGES = (
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of what the project stands on."""
+    """Versions of the packages that the project needs."""
     versions = {'python': platform.python_version()}
     for name in PACKAGES:
         try:
@@ -62,12 +62,12 @@ def main() -> int:
     versions = package_versions()
     for name, value in versions.items():
         report(name, value)
-    try:  # what follows is what a broken installation breaks
+    try:  # a broken installation fails in the following lines
         import torch
 
         import oneformer
-        from oneformer.compat import compiled_ops_available
-        from oneformer.models.deformable_attention import choose_path
+        from oneformer.host.compat import compiled_ops_available
+        from oneformer.kernels.deformable_attention import choose_path
     except Exception as error:
         report('oneformer', f'cannot be imported: {type(error).__name__}: {error}')
         print('\nInstall what requirements/runtime.txt and requirements/mminstall.txt name')

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'projects'))
 
-from oneformer.engine.arguments import ToolParser  # noqa: E402
+from oneformer.training.arguments import ToolParser  # noqa: E402
 from oneformer.zoo import read_zoo, text_table, write_markdown  # noqa: E402
 
 

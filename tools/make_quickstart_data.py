@@ -1,4 +1,4 @@
-"""Draws a small panoptic data set in COCO format for the quick start, deterministic for a seed.
+"""Draws a small panoptic dataset in COCO format for the quick start, deterministic for a seed.
 
 Photograph-like scenes of 2-3 textured stuff regions (sky, grass, water, brick wall) with up to five
 shaded things (ball, crate, starfish, life ring) that may hide each other, some with a crowd of
@@ -10,7 +10,7 @@ small things. Rocks and blurred borders are void, speckles and scratches belong 
     OUT_DIR/panoptic_{train,val}.json        official COCO panoptic format
 
 Legend: H, W pixels of an image; h, w pixels of a sprite; all colours are RGB in [0, 1], and all
-drawing functions take the random generator first and draw nothing but what it tells them.
+drawing functions take the random generator first and use no other randomness.
 """
 
 import argparse
@@ -29,13 +29,13 @@ from quickstart_data.canvas import fractal_noise, mix, photograph, shade  # noqa
 from quickstart_data.files import number_segments, write_set  # noqa: E402
 from quickstart_data.toys import CATEGORIES, CATEGORY_IDS, ROCK, STUFF, THINGS  # noqa: E402
 
-VERSION = 1  # to be raised with every change of what is drawn, since finished sets are reused
+VERSION = 1  # to be raised with every change of the drawing, since finished datasets are reused
 SHAPES = ((1, 1), (0.8, 1.25), (1.25, 1))  # height and width as multiples of the size
 MIN_VISIBLE = 0.35  # share of a thing that has to stay visible
 MIN_AREA = 150 / 160**2  # smallest segment that is annotated, as a share of size * size
 
 
-# what there is to draw, and of how many pixels and images by default
+# kinds of scenes, with their default sizes and numbers of images
 SCENES = {
     'toys': dict(
         drawn='scenes', version=VERSION, train=480, val=80, size=160, categories=CATEGORIES
@@ -53,7 +53,7 @@ SCENES = {
 
 
 class Layer(NamedTuple):
-    """Something to lay over an image: colour H W 3, opacity H W, whole area in pixels."""
+    """A layer for an image: colour H W 3, opacity H W, whole area in pixels."""
 
     colour: np.ndarray
     opacity: np.ndarray
@@ -179,7 +179,7 @@ def lay_over(image, layer, light, size):
 def draw_scene(rng, size):
     """One scene: image H W 3 uint8 RGB, segment ids H W int32 and COCO's list `segments_info`.
 
-    Ids are random below 2^24, 0 is void. What would be too small to learn is void, too.
+    Ids are random below 2^24, 0 is void. Parts too small to learn are void, too.
     """
     shape = tuple(round(size * factor) for factor in SHAPES[rng.integers(len(SHAPES))])
     azimuth = rng.uniform(0, 2 * np.pi)
@@ -199,16 +199,16 @@ def draw_scene(rng, size):
 
 
 def generate(out_dir, train=None, val=None, size=None, seed=0, workers=2, scenes='toys'):
-    """Writes the data set to `out_dir`, all of it or nothing, and prints one line with counts.
+    """Writes the dataset to `out_dir`, all of it or nothing, and prints one line with counts.
 
     Args:
-        out_dir: Folder to create. One that holds the same set already is left as it is.
+        out_dir: Folder to create. One that holds the same dataset already is left as it is.
         train, val: Numbers of images, from 1; by default 480 and 80 of toys, 240 and 40 of streets.
         size: Nominal image side in pixels, from 32 (160, of streets 480); heights and widths are
             0.75 to 1.33 times that.
-        seed: From 0. The files depend on it, on `scenes` and on `size` only, not on `workers`.
+        seed: Seed from 0. The files depend on it, on `scenes` and on `size` only, not on `workers`.
         workers: Threads, from 1.
-        scenes: What to draw, of `SCENES`.
+        scenes: Kind of scenes, a key of `SCENES`.
 
     Raises:
         FileExistsError: `out_dir` has other content.
@@ -227,7 +227,7 @@ def generate(out_dir, train=None, val=None, size=None, seed=0, workers=2, scenes
         **numbers,
         'seed': seed,
     }
-    # the scenes of toys by their name, which a test may replace
+    # toys by the name of their function, which a test may replace
     draw = draw_scene if scenes == 'toys' else kind['draw']
     write_set(out_dir, info, draw, kind['categories'], workers)
 

@@ -1,4 +1,4 @@
-"""Segment photos and videos: ``python tools/predict.py INPUT... --model CONFIG --weights CKPT``."""
+"""Segment images and videos: ``python tools/predict.py INPUT... --model CONFIG --weights CKPT``."""
 
 import argparse
 import sys
@@ -6,21 +6,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from oneformer.apis import OneFormerInferencer  # noqa: E402
-from oneformer.engine.arguments import CHECKPOINTS, ToolParser  # noqa: E402
-from oneformer.image_orientation import ORIENTATIONS  # noqa: E402
+from oneformer.images.orientation import ORIENTATIONS  # noqa: E402
+from oneformer.inference import OneFormerInferencer  # noqa: E402
 from oneformer.results.files import FORMATS  # noqa: E402
 from oneformer.tasks import TASKS  # noqa: E402
+from oneformer.training.arguments import CHECKPOINTS, ToolParser  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
     parser = ToolParser(
-        description='Answer one or more tasks for photos and videos from one pass over each, and '
+        description='Predict one or more tasks for images and videos from one pass over each, and '
         'write overlays, COCO panoptic PNGs and JSON, COCO instance JSON and label PNGs. Files '
         'that cannot be read are listed at the end, with exit code 1.'
     )
     parser.add_argument(
-        'inputs', nargs='*', metavar='INPUT', help='photos, videos, folders or globs'
+        'inputs', nargs='*', metavar='INPUT', help='images, videos, folders or globs'
     )
     parser.add_argument(
         '--model',
@@ -68,7 +68,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--orientation',
         choices=ORIENTATIONS,
-        help='of photos whose EXIF turns them, and of their results (of the config, else upright)',
+        help='of images whose EXIF turns them, and of their results (of the config, else upright)',
     )
     depth = parser.add_mutually_exclusive_group()
     depth.add_argument(
@@ -76,14 +76,14 @@ def parse_args() -> argparse.Namespace:
         nargs=2,
         type=float,
         metavar=('BLACK', 'WHITE'),
-        help='of photos with more than 8 bits (of the config, else that of the fewest bits)',
+        help='of images with more than 8 bits (of the config, else that of the fewest bits)',
     )
     depth.add_argument(
         '--percentiles',
         nargs=2,
         type=float,
         metavar=('LOW', 'HIGH'),
-        help="black and white of photos with more than 8 bits, in each photo's own values",
+        help="black and white of images with more than 8 bits, in each image's own values",
     )
     args = parser.parse_args()
     for name in args.inputs:
@@ -96,7 +96,7 @@ def parse_args() -> argparse.Namespace:
     if swallowed:
         parser.error(f'--classes: {swallowed[0]} is a file, not a class: write inputs first')
     if not args.inputs:
-        parser.error('no input: write photos, videos, folders or globs first, before the options')
+        parser.error('no input: write images, videos, folders or globs first, before the options')
     if args.weights is None:
         parser.error('no weights: give a checkpoint as --weights')
     return args
@@ -104,7 +104,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    unreadable, answered = [], 0
+    unreadable, predicted = [], 0
     value_range = dict(percentiles=args.percentiles) if args.percentiles else args.value_range
     try:
         inferencer = OneFormerInferencer(args.model, args.weights, args.device)
@@ -125,11 +125,11 @@ def main() -> None:
             value_range=value_range,
             on_unreadable=lambda name, error: unreadable.append(f'  {name}: {error}'),
         ):
-            answered += 1
+            predicted += 1
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')
-    place = f'; results are in {args.out_dir}' if answered else ''
-    print(f'answered photos and frames: {answered}{place}')
+    place = f'; results are in {args.out_dir}' if predicted else ''
+    print(f'predicted images and frames: {predicted}{place}')
     if unreadable:
         sys.exit('\n'.join([f'not readable ({len(unreadable)}):', *unreadable]))
 

@@ -1,4 +1,4 @@
-"""Build what a benchmark's download lacks: ``prepare_dataset.py ade20k --data-root DIR``."""
+"""Build what a dataset's download lacks: ``prepare_dataset.py ade20k --data-root DIR``."""
 
 import argparse
 import os
@@ -8,16 +8,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from oneformer.engine.arguments import ToolParser  # noqa: E402
 from oneformer.preparation import PREPARATIONS, prepare  # noqa: E402
+from oneformer.training.arguments import ToolParser  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
     parser = ToolParser(
-        description='Build what the official download of a benchmark lacks, and check the counts. '
+        description='Build what the official download of a dataset lacks, and check the counts. '
         'A run that was killed goes on when the same command is given again.'
     )
-    parser.add_argument('benchmark', choices=list(PREPARATIONS))
+    parser.add_argument('dataset', choices=list(PREPARATIONS))
     parser.add_argument('--data-root', required=True, help='folder of the unpacked download')
     parser.add_argument('--splits', nargs='+', choices=['train', 'val'], default=['train', 'val'])
     parser.add_argument(
@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     try:
-        warnings = prepare(args.benchmark, args.data_root, args.splits, args.workers)
+        warnings = prepare(args.dataset, args.data_root, args.splits, args.workers)
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')
     except BrokenProcessPool:

@@ -1,4 +1,4 @@
-"""``make demo``: generate photographs, train a small OneFormer, evaluate it, draw its answers."""
+"""``make demo``: generate images, train a small OneFormer, evaluate it, draw its predictions."""
 
 import argparse
 import contextlib
@@ -18,10 +18,10 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from oneformer.engine.arguments import ToolParser  # noqa: E402
-from oneformer.engine.testing import HEADLINE, inference_config  # noqa: E402
-from oneformer.engine.train_loop import settle_length  # noqa: E402
-from oneformer.safe_io import write_json  # noqa: E402
+from oneformer.host.safe_io import write_json  # noqa: E402
+from oneformer.host.train_loop import settle_length  # noqa: E402
+from oneformer.training.arguments import ToolParser  # noqa: E402
+from oneformer.training.evaluate import HEADLINE, inference_config  # noqa: E402
 
 CONFIGS = dict(
     toys=ROOT / 'configs/oneformer_efficientnet-lite0_quickstart.py',
@@ -77,7 +77,7 @@ def train(cfg: Config, interval: int = 20) -> str:
     """Train without validation, since evaluation follows once, without the text branch.
 
     Args:
-        cfg: Of training; changed in place.
+        cfg: Config of training; changed in place.
         interval: Iterations between the lines that are printed.
 
     Returns:
@@ -92,36 +92,36 @@ def train(cfg: Config, interval: int = 20) -> str:
 
 
 def evaluate(cfg: Config, checkpoint: str) -> tuple[Runner, dict[str, float]]:
-    """Score a checkpoint on the validation photographs.
+    """Score a checkpoint on the validation images.
 
     Args:
-        cfg: Of training, as it was before.
-        checkpoint: What ``train`` returned.
+        cfg: Config of training, as it was before.
+        checkpoint: Path that ``train`` returned.
 
     Returns:
         The runner of the evaluation, and the metrics.
     """
     test_cfg = inference_config(cfg)
-    # mmengine keeps what belongs to a run under this name
+    # mmengine keeps the state of a run under this name
     test_cfg.experiment_name = f'{cfg.get("experiment_name", "quickstart")}_evaluation'
     runner = quiet_runner(test_cfg)
     runner.load_checkpoint(checkpoint, strict=True)
     return runner, runner.test()
 
 
-def draw_answers(runner: Runner, folder: Path) -> None:
-    """Draw photo, ground truth and the three answers of the first validation images."""
+def draw_predictions(runner: Runner, folder: Path) -> None:
+    """Draw image, ground truth and the three predictions of the first validation images."""
     dataset, model = runner.test_dataloader.dataset, runner.model.eval()
     runner.visualizer.dataset_meta = dataset.metainfo
     for index in range(min(NUM_PICTURES, len(dataset))):
         sample = dataset[index]
         with torch.no_grad():
-            (answer,) = model.test_step(
+            (prediction,) = model.test_step(
                 dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']])
             )
-        photo = dataset.pipeline.transforms[0](dataset.get_data_info(index))['img'][..., ::-1]
+        image = dataset.pipeline.transforms[0](dataset.get_data_info(index))['img'][..., ::-1]
         runner.visualizer.add_datasample(
-            'answers', photo, answer, out_file=str(folder / f'{index:02d}.png')
+            'predictions', image, prediction, out_file=str(folder / f'{index:02d}.png')
         )
 
 
@@ -152,7 +152,7 @@ def main() -> None:
     print('evaluating all three tasks in one pass', flush=True)
     runner, metrics = evaluate(Config.fromfile(config), checkpoint)
     write_json(work_dir / 'metrics.json', metrics)
-    draw_answers(runner, work_dir / 'pictures')
+    draw_predictions(runner, work_dir / 'pictures')
     headline = ', '.join(f'{key.split("/")[1]} {metrics[key]:.1f}' for key in HEADLINE.values())
     print(
         f'{headline} after {(time.monotonic() - start) / 60:.1f} min; '

@@ -12,11 +12,11 @@ from mmengine.config import DictAction  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
-from oneformer.checkpoints.errors import CheckpointError  # noqa: E402
-from oneformer.checkpoints.unpickling import read_pickle  # noqa: E402
-from oneformer.engine.arguments import ToolParser  # noqa: E402
-from oneformer.engine.bad_steps import read_step, replay_batch  # noqa: E402
-from oneformer.engine.cli import read_config, use_batch_norm_without_gpu  # noqa: E402
+from oneformer.host.bad_steps import read_step, replay_batch  # noqa: E402
+from oneformer.host.errors import CheckpointError  # noqa: E402
+from oneformer.host.unpickling import read_pickle  # noqa: E402
+from oneformer.training.arguments import ToolParser  # noqa: E402
+from oneformer.training.cli import read_config, use_batch_norm_without_gpu  # noqa: E402
 
 MOST_LINES = 5
 
@@ -52,7 +52,7 @@ def mixed_precision(cfg) -> torch.dtype | None:
 
 
 def first_lines(title: str, names: list[str]) -> str:
-    """The first of some names, in their order."""
+    """The first of some names, in their order, under a title."""
     more = [f'  ... {len(names) - MOST_LINES} more'] if len(names) > MOST_LINES else []
     lines = [f'  {name}' for name in names[:MOST_LINES]] or ['  none']
     return '\n'.join([f'{title}:', *lines, *more])

@@ -1,10 +1,10 @@
 """Experiments whose tables are in docs/: ``python tools/study.py STUDY``.
 
-``partial-labels`` splits the quick start's photographs in three, a third each with panoptic, only
+``partial-labels`` splits the quick start's images in three, a third each with panoptic, only
 instance, and only semantic labels of some of the classes, and compares training on all of them with
 training on the panoptic third alone. ``contrastive-memory`` trains the quick start on one image at
 a time, without and with a memory of past images in the contrastive loss. All metrics go to
-``work_dirs/STUDY.json``, the table to ``work_dirs/STUDY.md``. A run that was cut off goes on with
+``work_dirs/STUDY.json``, the table to ``work_dirs/STUDY.md``. An interrupted run continues with
 the next training.
 """
 
@@ -26,21 +26,21 @@ from mmengine.config import Config  # noqa: E402
 from PIL import Image  # noqa: E402
 from quickstart import evaluate, train  # noqa: E402
 
-from oneformer.engine.testing import HEADLINE  # noqa: E402
+from oneformer.host.safe_io import write_bytes, write_json  # noqa: E402
 from oneformer.run_length import code_area, encode_mask, json_code  # noqa: E402
-from oneformer.safe_io import write_bytes, write_json  # noqa: E402
+from oneformer.training.evaluate import HEADLINE  # noqa: E402
 
 
 def split_labels(folder: Path, label_classes: list[str]) -> None:
-    """Write the three thirds of a generated set beside its panoptic labels.
+    """Write the three thirds of a generated dataset beside its panoptic labels.
 
-    Photo i has labels of kind i modulo 3: ``panoptic_third.json``; ``instance_third.json`` (things,
+    Image i has labels of kind i modulo 3: ``panoptic_third.json``; ``instance_third.json`` (things,
     run-length coded); ``semantic_third.txt`` (names) and ``semantic_train/``, label PNGs in which
     255 is void and everything that is not among the classes.
 
     Args:
-        folder: Of the set, as ``make_quickstart_data`` writes it.
-        label_classes: What the label PNGs know.
+        folder: Folder of the dataset, as ``make_quickstart_data`` writes it.
+        label_classes: Names of the classes in the label PNGs, in the order of their values.
     """
     content = json.loads((folder / 'panoptic_train.json').read_text())
     thirds = [{a['image_id'] for a in content['annotations'][i::3]} for i in range(3)]
@@ -100,7 +100,7 @@ def split_labels(folder: Path, label_classes: list[str]) -> None:
 
 
 def train_and_score(config: Path, seed: int, max_iters: int | None) -> dict[str, float]:
-    """Train with a seed and score the result on the validation photographs."""
+    """Train with a seed and score the result on the validation images."""
     cfg = Config.fromfile(config)
     cfg.work_dir = f'{cfg.work_dir}/seed{seed}'
     cfg.randomness = dict(seed=seed)
@@ -128,21 +128,21 @@ def compare(study: str, configs: dict[str, Path], args: argparse.Namespace) -> N
     """Train each config with each seed, and print the table.
 
     Args:
-        study: Names the files of results.
-        configs: By variant.
-        args: Of the command line.
+        study: Name of the study and of its files of results.
+        configs: Files of the configs by variant.
+        args: Arguments of the command line.
     """
     file = Path(f'work_dirs/{study}.json')
     contents = {variant: Config.fromfile(config) for variant, config in configs.items()}
     settings = dict(
-        photos=args.photos,
-        val_photos=args.val_photos,
+        images=args.images,
+        val_images=args.val_images,
         max_iters=args.max_iters or next(iter(contents.values())).train_cfg.max_iters,
         configs={variant: content.pretty_text for variant, content in contents.items()},
     )
     stored = json.loads(file.read_text()) if file.exists() else dict(settings=settings, runs={})
     if stored['settings'] != settings:
-        raise SystemExit(f'{file} is of other numbers of photos or configs: move it away')
+        raise SystemExit(f'{file} is of other numbers of images or configs: move it away')
     for seed in range(args.seeds):
         for variant, config in configs.items():
             name = f'{variant}/seed{seed}'
@@ -167,7 +167,7 @@ def partial_labels(args: argparse.Namespace) -> None:
     configs = configs_of('partial-labels', ('alone', 'joint'))
     joint = Config.fromfile(configs['joint'])
     folder = Path(joint.data_root)
-    generate(folder, train=args.photos, val=args.val_photos)
+    generate(folder, train=args.images, val=args.val_images)
     split_labels(folder, list(joint.train_dataloader.dataset.datasets[2].label_classes))
     compare('partial-labels', configs, args)
 
@@ -176,7 +176,7 @@ def contrastive_memory(args: argparse.Namespace) -> None:
     """Compare training on one image at a time without and with a memory of past images."""
     configs = configs_of('contrastive-memory', ('without', 'with'))
     data_root = Config.fromfile(configs['with']).data_root
-    generate(data_root, train=args.photos, val=args.val_photos)
+    generate(data_root, train=args.images, val=args.val_images)
     compare('contrastive-memory', configs, args)
 
 
@@ -185,7 +185,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     studies = parser.add_subparsers(dest='study', required=True)
-    for name, run, photos, what in (
+    for name, run, images, what in (
         ('partial-labels', partial_labels, 120, 'joint training on three kinds of labels'),
         ('contrastive-memory', contrastive_memory, 480, 'one image at a time, and past ones'),
     ):
@@ -193,8 +193,8 @@ def parse_args() -> argparse.Namespace:
         study.add_argument(
             '--seeds', type=int, default=3, help='trainings of each kind (%(default)s)'
         )
-        study.add_argument('--photos', type=int, default=photos, help='to train on (%(default)s)')
-        study.add_argument('--val-photos', type=int, default=80, help='to score on (%(default)s)')
+        study.add_argument('--images', type=int, default=images, help='to train on (%(default)s)')
+        study.add_argument('--val-images', type=int, default=80, help='to score on (%(default)s)')
         study.add_argument('--max-iters', type=int, help='of each training (that of the configs)')
         study.set_defaults(run=run)
     return parser.parse_args()

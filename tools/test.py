@@ -9,24 +9,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 from mmengine.dist import is_main_process  # noqa: E402
 from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
 
-from oneformer.engine.arguments import ToolParser  # noqa: E402
-from oneformer.engine.cli import add_run_arguments, load_config  # noqa: E402
-from oneformer.engine.distributed import leave_processes  # noqa: E402
-from oneformer.engine.testing import (  # noqa: E402
+from oneformer.host.distributed import leave_processes  # noqa: E402
+from oneformer.host.safe_io import write_json  # noqa: E402
+from oneformer.tasks import TASKS  # noqa: E402
+from oneformer.training.arguments import ToolParser  # noqa: E402
+from oneformer.training.cli import add_run_arguments, load_config  # noqa: E402
+from oneformer.training.evaluate import (  # noqa: E402
     evaluate,
     evaluate_token_matrix,
     matrix_table,
     show_pictures,
 )
-from oneformer.safe_io import write_json  # noqa: E402
-from oneformer.tasks import TASKS  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
     parser = ToolParser(description='Evaluate a OneFormer on all tasks in one pass')
     add_run_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--tasks', nargs='+', choices=TASKS, help='what to answer')
+    parser.add_argument('--tasks', nargs='+', choices=TASKS, help='what to predict')
     parser.add_argument(
         '--token-matrix',
         action='store_true',
@@ -35,12 +35,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--official',
         action='store_true',
-        help='score against the files of the benchmark (official_evaluator of the config)',
+        help='score against the official files (official_evaluator of the config)',
     )
     parser.add_argument(
         '--tta',
         action='store_true',
-        help='mIoU of several scales and flips of each photo (tta of the config)',
+        help='mIoU of several scales and flips of each image (tta of the config)',
     )
     parser.add_argument('--per-class', action='store_true', help='also tell the numbers per class')
     parser.add_argument('--out-json', help='write the metrics, in percent, to this file')
@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='only write result files: no scores, and no ground truth is needed',
     )
-    parser.add_argument('--show-dir', help='draw ground truth and answers into this folder')
+    parser.add_argument('--show-dir', help='draw ground truth and predictions into this folder')
     args = parser.parse_args()
     others = ('tasks', 'official', 'tta', 'per_class', 'out_dir', 'format_only', 'show_dir')
     given = [f'--{name.replace("_", "-")}' for name in others if getattr(args, name)]

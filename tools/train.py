@@ -8,21 +8,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
 from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
 
-from oneformer.checkpoints.errors import CheckpointError  # noqa: E402
-from oneformer.engine.arguments import ToolParser  # noqa: E402
-from oneformer.engine.banner import dry_run  # noqa: E402
-from oneformer.engine.checkpoint_files import require_writable, resume_newest  # noqa: E402
-from oneformer.engine.cli import (  # noqa: E402
+from oneformer.host.checkpoint_files import require_writable, resume_newest  # noqa: E402
+from oneformer.host.distributed import leave_processes  # noqa: E402
+from oneformer.host.errors import CheckpointError  # noqa: E402
+from oneformer.host.learning_rate import scale_learning_rate  # noqa: E402
+from oneformer.host.precision import AMP, use_mixed_precision  # noqa: E402
+from oneformer.host.stopping import train  # noqa: E402
+from oneformer.training.arguments import ToolParser  # noqa: E402
+from oneformer.training.banner import dry_run  # noqa: E402
+from oneformer.training.cli import (  # noqa: E402
     add_run_arguments,
     load_config,
     use_batch_norm_without_gpu,
     use_float32_without_gpu,
 )
-from oneformer.engine.console import build_runner  # noqa: E402
-from oneformer.engine.distributed import leave_processes  # noqa: E402
-from oneformer.engine.learning_rate import scale_learning_rate  # noqa: E402
-from oneformer.engine.precision import AMP, use_mixed_precision  # noqa: E402
-from oneformer.engine.stopping import train  # noqa: E402
+from oneformer.training.console import build_runner  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -49,7 +49,7 @@ model_wrapper_cfg = dict(type='OneFormerDistributedDataParallel', broadcast_buff
 load_from = None
 resume = False
 
-# one pass over the photos answers all tasks, each under its own task token
+# one pass over the images predicts all tasks, each under its own task token
 val_evaluator = [
     dict(type='PanopticQuality'),
     dict(type='InstanceAP'),

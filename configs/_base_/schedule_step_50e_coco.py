@@ -1,4 +1,4 @@
-# COCO: 50 epochs of 118k photos in batches of 16, two steps down, which move in
+# COCO: 50 epochs of 118k images in batches of 16, two steps down, which move in
 # proportion where train_cfg.max_iters is another.
 _base_ = 'optimizer.py'
 param_scheduler = dict(

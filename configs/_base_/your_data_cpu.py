@@ -22,13 +22,13 @@ train_pipeline = [
     dict(type='Pad', pad_val=dict(img=(128, 128, 128), seg=0)),
     # mostly the tasks that tell objects apart
     dict(type='SampleTask', probs=dict(panoptic=0.45, instance=0.45, semantic=0.1)),
-    dict(type='PackPanopticInputs'),
+    dict(type='PackSegmentInputs'),
 ]
 test_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge'),
     dict(type='LoadSegmentMap'),
-    dict(type='PackPanopticInputs'),
+    dict(type='PackSegmentInputs'),
 ]
 randomness = dict(seed=0)
 default_hooks = dict(logger=dict(interval=20))

@@ -14,13 +14,13 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='Pad', pad_val=dict(img=(128, 128, 128), seg=0)),
     dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
-    dict(type='PackPanopticInputs'),
+    dict(type='PackSegmentInputs'),
 ]
 test_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge'),
     dict(type='LoadSegmentMap'),
-    dict(type='PackPanopticInputs'),
+    dict(type='PackSegmentInputs'),
 ]
 param_scheduler = dict(type='WholeRunPolyLR', power=0.9, warmup=100, by_epoch=False)
 train_cfg = dict(type='OneFormerTrainLoop')

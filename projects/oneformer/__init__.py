@@ -5,11 +5,11 @@ Importing the package registers everything in mmdet's registries, so a config ne
 """
 
 # isort: off
-from . import compat  # noqa: F401  first: it makes mmdet importable everywhere
-from .quiet_import import quiet_import
+from .host import quiet_import  # first: it makes mmdet importable everywhere
 
 with quiet_import():
-    from . import datasets, engine, evaluation, models, visualization  # noqa: F401
-    from . import mmdet_apis  # noqa: F401
+    from . import backbones, datasets, evaluation, models  # noqa: F401
+    from . import training, visualization, weights  # noqa: F401
+    from .inference import mmdet_apis  # noqa: F401
 
 __version__ = '0.1.0'

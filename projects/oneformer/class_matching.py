@@ -37,7 +37,7 @@ def names_by_strength(metainfo: Mapping) -> Iterator[list[list[str]]]:
     yield [[normalise(name)] for name in classes]
     aliases = {name: [] for name in classes}
     for alias, name in metainfo.get('aliases', {}).items():
-        if name is not None:  # such categories are left out of the data set
+        if name is not None:  # such categories are left out of the dataset
             aliases[name].append(alias)
     yield [[normalise(alias) for alias in aliases[name]] for name in classes]
     yield [[normalise(part) for part in name.split(',')] for name in classes]

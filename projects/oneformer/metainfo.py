@@ -1,4 +1,4 @@
-"""Class names, things and colours of the benchmarks, in the label order of the original.
+"""Class names, things and colours of the datasets, in the label order of the original.
 
 The label order is part of every checkpoint. ADE20K's natural order interleaves things and stuff, so
 nothing in this project may compare a label with the number of things.
@@ -73,7 +73,7 @@ _MAPILLARY_THINGS = (
 )
 # fmt: on
 
-BENCHMARKS = dict(
+KNOWN_DATASETS = dict(
     ade20k=dict(
         classes=_ADE20K_CLASSES,
         thing_classes=tuple(name for name in _ADE20K_CLASSES if name not in _ADE20K_STUFF),
@@ -113,14 +113,14 @@ BENCHMARKS = dict(
 )
 
 
-def benchmark_of_size(num_classes: int) -> str | None:
-    """The benchmark that has this number of classes, which is how a bare checkpoint is read."""
-    sizes = {len(benchmark['classes']): name for name, benchmark in BENCHMARKS.items()}
+def known_dataset_of_size(num_classes: int) -> str | None:
+    """The dataset that has this number of classes, used to read a bare checkpoint."""
+    sizes = {len(dataset['classes']): name for name, dataset in KNOWN_DATASETS.items()}
     return sizes.get(num_classes)
 
 
 def closest(unknown: Sequence[str], names: Iterable[str]) -> str:
-    """Which names look most like unknown ones, for messages; empty if none does."""
+    """Names that look most like unknown ones, for messages; empty if none does."""
     folded = {name.strip().casefold(): name for name in names}
     similar = {}
     for name in unknown:
@@ -132,26 +132,26 @@ def closest(unknown: Sequence[str], names: Iterable[str]) -> str:
 
 
 def resolve_metainfo(metainfo: Mapping | str) -> dict:
-    """Look up a benchmark by name, or check a data set's own classes.
+    """Look up a dataset by name, or check a dataset's own classes.
 
     Args:
-        metainfo: A name in ``BENCHMARKS``, or a mapping with ``classes`` and ``thing_classes``.
+        metainfo: A name in ``KNOWN_DATASETS``, or a mapping with ``classes`` and ``thing_classes``.
 
     Returns:
         A dict with at least ``classes`` and ``thing_classes``, both tuples of names.
 
     Raises:
-        ValueError: For an unknown benchmark, a missing key, a class listed twice, or a thing or
-            alias that is no class.
+        ValueError: If a dataset is unknown, a key is missing, a class is listed twice, or a thing
+            or alias is not a class.
     """
     if isinstance(metainfo, str):
-        if metainfo not in BENCHMARKS:
+        if metainfo not in KNOWN_DATASETS:
             raise ValueError(
-                f'unknown benchmark {metainfo!r}{closest([metainfo], BENCHMARKS)}: choose one of '
-                f'{", ".join(BENCHMARKS)}, or give metainfo as dict(classes=(...), '
+                f'unknown dataset {metainfo!r}{closest([metainfo], KNOWN_DATASETS)}: choose one of '
+                f'{", ".join(KNOWN_DATASETS)}, or give metainfo as dict(classes=(...), '
                 'thing_classes=(...))'
             )
-        metainfo = BENCHMARKS[metainfo]
+        metainfo = KNOWN_DATASETS[metainfo]
     if not isinstance(metainfo, Mapping):
         comma = ', without the comma behind it' if isinstance(metainfo, tuple) else ''
         raise ValueError(
@@ -171,7 +171,7 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
             )
         names = metainfo[key]
         if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
-            raise ValueError(f'metainfo.{key} is no list of texts: {names!r}')
+            raise ValueError(f'metainfo.{key} is not a list of texts: {names!r}')
     classes, things = tuple(metainfo['classes']), tuple(metainfo['thing_classes'])
     stripped = [name.strip() for name in classes]  # as annotation files may spell them
     repeated = sorted({name for name in stripped if stripped.count(name) > 1})
@@ -180,18 +180,18 @@ def resolve_metainfo(metainfo: Mapping | str) -> dict:
     strangers = [name for name in things if name not in classes]
     if strangers:
         raise ValueError(
-            f'metainfo.thing_classes has names that are no class: {strangers}'
+            f'metainfo.thing_classes has names that are not classes: {strangers}'
             f'{closest(strangers, classes)}'
         )
     if not classes:
         raise ValueError('metainfo.classes is empty: name at least one class')
     aliases = metainfo.get('aliases', {})
     if not isinstance(aliases, Mapping) or not all(isinstance(alias, str) for alias in aliases):
-        raise ValueError(f'metainfo.aliases is no dict of other name -> class: {aliases!r}')
+        raise ValueError(f'metainfo.aliases is not a dict of other name -> class: {aliases!r}')
     unknown = [name for name in aliases.values() if name is not None and name not in classes]
     if unknown:
         raise ValueError(
-            f'metainfo.aliases leads to names that are no class: {unknown}'
+            f'metainfo.aliases leads to names that are not classes: {unknown}'
             f'{closest(unknown, classes)}'
         )
     resolved = {**metainfo, 'classes': classes, 'thing_classes': things}

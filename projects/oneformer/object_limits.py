@@ -1,7 +1,7 @@
-"""How many objects of an image can be learned, predicted and scored, and which setting limits them.
+"""Limits on the number of objects of an image that can be learned, predicted and scored.
 
 One limit lies behind the other: queries, prompts, instances of a prediction, detections of the
-metric. Who raises one should be told of all.
+metric. A user who raises one should know all of them.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ def default_max_per_image(num_queries: int) -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """What limits the number of objects in an image; None where it does not, or is not known.
+    """Limits on the number of objects in an image; None where there is none, or it is not known.
 
     Attributes:
         queries: ``model.panoptic_head.num_queries``.
@@ -58,12 +58,12 @@ def configured_limits(cfg: Mapping) -> Limits:
 
 @dataclass(frozen=True)
 class Peak:
-    """The image with most of something.
+    """The image with most objects.
 
     Attributes:
-        count: How many it has.
-        img_id: Its id.
-        label: Their class, if it is about one.
+        count: Number of its objects.
+        img_id: Id of the image.
+        label: Label of the objects, if they are of one class.
     """
 
     count: int = 0
@@ -73,10 +73,10 @@ class Peak:
 
 @dataclass(frozen=True)
 class Peaks:
-    """The fullest images of a data set.
+    """The images with most objects of a dataset.
 
     Attributes:
-        targets: Most segments that are no crowd.
+        targets: Most segments that are not crowds.
         things: Most things among them.
         of_class: Most things of one class.
     """
@@ -89,11 +89,11 @@ class Peaks:
 def find_peaks(
     images: Iterable[tuple[int | str, Sequence[int]]], is_thing: Sequence[bool]
 ) -> Peaks:
-    """The fullest images.
+    """Find the images with most objects.
 
     Args:
-        images: Id and labels of the segments that are no crowd.
-        is_thing: Of each label.
+        images: Id and labels of the segments that are not crowds.
+        is_thing: Whether each label is a thing.
     """
     targets = things = of_class = Peak()
     for img_id, labels in images:
@@ -109,15 +109,17 @@ def find_peaks(
 
 
 def peaks_of_list(data_list: Iterable[Mapping], is_thing: Sequence[bool]) -> Peaks:
-    """The fullest images of a data set, by what its JSON lists.
+    """The images with most objects of a dataset, from its JSON.
 
     Args:
-        data_list: With ``img_id`` and ``segments_info``.
-        is_thing: Of each label.
+        data_list: Samples with ``img_id`` and ``segments_info``.
+        is_thing: Whether each label is a thing.
     """
 
     def candidates() -> Iterator[tuple[int | str, list[int]]]:
-        most = 0  # of one class: an image of fewer segments can be no peak, and is not looked into
+        most = (
+            0  # of one class: an image of fewer segments cannot be a peak, and is not looked into
+        )
         for data in data_list:
             segments = data.get('segments_info') or ()
             if len(segments) > most:
@@ -141,13 +143,13 @@ def limit_notes(
     classes: Sequence[str],
     counts: Mapping[str, Sequence[int]] | None = None,
 ) -> list[str]:
-    """Every limit that is lower than what some image has, with the setting to change.
+    """A note for each limit that is lower than a peak, with the setting to change.
 
     Args:
-        limits: Of model and metrics.
-        peaks: Of the data set.
-        classes: Their names.
-        counts: For the names of ``Peaks`` how many each image has, to tell the images.
+        limits: Limits of model and metrics.
+        peaks: Peaks of the dataset.
+        classes: Names of the classes.
+        counts: Number of objects in each image by the names of ``Peaks``, to count images.
     """
     of = counts or {}
     targets, things, same = peaks.targets, peaks.things, peaks.of_class

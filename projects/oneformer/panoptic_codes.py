@@ -1,4 +1,4 @@
-"""mmdet's codes of panoptic answers: one number for class and instance of a pixel.
+"""mmdet's codes of panoptic predictions: one number for class and instance of a pixel.
 
 A thing has ``label + INSTANCE_OFFSET * id``, stuff its label, and void has label K. People get
 segments that are numbered from 1; this is the one place where that is done.
@@ -17,16 +17,16 @@ def check_codes(num_classes: int) -> None:
     """Raise ValueError for more classes than mmdet's codes of panoptic maps can tell apart."""
     if num_classes >= INSTANCE_OFFSET:
         raise ValueError(
-            f'a panoptic answer can have {INSTANCE_OFFSET - 1} classes at most, not {num_classes}: '
-            "take 'panoptic' out of test_cfg.tasks, or use fewer classes"
+            f'a panoptic prediction can have {INSTANCE_OFFSET - 1} classes at most, not '
+            f"{num_classes}: take 'panoptic' out of test_cfg.tasks, or use fewer classes"
         )
 
 
 def segment_codes(pred_map: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values of a panoptic answer, ascending, and their pixels, int64 (P,); void is among them.
+    """Values of a panoptic prediction, ascending, and their pixels, int64 (P,); void is among them.
 
     Args:
-        pred_map: Label + INSTANCE_OFFSET * k, of any shape; void has label K and is no segment.
+        pred_map: Label + INSTANCE_OFFSET * k, of any shape; void has label K and is not a segment.
 
     Raises:
         ValueError: For a label above K or a negative one.
@@ -47,7 +47,7 @@ def segment_codes(pred_map: np.ndarray, num_classes: int) -> tuple[np.ndarray, n
 def segment_ids(
     pred_map: np.ndarray, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number the segments of a panoptic answer.
+    """Number the segments of a panoptic prediction.
 
     Args:
         pred_map: (H, W), label + INSTANCE_OFFSET * k; void has label K.
@@ -81,13 +81,13 @@ def boxes_of_ids(id_map: np.ndarray, count: int) -> list[list[int] | None]:
 def numbered_segments(
     pred_map: np.ndarray, num_classes: int, infos: Sequence[Mapping] | None = None
 ) -> tuple[np.ndarray, list[dict]]:
-    """Number the segments of a panoptic answer, and describe them.
+    """Number the segments of a panoptic prediction, and describe them.
 
     Args:
         pred_map: See ``segment_ids``.
         num_classes: K.
-        infos: ``segments_info`` of the answer, with ``id``, ``label``, ``isthing`` and ``score``;
-            other models may have none.
+        infos: ``segments_info`` of the prediction, with ``id``, ``label``, ``isthing`` and
+            ``score``; other models may have none.
 
     Returns:
         Ids of shape (H, W), int32, 0 for void; and for each id from 1 a dict with ``id``,

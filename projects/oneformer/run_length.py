@@ -1,4 +1,4 @@
-"""Run-length codes: of masks, and of what COCO's files call a segmentation."""
+"""Run-length codes of masks, and of the segmentations in COCO's files."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,13 +12,13 @@ def encode_mask(mask: np.ndarray) -> dict:
 
 
 def encode_part(mask: np.ndarray, corner: Sequence[int], height: int, width: int) -> dict:
-    """Code of a mask that is a part of an image, and nothing in the rest of it.
+    """Code of a mask that covers a part of an image; the rest is empty.
 
     Args:
         mask: Bool, of shape (h, w).
         corner: (left, top) of the part in the image, in whole pixels.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
     """
     left, top = corner
     columns = np.zeros((height, mask.shape[1]), np.uint8, 'F')
@@ -43,7 +43,7 @@ def code_area(code: Mapping) -> int:
 
 
 def json_code(code: Mapping) -> dict:
-    """A compressed code as JSON can hold it."""
+    """A compressed code as a dict that JSON can hold."""
     return dict(size=list(code['size']), counts=code['counts'].decode('ascii'))
 
 
@@ -54,7 +54,7 @@ def read_counts(text: bytes) -> np.ndarray:
     it is the difference to the length of the run before the last.
 
     Raises:
-        ValueError: For characters that no code has, and one that ends in the middle of a number.
+        ValueError: If it has invalid characters, or ends in the middle of a number.
     """
     characters = np.frombuffer(text, np.uint8).astype(np.int64) - 48
     if not characters.size:
@@ -98,17 +98,17 @@ def encode_crop(crop: np.ndarray, x: int, y: int, size: tuple[int, int]) -> dict
 
 
 def _check_polygon(polygon: list, margin: int) -> None:
-    """Raise ValueError for what is no polygon, or lies so far out that drawing it takes for ever.
+    """Raise ValueError if it is not a polygon, or so far outside that drawing it is too slow.
 
     Args:
-        polygon: As in a JSON.
-        margin: How far it may leave the photo, in pixels.
+        polygon: Polygon as in a JSON.
+        margin: Distance by which it may leave the image, in pixels.
     """
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         raise ValueError('a polygon needs at least three points (x, y)')
     for value in polygon:
         if type(value) not in (int, float) or not -margin <= value <= 2 * margin:
-            raise ValueError(f'a polygon has the coordinate {value!r}, far out of the photo')
+            raise ValueError(f'a polygon has the coordinate {value!r}, far out of the image')
 
 
 def encode_segmentation(segmentation: list | Mapping, height: int, width: int) -> Mapping:
@@ -117,11 +117,11 @@ def encode_segmentation(segmentation: list | Mapping, height: int, width: int) -
     Args:
         segmentation: A list of polygons [x1, y1, x2, y2, ...] in pixels, or a dict with ``counts``
             (compressed or a list) and ``size``.
-        height: Of the photo, in pixels.
-        width: Of the photo, in pixels.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
 
     Raises:
-        ValueError: For a code of another size, and for what is no segmentation.
+        ValueError: If a code is of another size, or it is not a segmentation.
     """
     try:
         if isinstance(segmentation, list):
@@ -130,14 +130,14 @@ def encode_segmentation(segmentation: list | Mapping, height: int, width: int) -
             return mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
         if tuple(segmentation['size']) != (height, width):
             raise ValueError(
-                f'its run-length code is of (height, width) {segmentation["size"]}, the photo of '
+                f'its run-length code is of (height, width) {segmentation["size"]}, the image of '
                 f'{[height, width]}'
             )
         counts = segmentation['counts']
         if not isinstance(counts, list):
             counts = read_counts(counts if isinstance(counts, bytes) else counts.encode()).tolist()
         if not all(type(count) is int and count >= 0 for count in counts):
-            raise ValueError('its run-length code has counts that are no whole numbers from 0')
+            raise ValueError('its run-length code has counts that are not whole numbers from 0')
         if sum(counts) != height * width:
             raise ValueError(f'its run-length code has {sum(counts)} pixels')
         if not isinstance(segmentation['counts'], list):

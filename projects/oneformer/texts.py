@@ -58,11 +58,11 @@ class Prompts:
             classes: Names of all classes.
 
         Raises:
-            ValueError: For synonyms of what is no class.
+            ValueError: For synonyms of what is not a class.
         """
         unknown = sorted(set(self.synonyms) - set(classes))
         if unknown:
-            raise ValueError(f'prompts.synonyms names what is no class: {unknown}')
+            raise ValueError(f'prompts.synonyms names what is not a class: {unknown}')
         prompts = []
         for label in sorted(labels):
             name = classes[label]

@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.fileio import load
 from terminaltables import AsciiTable
 
-from .safe_io import write_bytes
+from .host.safe_io import write_bytes
 
 # the metrics of the tables, in their order
 METRICS = ('PQ', 'PQ things', 'PQ stuff', 'mask AP', 'mIoU', 'mIoU(ms+flip)')
@@ -45,7 +45,7 @@ class ZooModel:
 
     @property
     def dataset_key(self) -> str:
-        """The benchmark as config names have it."""
+        """The dataset as config names have it."""
         return self.name.split('_')[-1].split('-')[0]
 
     @property
@@ -94,7 +94,7 @@ def _number(value: float | None) -> str:
 def text_table(models: Sequence[ZooModel]) -> str:
     """A table for a terminal."""
     metrics = [metric for metric in METRICS if any(metric in model.metrics for model in models)]
-    rows = [['config', 'backbone', 'data set', 'crop', *metrics, 'published checkpoint']]
+    rows = [['config', 'backbone', 'dataset', 'crop', *metrics, 'published checkpoint']]
     for model in models:
         numbers = [_number(model.metrics.get(metric)) for metric in metrics]
         rows.append(
@@ -113,7 +113,7 @@ def text_table(models: Sequence[ZooModel]) -> str:
 
 
 def markdown_tables(models: Sequence[ZooModel]) -> str:
-    """For each data set a table, and the commands that convert its checkpoints."""
+    """For each dataset a table, and the commands that convert its checkpoints."""
     sections = []
     for dataset in dict.fromkeys(model.dataset for model in models):
         of_set = [model for model in models if model.dataset == dataset]

@@ -1,1 +1,1 @@
-"""How the sets of tools/make_quickstart_data.py are drawn and written."""
+"""Drawing and writing of the datasets of tools/make_quickstart_data.py."""

@@ -1,4 +1,4 @@
-"""What all scenes are painted with: noise, blending, light, and the camera.
+"""Common painting code of all scenes: noise, blending, light, and the camera.
 
 Colours are RGB in [0, 1].
 """
@@ -36,7 +36,7 @@ def shade(albedo, distance, rim, light, radius):
 
 
 def photograph(rng, image):
-    """What a camera makes of a scene: uneven light, a colour cast, slight blur, noise; uint8."""
+    """Effects of a camera on a scene: uneven light, a colour cast, slight blur, noise; uint8."""
     height, width = image.shape[:2]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     slope_y, slope_x, vignette = rng.uniform((-0.2, -0.2, 0), (0.2, 0.2, 0.12))

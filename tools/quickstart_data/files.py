@@ -1,4 +1,4 @@
-"""Scenes to a data set in COCO panoptic format, written whole or not at all.
+"""Scenes to a dataset in COCO panoptic format, written whole or not at all.
 
 OUT_DIR/{train,val}/*.jpg           images
 OUT_DIR/panoptic_{train,val}/*.png  segment id = R + 256 G + 65536 B, 0 is void
@@ -84,7 +84,7 @@ def _write_split(folder: Path, split: str, info: Mapping, draw: Callable, catego
 
 
 def _holds(folder: Path, info: Mapping) -> bool:
-    """Whether a folder is a set that was made with the parameters ``info``."""
+    """Whether a folder is a dataset that was made with the parameters ``info``."""
     try:
         found = [
             json.loads((folder / f'panoptic_{split}.json').read_text())['info'] for split in SPLITS
@@ -95,18 +95,18 @@ def _holds(folder: Path, info: Mapping) -> bool:
 
 
 def write_set(out_dir, info: Mapping, draw: Callable, categories: Sequence, workers: int) -> None:
-    """Write a set to ``out_dir``, all of it or nothing, and print one line with counts.
+    """Write a dataset to ``out_dir``, all of it or nothing, and print one line with counts.
 
     Args:
-        out_dir: Folder to create. One that holds the same set already is left as it is.
-        info: What the set is made of: ``train`` and ``val`` images, ``size`` in pixels, ``seed``.
-        draw: Of a random generator and a size makes an image H W 3 uint8 RGB, segment ids H W and
-            ``segments_info``.
-        categories: Of the JSON.
-        workers: Threads, which change no byte.
+        out_dir: Folder to create. One that holds the same dataset already is left as it is.
+        info: Parameters of the dataset: ``train`` and ``val`` images, ``size`` in pixels, ``seed``.
+        draw: Function of a random generator and a size that returns an image H W 3 uint8 RGB,
+            segment ids H W and ``segments_info``.
+        categories: Categories of the JSON.
+        workers: Number of threads, which does not change the files.
 
     Raises:
-        FileExistsError: ``out_dir`` has other content.
+        FileExistsError: If ``out_dir`` has other content.
     """
     out_dir = Path(out_dir).resolve()
     if _holds(out_dir, info):

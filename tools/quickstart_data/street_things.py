@@ -42,7 +42,7 @@ class _Sprite:
         self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour)
 
     def shrunk(self) -> np.ndarray:
-        """Of the true size, with soft borders, shaded from above."""
+        """The sprite at its true size, with soft borders, shaded from above."""
         height, width = (side // FINE for side in self.canvas.shape[:2])
         sprite = cv2.resize(self.canvas, (width, height), interpolation=cv2.INTER_AREA)
         sprite[..., :3] *= np.linspace(1.08, 0.88, height, dtype=np.float32)[:, None, None]
@@ -50,7 +50,7 @@ class _Sprite:
 
 
 def _drawn(draw, height: float, width: float, side: float) -> np.ndarray:
-    """What ``draw`` paints on a surface, at the scale that gives it the area of side * side."""
+    """Sprite of the painter ``draw``, at the scale that gives it the area of side * side."""
     trial = _Sprite(height, width, 100.0)
     draw(trial)
     area = (trial.canvas[..., 3] > 0).sum() / trial.scale**2
@@ -90,7 +90,7 @@ def draw_pedestrian(rng, side):
 
 
 def draw_car(rng, side):
-    """From the side (to the left or right) or from behind: body, cabin, windows, wheels, lights."""
+    """Side view (to the left or right) or rear view: body, cabin, windows, wheels, lights."""
     paint, glass, tyre, light = vary(
         rng,
         PAINT[rng.integers(7)],

@@ -19,7 +19,7 @@ STUFF = {
     'pavement': ('ground', [240, 35, 230]),
     'road': ('ground', [128, 64, 128]),
 }
-VERSION = 1  # to be raised with every change of what is drawn, since finished sets are reused
+VERSION = 1  # to be raised with every change of the drawing, since finished datasets are reused
 NAMES = [*THINGS, *STUFF]
 IDS = {name: number for number, name in enumerate(NAMES, 1)}
 CATEGORIES = [
@@ -55,7 +55,7 @@ class Street:
 
     @property
     def depth(self) -> np.ndarray:
-        """0 at the horizon and 1 at the lower border."""
+        """Depth of each pixel: 0 at the horizon and 1 at the lower border."""
         return np.clip((self.y - self.horizon) / (self.shape[0] - self.horizon), 0, 1)
 
     def lay(self, colour: np.ndarray, mask: np.ndarray, name: str) -> None:
@@ -161,7 +161,7 @@ def place_things(rng, street):
 def draw_street(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, list[dict]]:
     """One scene: image H W 3 uint8 RGB, segment ids H W int32 and COCO's list ``segments_info``.
 
-    What is hidden too far to be learned is not drawn, and small scraps of stuff are void.
+    Things hidden too far to be learned are not drawn, and small scraps of stuff are void.
     """
     street = Street(rng, size)
     for paint in (paint_sky, paint_ground, paint_buildings, paint_trees):

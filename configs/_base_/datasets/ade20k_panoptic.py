@@ -14,13 +14,13 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='Pad', size=(crop, crop), pad_val=dict(img=(128, 128, 128), seg=0)),
     dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
-    dict(type='PackPanopticInputs'),
+    dict(type='PackSegmentInputs'),
 ]
 test_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge', short_edges=[crop], max_size=4 * crop),
-    dict(type='LoadSegmentMap'),  # after resizing: the answer is compared at the photo's size
-    dict(type='PackPanopticInputs'),
+    dict(type='LoadSegmentMap'),  # after resizing: the prediction is compared at the image's size
+    dict(type='PackSegmentInputs'),
 ]
 
 dataset = dict(metainfo=metainfo, data_root=data_root)
@@ -52,7 +52,7 @@ official_evaluator = [
         reduce_zero_label=True,
     ),
 ]
-# tools/test.py --out-dir; the benchmark's label PNGs have 0 for void
+# tools/test.py --out-dir; the dataset's label PNGs have 0 for void
 format_evaluator = [
     dict(type='PanopticFiles'),
     dict(type='InstanceFiles'),

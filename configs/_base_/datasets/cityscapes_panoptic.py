@@ -8,17 +8,17 @@ train_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='LoadSegmentMap'),
     dict(type='ResizeShortEdge', short_edges=short_edges, max_size=4096),
-    dict(type='RandomCrop', crop_size=(1024, 512)),  # (width, height); no photo is smaller
+    dict(type='RandomCrop', crop_size=(1024, 512)),  # (width, height); no image is smaller
     dict(type='mmseg.PhotoMetricDistortion'),  # the original's, with hue -18..17 for -18..18
     dict(type='RandomFlip', prob=0.5),
     dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
-    dict(type='PackPanopticInputs'),
+    dict(type='PackSegmentInputs'),
 ]
 test_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge', short_edges=[1024], max_size=2048),
-    dict(type='LoadSegmentMap'),  # after resizing: the answer is compared at the photo's size
-    dict(type='PackPanopticInputs'),
+    dict(type='LoadSegmentMap'),  # after resizing: the prediction is compared at the image's size
+    dict(type='PackSegmentInputs'),
 ]
 
 dataset = dict(type='CityscapesPanopticDataset', metainfo=metainfo, data_root=data_root)

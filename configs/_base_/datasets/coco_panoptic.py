@@ -8,13 +8,13 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='LargeScaleJitter', size=1024, scale_range=(0.1, 2.0)),
     dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34)),
-    dict(type='PackPanopticInputs'),
+    dict(type='PackSegmentInputs'),
 ]
 test_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge', short_edges=[800], max_size=1333),
-    dict(type='LoadSegmentMap'),  # after resizing: the answer is compared at the photo's size
-    dict(type='PackPanopticInputs'),
+    dict(type='LoadSegmentMap'),  # after resizing: the prediction is compared at the image's size
+    dict(type='PackSegmentInputs'),
 ]
 
 dataset = dict(metainfo=metainfo, data_root=data_root)

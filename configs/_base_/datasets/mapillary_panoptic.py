@@ -15,13 +15,13 @@ train_pipeline = [
     dict(type='Pad', size=(1024, 1024), pad_val=dict(img=(128, 128, 128), seg=0)),
     # the original's thresholds of 0.5 and 0.5 leave nothing to the instance task
     dict(type='SampleTask', probs=dict(semantic=0.5, panoptic=0.5)),
-    dict(type='PackPanopticInputs'),
+    dict(type='PackSegmentInputs'),
 ]
 test_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='ResizeShortEdge', short_edges=[2048], max_size=2048),
-    dict(type='LoadSegmentMap'),  # after resizing: the answer is compared at the photo's size
-    dict(type='PackPanopticInputs'),
+    dict(type='LoadSegmentMap'),  # after resizing: the prediction is compared at the image's size
+    dict(type='PackSegmentInputs'),
 ]
 
 dataset = dict(metainfo=metainfo, data_root=data_root)

@@ -1,4 +1,4 @@
-# Mapillary Vistas with all three tasks, each as often as on the other benchmarks.
+# Mapillary Vistas with all three tasks, each as often as on the other datasets.
 _base_ = 'mapillary_panoptic.py'
 sample_task = dict(type='SampleTask', probs=dict(semantic=0.33, instance=0.33, panoptic=0.34))
 train_pipeline = [

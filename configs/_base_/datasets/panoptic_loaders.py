@@ -1,4 +1,4 @@
-# How the benchmarks are loaded; their files add where from, and the pipelines.
+# How the datasets are loaded; their files add where from, and the pipelines.
 train_dataloader = dict(
     batch_size=2,
     num_workers=4,

@@ -38,10 +38,10 @@ class Region:
             COCO: the upper left corner of the image is (0, 0), the centre of its first pixel
             (0.5, 0.5). Exactly one of ``polygons`` and ``code`` is given.
         code: Compressed run-length code of COCO, as ``run_length.encode_mask`` makes it.
-        crowd: Whether it stands for a group that was not told apart.
+        crowd: Whether it stands for a group of objects without masks of their own.
         ignored: Whether it is to be neither learned nor scored: a crowd in an instance JSON, and
             pixels without a label elsewhere.
-        order: Where it lies in the pile: of two that overlap, the one with the higher number is
+        order: Position in the stack: of two that overlap, the one with the higher number lies
             above, of equal ones the later one.
         where: Words that lead to it in the file, such as "shape 3", for messages.
         extra: Values for its entry in a COCO JSON, such as ``score`` or the tool's own id.
@@ -111,7 +111,7 @@ class SourceImage:
         path: The image file.
         split: Name of the part that the source puts it into, such as ``train``; None if it does
             not say.
-        annotation: Whatever the reader needs to find its annotations; it is pickled.
+        annotation: Data by which the reader finds the annotations of the image; pickled.
     """
 
     name: str
@@ -174,5 +174,5 @@ class AnnotationSource(ABC):
         """Read the annotations of an image.
 
         Raises:
-            ValueError: Naming the file, the place in it and what to do, if it is broken.
+            ValueError: If a file is broken; the message names it, the place in it and what to do.
         """

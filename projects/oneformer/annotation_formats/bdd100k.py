@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..image_files import ImageTooLargeError, open_image
+from ..images.image_files import ImageTooLargeError, open_image
 from .annotated import AnnotatedImage, AnnotationSource, Category, Loss, Region, SourceImage
 from .class_tables import ClassTable
 from .collecting import Collected

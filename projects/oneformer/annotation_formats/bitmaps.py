@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from ..image_files import open_image
+from ..images.image_files import open_image
 
 _DATA_URL = re.compile(r'^data:image/[a-z+.-]+;base64,', re.IGNORECASE)
 _PNG = b'\x89PNG'
@@ -63,7 +63,7 @@ def above_half(values: np.ndarray) -> np.ndarray:
 
 
 def unpack(data: bytes, where: str) -> bytes:
-    """What zlib packed; a PNG that was not packed as it is."""
+    """Data that zlib packed, unpacked; a PNG that was not packed is returned as it is."""
     if data.startswith(_PNG):
         return data
     unpacker = zlib.decompressobj()

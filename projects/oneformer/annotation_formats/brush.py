@@ -60,7 +60,7 @@ def decode_brush(numbers: Sequence[int], height: int, width: int, where: str) ->
         numbers: Bytes, as a JSON lists them.
         height: Pixels of the image.
         width: Pixels of the image.
-        where: What it is, for messages.
+        where: Name of the brush in the file, for messages.
 
     Raises:
         ValueError: If it is damaged or of another size.

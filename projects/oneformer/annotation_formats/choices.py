@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..result_names import result_stems
+from ..images.result_names import result_stems
 from .annotated import Category
 
 

@@ -32,13 +32,13 @@ class ClassTable:
 
     Args:
         file: The table, for messages.
-        entries: Its lines. A class may have several. A line without a name, or with a name such as
-            "void" or "unlabeled", is of pixels that are not annotated.
+        entries: Lines of the table. A class may have several. A line without a name, or with a
+            name such as "void" or "unlabeled", stands for pixels that are not annotated.
         void: More names of such lines.
 
     Raises:
-        ValueError: For a number or a colour of two classes, for names that differ in case only,
-            and for ``void`` names that are not there.
+        ValueError: If a number or a colour has two classes, if names differ in case only, or if
+            ``void`` has a name that the table has not.
     """
 
     def __init__(

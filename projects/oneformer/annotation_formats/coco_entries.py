@@ -24,7 +24,7 @@ class CocoImage:
     Attributes:
         file: The JSON that lists it.
         size: (height, width) that it states, in pixels.
-        objects: Its annotations, each with the name of its ``category`` and the JSON's ``file``.
+        objects: Annotations of it, each with the name of its ``category`` and the JSON's ``file``.
         searched: Names of the classes that were looked for; None if the JSON does not say.
         incomplete: Names of classes of which not all objects are annotated.
     """
@@ -39,7 +39,7 @@ class CocoImage:
 def category_names(json: CocoJson, found: Collected) -> dict[int, tuple[str, bool | None]]:
     """Name of each category id, and whether it is a thing, if the JSON says so.
 
-    The class that Roboflow adds to each set, over all others and without objects, is left out.
+    The parent class without objects that Roboflow adds to each dataset is left out.
     """
     file = str(json.path)
     entries = complete(
@@ -196,9 +196,9 @@ def read_entries(
 
     Args:
         json: The JSON.
-        names: Its classes, see ``category_names``.
+        names: Classes of the JSON, see ``category_names``.
         boxes: ``'keep'``, ``'skip'``, or None to report annotations that are only boxes.
-        found: Gets what is wrong.
+        found: Collector of the problems.
     """
     file = str(json.path)
     kept = _existing(json, found)

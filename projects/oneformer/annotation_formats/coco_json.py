@@ -25,8 +25,9 @@ class CocoJson:
 
     Attributes:
         path: The file.
-        content: What it holds, as COCO writes it (see ``datasets.mending``).
-        split: Part of the set that it is for, by its name or its folder; None if these do not say.
+        content: Content of the file, as COCO writes it (see ``datasets.mending``).
+        split: Part of the dataset that it is for, by its name or its folder; None if these do not
+            say.
         folder: Folder of its images.
     """
 
@@ -75,7 +76,7 @@ def load_jsons(
     Args:
         source: A JSON, or a folder that is searched.
         chosen: Names of the JSONs in the folder; None for all in it.
-        found: Gets what is wrong, and notes about JSONs that are in another format.
+        found: Collector of the problems, and of notes about JSONs in another format.
     """
     wanted = bool(chosen) or source.is_file()
     loaded, others = [], []
@@ -138,10 +139,11 @@ def image_folder_of(
 
     Args:
         path: The JSON.
-        content: Of it.
-        split: Part of the set that it is for.
-        folders: That may hold images.
-        found: Gets what is wrong: no folder has any of them, or several have them equally.
+        content: Content of the JSON.
+        split: Part of the dataset that it is for.
+        folders: Folders that may hold images.
+        found: Collector of the problems: no folder has any of the images, or several have equally
+            many.
     """
     hits: dict[Path, frozenset[Path]] = {}
     for folder in folders:
@@ -185,7 +187,7 @@ def open_jsons(
         source: A JSON, or a folder that is searched.
         chosen: Names of the JSONs in the folder; None for all in it.
         images: Folder of the images, perhaps with a folder for each part; None to look for it.
-        found: Gets what is wrong.
+        found: Collector of the problems.
     """
     root = source if source.is_dir() else source.parent
     opened = []

@@ -8,9 +8,9 @@ _EXAMPLES = 3
 
 
 class Collected:
-    """A ``Report`` that keeps findings: errors are problems, warnings are notes.
+    """An ``OnFinding`` that keeps findings: errors are problems, warnings are notes.
 
-    Of a file and a kind the first few are told, and how many more there are.
+    Of each file and kind, the first few are listed and the rest is counted.
     """
 
     def __init__(self) -> None:
@@ -45,5 +45,5 @@ class Collected:
         return self._told(True)
 
     def notes(self) -> list[str]:
-        """What was read otherwise than it is written, and the like."""
+        """Notes, such as what was read in another way than it is written."""
         return [*self._told(False), *self.plain_notes]

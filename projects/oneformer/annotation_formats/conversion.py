@@ -9,11 +9,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..host.safe_io import replacing, write_bytes
 from ..inspection.checking import check_config
 from ..inspection.configured import SPLITS
 from ..inspection.summary import count_errors, findings_text, summary_text
 from ..preparation.parallel import for_each
-from ..safe_io import replacing, write_bytes
 from .annotated import AnnotationSource, SourceImage
 from .choices import Choices, choose_categories, png_names
 from .destination import Destination
@@ -98,7 +98,7 @@ def convert(
         source: Reader of the files.
         name: Name of its format.
         folder: Folder of the result, made if it does not exist.
-        choices: What the user chose.
+        choices: Options of the user.
         workers: Processes, from 1.
 
     Returns:

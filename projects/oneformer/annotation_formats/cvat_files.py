@@ -29,13 +29,13 @@ class CvatFiles:
 
     Args:
         path: The XML, or the folder that it is in.
-        options: Of the format.
+        options: Values of the format's options, by name.
 
     Attributes:
         folder: Folder of the images.
         categories: Labels.
-        labels: Their names.
-        notes: What a user should know.
+        labels: Names of the labels.
+        notes: Sentences that a user should know.
     """
 
     def __init__(self, path: Path, options: Mapping[str, Any]) -> None:
@@ -154,5 +154,5 @@ class CvatFiles:
 
 
 def _split(subset: str | None) -> str | None:
-    """The part of the set that a subset of a project is."""
+    """The part of the dataset that a subset of a project is."""
     return None if subset in (None, '', 'default') else subset.lower()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..host.safe_io import replacing, write_json
 from ..preparation.files import write_records
-from ..safe_io import replacing, write_json
 from .outputs import Output, Part
 from .splitting import order_splits
 
@@ -49,7 +49,7 @@ class Destination:
         folder: Folder of the result.
         output: Kind of result, with its classes.
         image_folder: Folder below which the images have their names.
-        settings: What the run was asked for, as plain values.
+        settings: Options of the run, as plain values by name.
     """
 
     def __init__(self, folder: Path, output: Output, image_folder: Path, settings: Mapping) -> None:
@@ -66,14 +66,14 @@ class Destination:
         return self.folder / 'config.py'
 
     def is_complete(self) -> bool:
-        """Whether this very conversion, of the same files, is there and whole."""
+        """Whether this conversion, of the same files, exists already and is complete."""
         try:
             return json.loads(self.record.read_bytes())['settings'] == self.settings
         except (FileNotFoundError, LookupError, TypeError, ValueError):
             return False
 
     def open(self, overwrite: bool) -> None:
-        """Make the folder, or go on in it.
+        """Make the folder, or continue in it.
 
         Raises:
             ValueError: If there is another result, or files of something else.
@@ -202,7 +202,7 @@ class Destination:
         shutil.rmtree(self.hidden)
 
     def next_steps(self) -> str:
-        """Commands that go on from here."""
+        """Commands for the next steps."""
         return (
             f'To look at them: python tools/browse_dataset.py {self.config}\n'
             f'To train:        python tools/train.py {self.config}'

@@ -64,11 +64,11 @@ def clip(points: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 class Drawing:
-    """What is drawn on an image, collected by a reader.
+    """Regions of an image, collected by a reader.
 
     Args:
         path: The image file.
-        file: Of the annotations, for messages.
+        file: File of the annotations, for messages.
         stated: (height, width) that the annotations state, if they do.
         slack: Pixels by which outlines may leave the image without being counted.
 
@@ -105,12 +105,12 @@ class Drawing:
 
         Args:
             category: Name of its class.
-            pieces: Whose union it is.
+            pieces: Outlines and masks whose union is the object.
             where: Words that lead to it in the file.
-            **options: Of the ``Region``: ``crowd``, ``order``, ``extra``.
+            **options: Attributes of the ``Region``: ``crowd``, ``order``, ``extra``.
 
         Raises:
-            ValueError: For an outline of fewer than three points or of what is not a number.
+            ValueError: If an outline has fewer than three points, or not only numbers.
         """
         outlines, holes, masks = [], [], []
         for piece in pieces:
@@ -137,7 +137,7 @@ class Drawing:
         self.regions.append(Region(category, code=code, where=where, **options))
 
     def done(self, **options: Any) -> AnnotatedImage:
-        """What was collected, with other attributes of the ``AnnotatedImage``."""
+        """The regions collected so far, with other attributes of the ``AnnotatedImage``."""
         size = self.frame.height, self.frame.width
         return AnnotatedImage(*size, self.regions, losses=self.losses, **options)
 
@@ -185,7 +185,7 @@ class Drawing:
         ]
         low = np.floor(np.min([low for low, _ in bounds], 0)).astype(int)
         high = np.ceil(np.max([high for _, high in bounds], 0)).astype(int)
-        union = np.zeros((high - low)[::-1], bool)  # of the part of the image that matters
+        union = np.zeros((high - low)[::-1], bool)  # covers only the box around all pieces
         for outline, inner in zip(outlines, holes):
             part = _filled([outline - low], union.shape)
             union |= part & ~_filled([hole - low for hole in inner], union.shape)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..image_files import ImageTooLargeError, open_image
-from ..image_orientation import SIDEWAYS, exif_orientation, turn
+from ..images.image_files import ImageTooLargeError, open_image
+from ..images.orientation import SIDEWAYS, exif_orientation, turn
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class Frame:
     """Size of an image as it is viewed, and how labels have to be turned to lie on it.
 
     Attributes:
-        height: Of the upright image, in pixels.
-        width: Of the upright image, in pixels.
+        height: Height of the upright image, in pixels.
+        width: Width of the upright image, in pixels.
         turns: Orientation, 1 to 8, by which labels are turned; 1 where they were drawn upright.
     """
 
@@ -84,7 +84,7 @@ def frame_of(path: Path, stated: tuple[int, int] | None = None, file: Path | str
         path: The image.
         stated: (height, width) that the annotations state; None if they state none, and are taken
             as drawn on the image as viewers show it.
-        file: Of the annotations, for messages.
+        file: File of the annotations, for messages.
 
     Raises:
         OSError: If the image is missing or cannot be read.

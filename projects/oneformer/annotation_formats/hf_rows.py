@@ -24,7 +24,7 @@ class Row:
         where: File and line, for messages.
         image: Path of the image.
         mask: Path of the mask; None if the row has none.
-        segments: Its ``segments_info``; None if it has none.
+        segments: Content of its ``segments_info``; None if it has none.
     """
 
     where: str
@@ -94,7 +94,7 @@ def read_rows(path: Path, chosen: str | None, found: Collected) -> list[Row]:
     Args:
         path: ``metadata.jsonl`` or ``metadata.csv``; file names are below its folder.
         chosen: Column of the masks; None to find it out.
-        found: Gets what is wrong.
+        found: Collector of the problems.
     """
     rows = []
     try:

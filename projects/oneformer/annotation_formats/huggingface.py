@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..image_files import read_file
-from ..label_files import load_label
+from ..images.image_files import read_file
+from ..images.label_files import load_label
 from .annotated import AnnotatedImage, Category, Loss, Region, SourceImage
 from .class_tables import ClassEntry, ClassTable
 from .hf_rows import METADATA, Row, read_rows

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from ..image_files import open_image, read_file
-from ..image_loading import decode_file
-from ..image_orientation import turn
-from ..image_rules import LABELS
-from ..label_files import LabelImage, load_label
-from ..lossy_formats import refuse_lossy
+from ..images.image_files import open_image, read_file
+from ..images.label_files import LabelImage, load_label
+from ..images.lossy_formats import refuse_lossy
+from ..images.orientation import turn
+from ..images.reading import decode_file
+from ..images.rules import LABELS
 from .annotated import Loss
 from .class_tables import ClassTable
 from .color_texts import Color, nearest
@@ -193,7 +193,7 @@ def read_class_map(
 
     Args:
         path: The mask.
-        what: It is, for messages.
+        what: Kind of file, such as "mask", for messages.
         table: Meaning of numbers and colours.
         void_values: Numbers that mean nothing unless the table has them.
         void_colors: Colours that mean nothing unless the table has them.
@@ -222,7 +222,7 @@ def read_class_map(
 
 
 def frame_of_mask(image: Path, mask: Path, shape: tuple[int, int]) -> tuple[Frame, list[Loss]]:
-    """Frame of an image and of a mask of (height, width) ``shape``, and what to tell of it.
+    """Frame of an image and of a mask of (height, width) ``shape``, and notes on it.
 
     Raises:
         OSError: If the image is missing.

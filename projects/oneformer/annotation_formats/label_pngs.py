@@ -23,7 +23,7 @@ class LabelPngs:
     Args:
         folder: Folder of the PNGs, which have the names of the images.
         table: Meaning of their numbers or colours.
-        things: Classes of the JSON, whose objects it has one by one.
+        things: Classes of the JSON, which has their objects one by one.
 
     Raises:
         ValueError: If the folder does not exist.
@@ -46,8 +46,8 @@ class LabelPngs:
 
         Args:
             images: All images.
-            ending: What the PNGs' names have after those of images; None to find it out.
-            found: Gets images without a PNG, and PNGs without an image.
+            ending: Ending of the PNGs' names after those of images; None to find it out.
+            found: Collector of images without a PNG, and of PNGs without an image.
         """
         folder, names = self.folder.path, self.folder.names
         stems = {image.name: without_suffix(image.name) for image in images}
@@ -95,8 +95,8 @@ class LabelPngs:
 
         Args:
             image: The image; its PNG is the second of its annotations.
-            frame: Of the objects.
-            objects: Of the JSON.
+            frame: Frame of the objects.
+            objects: Regions of the JSON.
 
         Raises:
             ValueError: If the PNG is broken, or of another size than the image.

@@ -36,9 +36,9 @@ class Drawn:
     """A result of a task, and what it draws.
 
     Attributes:
-        result: As in the JSON.
-        kind: Of the region: polygon, rectangle, ellipse, brush, bitmask, a word of what has no
-            area, or None for what is not a region.
+        result: Result as in the JSON.
+        kind: Kind of the region: polygon, rectangle, ellipse, brush, bitmask, or a word for what
+            has no area; None if the result is not a region.
         labels: Names of its classes.
     """
 
@@ -127,14 +127,14 @@ class LabelStudioTasks:
 
     Args:
         path: The JSON, or the folder that it is in.
-        options: Of the format.
+        options: Values of the format's options, by name.
 
     Attributes:
         file: The JSON.
         folder: Folder of the images.
         labels: Labels of all regions, sorted.
         without: Names of images whose task nobody has annotated.
-        notes: What a user should know.
+        notes: Sentences that a user should know.
     """
 
     def __init__(self, path: Path, options: Mapping[str, Any]) -> None:
@@ -206,7 +206,7 @@ class LabelStudioTasks:
 
     def _tasks(self, content: Any) -> list[dict]:
         if isinstance(content, dict) and 'data' in content:
-            content = [content]  # of one task, as in the storage that annotations are synced to
+            content = [content]  # one task, as in the storage that annotations are synced to
         if not isinstance(content, list) or not all(isinstance(t, dict) for t in content):
             raise ValueError(f'{self.file} is not a JSON export of Label Studio: no list of tasks')
         if content and not any('annotations' in t or 'completions' in t for t in content):

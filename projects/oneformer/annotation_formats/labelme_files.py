@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..safe_io import write_bytes
+from ..host.safe_io import write_bytes
 from .bitmaps import decode_base64
 from .reading import (
     ImageFolder,
@@ -32,8 +32,8 @@ class Found:
         images: Name, path, split (None where folders do not say) and JSON file of each image.
         without: Name and path of images without a JSON file.
         labels: Each label, and the file that has it first.
-        problems: What is wrong.
-        notes: What a user should know.
+        problems: Sentences that say what is wrong.
+        notes: Sentences that a user should know.
     """
 
     images: list[tuple[str, Path, str | None, Path]] = field(default_factory=list)
@@ -55,12 +55,12 @@ class LabelmeFiles:
 
     Args:
         path: A folder, or a JSON file.
-        images: Folder of the images, instead of what ``imagePath`` says.
+        images: Folder of the images, in place of what ``imagePath`` says.
         extract: Folder to write images to that are in the JSON files only.
 
     Attributes:
         folder: The folder that all images are in, after ``find``.
-        found: What was found.
+        found: Images and JSON files, after ``find``.
     """
 
     def __init__(self, path: Path, images: str | None, extract: str | None) -> None:

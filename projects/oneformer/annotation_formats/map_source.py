@@ -1,4 +1,4 @@
-"""What formats share whose labels are masks with a number or a colour per pixel."""
+"""The common part of formats whose labels are masks with a number or a colour per pixel."""
 
 from abc import abstractmethod
 from argparse import ArgumentParser
@@ -58,7 +58,7 @@ class MapSource(AnnotationSource):
 
     @abstractmethod
     def find_pairs(self) -> list[MaskPair]:
-        """Images with their masks; what is wrong goes to ``self._found``."""
+        """Images with their masks; problems go to ``self._found``."""
 
     def find(self) -> tuple[list[SourceImage], list[str]]:
         self._found = found = Collected()
@@ -85,7 +85,7 @@ class MapSource(AnnotationSource):
         return sorted(images, key=lambda image: image.name), found.problems()
 
     def _files_of(self, mask: Path) -> list[Path]:
-        """Other files that say what a mask means: where one changes, it is read anew."""
+        """Other files that say what a mask means: if one changes, the mask is read again."""
         return [self.table.file] if self.table and isinstance(self.table.file, Path) else []
 
     def read(self, image: SourceImage) -> AnnotatedImage:
@@ -101,7 +101,7 @@ class MapSource(AnnotationSource):
         """Read a mask as positions in the names of the table."""
 
     def areas(self, runs: Runs) -> list[Region]:
-        """The areas of all classes; if one is of things, it is a crowd, not told apart."""
+        """The areas of all classes; one of things is a crowd of objects."""
         names = self.table.names
         return [
             Region(names[label], code=code, crowd=True, where=f'area of {names[label]}')

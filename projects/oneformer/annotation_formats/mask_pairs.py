@@ -25,7 +25,7 @@ class MaskPair:
     Attributes:
         image: The image file.
         mask: The mask file.
-        split: Part of the set, by the names of folders; None if they do not say.
+        split: Part of the dataset, by the names of folders; None if they do not say.
     """
 
     image: Path
@@ -73,7 +73,7 @@ def find_folders(source: Path) -> list[tuple[Path, Path, str | None]]:
 
 
 def find_ending(stems: Sequence[str], masks: Sequence[str]) -> str:
-    """What most masks' names have after those of images, such as ``_L``; '' if nothing."""
+    """Ending of most masks' names after those of images, such as ``_L``; '' if there is none."""
     known = set(stems)
     if any(mask in known for mask in masks):
         return ''
@@ -99,8 +99,8 @@ def pair_folders(
         images: Folder of images.
         masks: Folder of masks, which may lie in that of images.
         split: Part that both are for; None to go by folders below them.
-        ending: What masks' names have after those of images; None to find it out.
-        found: Gets masks without image and ambiguous names; a note of images without mask.
+        ending: Ending of the masks' names after those of images; None to find it out.
+        found: Collector of masks without image, ambiguous names, and a note of images without mask.
     """
     shared = images.resolve() == masks.resolve()
     folder = ImageFolder(images, skip=() if shared else {masks.name})
@@ -171,11 +171,11 @@ def find_pairs(
     """All images with their masks, by the folders that the user named or by usual names.
 
     Args:
-        source: Folder of the set.
+        source: Folder of the dataset.
         images: Folder of the images, below the source or a path of its own; None to look for it.
-        masks: Folder of the masks, likewise.
-        ending: What masks' names have after those of images; None to find it out.
-        found: Gets what is wrong.
+        masks: Folder of the masks, given in the same way.
+        ending: Ending of the masks' names after those of images; None to find it out.
+        found: Collector of the problems.
     """
     if not source.is_dir():
         found.error('no folder', f'{source} is not a folder: give that of images and masks')

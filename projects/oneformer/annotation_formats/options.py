@@ -10,7 +10,7 @@ from .reading import some
 
 
 def add_boxes(parser: ArgumentParser, default: str | None = None) -> None:
-    """Add ``--boxes``: what to do with objects of which only a box is known."""
+    """Add ``--boxes``: what to do with objects that have only a box."""
     without = (
         'without it they are an error, since a box does not tell which pixels are the object'
         if default is None
@@ -33,7 +33,7 @@ def add_images(parser: ArgumentParser, usual: str) -> None:
 
 
 def add_without_labels(parser: ArgumentParser, default: str, what: str) -> None:
-    """Add ``--without-labels``: what to do with images of which nothing is said."""
+    """Add ``--without-labels``: what to do with images without labels."""
     parser.add_argument(
         '--without-labels',
         choices=('keep', 'skip'),
@@ -78,7 +78,7 @@ def draw_box(
 
 
 def without_labels_note(names: Sequence[str], choice: str, what: str) -> str | None:
-    """What to say of images of which nothing is said; None if there are none."""
+    """The note on images without labels; None if there are none."""
     if not names:
         return None
     done = {

@@ -1,4 +1,4 @@
-"""What an image contributes to COCO instance files, COCO panoptic files or label PNGs."""
+"""The part of an image in COCO instance files, COCO panoptic files or label PNGs."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from ..host.safe_io import write_png
 from ..run_length import code_area, decode_mask, json_code
-from ..safe_io import write_png
 from .annotated import AnnotatedImage, Category, Loss, Region, SourceImage
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is known of a converted image, as the hidden folder keeps it.
+    """Facts about a converted image, as the hidden folder keeps them.
 
     Attributes:
         name: Path of the image below the folder of images.
@@ -94,7 +94,7 @@ class Output(ABC):
 
     @abstractmethod
     def part(self, image: SourceImage, annotated: AnnotatedImage, scratch: Path) -> Part:
-        """Write the PNG of an image by way of a folder, and say the rest."""
+        """Write the PNG of an image by way of the folder ``scratch``, and return the rest."""
 
     def _part(self, image: SourceImage, annotated: AnnotatedImage, regions, **values) -> Part:
         values['losses'] = [(loss.kind, loss.message) for loss in values['losses']]

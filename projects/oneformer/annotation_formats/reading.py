@@ -1,4 +1,4 @@
-"""What the readers of several formats share: files, images of a folder, numbers, class names."""
+"""Common code of the readers: files, images of a folder, numbers, class names."""
 
 import functools
 import math
@@ -11,11 +11,11 @@ from ..class_matching import normalise
 from ..datasets.file_names import Folder, loose
 from ..datasets.file_pairs import SUFFIXES
 from ..datasets.text_files import decode_text, parse_json
-from ..image_files import read_file
+from ..images.image_files import read_file
 
 IMAGE_SUFFIXES = (*SUFFIXES, '.gif', '.jp2', '.avif')  # others are found where a file names them
 SHOWN = 5  # names in a message
-_PROBLEMS = 30  # that are told one by one
+_PROBLEMS = 30  # problems that are listed one by one
 _KINDS = {
     str: 'a text',
     dict: 'an object',
@@ -140,11 +140,11 @@ class ImageFolder:
     """The image files below a folder, listed once; hidden files and folders are left out.
 
     Args:
-        path: Of the folder.
+        path: Path of the folder.
         skip: Names of sub-folders, at any depth, that hold no images, such as those of masks.
 
     Attributes:
-        path: Of the folder.
+        path: Path of the folder.
         names: Paths below it, with /, sorted.
 
     Raises:
@@ -198,7 +198,7 @@ def existing_file(path: Path) -> Path | None:
 
 
 def missing_image(name: str, folder: Path, file: Path | str) -> str:
-    """What to say of an image that a file names and nobody finds."""
+    """The message about an image that a file names and that does not exist."""
     return (
         f'{file}: image {name!r} does not exist below {folder}: put it there, correct the name, or '
         'remove its annotations'
@@ -206,7 +206,7 @@ def missing_image(name: str, folder: Path, file: Path | str) -> str:
 
 
 def ambiguous_image(what: str, names: Sequence[str], folder: Path) -> str:
-    """What to say of annotations that may belong to several images."""
+    """The message about annotations that may belong to several images."""
     return (
         f'{what} may belong to {len(names)} images in {folder}, {some(names)}: rename or remove '
         'all but one, and its annotations likewise'

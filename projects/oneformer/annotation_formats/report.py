@@ -1,4 +1,4 @@
-"""What a conversion tells: objects of each class in each part, and what was left out."""
+"""The report of a conversion: objects of each class in each part, and what was left out."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Which part of a set a file or folder is for, by its name."""
+"""Which part of a dataset a file or folder is for, by its name."""
 
 import re
 from collections.abc import Sequence

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ..datasets.text_files import decode_text
-from ..image_files import read_file
+from ..images.image_files import read_file
 
 SYNONYMS = dict(training='train', validation='val', valid='val', dev='val', testing='test')
 
@@ -101,7 +101,7 @@ def split_by_lists(names: Sequence[str], lists: Mapping[str, Sequence[str]]) -> 
         The part of each listed image.
 
     Raises:
-        ValueError: For names that fit no image or several, and images of two parts.
+        ValueError: If a listed name fits no image or several, or an image is in two parts.
     """
     fitting: dict[str, set[str]] = {}
     for name in names:

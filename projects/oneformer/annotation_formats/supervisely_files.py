@@ -20,7 +20,7 @@ class SuperviselyFiles:
         categories: Classes.
         shapes: The geometry of each class, by name.
         without: Images without a JSON file.
-        notes: What a user should know.
+        notes: Sentences that a user should know.
     """
 
     def __init__(self, path: Path) -> None:

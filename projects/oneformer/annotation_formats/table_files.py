@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..similar_files import similar_files
+from ..images.similar_files import similar_files
 from .class_tables import ClassEntry, ClassTable
 from .color_texts import as_color
 from .reading import read_json, read_text
@@ -55,7 +55,7 @@ def read_class_table(path: Path, void: Collection[str] = ()) -> ClassTable:
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: Naming the file, the line and what is expected there.
+        ValueError: If it is broken; the message names file and line, and says what is expected.
     """
     what = 'table of classes'
     if not path.is_file():

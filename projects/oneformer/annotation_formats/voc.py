@@ -147,7 +147,7 @@ class VocSource(MapSource):
         return pairs
 
     def _check_objects(self, pairs: Sequence[MaskPair]) -> None:
-        """Where objects are told apart, it has to be in all images."""
+        """Report images without a mask of objects, if other images have one."""
         paths = [self._objects_of(pair.mask) for pair in pairs] if self.objects else []
         missing = [path.name for path in paths if not path.is_file()]
         if missing:
@@ -226,7 +226,7 @@ class VocSource(MapSource):
 
 
 def is_background(name: str) -> bool:
-    """Whether this is the class of what is none of the others."""
+    """Whether this is the class of all pixels of no other class."""
     return normalise(name) == 'background'
 
 

@@ -13,8 +13,8 @@ def read_split_lists(folder: Path, found: Collected) -> dict[str, str | None]:
     A name that is only in a list of no part, such as ``default.txt`` or ``trainval.txt``, has None.
 
     Args:
-        folder: With the lists, a name per line; it may be missing.
-        found: Gets unreadable lists, and images of two parts.
+        folder: Folder of the lists, a name per line; it may be missing.
+        found: Collector of unreadable lists, and of images in two parts.
     """
     splits: dict[str, str | None] = {}
     files: dict[str, Path] = {}

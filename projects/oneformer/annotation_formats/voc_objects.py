@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..image_files import read_file
-from ..label_files import load_label
+from ..images.image_files import read_file
+from ..images.label_files import load_label
 from .label_maps import color_code, header_mode, listed, read_colors
 
 BORDER = 255  # the number, and the colour, of pixels between objects
@@ -34,11 +34,11 @@ def labels_of(
     Args:
         classes: Class of each pixel of some object, of shape (N,).
         objects: Object of each of these pixels, of shape (N,).
-        names: Of the classes.
+        names: Names of the classes.
         path: The mask of the objects, for messages.
 
     Raises:
-        ValueError: Naming the objects that have pixels of several classes.
+        ValueError: If an object has pixels of several classes; the message names it.
     """
     found, counts = np.unique(np.stack([objects, classes]), axis=1, return_counts=True)
     of_object: dict[int, list[tuple[int, int]]] = {}

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ..safe_io import replacing
+from ..host.safe_io import replacing
 from .annotated import AnnotationSource, Region, SourceImage
 from .outputs import Output, Part
 
@@ -22,7 +22,7 @@ def _stamp(path: Path) -> tuple:
 
 
 def fingerprint(image: SourceImage) -> str:
-    """Changes with the image's files, and with what the source read of them in ``find``."""
+    """A hash that changes with the image's files, and with what ``find`` read of them."""
     annotation = image.annotation
     parts = annotation if isinstance(annotation, (tuple, list)) else [annotation]
     files = [part for part in [image.path, *parts] if isinstance(part, Path) and part.exists()]
@@ -31,7 +31,7 @@ def fingerprint(image: SourceImage) -> str:
 
 
 class Worker:
-    """Converts one image and keeps what it contributes in a hidden folder.
+    """Converts one image and keeps its part of the result in a hidden folder.
 
     Args:
         source: Source of the images, after ``find``.
@@ -53,7 +53,7 @@ class Worker:
         return self.folder / f'{name}.json'
 
     def part(self, image: SourceImage) -> Part | None:
-        """What an earlier run kept of an image, if its files are still the same."""
+        """The part that an earlier run kept of an image, if its files are still the same."""
         try:
             kept = json.loads(self._path(image).read_bytes())
         except FileNotFoundError:
@@ -67,7 +67,7 @@ class Worker:
         """Convert an image.
 
         Raises:
-            ValueError: Naming the file that is broken.
+            ValueError: If a file is broken; the message names it.
         """
         try:
             annotated = self.source.read(image)

@@ -3,7 +3,7 @@
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from ..image_files import read_file
+from ..images.image_files import read_file
 
 
 class _Builder(ET.TreeBuilder):

@@ -11,7 +11,7 @@ from .reading import finite, name_problems, read_text, whole
 from .yolo_files import Found, find_files
 from .yolo_names import Names, find_names
 
-_BEYOND = 0.1  # of the size of the image, by which a polygon may leave it
+_BEYOND = 0.1  # share of the size of the image by which a polygon may leave it
 _BOX = 4  # numbers
 
 
@@ -33,7 +33,7 @@ class YoloSource(AnnotationSource):
             nargs='+',
             metavar='CLASS',
             help='names of classes 0, 1, ..., or a text file with one a line; needed where there '
-            'is no data.yaml',
+            'is not a data.yaml',
         )
         add_boxes(parser)
         add_without_labels(parser, 'keep', 'images without a label file')

@@ -1,4 +1,4 @@
-"""Find the images of a YOLO set and their label files."""
+"""Find the images of a YOLO dataset and their label files."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -16,13 +16,13 @@ _NO_LABELS = {*LISTS, *(f'{split}.txt' for split in SPLITS)}
 
 @dataclass
 class Found:
-    """Images of a set.
+    """Images of a dataset.
 
     Attributes:
         folder: The folder that all are in.
         images: Name below it, path, split (None without) and label file (None without) of each.
-        problems: What is wrong.
-        notes: What a user should know.
+        problems: Sentences that say what is wrong.
+        notes: Sentences that a user should know.
     """
 
     folder: Path = Path()
@@ -32,7 +32,7 @@ class Found:
 
 
 def labels_folder(folder: Path) -> Path | None:
-    """The folder of labels of one of images: the last part ``images`` becomes ``labels``."""
+    """The folder of labels for a folder of images: the last part ``images`` becomes ``labels``."""
     parts = list(folder.parts)
     if 'images' not in parts:
         return None
@@ -149,7 +149,7 @@ class _Finder:
         return found
 
     def _labels_of(self, folder: Path, mine: set[Path]) -> dict[Path, Path]:
-        """Label files of the images of the set in a folder, not below it."""
+        """Label files of the images of the dataset in a folder, not below it."""
         stems: dict[str, list[Path]] = {}
         for name in sorted(os.listdir(folder)):
             if Path(name).suffix.lower() in IMAGE_SUFFIXES:

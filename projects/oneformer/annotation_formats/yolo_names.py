@@ -19,7 +19,7 @@ class Names:
 
     Attributes:
         by_number: Names by the numbers that label files have, sorted.
-        file: Where they are from; None if the user gave them.
+        file: Source of the names; None if the user gave them.
         config: Content of data.yaml; empty without.
         config_path: The data.yaml.
     """
@@ -43,7 +43,7 @@ def _config_in(folder: Path) -> tuple[Path | None, list[str]]:
 
 def _read_config(path: Path) -> tuple[dict, list[str]]:
     try:
-        content = yaml.safe_load(read_text(path, 'data set file'))
+        content = yaml.safe_load(read_text(path, 'dataset file'))
     except yaml.YAMLError as error:
         return {}, [f'{path} is not a YAML file, or a damaged one ({error}): mend it']
     if not isinstance(content, dict):

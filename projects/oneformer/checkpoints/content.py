@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,8 +12,9 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ..class_matching import match_classes
-from ..metainfo import benchmark_of_size, resolve_metainfo
-from .errors import CheckpointError, key_list
+from ..host.errors import CheckpointError, key_list
+from ..host.plain_values import plain_values
+from ..metainfo import known_dataset_of_size, resolve_metainfo
 
 # a key that every checkpoint of a library has
 MARKS = {
@@ -23,17 +24,6 @@ MARKS = {
 }
 # of a DiNAT whose config.json leaves them out
 _DILATIONS = [[1, 8, 1], [1, 4, 1, 4], [1, 2, 1, 2, 1, 2], [1, 1, 1, 1, 1]]
-
-
-def plain_values(value):
-    """Dicts of a config, data classes and arrays as what JSON has, at any depth."""
-    if is_dataclass(value):
-        value = vars(value)
-    if isinstance(value, Mapping):
-        return {key: plain_values(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(plain_values, value))
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def backbone_options_in(config: Mapping) -> dict:
@@ -64,7 +54,7 @@ class Checkpoint:
 
     Attributes:
         tensors: The state dict, without the ``module.`` of a model in several processes.
-        dataset_meta: Metainfo of the data set that it was trained on, or empty.
+        dataset_meta: Metainfo of the dataset that it was trained on, or empty.
         backbone_options: Options of the backbone that weights do not tell.
         config: Content of Hugging Face's config.json, else empty.
         config_text: The config of its training as mmengine writes it, as text, None if there is
@@ -87,7 +77,7 @@ class Checkpoint:
             config: Content of config.json.
 
         Raises:
-            CheckpointError: If it is no dict of tensors, or what is beside them is malformed.
+            CheckpointError: If it is not a dict of tensors, or what is beside them is malformed.
         """
         if not isinstance(content, Mapping):
             raise CheckpointError(f'{path} holds a {type(content).__name__}, not tensors by name')
@@ -113,7 +103,7 @@ class Checkpoint:
         }
         others = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
         if others:
-            raise CheckpointError(f'{path} has entries that are no tensors: {", ".join(others)}')
+            raise CheckpointError(f'{path} has entries that are not tensors: {", ".join(others)}')
         check_tensors(tensors, path)
         config = dict(config or {})
         backbone_options = {**beside['backbone'], **backbone_options_in(config)}
@@ -177,7 +167,7 @@ def classes_of(checkpoint: Checkpoint, num_classes: int, expected: Mapping | Non
         checkpoint: That may name them in ``meta.dataset_meta`` or config.json.
         num_classes: K of its class head.
         expected: Metainfo of the model that it is for. If nothing names the classes, they are taken
-            to be these if there are as many, or else those of the benchmark that has as many, which
+            to be these if there are as many, or else those of the dataset that has as many, which
             is logged.
 
     Returns:
@@ -186,10 +176,10 @@ def classes_of(checkpoint: Checkpoint, num_classes: int, expected: Mapping | Non
     Raises:
         CheckpointError: If the classes are not known, or are not as many as the head has.
     """
-    benchmark = benchmark_of_size(num_classes)
+    dataset = known_dataset_of_size(num_classes)
     known = {'the config': expected} if expected and len(expected['classes']) == num_classes else {}
-    if benchmark:
-        known[benchmark] = resolve_metainfo(benchmark)
+    if dataset:
+        known[dataset] = resolve_metainfo(dataset)
     named, where = checkpoint.dataset_meta, 'meta.dataset_meta'
     if not named.get('classes'):
         named, where = classes_in(checkpoint.config), 'config.json'
@@ -198,7 +188,7 @@ def classes_of(checkpoint: Checkpoint, num_classes: int, expected: Mapping | Non
             raise CheckpointError(
                 f'the checkpoint does not name its {num_classes} classes'
                 + (f', and the config has {len(expected["classes"])}' if expected else '')
-                + ', which are no benchmark. Write them into it first: python '
+                + ', which are not datasets. Write them into it first: python '
                 'tools/convert_checkpoint.py SRC DST --metainfo FILE, where FILE is JSON with '
                 '"classes" and "thing_classes"'
             )

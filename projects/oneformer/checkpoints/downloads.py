@@ -10,8 +10,8 @@ import torch
 from mmengine.dist import barrier, is_main_process
 from torch.hub import tqdm
 
-from ..safe_io import replacing
-from .errors import CheckpointError
+from ..host.errors import CheckpointError
+from ..host.safe_io import replacing
 
 _SECONDS = 60  # without an answer
 _BLOCK = 1 << 20

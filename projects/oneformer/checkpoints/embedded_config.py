@@ -13,8 +13,8 @@ from mmdet.registry import MODELS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.registry import Registry
 
+from ..host.errors import CheckpointError
 from .content import Checkpoint
-from .errors import CheckpointError
 from .plain_python import NotPlainError, entries, plain_value, read_assignments
 
 _OF_TRAINING = ('criterion', 'text_mapper', 'contrastive_loss')

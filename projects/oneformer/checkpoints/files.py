@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..safe_io import replacing, write_json
+from ..host.errors import CheckpointError
+from ..host.safe_io import replacing, write_json
+from ..host.unpickling import read_pickle
 from .content import Checkpoint
-from .errors import CheckpointError
-from .unpickling import read_pickle
 
 # of one file or of several with an index; what transformers prefers comes first
 _WEIGHT_FILES = ('model.safetensors', 'pytorch_model.bin')
@@ -37,7 +37,7 @@ def read_json(path: Path) -> dict:
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:  # RecursionError: thousands of brackets
-        raise CheckpointError(f'{path} is no JSON: {error}') from error
+        raise CheckpointError(f'{path} is not valid JSON: {error}') from error
     if not isinstance(content, dict):
         raise CheckpointError(f'{path} holds a {type(content).__name__}, not an object')
     return content
@@ -70,7 +70,7 @@ def read_checkpoint(path: Path, trust: bool = False) -> Checkpoint:
         trust: See ``read_pickle``.
 
     Raises:
-        CheckpointError: For what is no checkpoint, or not trusted.
+        CheckpointError: For what is not a checkpoint, or not trusted.
         OSError: For what cannot be read.
     """
     if not path.is_dir():
@@ -78,7 +78,7 @@ def read_checkpoint(path: Path, trust: bool = False) -> Checkpoint:
     config, files = path / 'config.json', _weight_files(path)
     if not config.is_file() or not files:
         raise CheckpointError(
-            f'{path} is no folder of Hugging Face: it needs config.json and one of '
+            f'{path} is not a folder of Hugging Face: it needs config.json and one of '
             f'{", ".join(_WEIGHT_FILES)}, or of their index'
         )
     tensors = {}

@@ -23,7 +23,7 @@ def read_assignments(text: str) -> dict[str, ast.expr]:
         statements = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = getattr(error, 'msg', None) or type(error).__name__
-        raise NotPlainError(f'it is no Python ({reason})') from None
+        raise NotPlainError(f'it is not plain Python ({reason})') from None
     assigned = {}
     for statement in statements:
         targets = statement.targets if isinstance(statement, ast.Assign) else []
@@ -39,7 +39,7 @@ def plain_value(node: ast.expr, where: str, without: Collection[str] = ()):
     """The value of an expression of numbers, texts, True, False, None, and containers of these.
 
     Dicts may be written as ``dict(key=value)``, ``{'key': value}``, and ``dict({...})``, which is
-    mmengine's way with keys that are no names.
+    mmengine's way with keys that are not names.
 
     Args:
         node: From ``read_assignments``.
@@ -61,7 +61,7 @@ def entries(node: ast.expr | None) -> dict[str, ast.expr]:
     """Keys and unread values of a dict however it is written, empty for anything else.
 
     Raises:
-        NotPlainError: If a key is no plain value.
+        NotPlainError: If a key is not a plain value.
     """
     try:
         return dict(_pairs(node, 'a dict', frozenset()) or [])

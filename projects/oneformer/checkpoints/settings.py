@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from mmengine.logging import print_log
 
-from ..image_rules import complete_steps
+from ..host.errors import CheckpointError
+from ..images.rules import complete_steps
 from ..object_limits import default_max_per_image
 from .content import Checkpoint
 from .embedded_config import embedded_config
-from .errors import CheckpointError
 
 _OF_LABELS = ('LoadAnnotations', 'LoadPanopticAnnotations', 'LoadSegmentMap', 'SampleTask')
 _THRESHOLDS = ('object_mask_thr', 'iou_thr', 'max_per_image', 'window')

@@ -10,7 +10,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..checkpoints.errors import CheckpointError
+from ..host.errors import CheckpointError
 
 Shapes = Mapping[str, tuple[int, ...]]
 

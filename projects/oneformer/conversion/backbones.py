@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checkpoints.errors import CheckpointError, key_list
+from ..host.errors import CheckpointError, key_list
 from .huggingface import ENCODER, HUGGINGFACE
 from .layout import (
     Backbone,

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ..checkpoints.content import MARKS, Checkpoint, classes_of, recognise
 from ..checkpoints.embedded_config import embedded_config
-from ..checkpoints.errors import CheckpointError, key_list
 from ..checkpoints.files import (
     check_destination,
     read_checkpoint,
@@ -26,7 +25,8 @@ from ..checkpoints.files import (
 )
 from ..checkpoints.settings import describe_settings
 from ..class_matching import check_same_classes
-from ..metainfo import BENCHMARKS, resolve_metainfo
+from ..host.errors import CheckpointError, key_list
+from ..metainfo import KNOWN_DATASETS, resolve_metainfo
 from . import huggingface, official
 from .architecture import (
     Shapes,
@@ -164,7 +164,7 @@ def _metainfo(
     The argument may leave out classes that the checkpoint names.
     """
     if given is not None:
-        is_file = given not in BENCHMARKS and Path(given).is_file()
+        is_file = given not in KNOWN_DATASETS and Path(given).is_file()
         metainfo = read_json(Path(given)) if is_file else given
         if is_file and 'classes' not in metainfo:
             metainfo = {**classes_of(checkpoint, num_classes), **metainfo}
@@ -257,7 +257,7 @@ def convert(
         source: A file, or a folder of Hugging Face; of a OneFormer or of a backbone alone.
         destination: A file, or for Hugging Face a folder.
         target: A key of ``MARKS``.
-        metainfo: Name of a benchmark or a JSON file with ``classes`` and ``thing_classes``; the
+        metainfo: Name of a dataset or a JSON file with ``classes`` and ``thing_classes``; the
             default is what the source or the number of classes says.
         config: Config whose model the checkpoint has to fit; the default is read from the shapes.
         drop_text_branch: Leave out what only training uses.
@@ -273,7 +273,7 @@ def convert(
     checkpoint = read_checkpoint(source, trust_pickle)
     library = recognise(checkpoint.tensors)
     if library is None:
-        error = f'this is no OneFormer: no key begins with {", ".join(MARKS.values())}'
+        error = f'this is not a OneFormer: no key begins with {", ".join(MARKS.values())}'
         if target != 'plugin' or metainfo or config or drop_text_branch:
             raise CheckpointError(
                 f'{source}: {error}; a backbone alone is converted without options'

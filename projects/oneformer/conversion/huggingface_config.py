@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ..checkpoints.errors import CheckpointError, key_list
+from ..host.errors import CheckpointError, key_list
 from .architecture import Shapes
 
 # options of which the published models, and so ours, use one value

@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..checkpoints.errors import CheckpointError, key_list
+from ..host.errors import CheckpointError, key_list
 
 _FIELDS = dict(i=r'\d+', j=r'\d+', leaf=r'\w+', rest=r'.+')
 

@@ -1,9 +1,9 @@
 from .geometry import LargeScaleJitter, ResizeShortEdge
 from .instance import InstanceDataset
 from .joint import JointDataset, JointSampler
-from .loading import LoadPhoto, LoadSegmentMap
-from .packing import PackPanopticInputs
+from .packing import PackSegmentInputs
 from .panoptic import CityscapesPanopticDataset, PanopticDataset
+from .segment_map import LoadPhoto, LoadSegmentMap
 from .semantic import SemanticDataset
 from .task_sampling import SampleTask, derive_targets
 
@@ -15,7 +15,7 @@ __all__ = [
     'LargeScaleJitter',
     'LoadPhoto',
     'LoadSegmentMap',
-    'PackPanopticInputs',
+    'PackSegmentInputs',
     'PanopticDataset',
     'ResizeShortEdge',
     'SampleTask',

@@ -1,6 +1,6 @@
-"""What data sets of all kinds of labels have in common: classes by name, and what they can teach.
+"""The common base of datasets: classes by name, and the tasks that their labels can teach.
 
-A data set answers three questions for its samples: which tasks its labels can teach, which classes
+A dataset answers three questions for its samples: which tasks its labels can teach, which classes
 they annotate, and which unlabelled pixels are unknown and not background.
 """
 
@@ -10,16 +10,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from mmdet.datasets import BaseDetDataset
 from mmengine.logging import print_log
 
-from ..image_depth import ValueRange
-from ..image_rules import ImageRules
+from ..host.seeding import SeededSamples
+from ..images.depth import ValueRange
+from ..images.result_names import name_below, result_stems
+from ..images.rules import ImageRules
 from ..metainfo import resolve_metainfo
 from ..object_limits import Peaks, peaks_of_list
-from ..result_names import name_below, result_stems
-from ..seeding import SeededSamples
 from ..tasks import TASKS
 from .coco_files import read_coco
 from .file_names import Folder
-from .findings import ERROR, Finding, Report, Said, refuse
+from .findings import ERROR, Finding, OnFinding, Said, refuse
 from .searched_classes import count_searches
 from .settings import require_folders, require_text
 from .targets_found import TargetsFound, count_targets, missing_targets
@@ -41,10 +41,10 @@ def refuse_other_loader(rules: ImageRules, pipeline: Iterable) -> None:
 
 
 class SegmentDataset(SeededSamples, BaseDetDataset):
-    """Base of the data sets; a subclass reads one kind of labels in ``load_data_list``.
+    """Base of the datasets; a subclass reads one kind of labels in ``load_data_list``.
 
-    Its samples carry, beside what ``load_data_list`` returns: ``photo_name``, the path below the
-    folder of the images, and ``photo_stem``, which names results (see ``result_names``);
+    Its samples carry, beside what ``load_data_list`` returns: ``image_name``, the path below the
+    folder of the images, and ``image_stem``, which names results (see ``result_names``);
     ``classes``; ``ann_file``; ``labels_kind``, which tells ``LoadSegmentMap`` how to read them;
     ``tasks`` that they can teach; ``known_labels``, the classes that they annotate, or None if they
     annotate all; ``ignore``; and ``image_rules``, by which ``LoadPhoto`` reads their images.
@@ -53,30 +53,30 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
 
     Args:
         metainfo: A dict with ``classes`` and ``thing_classes`` (names), optionally ``palette`` and
-            ``aliases``; or the name of a benchmark, see ``metainfo.BENCHMARKS``. These are the
+            ``aliases``; or the name of a dataset, see ``metainfo.KNOWN_DATASETS``. These are the
             classes of the *model*; the labels may annotate only some of them.
         ignore: Unlabelled pixels that may be anything, so that they count in neither matching nor
             mask losses: ``'void'``, ``'crowd'``, both or none. Others are background.
         orientation: ``'upright'`` or ``'stored'``: the frame that labels are drawn in where a file
             has an EXIF orientation, see ``ImageRules``.
-        value_range: Of images with more than 8 bits, see ``ImageRules``.
-        report: Called with each ``Finding`` in the labels. By default the first error is raised,
-            and warnings are logged, one line per file and kind; if ``report`` returns, the data set
-            does without what is wrong.
-        crowds: What ``iscrowd=1`` means: a crowd (``'ignore'``), or that the mask came from a brush
+        value_range: Range of values of images with more than 8 bits, see ``ImageRules``.
+        report: Callback for each ``Finding`` in the labels. By default the first error is raised,
+            and warnings are logged, one line per file and kind; if ``report`` returns, the dataset
+            leaves out the faulty part.
+        crowds: Meaning of ``iscrowd=1``: a crowd (``'ignore'``), or a mask from a brush
             (``'objects'``), as in CVAT's files, so that it is an object like all others.
-        needs_targets: Whether training without a single target in the whole set is an error; False
-            for a set of images that show nothing.
-        **kwargs: Of mmdet's ``BaseDetDataset``.
+        needs_targets: Whether training without a single target in the whole dataset is an error;
+            False for a dataset of images without objects.
+        **kwargs: Arguments of mmdet's ``BaseDetDataset``.
 
     Attributes:
-        is_thing: For each label whether it is a thing.
+        is_thing: Whether each label is a thing, as a sequence by label.
         peaks: The images with most objects, as far as the labels' JSON tells.
-        targets_found: What the set annotates, once it is loaded; None for one without labels.
+        targets_found: Counts of what the dataset annotates, once loaded; None without labels.
 
     Raises:
-        ValueError: For unknown words in ``ignore``, ``crowds`` and ``filter_cfg``, rules that are
-            none, and for settings that have to be texts and are not.
+        ValueError: If ``ignore``, ``crowds`` or ``filter_cfg`` has an unknown word, if rules are
+            not valid, or if a setting has to be a text and is not.
     """
 
     labels_kind: str
@@ -91,7 +91,7 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
         ignore: Collection[str] = (),
         orientation: str | None = None,
         value_range: ValueRange | None = None,
-        report: Report = refuse,
+        report: OnFinding = refuse,
         crowds: str = 'ignore',
         needs_targets: bool = True,
         **kwargs,
@@ -124,7 +124,7 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
         super().__init__(*args, metainfo=metainfo, **kwargs)
 
     def _check_settings(self, args: Collection, kwargs: Mapping) -> None:
-        """Raise ValueError for paths that are no texts."""
+        """Raise ValueError for paths that are not texts."""
         for name, value in (*zip(['ann_file'], args), *kwargs.items()):
             if name in ('ann_file', 'data_root'):
                 require_text(value, name)
@@ -149,7 +149,7 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
             self.data_bytes, self.data_address = self._serialize_data()
 
     def findings_of_teaching(self) -> Iterable[Finding]:
-        """What the loaded samples cannot teach."""
+        """Findings about what the loaded samples cannot teach."""
         self.targets_found = found = count_targets(self.data_list)
         if found is None:
             return ()
@@ -157,13 +157,13 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
         return missing_targets(self, found)
 
     def get_data_info(self, idx: int) -> dict:
-        """The sample ``idx`` with its name and what all samples of the set share."""
+        """The sample ``idx`` with its name and the values that all samples share."""
         info = super().get_data_info(idx)
         name = name_below(info['img_path'], self.image_folder)
         return dict(
             info,
-            photo_name=name,
-            photo_stem=name if name in self.namesakes else osp.splitext(name)[0],
+            image_name=name,
+            image_stem=name if name in self.namesakes else osp.splitext(name)[0],
             classes=self._metainfo['classes'],
             ann_file=self.ann_file,
             labels_kind=self.labels_kind,
@@ -176,7 +176,7 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
 
     @property
     def annotated_labels(self) -> Sequence[int]:
-        """The classes that the set annotates."""
+        """The classes that the dataset annotates."""
         classes = range(len(self._metainfo['classes']))
         return classes if self.known_labels is None else self.known_labels
 
@@ -186,7 +186,7 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
         return self.data_prefix.get('img') or ''
 
     def note_images(self, data_list: list[dict]) -> list[dict]:
-        """Remember the fullest images, and which are called alike but for the suffix.
+        """Remember the images with most objects, and the names that differ in the suffix only.
 
         Returns:
             The list.
@@ -198,7 +198,7 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
         return data_list
 
     def segment_of(self, label: int, entry: Mapping) -> dict:
-        """A segment as samples carry it, of an entry in a JSON."""
+        """A segment of a sample, from an entry of a JSON."""
         segment = dict(
             id=entry['id'],
             label=label,
@@ -211,7 +211,7 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
     def report_json(
         self, kind: str, number: int | str, message: str, severity: str = ERROR
     ) -> None:
-        """Report a finding in the JSON; the message goes on after its name."""
+        """Report a finding in the JSON; the message starts with the name of the JSON."""
         self.report(Finding(kind, f'{self.ann_file}{message}', self.ann_file, number, severity))
 
     def read_json(self, optional: Collection[str] = ()) -> dict:
@@ -219,7 +219,7 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
 
         Raises:
             OSError: If it cannot be read.
-            ValueError: If it is no JSON, or lacks one of COCO's three lists.
+            ValueError: If it is not valid JSON, or lacks one of COCO's three lists.
         """
         folders = {key: Folder(self.data_prefix.get(key, '')) for key in self.folders}
         return read_coco(self.ann_file, self.labels_kind, self.report, folders, optional)
@@ -228,7 +228,7 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
         """Remember the classes that the JSON annotates, and its category ids for result files.
 
         Args:
-            content: Of the JSON.
+            content: Content of the JSON.
             label_of: Category id to label.
         """
         self.note_annotated(label_of.values(), self.ann_file)
@@ -237,14 +237,14 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
         )
 
     def note_annotated(self, labels: Iterable[int | None], source: str) -> None:
-        """Remember which classes ``source`` annotates, and say which it does not."""
+        """Remember the classes that ``source`` annotates, and log those that it does not."""
         labels, classes = sorted(set(labels) - {None}), self._metainfo['classes']
         if len(labels) == len(classes):
             return
         self.known_labels = tuple(labels)
         missing = [name for label, name in enumerate(classes) if label not in self.known_labels]
         print_log(
-            f'{source} annotates {len(labels)} of {len(classes)} classes. Its photos teach nothing '
+            f'{source} annotates {len(labels)} of {len(classes)} classes. Its images teach nothing '
             f'about the others: {", ".join(missing)}',
             logger='current',
         )

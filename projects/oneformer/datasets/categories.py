@@ -4,20 +4,20 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ..metainfo import closest
 from .entries import FLAG, TEXT, WHOLE, complete
-from .findings import Finding, Report, refuse
+from .findings import Finding, OnFinding, refuse
 
 
 def labels_by_name(
-    names: Iterable[str], metainfo: Mapping, source: str, report: Report = refuse
+    names: Iterable[str], metainfo: Mapping, source: str, report: OnFinding = refuse
 ) -> dict[str, int | None]:
     """Look names up among the classes and their aliases.
 
     Args:
-        names: As an annotation file spells them; blanks around a name do not matter.
-        metainfo: With ``classes`` and optionally ``aliases``, which maps other names to classes, or
-            to None if they are to be left out.
+        names: Names as an annotation file spells them; blanks around a name do not matter.
+        metainfo: Dict with ``classes`` and optionally ``aliases``, which maps other names to
+            classes, or to None if they are to be left out.
         source: The file, for messages.
-        report: Gets one finding that names all names that are neither.
+        report: Callback for one finding that lists all names that are neither.
 
     Returns:
         Name to label; None for a name that is left out or was reported.
@@ -30,9 +30,9 @@ def labels_by_name(
     if unknown:
         report(
             Finding(
-                'category is no class',
+                'category is not a class',
                 f'{source} has categories that are not among the {len(metainfo["classes"])} '
-                f'classes of the data set: {unknown}{closest(unknown, label_of)}. Add them to '
+                f'classes of the dataset: {unknown}{closest(unknown, label_of)}. Add them to '
                 'metainfo.classes, or to metainfo.aliases with the name of their class, or with '
                 'None to leave them out',
                 source,
@@ -43,17 +43,17 @@ def labels_by_name(
 
 
 def match_categories(
-    categories: Sequence[Mapping], metainfo: Mapping, ann_file: str, report: Report = refuse
+    categories: Sequence[Mapping], metainfo: Mapping, ann_file: str, report: OnFinding = refuse
 ) -> dict[int, int | None]:
     """Map category ids to labels by name, whatever their order in the JSON.
 
     Args:
-        categories: Of the JSON, with ``id``, ``name`` and optionally ``isthing``.
-        metainfo: With ``classes``, ``thing_classes`` and optionally ``aliases``, which maps names
-            used in JSON files to class names.
+        categories: Entries of the JSON, with ``id``, ``name`` and optionally ``isthing``.
+        metainfo: Dict with ``classes``, ``thing_classes`` and optionally ``aliases``, which maps
+            names used in JSON files to class names.
         ann_file: The JSON, for messages.
-        report: Gets names that are no class, a thing that the JSON calls stuff or the reverse, and
-            an id that two categories share.
+        report: Callback for names that are not classes, a thing that the JSON calls stuff or the
+            reverse, and an id that two categories share.
 
     Returns:
         Category id to label; None for a category that is left out or was reported.

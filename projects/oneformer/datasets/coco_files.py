@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Mapping
 
-from ..image_files import read_file
+from ..images.image_files import read_file
 from .file_names import Folder
-from .findings import WARNING, Finding, Report
+from .findings import WARNING, Finding, OnFinding
 from .mending import mend
 from .text_files import parse_json
 
@@ -12,20 +12,20 @@ from .text_files import parse_json
 def read_coco(
     path: str,
     kind: str,
-    report: Report,
+    report: OnFinding,
     folders: Mapping[str, Folder],
     optional: Collection[str] = (),
     what: str = 'annotation file',
 ) -> dict:
-    """Content of a JSON as people have it, see ``mending``.
+    """Read a JSON in COCO format, also in common variants of it, see ``mending``.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         kind: ``'panoptic'`` or ``'instance'``.
-        report: Gets what was read otherwise than it is written.
-        folders: ``img``, of the image files, and ``seg``, of the PNGs; ``{}`` to leave names.
+        report: Callback for what was read in another way than it is written.
+        folders: Folders ``img`` of the image files and ``seg`` of the PNGs; ``{}`` to leave names.
         optional: Lists that may be missing, which are None then.
-        what: It is, for messages.
+        what: Kind of file, for messages.
 
     Raises:
         OSError: If it cannot be read.

@@ -1,4 +1,4 @@
-"""What the entries of a JSON have to be: their keys, the kinds of their values, and file names."""
+"""Checks of the entries of a JSON: their keys, the kinds of their values, and file names."""
 
 import difflib
 import math
@@ -7,14 +7,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import PureWindowsPath
 from typing import Any, NamedTuple
 
-from .findings import Finding, Report
+from .findings import Finding, OnFinding
 
 
 class Kind(NamedTuple):
-    """What a value has to be.
+    """A kind of value, with its check.
 
     Attributes:
-        words: How a message calls it.
+        words: Name of the kind in messages.
         fits: Whether a value is one.
     """
 
@@ -23,7 +23,7 @@ class Kind(NamedTuple):
 
 
 def _is_whole(value: Any) -> bool:
-    return type(value) is int  # True is none
+    return type(value) is int  # True is not one
 
 
 def _is_number(value: Any) -> bool:
@@ -82,20 +82,20 @@ def complete(
     keys: Mapping[str, Kind],
     what: str,
     ann_file: str,
-    report: Report,
+    report: OnFinding,
     optional: Mapping[str, Kind] | None = None,
     hint: Callable[[Mapping], str] = lambda entry: '',
 ) -> list[Mapping]:
     """The entries of a JSON that have all keys, with values of their kinds; others are reported.
 
     Args:
-        entries: Of the JSON, which may be anything.
-        keys: What an entry has to have.
-        what: An entry is, for messages.
+        entries: Entries of the JSON, which may be anything.
+        keys: Required keys, and the kind of each.
+        what: Name of an entry in messages, such as "image".
         ann_file: The JSON, for messages.
-        report: Gets what is wrong.
-        optional: What an entry may have; None is as good as not there.
-        hint: What to add to the message about an entry that lacks something.
+        report: Callback for each fault.
+        optional: Further keys, and the kind of each; the value None counts as missing.
+        hint: Function of an incomplete entry that returns an addition to the message.
     """
     whole, kinds = [], {**keys, **(optional or {})}
     if not isinstance(entries, list):

@@ -4,34 +4,34 @@ import os.path as osp
 from collections import Counter
 from collections.abc import Sequence
 
-from ..image_files import read_file
+from ..images.image_files import read_file
 from .entries import FILE_NAME
 from .file_pairs import SUFFIXES, Folder, only_file
-from .findings import WARNING, Finding, Report
+from .findings import WARNING, Finding, OnFinding
 from .text_files import decode_text, describe_mark
 
 
-def _warn(report: Report, kind: str, message: str, path: str, name: str) -> None:
+def _warn(report: OnFinding, kind: str, message: str, path: str, name: str) -> None:
     report(Finding(kind, f'{path}: {message}', path, name, WARNING))
 
 
-def read_list(path: str, report: Report) -> list[str]:
+def read_list(path: str, report: OnFinding) -> list[str]:
     """The names in a text file, with / between folders.
 
     Args:
-        path: Of the file: UTF-8, or another encoding that a byte order mark tells.
-        report: Gets names that lead out of the folder, are listed twice, or have backslashes.
+        path: Path of the file: UTF-8, or another encoding that a byte order mark tells.
+        report: Callback for names that lead out of the folder, are repeated, or have backslashes.
 
     Raises:
         OSError: If it is missing or cannot be read.
         ValueError: If it is not a text.
     """
-    content = read_file(path, 'list of photos')
+    content = read_file(path, 'list of images')
     try:
         lines = decode_text(content).splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(
-            f'list of photos {path} is no text in UTF-8 ({error}): write a name per line'
+            f'list of images {path} is not text in UTF-8 ({error}): write a name per line'
         ) from error
     mark = describe_mark(content, path)
     if mark:
@@ -77,7 +77,7 @@ class _Lookup:
 
 
 def _report_missing(
-    path: str, missing: Sequence[str], folder: Folder, total: int, report: Report
+    path: str, missing: Sequence[str], folder: Folder, total: int, report: OnFinding
 ) -> None:
     """Report the listed names that have no file in a folder."""
     for name in missing:
@@ -90,7 +90,7 @@ def _report_missing(
                 'listed file is missing',
                 f'{path}: {len(missing)} of {total} listed names have no file in {folder.path}, '
                 f'one is {name!r}: {folder.meant(name)} does not exist. Correct the list, or '
-                f'check data_prefix.{folder.key} and {folder.option} of the data set.{hint} '
+                f'check data_prefix.{folder.key} and {folder.option} of the dataset.{hint} '
                 f'{folder.contents()}',
                 path,
                 name,
@@ -98,17 +98,19 @@ def _report_missing(
         )
 
 
-def pair_listed(path: str, images: Folder, labels: Folder, report: Report) -> list[tuple[str, str]]:
+def pair_listed(
+    path: str, images: Folder, labels: Folder, report: OnFinding
+) -> list[tuple[str, str]]:
     """The pairs that a list names, in its order.
 
     Args:
-        path: Of the list.
+        path: Path of the list.
         images: Folder of images.
         labels: Folder of label images.
-        report: See ``read_list``; and gets names without files, or with several.
+        report: Callback as in ``read_list``; also for names without files, or with several.
 
     Returns:
-        For each pair the paths of image and label image.
+        Paths of image and label image for each pair.
 
     Raises:
         OSError: If the list is missing or cannot be read.

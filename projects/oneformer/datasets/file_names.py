@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from .entries import FILE_NAME
 from .readings import Readings, entry_name
 
-_MAX_FOLDERS = 1000  # that are listed; where there are more, the loader finds what is missing
+_MAX_FOLDERS = 1000  # folders that are listed; if there are more, the loader finds what is missing
 
 
 def loose(name: str) -> str:
@@ -22,7 +22,8 @@ class Folder:
     """The files below a folder; each sub-folder is listed once, when it is asked for.
 
     Args:
-        path: Of the folder. One that does not exist, or is not on a local disk, has no files.
+        path: Path of the folder. One that does not exist, or is not on a local disk, has no
+            files.
     """
 
     def __init__(self, path: str) -> None:
@@ -31,7 +32,7 @@ class Folder:
         self._loose: dict[str, dict[str, list[str]]] = {}
 
     def names(self, inside: str = '') -> Mapping[str, None]:
-        """What lies in a sub-folder; empty if it is none."""
+        """Names in a sub-folder; empty if it is not a folder."""
         if inside not in self._names:
             try:
                 self._names[inside] = dict.fromkeys(os.listdir(osp.join(self.path, inside)))
@@ -79,9 +80,9 @@ def read_names(entries: Iterable, folder: Folder, what: str, readings: Readings)
 
     Args:
         entries: Dicts; others, and names that are refused, are left alone.
-        folder: Where the files lie.
-        what: An entry is, for messages.
-        readings: Gets what was replaced.
+        folder: Folder of the files.
+        what: Name of an entry in messages.
+        readings: Collector of the replacements.
     """
     named = [e for e in entries if type(e) is dict and type(e.get('file_name')) is str]
     for entry in named:
@@ -105,7 +106,7 @@ def _replace(entry: dict, name: str, kind: str, what: str, readings: Readings) -
 
 
 def _ends_of_url(url: str) -> list[str]:
-    """The last folder and the name of a file in a URL, and its name alone; none for no URL."""
+    """The last folder and the name of a file in a URL, and its name alone; [] if it is no URL."""
     try:
         parts = [part for part in urlsplit(url).path.split('/') if part]
     except ValueError:
@@ -130,7 +131,7 @@ def read_urls(images: Iterable, folder: Folder, readings: Readings) -> None:
 
 
 def name_hint(entry: Mapping, folder: str) -> str:
-    """What a message adds of an entry without a usable ``file_name``."""
+    """The addition to a message about an entry without a usable ``file_name``."""
     url = entry.get('coco_url')
     if entry.get('file_name') is None and type(url) is str:
         ends = ' nor '.join(map(repr, _ends_of_url(url))) or 'a file'

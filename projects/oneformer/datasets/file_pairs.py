@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from .findings import Finding, Report
+from .findings import Finding, OnFinding
 
 # endings of images where the config names none, whatever their case
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
@@ -20,7 +20,7 @@ def check_suffixes(suffixes: Suffixes, name: str) -> tuple[str, ...] | None:
     """Endings of file names as a tuple, the longest first; None for those that are known.
 
     Raises:
-        ValueError: For anything but a text or some texts.
+        ValueError: If it is neither a text nor several texts.
     """
     if suffixes is None:
         return None
@@ -35,13 +35,13 @@ def check_suffixes(suffixes: Suffixes, name: str) -> tuple[str, ...] | None:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of images, and which of its files are meant.
+    """A folder of images, and the rule by which its files are chosen.
 
     Attributes:
-        path: Of the folder.
-        key: Of it in ``data_prefix``: ``'img'`` or ``'seg'``.
-        suffixes: That the names end with, the longest first; None for those of images.
-        without: Endings of files that belong to the other folder, where the two are one.
+        path: Path of the folder.
+        key: Key of the folder in ``data_prefix``: ``'img'`` or ``'seg'``.
+        suffixes: Endings of the names, the longest first; None for those of images.
+        without: Endings of files that belong to the other folder, if both folders are the same.
         inside: A folder below it that is the other one.
     """
 
@@ -57,7 +57,7 @@ class Folder:
         return dict(img='img_suffix', seg='seg_map_suffix')[self.key]
 
     def suffix_of(self, name: str) -> str | None:
-        """The ending of a file name, if it is one of those that are meant."""
+        """The ending of a file name, if it is one of those that are chosen."""
         if self.without and name.endswith(self.without):
             return None
         if self.suffixes is None:
@@ -83,7 +83,7 @@ class Folder:
         if not osp.isdir(self.path):
             raise ValueError(
                 f'{self.path} is not a folder: check data_root and data_prefix.{self.key} of the '
-                'data set'
+                'dataset'
             )
         found = {}
         for name in self.walk():
@@ -98,7 +98,7 @@ class Folder:
         return osp.join(self.path, stem + suffixes[-1])
 
     def contents(self) -> str:
-        """What lies in the folder, by the ending of the names, in words."""
+        """Number of files in the folder by the ending of their names, in words."""
         counts = Counter(osp.splitext(name)[1] or 'without ending' for name in self.walk())
         shown = ', '.join(f'{ending} {n}' for ending, n in counts.most_common(_SHOWN))
         more = ', ...' if len(counts) > _SHOWN else ''
@@ -106,7 +106,7 @@ class Folder:
 
 
 def describe_folder(path: str) -> str:
-    """What lies in a folder, by the ending of the names, in words."""
+    """Number of files in a folder by the ending of their names, in words."""
     if not osp.isdir(path):
         return f'{path} is not a folder'
     return Folder(path, 'img', None).contents()
@@ -124,13 +124,13 @@ def _full(path: str) -> str:
 def make_folders(
     paths: Mapping[str, str], img_suffix: Suffixes, seg_map_suffix: Suffixes
 ) -> tuple[Folder, Folder]:
-    """The folders of images and of label images, which may be one, or lie in one another.
+    """The folders of images and of label images, which may be the same, or one in the other.
 
     Args:
-        paths: Of ``img`` and ``seg``.
-        img_suffix: Ending or endings of the images' names; None for all of images.
-        seg_map_suffix: The same of label images; None for PNGs, whatever the case of their ending,
-            or if there are none for all of images.
+        paths: Paths of the folders, by the keys ``img`` and ``seg``.
+        img_suffix: Ending or endings of the images' names; None for all endings of images.
+        seg_map_suffix: Ending or endings of the label images' names; None for PNGs, whatever the
+            case of their ending, or if there are none for all endings of images.
     """
     images = check_suffixes(img_suffix, 'img_suffix')
     labels = check_suffixes(seg_map_suffix, 'seg_map_suffix')
@@ -157,7 +157,7 @@ def make_folders(
 
 
 def _guess(alone: Sequence[str], other: Folder, matched: bool) -> str:
-    """Why names have no partner in a folder, as far as its files tell, in words."""
+    """Likely reason why names have no partner in a folder, in words."""
     endings, names = Counter(), list(other.walk())
     for stem in alone[:20]:
         rest = (name[len(stem) :] for name in names if name.startswith(stem))
@@ -173,12 +173,14 @@ def _guess(alone: Sequence[str], other: Folder, matched: bool) -> str:
     return text
 
 
-def _report_alone(mine: Folder, other: Folder, found: Mapping, partners: Mapping, report: Report):
+def _report_alone(
+    mine: Folder, other: Folder, found: Mapping, partners: Mapping, report: OnFinding
+):
     """Report the names that only one of two folders has."""
     alone = sorted(set(found) - set(partners))
     if not alone:
         return
-    kind = dict(img='photo without labels', seg='labels without photo')[mine.key]
+    kind = dict(img='image without labels', seg='labels without image')[mine.key]
     guess = _guess(alone, other, len(alone) < len(found))
     for stem in alone:
         file = osp.join(mine.path, found[stem][0])
@@ -187,14 +189,14 @@ def _report_alone(mine: Folder, other: Folder, found: Mapping, partners: Mapping
                 kind,
                 f'{len(alone)} of {len(found)} files in {mine.path} have no partner in '
                 f'{other.path}, one is {stem}: {file} needs {other.meant(stem)}. Add it, or check '
-                f'img_suffix and seg_map_suffix of the data set.{guess}',
+                f'img_suffix and seg_map_suffix of the dataset.{guess}',
                 file,
                 stem,
             )
         )
 
 
-def only_file(folder: Folder, stem: str, names: Sequence[str], report: Report) -> str:
+def only_file(folder: Folder, stem: str, names: Sequence[str], report: OnFinding) -> str:
     """Path of the only file of a name; the others are reported."""
     if len(names) > 1:
         what = dict(img='images of one label', seg='label images of one image')[folder.key]
@@ -210,16 +212,16 @@ def only_file(folder: Folder, stem: str, names: Sequence[str], report: Report) -
     return osp.join(folder.path, names[0])
 
 
-def pair_all(images: Folder, labels: Folder, report: Report) -> list[tuple[str, str]]:
+def pair_all(images: Folder, labels: Folder, report: OnFinding) -> list[tuple[str, str]]:
     """All pairs of two folders, in the order of their names.
 
     Args:
         images: Folder of images.
         labels: Folder of label images.
-        report: Gets names without a partner, and names that several files share.
+        report: Callback for names without a partner, and names that several files share.
 
     Returns:
-        For each pair the paths of image and label image.
+        Paths of image and label image for each pair.
 
     Raises:
         ValueError: If a folder does not exist, or there are no images.
@@ -230,7 +232,7 @@ def pair_all(images: Folder, labels: Folder, report: Report) -> list[tuple[str, 
         wanted = ' or '.join(f'*{suffix}' for suffix in reversed(images.suffixes or SUFFIXES))
         raise ValueError(
             f'{images.path} has no file {wanted}: check data_root, data_prefix.img and img_suffix '
-            f'of the data set. {images.contents()}'
+            f'of the dataset. {images.contents()}'
         )
     _report_alone(images, labels, found['img'], found['seg'], report)
     _report_alone(labels, images, found['seg'], found['img'], report)

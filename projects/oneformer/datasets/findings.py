@@ -1,4 +1,4 @@
-"""What is wrong with labels: a data set raises the first error, the checker collects all."""
+"""Faults of labels: a dataset raises the first error, the checker collects all."""
 
 import logging
 from collections.abc import Callable
@@ -15,9 +15,9 @@ class Finding:
 
     Attributes:
         kind: A few words that group findings.
-        message: Names the file and the id, and says what to do.
+        message: Sentence that names the file and the id, and says what to do.
         file: The faulty file.
-        id: Of what the message is about: an image, an annotation, a segment, a category, a value.
+        id: Id of the image, annotation, segment or category that the message is about, or a value.
         severity: ``ERROR`` if training would stop or learn what is wrong, else ``WARNING``.
     """
 
@@ -28,11 +28,11 @@ class Finding:
     severity: str = ERROR
 
 
-Report = Callable[[Finding], None]
+OnFinding = Callable[[Finding], None]
 
 
 def refuse(finding: Finding) -> None:
-    """Raise errors as ValueError and let warnings pass: what data sets do with findings."""
+    """Raise errors as ValueError and ignore warnings, as datasets do."""
     if finding.severity == ERROR:
         raise ValueError(finding.message)
 
@@ -40,8 +40,8 @@ def refuse(finding: Finding) -> None:
 class Said:
     """Raises errors as ValueError, and says warnings in one line of the log per file and kind.
 
-    What data sets do with findings when they are built, since training should neither hide a
-    warning nor start with a thousand of them.
+    Datasets use it when they are built: training should neither hide a warning nor start with
+    a thousand of them.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Said:
         seen[1] += 1
 
     def say(self) -> None:
-        """Log what was kept, and forget it."""
+        """Log the kept warnings, and clear them."""
         for (_, kind), (first, count) in self._found.items():
             more = f' (and {count - 1} more: {kind}; tools/check_dataset.py lists all)'
             text = first + (more if count > 1 else '')

@@ -1,6 +1,6 @@
-"""The original's resizing and large-scale jitter, for the photo and its integer map alike.
+"""The original's resizing and large-scale jitter, for the image and its integer map alike.
 
-Photos are resized by Pillow's antialiased bilinear filter on uint8 and maps at pixel centres, as in
+Images are resized by Pillow's antialiased bilinear filter on uint8 and maps at pixel centres, as in
 the original; mmcv's ``Resize`` would do neither for a map of more than 8 bits.
 """
 
@@ -22,7 +22,7 @@ def resize_map(seg_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_sample(results: dict, size: tuple[int, int]) -> None:
-    """Resize the photo and its map, if there is one, to (height, width) in place."""
+    """Resize the image and its map, if there is one, to (height, width) in place."""
     height, width = results['img'].shape[:2]
     results['img'] = mmcv.imresize(results['img'], size[::-1], backend='pillow')
     results['img_shape'] = size
@@ -62,12 +62,12 @@ class ResizeShortEdge(BaseTransform):
 class LargeScaleJitter(BaseTransform):
     """Scale at random, then crop or pad to a fixed square (the original's COCO recipe).
 
-    Both axes of a crop share one random number, as in detectron2. Padding is 128 in the photo and
+    Both axes of a crop share one random number, as in detectron2. Padding is 128 in the image and
     void in the map.
 
     Args:
         size: Side of the square in pixels.
-        scale_range: Of the scale, relative to fitting the photo into the square.
+        scale_range: Range of the scale, relative to fitting the image into the square.
     """
 
     def __init__(self, size: int = 1024, scale_range: tuple[float, float] = (0.1, 2.0)) -> None:

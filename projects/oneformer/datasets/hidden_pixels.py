@@ -1,4 +1,4 @@
-"""How many pixels of objects others hide, and what a dataset does about it, in words."""
+"""Number of pixels that overlapping objects hide, and how a dataset treats them, in words."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,13 +11,13 @@ _LOOKED_AT = 500  # annotations, which takes some hundredths of a second
 
 
 class Hidden(NamedTuple):
-    """What overlaps hide in some images; crowds hide nothing.
+    """Pixels that overlaps hide in some images; crowds hide nothing.
 
     Attributes:
-        images: That were looked at.
-        overlapped: Images in which objects overlap.
-        pixels: Of objects that others hide, counted for each object.
-        whole: Pixels of all objects, counted for each.
+        images: Number of images that were looked at.
+        overlapped: Number of images in which objects overlap.
+        pixels: Number of pixels of objects that others hide, summed over the objects.
+        whole: Number of pixels of all objects, summed over the objects.
     """
 
     images: int
@@ -27,40 +27,40 @@ class Hidden(NamedTuple):
 
     @property
     def share(self) -> float:
-        """In percent."""
+        """Share of the pixels that are hidden, in percent."""
         return 100 * self.pixels / max(self.whole, 1)
 
 
-def estimate_hidden(photos: Sequence[Mapping]) -> Hidden:
-    """What overlaps hide in some images, evenly spread, without decoding a mask.
+def estimate_hidden(images: Sequence[Mapping]) -> Hidden:
+    """Pixels that overlaps hide in some images, evenly spread, without decoding a mask.
 
     Args:
-        photos: As ``InstanceDataset.load_data_list`` returns them. Those with a segmentation that
-            cannot be decoded, which is reported elsewhere, are left out.
+        images: Samples as ``InstanceDataset.load_data_list`` returns them. Images with a
+            segmentation that cannot be decoded, which is reported elsewhere, are left out.
     """
-    step = max(sum(len(photo['segments_info']) for photo in photos) // _LOOKED_AT, 1)
-    images = overlapped = pixels = whole = 0
-    for photo in photos[::step]:
-        size = photo['height'], photo['width']
+    step = max(sum(len(image['segments_info']) for image in images) // _LOOKED_AT, 1)
+    count = overlapped = pixels = whole = 0
+    for image in images[::step]:
+        size = image['height'], image['width']
         try:
             codes = [
                 encode_segmentation(segment['segmentation'], *size)
-                for segment in photo['segments_info']
+                for segment in image['segments_info']
                 if not segment['iscrowd']
             ]
         except ValueError:
             continue
-        images += 1
+        count += 1
         if not codes:
             continue
         total = sum(code_area(code) for code in codes)
         hidden = total - code_area(mask_utils.merge(codes))
         overlapped, pixels, whole = overlapped + (hidden > 0), pixels + hidden, whole + total
-    return Hidden(images, overlapped, pixels, whole)
+    return Hidden(count, overlapped, pixels, whole)
 
 
 def rule_text(overlaps: str, on_top: str | Sequence[str]) -> str:
-    """What ``overlaps`` and ``on_top`` of a dataset mean for what is taught and scored."""
+    """Effect of ``overlaps`` and ``on_top`` of a dataset on training and scores, in words."""
     order = f'on_top={on_top if isinstance(on_top, str) else list(on_top)!r}'
     if overlaps == 'full':
         return (

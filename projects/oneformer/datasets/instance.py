@@ -1,4 +1,4 @@
-"""Data sets in COCO instance format: photos, and a JSON of polygons or run-length codes."""
+"""Datasets in COCO instance format: images, and a JSON of polygons or run-length codes."""
 
 import os.path as osp
 from collections.abc import Collection, Mapping, Sequence
@@ -20,9 +20,9 @@ from .searched_classes import Searches
 
 @DATASETS.register_module()
 class InstanceDataset(SegmentDataset):
-    """A data set in COCO instance format; its labels teach the instance task.
+    """A dataset in COCO instance format; its labels teach the instance task.
 
-    Only things can be annotated; categories with the alias None are left out. Photos without any
+    Only things can be annotated; categories with the alias None are left out. Images without any
     object are kept: they say where nothing is. How many pixels overlaps hide in some of the images
     is logged.
 
@@ -33,18 +33,18 @@ class InstanceDataset(SegmentDataset):
         data_root: Prefix of all paths.
         data_prefix: Folder ``img``.
         ignore: See ``SegmentDataset``.
-        overlaps: What is taught where masks overlap: ``'full'``, each object its whole mask, as
-            ``InstanceAP`` scores it; or ``'topmost'``, each pixel to the object on top, as the
-            original does, whose instances come from a panoptic map.
-        on_top: Which object is on top, where a pixel can have one only (with
+        overlaps: Rule of what is taught where masks overlap: ``'full'``, each object its whole
+            mask, as ``InstanceAP`` scores it; or ``'topmost'``, each pixel to the object on top,
+            as the original does, whose instances come from a panoptic map.
+        on_top: Rule for which object is on top, where a pixel can have only one (with
             ``overlaps='topmost'``, in the panoptic ground truth, in pictures): the ``'smaller'``,
             the one ``'later'`` or ``'earlier'`` in the JSON, or by class: a list of names from
-            bottom to top. Classes it leaves out are below; of one class the smaller is on top.
-            Crowds are below all others.
-        **kwargs: Of mmdet's ``BaseDetDataset``.
+            bottom to top. Classes that the list leaves out are below; of one class the smaller is
+            on top. Crowds are below all others.
+        **kwargs: Arguments of mmdet's ``BaseDetDataset``.
 
     Raises:
-        ValueError: For other values of ``overlaps`` and ``on_top``.
+        ValueError: If ``overlaps`` or ``on_top`` has another value.
     """
 
     labels_kind = 'instance'
@@ -66,18 +66,18 @@ class InstanceDataset(SegmentDataset):
         super().__init__(*args, metainfo=metainfo, ignore=ignore, **kwargs)
 
     def get_data_info(self, idx: int) -> dict:
-        """The sample ``idx``, see ``SegmentDataset``, with what it needs where masks overlap."""
+        """The sample ``idx``, see ``SegmentDataset``, with ``overlaps`` and ``on_top``."""
         return dict(super().get_data_info(idx), overlaps=self.overlaps, on_top=self.on_top)
 
     def load_data_list(self) -> list[dict]:
         """Read the JSON.
 
         Returns:
-            For each photo ``img_id``, ``img_path``, ``height``, ``width`` and ``segments_info``:
-            dicts with ``id`` (of the annotation), ``label``, ``category`` (its name), ``isthing``,
-            ``iscrowd``, ``segmentation`` (as in the JSON), and ``area`` if the JSON has it. Where
-            the JSON says what was looked for in a photo, also ``known_labels`` and
-            ``searched_labels``, see ``SegmentDataset``.
+            Dicts, one for each image: ``img_id``, ``img_path``, ``height``, ``width`` and
+            ``segments_info``: dicts with ``id`` (of the annotation), ``label``, ``category`` (its
+            name), ``isthing``, ``iscrowd``, ``segmentation`` (as in the JSON), and ``area`` if the
+            JSON has it. Where the JSON says what was looked for in an image, also
+            ``known_labels`` and ``searched_labels``, see ``SegmentDataset``.
 
         Raises:
             ValueError: If the JSON is not in COCO instance format. What is wrong with its entries
@@ -95,12 +95,12 @@ class InstanceDataset(SegmentDataset):
                 'metainfo.thing_classes does not list: add it there, or take it out of the JSON',
             )
         self.note_categories(content, label_of)
-        images = images_by_id(
+        entries = images_by_id(
             content['images'], self.ann_file, self.report, self.data_prefix['img']
         )
-        if not images:
-            raise ValueError(f'{self.ann_file} lists no photo')
-        photos = {number: self._photo(image) for number, image in images.items()}
+        if not entries:
+            raise ValueError(f'{self.ann_file} lists no image')
+        images = {number: self._image(entry) for number, entry in entries.items()}
         keys = dict(id=ID, image_id=ID, category_id=WHOLE)
         seen, units = set(), Units(self.ann_file)
         annotations = complete(
@@ -112,13 +112,13 @@ class InstanceDataset(SegmentDataset):
             optional=dict(iscrowd=FLAG, area=AREA),
         )
         for annotation in annotations:
-            if self._usable(annotation, photos, label_of, seen):
+            if self._usable(annotation, images, label_of, seen):
                 label = label_of.get(annotation['category_id'])
                 if label is None:
                     continue
-                image = images[annotation['image_id']]
-                units.see(annotation['segmentation'], annotation, image['height'], image['width'])
-                photos[annotation['image_id']]['segments_info'].append(
+                entry = entries[annotation['image_id']]
+                units.see(annotation['segmentation'], annotation, entry['height'], entry['width'])
+                images[annotation['image_id']]['segments_info'].append(
                     dict(
                         self.segment_of(label, annotation),
                         segmentation=annotation['segmentation'],
@@ -126,34 +126,34 @@ class InstanceDataset(SegmentDataset):
                 )
         if finding := units.finding():
             self.report(finding)
-        searches = Searches(images, label_of, self.ann_file, self.report)
-        self._note_searches(photos, searches, annotations)
-        for photo in photos.values():
-            count = len(photo['segments_info'])
+        searches = Searches(entries, label_of, self.ann_file, self.report)
+        self._note_searches(images, searches, annotations)
+        for image in images.values():
+            count = len(image['segments_info'])
             if count > MAX_SEGMENTS:
                 self.report_json(
                     'too many segments',
-                    photo['img_id'],
-                    f': image id {photo["img_id"]} has {count} annotations, more than the '
-                    f'{MAX_SEGMENTS} that a photo may have: join some, or cut the photo',
+                    image['img_id'],
+                    f': image id {image["img_id"]} has {count} annotations, more than the '
+                    f'{MAX_SEGMENTS} that an image may have: join some, or cut the image',
                 )
-                del photo['segments_info'][MAX_SEGMENTS:]
-        if not self.test_mode and isinstance(self.report, Said):  # the checker counts all by itself
-            self._note_overlaps(list(photos.values()))
-        return self.note_images(list(photos.values()))
+                del image['segments_info'][MAX_SEGMENTS:]
+        if not self.test_mode and isinstance(self.report, Said):  # the checker counts all itself
+            self._note_overlaps(list(images.values()))
+        return self.note_images(list(images.values()))
 
     @staticmethod
-    def _note_searches(photos: Mapping, searches: Searches, annotations: Sequence[Mapping]) -> None:
-        """Add to the photos which classes were looked for in them, where the JSON says so."""
+    def _note_searches(images: Mapping, searches: Searches, annotations: Sequence[Mapping]) -> None:
+        """Add to the images which classes were looked for in them, where the JSON says so."""
         if searches:
             for annotation in annotations:
                 searches.see(annotation['image_id'], annotation['category_id'])
-            for img_id, photo in photos.items():
-                photo.update(searches.keys_of(img_id))
+            for img_id, image in images.items():
+                image.update(searches.keys_of(img_id))
 
-    def _note_overlaps(self, photos: list[dict]) -> None:
-        """Log what overlaps hide in some of the images."""
-        hidden = estimate_hidden(photos)
+    def _note_overlaps(self, images: list[dict]) -> None:
+        """Log how many pixels overlaps hide in some of the images."""
+        hidden = estimate_hidden(images)
         if hidden.pixels:
             print_log(
                 f'{self.ann_file}: in {hidden.overlapped} of {hidden.images} images looked at '
@@ -170,7 +170,7 @@ class InstanceDataset(SegmentDataset):
             if label is not None and not self.is_thing[label]
         ]
 
-    def _photo(self, image: Mapping) -> dict:
+    def _image(self, image: Mapping) -> dict:
         return dict(
             img_id=image['id'],
             img_path=osp.join(self.data_prefix['img'], image['file_name']),
@@ -179,11 +179,11 @@ class InstanceDataset(SegmentDataset):
             segments_info=[],
         )
 
-    def _usable(self, annotation: Mapping, photos: Mapping, label_of: Mapping, seen: set) -> bool:
-        """Report what is wrong with an annotation; whether it has a photo and a segmentation.
+    def _usable(self, annotation: Mapping, images: Mapping, label_of: Mapping, seen: set) -> bool:
+        """Report what is wrong with an annotation; whether it has an image and a segmentation.
 
         Args:
-            seen: Ids of the annotations before, to which that of this one is added.
+            seen: Ids of the annotations before; the id of this one is added.
         """
         number, img_id = annotation['id'], annotation['image_id']
         if annotation['category_id'] not in label_of:
@@ -203,12 +203,12 @@ class InstanceDataset(SegmentDataset):
                 WARNING,
             )
         seen.add(number)
-        if img_id not in photos:
+        if img_id not in images:
             self.report_json(
                 'image not listed',
                 number,
                 f': annotation {number} is of image id {img_id!r}, which the JSON does not list'
-                f'{some_ids(photos)}: add the image, or remove the annotation',
+                f'{some_ids(images)}: add the image, or remove the annotation',
             )
             return False
         if not annotation.get('segmentation'):

@@ -1,4 +1,4 @@
-"""Several data sets, of different kinds of labels and classes, in one training run."""
+"""Several datasets, of different kinds of labels and classes, in one training run."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -6,7 +6,7 @@ import torch
 from mmdet.registry import DATA_SAMPLERS, DATASETS
 from mmengine.dataset import ConcatDataset, InfiniteSampler
 
-from ..seeding import SeededSamples
+from ..host.seeding import SeededSamples
 from ..tasks import check_task
 from .base import SegmentDataset
 from .written_ids import WRITTEN, join_numbers
@@ -14,21 +14,22 @@ from .written_ids import WRITTEN, join_numbers
 
 @DATASETS.register_module()
 class JointDataset(SeededSamples, ConcatDataset):
-    """Data sets that share the classes of one model, for training.
+    """Datasets that share the classes of one model, for training.
 
-    Each set has a pipeline of its own and annotates what it annotates; their ``metainfo`` must name
-    the same classes and things. ``JointSampler`` draws from it.
+    Each dataset has a pipeline and annotations of its own; their ``metainfo`` must name the same
+    classes and things. ``JointSampler`` draws from it.
 
     Args:
-        datasets: The sets, or their configs.
-        weights: For each set a dict from task word to the weight of this (set, task) pair. A
-            set is drawn by the sum of its weights, then one of its photos in turn, then the task.
-            By default each photo counts once and its tasks share it evenly.
+        datasets: The datasets, or their configs.
+        weights: Dict for each dataset from task word to the weight of this (dataset, task) pair. A
+            dataset is drawn by the sum of its weights, then one of its images in turn, then the
+            task. By default each image counts once and its tasks share it evenly.
 
     Raises:
-        ValueError: For sets of different classes, weights of another number than sets, tasks that
-            a set's labels cannot teach, weights that are negative or all zero, and samples of
-            another sampler, which would not follow the weights.
+        ValueError: If the datasets differ in their classes, if there are not as many weights as
+            datasets, if the labels of a dataset cannot teach a weighted task, if weights are
+            negative or all zero, or if samples come from another sampler, which would not follow
+            the weights.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class JointDataset(SeededSamples, ConcatDataset):
             ]
         if len(weights) != len(self.datasets):
             raise ValueError(
-                f'JointDataset has {len(self.datasets)} data sets, but {len(weights)} weights'
+                f'JointDataset has {len(self.datasets)} datasets, but {len(weights)} weights'
             )
         for number, (dataset, weight) in enumerate(zip(self.datasets, weights)):
             cannot = [task for task in map(check_task, weight) if task not in dataset.tasks]
@@ -78,7 +79,7 @@ class JointDataset(SeededSamples, ConcatDataset):
         self.set_weights = torch.tensor([float(sum(weight.values())) for weight in weights])
 
     def __getitem__(self, idx: int) -> dict:
-        """The sample ``idx``, counted through all sets."""
+        """The sample ``idx``, counted through all datasets."""
         if self.needs_sampler:
             raise ValueError(
                 'JointDataset has weights, which only JointSampler follows: set '
@@ -89,14 +90,14 @@ class JointDataset(SeededSamples, ConcatDataset):
 
 @DATA_SAMPLERS.register_module()
 class JointSampler(InfiniteSampler):
-    """Draw a data set by its weight, then its next photo in an order that is shuffled each time.
+    """Draw a dataset by its weight, then its next image in an order that is shuffled each time.
 
-    So every photo of a set is seen equally often, whatever the weights. All processes share one
-    stream, of which each takes its part.
+    So every image of a dataset is seen equally often, whatever the weights. All processes share
+    one random stream, of which each takes its part.
 
     Args:
         dataset: A ``JointDataset``.
-        seed: Of the stream; drawn, and shared by all processes, if None.
+        seed: Seed of the stream; drawn, and shared by all processes, if None.
     """
 
     def __init__(self, dataset: JointDataset, seed: int | None = None) -> None:

@@ -12,7 +12,7 @@ ColorNames = Mapping[tuple[int, int, int] | str, str | None]
 
 
 class LabelColors(NamedTuple):
-    """How colours become segments, by way of ``segment_indices``.
+    """Table from colours to segments, for ``segment_indices``.
 
     Attributes:
         codes: R + 256 G + 65536 B of the colours, but for black.
@@ -36,13 +36,13 @@ def _code(color) -> int | None:
 
 
 def color_codes(names: ColorNames) -> dict[int, str | None]:
-    """R + 256 G + 65536 B of each colour, to the name of its class or None for void.
+    """Map R + 256 G + 65536 B of each colour to the name of its class, or None for void.
 
     Args:
         names: Colour, (R, G, B) of 0 to 255 each or ``'#rrggbb'``, to class; None is void.
 
     Raises:
-        ValueError: For anything else.
+        ValueError: If it is anything else, or lists a colour twice with different names.
     """
     if not isinstance(names, Mapping) or not names:
         raise ValueError(
@@ -66,7 +66,7 @@ def make_label_colors(codes: Mapping[int, str | None], segment_of: Mapping) -> L
 
     Args:
         codes: See ``color_codes``.
-        segment_of: Of each name; names that are not in it are void.
+        segment_of: Number of the segment of each name; other names are void.
     """
     listed = [code for code in codes if code]
     segments = [segment_of.get(codes[code], 0) for code in listed]

@@ -1,4 +1,4 @@
-"""What the numbers of a label image look like where they do not fit their dataset, with a remedy.
+"""Hints on label images whose numbers do not fit their dataset, with a remedy.
 
 Nothing here is called as long as all numbers fit.
 """
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-_MANY = 8  # values more than those that mean something: no export of labels invents so many
+_MANY = 8  # values without a meaning; an export of labels does not invent so many
 
 
 def _as_config(values: Sequence[int], names: Sequence[str]) -> str:
@@ -20,9 +20,9 @@ def suggest_classes(
     """The options of a ``SemanticDataset`` by which ``values`` would mean classes, in words.
 
     Args:
-        values: Of the label images.
-        classes: That the dataset annotates, in their order.
-        meant: What some of the values mean already, and keep.
+        values: Values of the label images.
+        classes: Classes that the dataset annotates, in their order.
+        meant: Names of the values that mean something already, and keep it.
     """
     values = sorted(values)
     if len(values) == len(classes):
@@ -42,7 +42,7 @@ def explain_values(values: np.ndarray, results: Mapping) -> str:
     """Why values of a label image may mean no class.
 
     Args:
-        values: Of all pixels, of shape (H, W).
+        values: Values of all pixels, of shape (H, W).
         results: The sample, with ``segment_of_value`` and ``segments_info``.
 
     Returns:
@@ -82,7 +82,7 @@ def explain_values(values: np.ndarray, results: Mapping) -> str:
 
 
 def explain_colors(colors: Sequence[tuple[int, ...]], results: Mapping) -> str:
-    """What to say of a dataset whose label images hold colours, most frequent first."""
+    """Hint for a dataset whose label images hold colours, the most frequent first."""
     classes = [segment['category'] for segment in results['segments_info']]
     shown = [*classes, *['...'] * len(colors)]
     table = ', '.join(f'{color}: {name!r}' for color, name in zip(colors[:4], shown))
@@ -103,9 +103,9 @@ def explain_ids(png: np.ndarray, results: Mapping, alpha: np.ndarray | None = No
     """Why ids of a panoptic PNG may not be listed.
 
     Args:
-        png: Blue first, uint8 of shape (H, W, 3).
+        png: PNG with blue first, uint8 of shape (H, W, 3).
         results: The sample, with ``segments_info``, ``void_ids`` and ``category_ids``.
-        alpha: Of the PNG, of shape (H, W), if it has any.
+        alpha: Alpha channel of the PNG, of shape (H, W), if it has one.
 
     Returns:
         A sentence with the remedy, or an empty text.

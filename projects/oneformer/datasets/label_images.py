@@ -7,21 +7,21 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ..image_files import read_file
-from ..image_loading import decode_image
-from ..image_notes import frame_hint
-from ..label_files import ColorLabelError, LabelImage, count_colors, load_label
-from ..lossy_formats import refuse_lossy
-from .findings import Finding, Report, refuse
+from ..images.image_files import read_file
+from ..images.label_files import ColorLabelError, LabelImage, count_colors, load_label
+from ..images.lossy_formats import refuse_lossy
+from ..images.notes import frame_hint
+from ..images.reading import decode_image
+from .findings import Finding, OnFinding, refuse
 from .label_hints import explain_colors, explain_ids, explain_values
 
 UNLISTED_ID = 'PNG id without segment'  # kind of a finding
-SEARCHED = (  # by the checker, which knows the other photos
-    ' If the PNG is of another photo, tools/check_dataset.py names that'
+SEARCHED = (  # filled in by the checker, which knows the other images
+    ' If the PNG is of another image, tools/check_dataset.py names that'
 )
 Seen = Callable[[LabelImage, Mapping], None] | None  # gets a label PNG and its sample
 
-NUM_IDS = 1 << 24  # of three bytes
+NUM_IDS = 1 << 24  # ids in three bytes
 _PNG = b'\x89PNG\r\n\x1a\n'
 # bits and colour type in the header: RGB, RGBA, and palettes of up to 8 bits
 _COLOR_PNGS = (b'\x08\x02', b'\x08\x06', *(bytes([bits, 3]) for bits in (1, 2, 4, 8)))
@@ -40,7 +40,7 @@ def segment_indices(
         void_ids: Ids to take for void.
 
     Returns:
-        Of shape (H, W), int16: k for ``ids[k - 1]``, 0 for void, -1 for an id in neither.
+        Array of shape (H, W), int16: k for ``ids[k - 1]``, 0 for void, -1 for an id in neither.
     """
     global _index_of_id
     if _index_of_id is None:
@@ -57,14 +57,14 @@ def segment_indices(
 
 
 def check_size(
-    size: tuple[int, int], what: str, file: str, results: Mapping, report: Report
+    size: tuple[int, int], what: str, file: str, results: Mapping, report: OnFinding
 ) -> None:
-    """Report labels of another (height, width) than the photo has."""
+    """Report labels whose (height, width) differs from that of the image."""
     if tuple(size) != tuple(results['ori_shape']):
         report(
             Finding(
                 'sizes differ',
-                f'{what} has (height, width) {tuple(size)}, but photo {results["img_path"]} has '
+                f'{what} has (height, width) {tuple(size)}, but image {results["img_path"]} has '
                 f'{tuple(results["ori_shape"])}: {frame_hint(size, results)}',
                 file,
                 results['img_id'],
@@ -83,7 +83,7 @@ def _count_values(values: np.ndarray, what: str) -> tuple[int, str]:
 
 
 def _grey_hint(data: bytes, path: str, what: str, results: Mapping) -> str:
-    """What a panoptic PNG in grey seems to hold, in words with the remedy, or an empty text."""
+    """The likely meaning of a panoptic PNG in grey, in words with the remedy, or ''."""
     try:
         values = set(np.unique(load_label(path, what).values).tolist()) - {0}
     except ValueError:
@@ -129,17 +129,17 @@ def _explain_ids(png: np.ndarray, data: bytes, results: Mapping) -> str:
     return hint
 
 
-def read_panoptic_png(results: Mapping, report: Report = refuse) -> np.ndarray:
+def read_panoptic_png(results: Mapping, report: OnFinding = refuse) -> np.ndarray:
     """Segment map of a ``PanopticDataset`` sample, see ``LoadSegmentMap``.
 
-    It reports another size than the photo has, and ids that the JSON does not list.
+    Reports another size than that of the image, and ids that the JSON does not list.
 
     Raises:
         FileNotFoundError: If the PNG is missing.
         ValueError: If it is damaged, in grey, or compressed with loss.
     """
     path = results['seg_map_path']
-    what = f'panoptic PNG of photo {results["img_path"]},'
+    what = f'panoptic PNG of image {results["img_path"]},'
     png, data = _decode_panoptic(path, what, results)
     check_size(png.shape[:2], f'panoptic PNG {path}', path, results, report)
     ids = [segment['id'] for segment in results['segments_info']]
@@ -162,31 +162,31 @@ def read_panoptic_png(results: Mapping, report: Report = refuse) -> np.ndarray:
 
 
 def _no_class(values: np.ndarray, path: str, results: Mapping) -> Finding:
-    """Of the values of a label PNG that mean no class."""
+    """The finding about the values of a label PNG that mean no class."""
     meaning = results['segment_of_value']
     first, text = _count_values(values[meaning[values] < 0], 'value')
     meant = np.flatnonzero(meaning >= 0).tolist()
     return Finding(
-        'value is no class',
+        'value is not a class',
         f'label PNG {path} has {text}, which means no class (the {len(meant)} values from '
         f'{meant[0]} to {meant[-1]} do): check label_classes, ignore_index and '
-        f'reduce_zero_label of the data set.{explain_values(values, results)}',
+        f'reduce_zero_label of the dataset.{explain_values(values, results)}',
         path,
         first,
     )
 
 
-def read_label_png(results: Mapping, report: Report = refuse, seen: Seen = None) -> np.ndarray:
+def read_label_png(results: Mapping, report: OnFinding = refuse, seen: Seen = None) -> np.ndarray:
     """Segment map of a ``SemanticDataset`` sample, see ``LoadSegmentMap``.
 
-    It reports another size than the photo has, and values or colours that are no class.
+    Reports another size than that of the image, and values or colours that are not classes.
 
     Raises:
         FileNotFoundError: If the PNG is missing.
         ValueError: If it is damaged, compressed with loss, or in colour without ``label_colors``.
     """
     path = results['seg_map_path']
-    what = f'label PNG of photo {results["img_path"]},'
+    what = f'label PNG of image {results["img_path"]},'
     if results.get('label_colors') is not None:
         return _read_label_colors(results, report)
     try:
@@ -205,10 +205,10 @@ def read_label_png(results: Mapping, report: Report = refuse, seen: Seen = None)
     return segment_map
 
 
-def _read_label_colors(results: Mapping, report: Report) -> np.ndarray:
+def _read_label_colors(results: Mapping, report: OnFinding) -> np.ndarray:
     """Segment map of a sample whose label image has a colour for each class."""
     path, colors = results['seg_map_path'], results['label_colors']
-    what = f'label PNG of photo {results["img_path"]},'
+    what = f'label PNG of image {results["img_path"]},'
     data = read_file(path, what)
     refuse_lossy(data, path, what)
     png = decode_image(data, path, what)
@@ -220,7 +220,7 @@ def _read_label_colors(results: Mapping, report: Report) -> np.ndarray:
         rest = f' and {counts[1:].sum()} pixels of others, such as {found[1]}' if found[1:] else ''
         report(
             Finding(
-                'colour is no class',
+                'colour is not a class',
                 f'label PNG {path} has {counts[0]} pixels of colour (R, G, B) {found[0]}{rest}, '
                 'which label_colors does not list: add it there, with None for void. Export '
                 'without smooth edges, if these are mixtures of listed colours',

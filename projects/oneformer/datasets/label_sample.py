@@ -21,7 +21,7 @@ _LOOKED_AT = 16  # label PNGs
 
 
 def _values_of(sample: dict) -> dict[int, int] | None:
-    """Values and pixels of a label PNG; None if it cannot be used, which the loader says."""
+    """Number of pixels of each value of a label PNG; None if the loader cannot use the PNG."""
     found, labels, sample['ori_shape'] = [], [], ()
     try:
         read_label_png(sample, found.append, lambda label, _: labels.append(label.values))
@@ -33,12 +33,12 @@ def _values_of(sample: dict) -> dict[int, int] | None:
 
 
 def judge_some(dataset: SemanticDataset) -> Iterator[Finding]:
-    """Judge a few label PNGs, spread over a set; see ``judge_teaching``.
+    """Judge a few label PNGs, spread over a dataset; see ``judge_teaching``.
 
-    An error only if these are all of a set that is trained on.
+    The finding is an error only if these are all PNGs of a dataset that is trained on.
 
     Args:
-        dataset: A loaded set.
+        dataset: A loaded dataset.
     """
     total, values, looked_at, path = len(dataset), Counter(), 0, None
     indices = np.unique(np.linspace(0, total - 1, _LOOKED_AT).round().astype(int))
@@ -60,7 +60,7 @@ def judge_some(dataset: SemanticDataset) -> Iterator[Finding]:
 
 
 def _is_meant(dataset: SemanticDataset, values: Counter) -> bool:
-    """Whether a class is taught, and some of what is void is so because the config names it."""
+    """Whether a class is taught, and some values are void because the config names them."""
     meaning = dataset.segment_of_value
     void = [value for value in values if meaning[value] == 0]
     named = [value for value in void if not dataset.void_by_option([value])]

@@ -1,4 +1,4 @@
-"""Whether the values of label PNGs can teach to tell anything from anything."""
+"""Whether the values of label PNGs can teach to distinguish two classes."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def _share(values: Mapping[int, int], total: int) -> str:
 def judge_teaching(
     dataset: SemanticDataset, values: Mapping[int, int], images: str, path: str
 ) -> Finding | None:
-    """Whether label PNGs teach to tell anything from anything.
+    """Whether label PNGs teach to distinguish two classes.
 
     Args:
-        dataset: Their set.
-        values: That occur in them, and the pixels of each.
-        images: How many they are, for the message.
-        path: Of one of them, for the message.
+        dataset: Dataset of the PNGs.
+        values: Number of pixels of each value that occurs in them.
+        images: Number of the PNGs in words, for the message.
+        path: Path of one of them, for the message.
 
     Returns:
         An error if no pixel is taught, or those of one class and all others are void by an option

@@ -1,19 +1,19 @@
-"""What the values of label PNGs mean."""
+"""The meaning of the values of label PNGs."""
 
 from collections.abc import Collection, Mapping, Sequence
 
 from mmengine.logging import print_log
 
-from ..label_files import NUM_VALUES
+from ..images.label_files import NUM_VALUES
 
 AUTO = 'auto'
-VOID = 255  # of AUTO
+VOID = 255  # the value of AUTO
 
 IgnoreIndex = int | str | None
 
 
 def _read_keys(names: Mapping) -> dict:
-    """The dict with whole numbers in place of texts that are such, which is logged."""
+    """The dict with whole numbers in place of texts that hold whole numbers; logs it."""
     texts = [key for key in names if isinstance(key, str) and key.strip().isdecimal()]
     if texts:
         print_log(f'label_classes has texts as values, which are read as numbers: {texts}')
@@ -26,11 +26,11 @@ def _is_value(value) -> bool:
 
 
 def check_options(given: Collection[str], wrapped: bool) -> None:
-    """ValueError for options of a ``SemanticDataset`` that would be read by nothing.
+    """Raise ValueError for options of a ``SemanticDataset`` that would have no effect.
 
     Args:
         given: Names of the options that say what values mean and which files there are.
-        wrapped: Whether a dataset of mmsegmentation says these.
+        wrapped: Whether a dataset of mmsegmentation gives the meaning and the files.
     """
     if wrapped and given:
         raise ValueError(
@@ -51,19 +51,19 @@ def png_values(
     ignore_index: IgnoreIndex,
     reduce_zero_label: bool,
 ) -> dict[int, str | None]:
-    """What each value of a label PNG means.
+    """Map each value of a label PNG to its meaning.
 
     Args:
         names: Classes in the order of their values from 0, or by value; None for void.
         ignore_index: The value of void; None if there is none; ``AUTO`` for 255, unless a dict
             ``names`` says that 255 is a class.
-        reduce_zero_label: Value 0 is void as well, and the sequence starts with value 1.
+        reduce_zero_label: Whether value 0 is void as well, and the sequence starts with value 1.
 
     Returns:
         Value to name; None is void.
 
     Raises:
-        ValueError: For what is no value of a PNG, and for values that are both void and a class.
+        ValueError: If a key is not a value of a PNG, or a value is both void and a class.
     """
     by_value = isinstance(names, Mapping)
     names = _read_keys(names) if by_value else dict(enumerate(names, start=int(reduce_zero_label)))

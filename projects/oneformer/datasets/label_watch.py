@@ -1,4 +1,4 @@
-"""Watch the label images of a dataset for palettes that change, and for odd ways to write."""
+"""Watch the label images of a dataset for palettes that change, and for unusual encodings."""
 
 import logging
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
-from ..label_files import LabelImage
-from ..pixel_counts import count_values
+from ..images.label_files import LabelImage
 from .findings import ERROR, WARNING, Finding
+from .pixel_counts import count_values
 
-_PALETTES = 1000  # that are compared by a loader
+_PALETTES = 1000  # palettes that a loader compares at most
 
 
 def used_values(values: np.ndarray) -> dict[int, int]:
@@ -31,8 +31,8 @@ class PaletteTable:
     """The colours that palettes of a dataset's label images give to values.
 
     Attributes:
-        color_of: For each value its colour (R, G, B), and the first file that says so.
-        values_of: For each colour its values in the first file that has it, and that file.
+        color_of: Colour (R, G, B) of each value, and the first file that says so.
+        values_of: Values of each colour in the first file that has it, and that file.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class LabelWatch:
     It logs one note of each kind, whichever worker process of a data loader meets it first.
 
     Raises:
-        ValueError: When called, if the palette of a file contradicts that of one before.
+        ValueError: If the palette of a file contradicts that of an earlier one, on a call.
     """
 
     def __init__(self) -> None:

@@ -3,22 +3,22 @@
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from ..image_files import ImageTooLargeError, check_pixels
+from ..images.image_files import ImageTooLargeError, check_pixels
 from .entries import FILE_NAME, ID, SIDE, complete
 from .file_names import name_hint
-from .findings import ERROR, WARNING, Finding, Report
+from .findings import ERROR, WARNING, Finding, OnFinding
 
 
 def images_by_id(
-    images: Iterable[Mapping], ann_file: str, report: Report, folder: str = ''
+    images: Iterable[Mapping], ann_file: str, report: OnFinding, folder: str = ''
 ) -> dict:
-    """Complete entries of ``images`` of a JSON by their id; doublets are reported.
+    """Complete entries of ``images`` of a JSON by their id; duplicates are reported.
 
     Args:
-        images: Of the JSON.
+        images: Entries of the JSON.
         ann_file: The JSON, for messages.
-        report: Gets what is wrong.
-        folder: Of the image files, for messages.
+        report: Callback for each fault.
+        folder: Folder of the image files, for messages.
     """
     by_id, id_of_file = {}, {}
     keys = dict(id=ID, file_name=FILE_NAME, height=SIDE, width=SIDE)
@@ -51,7 +51,7 @@ def images_by_id(
             report(
                 Finding(
                     'image listed twice',
-                    f'{ann_file} lists photo {file_name} as image id {id_of_file[file_name]} and '
+                    f'{ann_file} lists image {file_name} as image id {id_of_file[file_name]} and '
                     f'{number}: remove one, or it is seen twice as often as others',
                     ann_file,
                     number,

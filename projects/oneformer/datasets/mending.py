@@ -1,10 +1,10 @@
-"""Read a JSON in COCO format as people have it, see ``readings``."""
+"""Read a JSON in COCO format, also in common variants of it, see ``readings``."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from .file_names import Folder, read_names, read_urls
-from .findings import Report
+from .findings import OnFinding
 from .polygons import as_polygons
 from .readings import Readings, flag, number, read_ids, read_lists, read_numbers, whole
 from .searched_classes import KEYS as SEARCH_KEYS
@@ -15,17 +15,17 @@ def _dicts(entries: Any) -> list[dict]:
 
 
 def mend(
-    content: Mapping, kind: str, folders: Mapping[str, Folder], ann_file: str, report: Report
+    content: Mapping, kind: str, folders: Mapping[str, Folder], ann_file: str, report: OnFinding
 ) -> None:
-    """Replace in place what is written otherwise than in COCO's files and means one thing only.
+    """Replace, in place, values written in another way than COCO's that mean one thing only.
 
     Args:
-        content: Of the JSON, with ``images``, ``annotations`` (None for a test set) and
+        content: Content of the JSON, with ``images``, ``annotations`` (None for a test set) and
             ``categories``, which may be anything.
         kind: ``'panoptic'`` or ``'instance'``.
-        folders: ``img``, of the image files, and ``seg``, of the PNGs; ``{}`` to leave names.
+        folders: Folders ``img`` of the image files and ``seg`` of the PNGs; ``{}`` to leave names.
         ann_file: The JSON, for messages.
-        report: Gets a warning for each kind of thing that was replaced.
+        report: Callback for a warning for each kind of replacement.
     """
     readings = Readings(ann_file)
     images, annotations, categories = (
@@ -74,7 +74,7 @@ def _mend_polygons(annotations: list[dict], readings: Readings) -> None:
             continue
         try:
             polygons, kind = as_polygons(before)
-        except ValueError:  # the data set reports it
+        except ValueError:  # the dataset reports it
             continue
         if kind is not None:
             identity = annotation.get('id')

@@ -1,4 +1,4 @@
-"""Datasets of mmsegmentation: what their values mean, and whether their files are there."""
+"""Datasets of mmsegmentation: the meaning of their values, and whether their files exist."""
 
 import os.path as osp
 
@@ -9,7 +9,7 @@ _LOOKED_AT = 50  # pairs whose files are looked for, since a disk may be slow
 
 
 def values_of_source(source) -> dict[int, str | None]:
-    """What the values of label PNGs mean to a dataset of mmsegmentation; None is void."""
+    """Meaning of each value of label PNGs to a dataset of mmsegmentation; None is void."""
     classes = source.metainfo['classes']
     if source.label_map is None:
         return png_values(classes, source.ignore_index, source.reduce_zero_label)
@@ -23,10 +23,11 @@ def values_of_source(source) -> dict[int, str | None]:
 
 
 def pairs_of_source(source) -> list[tuple[str, str]]:
-    """For each of its samples the paths of image and label PNG.
+    """Paths of image and label PNG for each sample.
 
     Args:
-        source: A dataset of mmsegmentation that does not serialize its samples; it forgets them.
+        source: A dataset of mmsegmentation that does not serialize its samples; its samples are
+            deleted.
 
     Raises:
         ValueError: If it has no samples, or none of the first has its file.

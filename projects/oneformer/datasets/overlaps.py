@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from ..pixel_counts import count_values
 from ..run_length import code_area, decode_mask
+from .pixel_counts import count_values
 
 MAX_SEGMENTS = np.iinfo(np.int16).max  # of an image, as maps of segments are int16
 OVERLAPS = ('full', 'topmost')
@@ -27,18 +27,18 @@ class TooManyRegions(ValueError):
 
 
 def check_overlap_options(overlaps: str, on_top: str | Sequence[str], things: Sequence[str]):
-    """Look at the options ``overlaps`` and ``on_top`` of a dataset, see ``InstanceDataset``.
+    """Check the options ``overlaps`` and ``on_top`` of a dataset, see ``InstanceDataset``.
 
     Args:
-        overlaps: One of ``OVERLAPS``.
-        on_top: One of ``ON_TOP``, or names of classes.
+        overlaps: Word of ``OVERLAPS``.
+        on_top: Word of ``ON_TOP``, or names of classes from bottom to top.
         things: The classes that can be named.
 
     Returns:
-        ``on_top``, a list as a tuple.
+        ``on_top``, with a list made a tuple.
 
     Raises:
-        ValueError: For anything else.
+        ValueError: If a value is anything else.
     """
     if overlaps not in OVERLAPS:
         raise ValueError(
@@ -74,8 +74,8 @@ def painting_order(
     """Positions of segments from bottom to top; crowds are below all others.
 
     Args:
-        segments: With ``iscrowd``, and ``category`` where ``on_top`` names classes.
-        areas: Of the segments, in pixels.
+        segments: Dicts with ``iscrowd``, and ``category`` where ``on_top`` names classes.
+        areas: Areas of the segments, in pixels.
         on_top: See ``InstanceDataset``.
     """
     if on_top == 'later':
@@ -89,12 +89,12 @@ def painting_order(
 
 
 class _Stacks:
-    """Which objects lie on each region of a map that is being painted.
+    """The objects on each region of a map that is being painted.
 
     Crowds are below all others and hidden by them, so they count as nothing here.
 
     Args:
-        crowds: For each of the S segments whether it is a crowd.
+        crowds: Whether each of the S segments is a crowd.
     """
 
     def __init__(self, crowds: Sequence[bool]) -> None:
@@ -106,11 +106,11 @@ class _Stacks:
         """Put segment ``number`` on regions.
 
         Args:
-            below: The regions of its pixels before.
+            below: Regions of its pixels before.
 
         Returns:
-            The regions of its pixels now: its own number where it lies alone. If it does so
-            nowhere, its own number is where the most of it lies.
+            Regions of its pixels after: its own number where it lies alone. If it lies alone
+            nowhere, its own number is where most of it lies.
         """
         if not below.any():
             return number
@@ -149,13 +149,13 @@ def paint_instances(
     Crowds lie below, and hide nothing.
 
     Args:
-        results: With ``height``, ``width``, ``segments_info``, and optionally ``on_top``.
+        results: Sample with ``height``, ``width``, ``segments_info``, and optionally ``on_top``.
         codes: Compressed run-length codes of the S segments.
-        flat: Let each pixel belong to the topmost segment alone.
+        flat: Whether each pixel belongs to the topmost segment alone.
 
     Returns:
-        Of shape (H, W), int16: 0 is void, k up to S is a region whose topmost segment is number k,
-        and more are other regions. And the segments of each region, or None where no objects
+        Map of shape (H, W), int16: 0 is void, k up to S is a region whose topmost segment is number
+        k, and more are other regions. And the segments of each region, or None where no objects
         overlap; then the map is one of segments.
 
     Raises:
@@ -181,7 +181,7 @@ def paint_instances(
 
 
 def topmost_map(region_map: np.ndarray, region_segments: RegionSegments | None) -> np.ndarray:
-    """Map of segments, each pixel that of its topmost, of a map of regions of any shape."""
+    """Map of the topmost segment of each pixel, from a map of regions of any shape."""
     if region_segments is None:
         return region_map
     return np.array([0, *(stack[0] for stack in region_segments)], region_map.dtype)[region_map]
@@ -196,7 +196,7 @@ def derive_full_targets(
     """Targets of the instance task with whole masks, of objects that overlap.
 
     Args:
-        region_map: Of shape (H, W), see ``paint_instances``.
+        region_map: Map of shape (H, W), see ``paint_instances``.
         segments: See ``derive_targets``.
         region_segments: The segments of each region.
         ignore: See ``derive_targets``.
@@ -204,8 +204,8 @@ def derive_full_targets(
     Returns:
         Labels of the N targets as by ``derive_targets``. The target map of shape (H, W) and the
         dtype of ``region_map``: 0 is background, -1 is unknown, and others are regions, of which
-        region k up to N is where target k - 1 lies alone. And which regions each target consists
-        of, bool of shape (N, R); None where no targets overlap (any more).
+        region k up to N is where target k - 1 lies alone. And the regions of each target, bool of
+        shape (N, R); None where no targets overlap.
     """
     present = count_values(region_map, len(region_segments) + 1) > 0
     taught = [segment['isthing'] and not segment['iscrowd'] for segment in segments]

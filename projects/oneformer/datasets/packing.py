@@ -13,8 +13,8 @@ META_KEYS = (
     'img_id',
     'img_path',
     'image_rules',
-    'photo_name',
-    'photo_stem',
+    'image_name',
+    'image_stem',
     'ori_shape',
     'img_shape',
     'scale_factor',
@@ -31,7 +31,7 @@ META_KEYS = (
 
 
 @TRANSFORMS.register_module()
-class PackPanopticInputs(BaseTransform):
+class PackSegmentInputs(BaseTransform):
     """Turn a sample into ``inputs`` and a ``DetDataSample``.
 
     After ``SampleTask`` the sample holds the targets of one task: ``gt_instances.labels`` (N,) and

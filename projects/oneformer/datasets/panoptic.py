@@ -1,4 +1,4 @@
-"""Data sets in COCO panoptic format: a JSON, photos, and a PNG of segment ids for each photo."""
+"""Datasets in COCO panoptic format: a JSON, images, and a PNG of segment ids for each image."""
 
 import os.path as osp
 from collections import Counter
@@ -19,12 +19,12 @@ from .searched_classes import Searches
 
 @DATASETS.register_module()
 class PanopticDataset(SegmentDataset):
-    """A data set in COCO panoptic format; its labels teach all tasks.
+    """A dataset in COCO panoptic format; its labels teach all tasks.
 
     Labels are positions in ``metainfo.classes``, and whether a class is a thing follows from
     ``metainfo.thing_classes``; the order of the JSON's categories does not matter. Classes that the
     JSON does not list are taken as not annotated. Segments of a category with the alias None are
-    void. Photos without any segment are kept.
+    void. Images without any segment are kept.
 
     Args:
         ann_file: The JSON. With ``test_mode`` it may lack annotations (a test set).
@@ -33,10 +33,10 @@ class PanopticDataset(SegmentDataset):
         data_prefix: Folders ``img`` and ``seg``.
         ignore: See ``SegmentDataset``. None by default, as in the original, which takes void and
             crowd for background; where people left holes, say ``('void', 'crowd')``.
-        filter_cfg: ``dict(without_things=True)`` drops photos without a thing that is no crowd. The
-            original does so in training on COCO, but asks COCO's instance annotation, which is not
-            needed here. How many are dropped is logged.
-        **kwargs: Of mmdet's ``BaseDetDataset``.
+        filter_cfg: ``dict(without_things=True)`` drops images without a thing that is not a crowd.
+            The original does so in training on COCO, but asks COCO's instance annotation, which is
+            not needed here. How many are dropped is logged.
+        **kwargs: Arguments of mmdet's ``BaseDetDataset``.
     """
 
     labels_kind = 'panoptic'
@@ -47,11 +47,11 @@ class PanopticDataset(SegmentDataset):
         """Read the JSON.
 
         Returns:
-            For each annotated photo ``img_id``, ``img_path``, ``seg_map_path``, ``height``,
-            ``width``, ``segments_info``: dicts with ``id`` (in the PNG), ``label``, ``category``
-            (its name), ``isthing``, ``iscrowd``, and ``area`` if the JSON has it; and ``void_ids``
-            of segments whose category is left out. Where the JSON says what was looked for in a
-            photo, also ``known_labels`` and ``searched_labels``, see ``SegmentDataset``.
+            Dicts, one for each annotated image: ``img_id``, ``img_path``, ``seg_map_path``,
+            ``height``, ``width``, ``segments_info``: dicts with ``id`` (in the PNG), ``label``,
+            ``category`` (its name), ``isthing``, ``iscrowd``, and ``area`` if the JSON has it; and
+            ``void_ids`` of segments whose category is left out. Where the JSON says what was looked
+            for in an image, also ``known_labels`` and ``searched_labels``, see ``SegmentDataset``.
 
         Raises:
             ValueError: If the JSON is not in COCO panoptic format. What is wrong with its entries
@@ -67,9 +67,9 @@ class PanopticDataset(SegmentDataset):
             content['images'], self.ann_file, self.report, self.data_prefix['img']
         )
         if content['annotations'] is None:
-            return self.note_images([self._photo(image) for image in images.values()])
+            return self.note_images([self._image(image) for image in images.values()])
         if not content['annotations']:
-            raise ValueError(f'{self.ann_file} annotates no photo')
+            raise ValueError(f'{self.ann_file} annotates no image')
         searches = Searches(images, label_of, self.ann_file, self.report)
         return self.note_images(
             [
@@ -79,17 +79,17 @@ class PanopticDataset(SegmentDataset):
         )
 
     def get_data_info(self, idx: int) -> dict:
-        """The sample ``idx``; ``category_ids`` of the JSON tell a PNG of categories from others."""
+        """The sample ``idx``, with the JSON's ``category_ids`` to recognise a PNG of categories."""
         return dict(super().get_data_info(idx), category_ids=self._listed_categories)
 
-    def photo_name(self, image: Mapping) -> str:
-        """Path of a photo below its folder, of an entry in ``images``."""
+    def image_name(self, image: Mapping) -> str:
+        """Path of an image below its folder, from an entry in ``images``."""
         return image['file_name']
 
-    def _photo(self, image: Mapping) -> dict:
+    def _image(self, image: Mapping) -> dict:
         return dict(
             img_id=image['id'],
-            img_path=osp.join(self.data_prefix['img'], self.photo_name(image)),
+            img_path=osp.join(self.data_prefix['img'], self.image_name(image)),
             height=image['height'],
             width=image['width'],
         )
@@ -143,7 +143,7 @@ class PanopticDataset(SegmentDataset):
                 'too many segments',
                 img_id,
                 f': image id {img_id} has {len(infos)} segments, more than the {MAX_SEGMENTS} that '
-                'a photo may have: join some, or cut the photo',
+                'an image may have: join some, or cut the image',
             )
             infos = infos[:MAX_SEGMENTS]
         counts = Counter(segment['id'] for segment in infos)
@@ -172,7 +172,7 @@ class PanopticDataset(SegmentDataset):
             else:
                 segments.append(self.segment_of(label, segment))
         return dict(
-            self._photo(images[img_id]),
+            self._image(images[img_id]),
             seg_map_path=osp.join(self.data_prefix['seg'], annotation['file_name']),
             segments_info=segments,
             void_ids=void_ids,
@@ -190,11 +190,11 @@ class PanopticDataset(SegmentDataset):
         ]
         if not kept:
             raise ValueError(
-                f'{self.ann_file}: no photo has a thing, so filter_cfg.without_things would leave '
+                f'{self.ann_file}: no image has a thing, so filter_cfg.without_things would leave '
                 'none; remove it or correct metainfo.thing_classes'
             )
         print_log(
-            f'{self.ann_file}: {len(self.data_list) - len(kept)} of {len(self.data_list)} photos '
+            f'{self.ann_file}: {len(self.data_list) - len(kept)} of {len(self.data_list)} images '
             'have no thing and are left out (filter_cfg.without_things)',
             logger='current',
         )
@@ -205,12 +205,12 @@ class PanopticDataset(SegmentDataset):
 class CityscapesPanopticDataset(PanopticDataset):
     """Cityscapes with the panoptic files of cityscapesscripts' ``createPanopticImgs``.
 
-    The JSON misspells its photos' names, and they lie in city folders; so they are built from the
+    The JSON misspells its images' names, and they lie in city folders; so they are built from the
     image id: ``aachen_000000_000019`` is ``aachen/aachen_000000_000019_leftImg8bit.png``.
     """
 
-    def photo_name(self, image: Mapping) -> str:
-        """City folder and file name of a photo; ValueError for an id that leads elsewhere."""
+    def image_name(self, image: Mapping) -> str:
+        """City folder and file name of an image; ValueError for an id that leads elsewhere."""
         city = str(image['id']).split('_')[0]
         name = f'{city}/{image["id"]}_leftImg8bit.png'
         if not FILE_NAME.fits(name):

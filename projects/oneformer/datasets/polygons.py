@@ -12,7 +12,7 @@ from .readings import number
 
 _FORM = 'write a list of polygons [[x1, y1, x2, y2, ...], ...] in pixels, or a run-length code'
 _PERCENT = 100
-_FEW = 5  # polygons, of which nothing is concluded about percents
+_FEW = 5  # polygons: too few to conclude that they are in percent
 
 
 def _is_number(value: Any) -> bool:
@@ -59,7 +59,7 @@ def _numbers_of_texts(value: Any) -> Any:
 
 
 def _without_brackets(value: list) -> list | None:
-    """The polygons of nested rings; None for what is none, ValueError where some may be holes."""
+    """The polygons of nested rings; None for other values, ValueError where some may be holes."""
     while len(value) == 1 and type(value[0]) is list and type(value[0][0]) is list:
         if _is_ring(value[0]) or not value[0][0]:
             break
@@ -95,14 +95,14 @@ def as_polygons(segmentation: Any) -> tuple[Any, str | None]:
     """A segmentation in COCO's brackets.
 
     Args:
-        segmentation: As in a JSON, not empty.
+        segmentation: Segmentation as in a JSON, not empty.
 
     Returns:
         The segmentation, and in which other way it was written (a kind of ``Readings``); None if
-        it is as in COCO, or is none, which decoding will say.
+        it is as in COCO, or not a segmentation, which decoding reports.
 
     Raises:
-        ValueError: For points that are dicts, for texts, and for rings that may be holes.
+        ValueError: If points are dicts, for a text, or if rings may be holes.
     """
     if type(segmentation) is list:
         first = segmentation[0]
@@ -166,7 +166,7 @@ class Units:
                 self._first = annotation['id'], annotation['image_id'], width, height
 
     def finding(self) -> Finding | None:
-        """What to report of the file: an error if most polygons teach nothing."""
+        """The finding about the file: an error if most polygons teach nothing."""
         if self.shares:
             number, img_id, width, height = self._first
             return Finding(

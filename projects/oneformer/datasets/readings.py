@@ -1,7 +1,7 @@
-"""Values of a JSON that are written in another way than COCO's files, and mean one thing only.
+"""Values of a JSON that are written in another way than in COCO's files, with one meaning only.
 
-They are read, and said once per file and kind. What could mean two things stays as it is, and is
-refused by ``entries``.
+They are read, and logged once per file and kind. A value that could mean two things stays as
+it is, and ``entries`` refuses it.
 """
 
 import math
@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from .findings import WARNING, Finding, Report
+from .findings import WARNING, Finding, OnFinding
 
 _WHOLE = re.compile(r'[+-]?[0-9]{1,18}(\.0*)?')
 _FLAGS = {'true': 1, 'false': 0}
@@ -27,7 +27,7 @@ _REMEDIES = {
 
 
 class Readings:
-    """Counts what is read otherwise than it is written, to say it once.
+    """Counts values that are read in another way than they are written, to log it once.
 
     Args:
         file: The JSON.
@@ -42,9 +42,9 @@ class Readings:
 
         Args:
             kind: A key of the table of kinds.
-            name: Of the entry and its key.
-            found: As it is written.
-            read: As it is read.
+            name: Name of the entry and its key.
+            found: Value as it is written.
+            read: Value as it is read.
             number: Id of the entry.
         """
         seen = self._found.setdefault(
@@ -52,7 +52,7 @@ class Readings:
         )
         seen[0] += 1
 
-    def tell(self, report: Report) -> None:
+    def tell(self, report: OnFinding) -> None:
         """Report a warning for each kind, and forget them."""
         for kind, (count, first, number) in self._found.items():
             message = (
@@ -99,7 +99,7 @@ def number(value: Any) -> int | float | None:
 
 
 def entry_name(entry: Mapping, what: str, key: str) -> str:
-    """How messages call the value of an entry."""
+    """Name of the value of an entry in messages."""
     for name in ('id', 'image_id'):
         if name != key and name in entry:
             return f'{key} of {what}, {name} {_short(entry[name])}'
@@ -116,9 +116,9 @@ def read_numbers(
 
     Args:
         entries: Dicts; others are left alone.
-        keys: How each key is read: ``whole``, ``flag`` or ``number``.
-        what: An entry is, for messages.
-        readings: Gets what was replaced.
+        keys: Function that reads each key: ``whole``, ``flag`` or ``number``.
+        what: Name of an entry in messages.
+        readings: Collector of the replacements.
     """
     for entry in entries:
         if type(entry) is not dict:
@@ -137,13 +137,13 @@ def read_numbers(
 def read_lists(
     entries: Iterable[dict], keys: frozenset[str], what: str, readings: Readings
 ) -> None:
-    """Replace what lists hold by the whole numbers that it means, in place.
+    """Replace the elements of lists by the whole numbers that they mean, in place.
 
     Args:
         entries: Dicts.
-        keys: Of the lists; what is no list is left alone.
-        what: An entry is, for messages.
-        readings: Gets what was replaced.
+        keys: Keys of the lists; a value that is not a list is left alone.
+        what: Name of an entry in messages.
+        readings: Collector of the replacements.
     """
     for entry in entries:
         for key in () if keys.isdisjoint(entry) else sorted(keys):
@@ -159,16 +159,16 @@ def read_lists(
 
 
 def read_ids(entries: Iterable, key: str, known: Collection, what: str, readings: Readings) -> None:
-    """Replace ids that are not known by the only one known that is the same number, in place.
+    """Replace unknown ids by the only known id that is the same number, in place.
 
     Args:
         entries: Dicts; others are left alone.
-        key: Of the id.
-        known: Whole numbers and texts.
-        what: An entry is, for messages.
-        readings: Gets what was replaced.
+        key: Key of the id.
+        known: Known ids, whole numbers and texts.
+        what: Name of an entry in messages.
+        readings: Collector of the replacements.
     """
-    same = None  # number to the ids that are it
+    same = None  # number to the ids that mean it
     for entry in entries:
         if type(entry) is not dict:
             continue

@@ -1,7 +1,7 @@
 """Which classes were looked for in an image, where its entry in a JSON says so.
 
-In federated labels, as those of LVIS, annotators look for other classes in each image. What was
-looked for and not found is absent there; what was not looked for is unknown.
+In federated labels, such as those of LVIS, annotators look for other classes in each image. What
+was looked for and not found is absent there; what was not looked for is unknown.
 """
 
 import reprlib
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from .entries import some_ids
-from .findings import ERROR, WARNING, Finding, Report
+from .findings import ERROR, WARNING, Finding, OnFinding
 
 SEARCHED = 'searched_category_ids'
 NEGATIVE, NOT_EXHAUSTIVE = 'neg_category_ids', 'not_exhaustive_category_ids'  # of LVIS
@@ -19,12 +19,12 @@ KEYS = frozenset((SEARCHED, NEGATIVE, NOT_EXHAUSTIVE))
 
 
 class Known(NamedTuple):
-    """What the labels of an image tell.
+    """Classes that the labels of an image cover.
 
     Attributes:
         known: Labels that were looked for, or of which something is annotated.
-        searched: Those of them of which everything is annotated. Of the others only what is
-            annotated is known.
+        searched: Labels among these of which everything is annotated. Of the other known labels,
+            only what is annotated is known.
     """
 
     known: tuple[int, ...]
@@ -33,18 +33,18 @@ class Known(NamedTuple):
 
 @dataclass
 class SearchCounts:
-    """In how many images classes were looked for.
+    """Number of images in which classes were looked for.
 
     Attributes:
-        images: By label, those in which everything of it is annotated.
-        partly: By label, those in which something is annotated, but not everything.
+        images: Number of images in which everything of a label is annotated, by label.
+        partly: Number of images in which some of a label is annotated, but not all, by label.
     """
 
     images: Counter = field(default_factory=Counter)
     partly: Counter = field(default_factory=Counter)
 
     def never(self, labels: Iterable[int]) -> list[int]:
-        """Those of ``labels`` that were looked for nowhere, and of which nothing is annotated."""
+        """Labels among these that were looked for nowhere, and of which nothing is annotated."""
         return [label for label in labels if not self.images[label] and not self.partly[label]]
 
 
@@ -52,7 +52,7 @@ def count_searches(data_list: Collection[Mapping], annotated: Iterable[int]) -> 
     """Count the images in which classes were looked for; None if no image says it.
 
     Args:
-        data_list: Samples of a set.
+        data_list: Samples of a dataset.
         annotated: Labels that images without the keys annotate.
     """
     named = [data for data in data_list if 'searched_labels' in data]
@@ -67,7 +67,7 @@ def count_searches(data_list: Collection[Mapping], annotated: Iterable[int]) -> 
 
 
 class Searches:
-    """What the images of a JSON say about what was looked for in them.
+    """The search information of the images of a JSON.
 
     An image with ``neg_category_ids`` was searched for these and for the categories that are
     annotated in it, as LVIS means it; one with ``searched_category_ids`` for those. In an image
@@ -79,12 +79,12 @@ class Searches:
         images: Entries of the JSON by image id.
         label_of: Category id to label, None for what is left out.
         ann_file: The JSON, for messages.
-        report: Gets lists that are none, category ids that the JSON does not list, and what is
-            written in two ways.
+        report: Callback for values that are not lists, category ids that the JSON does not list,
+            and contradictory keys.
     """
 
     def __init__(
-        self, images: Mapping, label_of: Mapping[int, int | None], ann_file: str, report: Report
+        self, images: Mapping, label_of: Mapping[int, int | None], ann_file: str, report: OnFinding
     ) -> None:
         self.label_of, self.ann_file, self.report = label_of, ann_file, report
         self.found: dict[Any, set[int]] = {}  # annotated categories of the images that say it
@@ -105,14 +105,14 @@ class Searches:
         return len(self.lists)
 
     def see(self, img_id: int | str, category_id: int) -> None:
-        """Note that something of a category is annotated in an image."""
+        """Note that an object of a category is annotated in an image."""
         if img_id in self.found:
             self.found[img_id].add(category_id)
 
     def keys_of(self, img_id: int | str) -> dict:
         """The keys ``known_labels`` and ``searched_labels`` of a sample, once all was seen.
 
-        Empty for an image that does not say it.
+        Empty for an image without this information.
         """
         known = self.known_of(img_id)
         if known is None:
@@ -120,9 +120,9 @@ class Searches:
         return dict(known_labels=known.known, searched_labels=known.searched)
 
     def known_of(self, img_id: int | str) -> Known | None:
-        """Which classes the labels of an image tell of, once all was seen.
+        """The classes that the labels of an image cover, once all annotations were seen.
 
-        None for an image that does not say it.
+        None for an image without this information.
         """
         if img_id not in self.lists:
             return None
@@ -151,7 +151,7 @@ class Searches:
         return {self.label_of.get(number) for number in numbers} - {None}
 
     def _read(self, img_id: int | str, image: Mapping) -> dict[str, set[int]]:
-        """The lists of an image, without what is wrong with them."""
+        """The lists of an image, without their faulty parts."""
         lists = {}
         for key in sorted(KEYS):
             value = image.get(key)
@@ -179,7 +179,7 @@ class Searches:
         self.report(Finding(kind, message, self.ann_file, img_id, severity))
 
     def _tell_contradictions(self, img_id: int | str, lists: Mapping, annotated: set) -> None:
-        """Of what is annotated and listed as absent, or as not looked for."""
+        """Warn of classes that are annotated, and listed as absent or as not looked for."""
         both = sorted(annotated & lists.get(NEGATIVE, set()))
         if both:
             self._tell(
@@ -202,7 +202,7 @@ class Searches:
             )
 
     def _tell_mixed(self, images: Mapping) -> None:
-        """Of images without LVIS's list in a file that has it."""
+        """Warn of images without LVIS's list in a file that has it."""
         without = [
             img_id
             for img_id, image in images.items()

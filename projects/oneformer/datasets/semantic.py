@@ -1,12 +1,12 @@
-"""Data sets of label PNGs: photos, and for each a picture whose values are numbers of classes."""
+"""Datasets of label PNGs: images, and a PNG for each whose values are numbers of classes."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 from mmdet.registry import DATASETS
 
-from ..label_files import NUM_VALUES
-from ..result_names import name_below, result_stems
+from ..images.label_files import NUM_VALUES
+from ..images.result_names import name_below, result_stems
 from .base import SegmentDataset
 from .categories import labels_by_name
 from .file_lists import pair_listed
@@ -21,30 +21,30 @@ from .written_ids import value_of_label
 
 @DATASETS.register_module()
 class SemanticDataset(SegmentDataset):
-    """A data set of label PNGs, or any data set of mmsegmentation; it teaches the semantic task.
+    """A dataset of label PNGs, or any dataset of mmsegmentation; it teaches the semantic task.
 
     Args:
         metainfo: See ``SegmentDataset``. Classes that no value of the PNGs means are taken as not
             annotated.
-        label_classes: What the values mean: names in the order of the values, or a dict from value
-            to name; None is void. All classes of ``metainfo`` in their order by default.
-        label_colors: In place of ``label_classes``, for label images in colours: a dict from
-            colour, (R, G, B) of 0 to 255 each or ``'#rrggbb'``, to name; None is void.
+        label_classes: Meaning of the values: names in the order of the values, or a dict from
+            value to name; None is void. All classes of ``metainfo`` in their order by default.
+        label_colors: Meaning of colours in place of ``label_classes``: a dict from colour,
+            (R, G, B) of 0 to 255 each or ``'#rrggbb'``, to name; None is void.
         ann_file: A text file with a name per line, with or without suffix; by default all images
             below the folder are taken.
         data_root: Prefix of all paths.
         data_prefix: Folders ``img`` and ``seg``, which may be one; an image and its PNG have the
             same path below them, but for their suffixes.
-        img_suffix: End of the images' names, or several; None for all that are of images, such as
-            .jpg, .JPG and .png.
-        seg_map_suffix: End of the PNGs' names, or several; None for all that are of images.
+        img_suffix: Ending or endings of the images' names; None for all endings of images, such
+            as .jpg, .JPG and .png.
+        seg_map_suffix: Ending or endings of the PNGs' names; None for all endings of images.
         ignore_index: Value of void; None if there is none; by default 255, unless a dict
             ``label_classes`` says that it is a class.
-        reduce_zero_label: Value 0 is void and value k means class k - 1, as in ADE20K's files.
-        dataset: Config of a data set of mmsegmentation, for instance
+        reduce_zero_label: Whether value 0 is void and value k means class k - 1, as in ADE20K.
+        dataset: Config of a dataset of mmsegmentation, for instance
             ``dict(type='mmseg.PascalVOCDataset', ...)``, in place of the nine arguments above.
         ignore: See ``SegmentDataset``.
-        **kwargs: Of mmdet's ``BaseDetDataset``.
+        **kwargs: Arguments of mmdet's ``BaseDetDataset``.
     """
 
     labels_kind = 'semantic'
@@ -69,7 +69,7 @@ class SemanticDataset(SegmentDataset):
                 f'({label_classes!r},) for a single one'
             )
         if dataset:
-            self.folders = ()  # the paths are those of the wrapped set
+            self.folders = ()  # the paths are those of the wrapped dataset
         options = dict(
             label_classes=label_classes is not None,
             label_colors=label_colors is not None,
@@ -89,15 +89,15 @@ class SemanticDataset(SegmentDataset):
         super().__init__(*args, seg_map_suffix=seg_map_suffix, ignore=ignore, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """List the photos.
+        """List the images.
 
         Returns:
-            For each image ``img_id`` (its path below the folder, without suffix, see
+            Dicts, one for each image: ``img_id`` (its path below the folder, without suffix, see
             ``result_names``), ``img_path`` and ``seg_map_path``.
 
         Raises:
-            ValueError: If a folder does not exist or has no photos. Names that are no class, and
-                photos without a PNG or the reverse, are reported.
+            ValueError: If a folder does not exist or has no images. Names that are not classes, and
+                images without a PNG or the reverse, are reported.
         """
         if self.source is not None:
             values, where = values_of_source(self.source), type(self.source).__name__
@@ -122,11 +122,11 @@ class SemanticDataset(SegmentDataset):
         return (getattr(self.source, 'data_prefix', None) or {}).get('img_path') or ''
 
     def findings_of_teaching(self) -> Iterable[Finding]:
-        """Of a few label PNGs, before training; the checker looks at all itself."""
+        """Findings about a few label PNGs, before training; the checker looks at all itself."""
         return judge_some(self) if isinstance(self.report, Said) else ()
 
     def void_by_option(self, values: Collection[int]) -> list[str]:
-        """The options by which some of ``values`` are void, without those that name them None."""
+        """The options that make some of ``values`` void, without those in which they are None."""
         listed = self.label_classes if isinstance(self.label_classes, Mapping) else {}
         options = self._void_options().items()
         return [name for value, name in options if value in values and value not in listed]
@@ -139,19 +139,19 @@ class SemanticDataset(SegmentDataset):
         return options if index is None else {**options, index: f'ignore_index={index}'}
 
     def _values(self) -> dict[int, str | None]:
-        """What the values of the PNGs mean, or with ``label_colors`` the codes of colours."""
+        """Meaning of the values of the PNGs, or with ``label_colors`` of the codes of colours."""
         if self.label_colors is not None:
             return color_codes(self.label_colors)
         classes = self.label_classes or self._metainfo['classes']
         return png_values(classes, self.ignore_index, self.reduce_zero_label)
 
     def _note_values(self, values: Mapping[int, str | None], where: str) -> None:
-        """Remember the segments that all photos share, and what values or colours mean."""
+        """Remember the segments that all images share, and the meaning of values or colours."""
         names = list(dict.fromkeys(name for name in values.values() if name is not None))
         label_of = labels_by_name(names, self._metainfo, where, self.report)
         self.note_annotated(label_of.values(), where)
         labels = sorted(set(label_of.values()) - {None})
-        # a class each; those without pixels in a photo make no target
+        # a class each; those without pixels in an image make no target
         self.segments_info = [
             self.segment_of(label, dict(id=number)) for number, label in enumerate(labels, start=1)
         ]
@@ -171,7 +171,7 @@ class SemanticDataset(SegmentDataset):
         self._metainfo['void_value'] = next((v for v in [*chosen, *void] if v in void), None)
 
     def get_data_info(self, idx: int) -> dict:
-        """The sample ``idx``; ``segment_of_value`` says what the values of its PNG mean."""
+        """The sample ``idx``, with ``segment_of_value``, the meaning of the values of its PNG."""
         return dict(
             super().get_data_info(idx),
             segments_info=self.segments_info,
@@ -180,7 +180,7 @@ class SemanticDataset(SegmentDataset):
         )
 
     def _find_pairs(self) -> list[tuple[str, str]]:
-        """Image and label image, in the order of ``ann_file`` or else of their names."""
+        """Pairs of image and label image, in the order of ``ann_file`` or else of their names."""
         images, labels = make_folders(self.data_prefix, self.img_suffix, self.seg_map_suffix)
         if self.ann_file:
             return pair_listed(self.ann_file, images, labels, self.report)

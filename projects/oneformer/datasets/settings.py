@@ -1,4 +1,4 @@
-"""Settings of a data set that have to be texts or dicts of texts."""
+"""Settings of a dataset that have to be texts or dicts of texts."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -9,8 +9,8 @@ def require_text(value: Any, name: str) -> None:
     """Raise ValueError with the remedy if a setting is not a text.
 
     Args:
-        value: Of the setting; None passes.
-        name: Of the setting, for the message.
+        value: Value of the setting; None passes.
+        name: Name of the setting, for the message.
     """
     if value is None or isinstance(value, str | os.PathLike):
         return
@@ -20,7 +20,7 @@ def require_text(value: Any, name: str) -> None:
             comma = ', without the comma behind it' if isinstance(value, tuple) else ''
             remedy = f'write {value[0]!r}{comma}'
         elif value and all(isinstance(part, str) for part in value):
-            remedy = 'write one text, and make a data set of each, which a JointDataset joins'
+            remedy = 'write one text, and make a dataset of each, which a JointDataset joins'
     raise ValueError(f'{name} is {value!r}, a {type(value).__name__}, not a text: {remedy}')
 
 
@@ -28,9 +28,9 @@ def require_folders(prefix: Any, keys: Collection[str], kind: str) -> None:
     """Raise ValueError with the remedy if ``data_prefix`` is not a dict of the texts it needs.
 
     Args:
-        prefix: As in the config.
-        keys: That it must have.
-        kind: The class of the data set, for the message.
+        prefix: Value of ``data_prefix`` in the config.
+        keys: Keys that it must have.
+        kind: The class of the dataset, for the message.
     """
     form = f'dict({", ".join(f"{key}=..." for key in keys)})'
     if not isinstance(prefix, Mapping):

@@ -1,6 +1,6 @@
-"""What a data set can teach, counted from its JSON, and what it cannot: before the first step.
+"""Targets that a dataset can teach, counted from its JSON before the first step.
 
-Nothing is decoded; of label PNGs, which have no JSON, see ``label_sample``.
+Nothing is decoded; for label PNGs, which have no JSON, see ``label_sample``.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from .base import SegmentDataset
 
 CROWD_REMEDY = (
-    'Crowds are no targets. CVAT marks each mask of its brush as one: if they are objects, say '
-    "crowds='objects' in the data set, or export polygons; if they are crowds, annotate objects too"
+    'Crowds are not targets. CVAT marks each mask of its brush as one: if they are objects, say '
+    "crowds='objects' in the dataset, or export polygons; if they are crowds, annotate objects too"
 )
 _NAMED = 12  # classes in a message
 
 
 @dataclass
 class TargetsFound:
-    """Numbers of what a data set annotates.
+    """Counts of what a dataset annotates.
 
     Attributes:
-        objects: Segments that are no crowd, by label.
+        objects: Segments that are not crowds, by label.
         crowds: Crowds by label.
         areas: Segments whose area is stated.
-        no_areas: Those of them whose area is 0.
+        no_areas: Segments whose stated area is 0.
         looked_at: Images that were counted.
-        searches: Images in which classes were looked for; None if the JSON does not tell.
+        searches: Counts of images in which classes were looked for; None if the JSON does not tell.
     """
 
     objects: Counter = field(default_factory=Counter)
@@ -51,12 +51,12 @@ def names_text(names: Sequence[str]) -> str:
 
 
 def where_of(dataset: SegmentDataset) -> str:
-    """The file or folder of a set's labels."""
+    """The file or folder of a dataset's labels."""
     return dataset.ann_file or dataset.data_prefix.get('seg') or type(dataset).__name__
 
 
 def count_targets(data_list: Sequence[dict]) -> TargetsFound | None:
-    """Count the segments that a JSON lists; None for a set without labels."""
+    """Count the segments that a JSON lists; None for a dataset without labels."""
     found = TargetsFound()
     for data in data_list:
         segments = data.get('segments_info')
@@ -72,11 +72,11 @@ def count_targets(data_list: Sequence[dict]) -> TargetsFound | None:
 
 
 def missing_targets(dataset: SegmentDataset, found: TargetsFound) -> Iterator[Finding]:
-    """What a data set cannot teach, with its likely cause.
+    """Findings about what a dataset cannot teach, with the likely cause.
 
     Args:
-        dataset: A built set.
-        found: Its numbers.
+        dataset: A built dataset.
+        found: Counts of the dataset.
     """
     severity = WARNING if dataset.test_mode or not dataset.needs_targets else ERROR
     if not found.objects:
@@ -108,7 +108,7 @@ def missing_targets(dataset: SegmentDataset, found: TargetsFound) -> Iterator[Fi
 
 
 def _why_nothing(dataset: SegmentDataset, found: TargetsFound) -> str:
-    """The message about a set without any target."""
+    """The message about a dataset without any target."""
     where = where_of(dataset)
     count = found.looked_at
     start = f'{where}: none of the {count} images has a target, so that nothing can be '
@@ -133,7 +133,7 @@ def _missing_tasks(dataset: SegmentDataset, found: TargetsFound) -> Iterator[Fin
     if len(classes) == 1 and 'semantic' in dataset.tasks:
         yield Finding(
             'one class only',
-            f'{where}: the only class is {classes[0]!r}, so the semantic task can answer nothing '
+            f'{where}: the only class is {classes[0]!r}, so the semantic task can predict nothing '
             'else, and its mIoU is always 100. Add a class for the rest, as background, that the '
             'labels annotate, or score by PQ and AP and leave SemanticIoU out',
             where,

@@ -2,7 +2,7 @@
 
 A task is a relabelling of panoptic segments: panoptic keeps them, instance drops stuff, semantic
 merges them by class. Crowd segments and void belong to no target of any task; they are background,
-as in the original, or where the data set says so unknown.
+as in the original, or unknown where the dataset says so.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,10 +11,10 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
-from ..pixel_counts import count_values
 from ..tasks import TASKS, check_task
 from ..texts import Prompts
 from .overlaps import derive_full_targets, topmost_map
+from .pixel_counts import count_values
 
 # which key makes two segments one target, None drops the segment
 _TARGET_OF = dict(
@@ -33,11 +33,11 @@ def derive_targets(
     """Relabel a map of segments as the targets of a task.
 
     Args:
-        segment_map: Of shape (H, W): 0 is void, k is ``segments[k - 1]``.
+        segment_map: Map of shape (H, W): 0 is void, k is ``segments[k - 1]``.
         segments: Dicts with ``label``, ``isthing`` and ``iscrowd``. Those without a pixel in the
             map (lost in a crop, say) make no target.
         task: A task word.
-        ignore: Which pixels are unknown, and not background: ``'void'``, ``'crowd'``.
+        ignore: Kinds of pixels that are unknown, and not background: ``'void'``, ``'crowd'``.
 
     Returns:
         Labels of the N targets in the order of first occurrence in ``segments``, int64 (N,), and
@@ -45,7 +45,7 @@ def derive_targets(
         background, -1 is unknown.
 
     Raises:
-        ValueError: For a word that is not a task.
+        ValueError: If the word is not a task.
     """
     target_of = _TARGET_OF[check_task(task)]
     present = count_values(segment_map, len(segments) + 1) > 0
@@ -67,14 +67,14 @@ def derive_targets(
 
 
 def unknown_pixels(results: Mapping, task: str) -> Collection[str]:
-    """Which pixels of a sample are unknown for a task, see ``derive_targets``.
+    """Kinds of pixels of a sample that are unknown for a task, see ``derive_targets``.
 
-    Where not all of a class is annotated in the image, void may show more of it. That leaves open
-    where a target ends which consists of all that the image shows of the class.
+    Where not all of a class is annotated in the image, void may show more of it. Then it is not
+    known where a target ends that consists of all that the image shows of the class.
 
     Args:
-        results: With ``segments_info`` and ``ignore``, and ``searched_labels`` where the labels
-            tell it.
+        results: Sample with ``segments_info`` and ``ignore``, and ``searched_labels`` if the
+            labels have it.
         task: A task word.
     """
     ignore, searched = results['ignore'], results.get('searched_labels')
@@ -95,13 +95,13 @@ def sample_targets(results: Mapping, task: str) -> tuple[np.ndarray, np.ndarray,
     the topmost alone.
 
     Args:
-        results: With ``gt_seg_map``, ``segments_info``, ``ignore``, where objects overlap
-            ``region_segments``, and where the labels tell it ``searched_labels``.
+        results: Sample with ``gt_seg_map``, ``segments_info``, ``ignore``, ``region_segments``
+            where objects overlap, and ``searched_labels`` if the labels have it.
         task: A task word.
 
     Returns:
-        Labels (N,) and target map (H, W), see ``derive_targets``; and None, or where targets
-        overlap their regions (N, R), see ``derive_full_targets``.
+        Labels (N,) and target map (H, W), see ``derive_targets``; and the regions (N, R) of the
+        targets where they overlap, see ``derive_full_targets``, else None.
     """
     region_map, segments = results['gt_seg_map'], results['segments_info']
     region_segments, ignore = results.get('region_segments'), unknown_pixels(results, task)
@@ -116,11 +116,11 @@ class SampleTask(BaseTransform):
     """Draw the task of a training image and derive its targets and texts.
 
     It follows the geometric transforms, which only ever see one map of segments. Only tasks that
-    the labels of the data set can teach are drawn.
+    the labels of the dataset can teach are drawn.
 
     Required keys: ``gt_seg_map``, ``segments_info``, ``classes``, ``tasks``, ``task_weights``,
     ``ignore``. Added: ``task``, ``texts``, ``filler`` (see ``texts.Prompts``), ``gt_labels``;
-    ``gt_seg_map`` becomes the target map, and ``segments_info``, which it no longer fits, goes.
+    ``gt_seg_map`` becomes the target map, and ``segments_info``, which no longer fits, is removed.
     Where targets overlap, that map numbers regions, and ``gt_regions`` (N, R) says which of them
     each target consists of (see ``sample_targets``).
 
@@ -130,7 +130,7 @@ class SampleTask(BaseTransform):
         prompts: Arguments of ``texts.Prompts``; those of the original by default.
 
     Raises:
-        ValueError: For a word that is not a task, or weights that are negative or all zero.
+        ValueError: If a word is not a task, or weights are negative or all zero.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class SampleTask(BaseTransform):
         return words, values / values.sum()
 
     def transform(self, results: dict) -> dict:
-        """Add the task and what it asks for."""
+        """Add the task, its targets and its texts."""
         weights = results['task_weights']
         words, shares = self._shares(self.probs if weights is None else weights, results['tasks'])
         task = str(np.random.choice(words, p=shares))

@@ -1,4 +1,4 @@
-"""Texts as people save them: with a byte order mark, or in UTF-16."""
+"""Text files in the encodings that people save: with a byte order mark, or in UTF-16."""
 
 import codecs
 import json
@@ -15,12 +15,12 @@ _MARKS = {  # longest first, since the mark of UTF-32 starts with that of UTF-16
 
 
 def byte_order_mark(content: bytes) -> tuple[str, str] | None:
-    """Name of the encoding that the mark at the start means, and Python's word; None without."""
+    """Name of the encoding of the mark at the start, and Python's name of it; None without mark."""
     return next((found for mark, found in _MARKS.items() if content.startswith(mark)), None)
 
 
 def describe_mark(content: bytes, path: str) -> str | None:
-    """What to say of the byte order mark of a text; None if it has none."""
+    """The message about the byte order mark of a text; None if it has none."""
     found = byte_order_mark(content)
     return found and (
         f'{path} starts with a byte order mark and is read as {found[0]}: other programs may '
@@ -39,8 +39,8 @@ def parse_json(content: bytes, path: str, tell: Callable[[str], None] | None = N
 
     Args:
         content: Bytes of the file.
-        path: Of the file, for messages.
-        tell: Gets a sentence if there is a byte order mark.
+        path: Path of the file, for messages.
+        tell: Callback for a sentence about the byte order mark, if there is one.
 
     Raises:
         ValueError: If it is not a JSON.
@@ -49,7 +49,7 @@ def parse_json(content: bytes, path: str, tell: Callable[[str], None] | None = N
         found = json.loads(decode_text(content) if byte_order_mark(content) else content)
     except (ValueError, RecursionError) as error:  # RecursionError: thousands of brackets
         raise ValueError(
-            f'{path} is no JSON, or a damaged one ({error}): replace the file'
+            f'{path} is not valid JSON, or a damaged one ({error}): replace the file'
         ) from error
     mark = describe_mark(content, path)
     if mark and tell is not None:

@@ -1,4 +1,4 @@
-"""Which of a data set's own numbers stands for a class in result files.
+"""Which of a dataset's own numbers stands for a class in result files.
 
 Aliases let several categories of a JSON, or several values of label PNGs, mean one class. A result
 names one of them, by one rule, so that it can be scored against the files that it came from.
@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 
 from ..class_matching import normalise
 
-# keys of a data set's metainfo that a JointDataset puts together from its sets
+# keys of a dataset's metainfo that a JointDataset puts together from its datasets
 WRITTEN = ('category_ids', 'label_values', 'void_value')
 
 
@@ -26,10 +26,10 @@ def _whole(value: Any) -> int | None:
 
 
 def count_categories(annotations: Any) -> Counter:
-    """Annotations, of panoptic labels segments, of each category id; faulty entries are left out.
+    """Annotations (or panoptic segments) of each category id; faulty entries are left out.
 
     Args:
-        annotations: Of a JSON, which may be anything.
+        annotations: Annotations of a JSON, which may be anything.
     """
     entries = annotations if isinstance(annotations, list) else []
     entries = [entry for entry in entries if isinstance(entry, Mapping)]
@@ -42,13 +42,13 @@ def count_categories(annotations: Any) -> Counter:
 def choose_number(name: str, candidates: Sequence[tuple[int, str]], counts: Mapping) -> int:
     """The number that stands for a class.
 
-    It is that of the name of the class, spelled alike or else by the rule of ``class_matching``;
-    else the one with most annotations, and of several the lowest.
+    It is that of the name of the class, spelled exactly so or else by the rule of
+    ``class_matching``; else the one with most annotations, and of several the lowest.
 
     Args:
-        name: Of the class.
-        candidates: Number and name of each that means the class.
-        counts: Number to its annotations.
+        name: Name of the class.
+        candidates: Number and name of each category that means the class.
+        counts: Number of annotations by category id.
     """
 
     def rank(candidate: tuple[int, str]) -> tuple:
@@ -76,9 +76,9 @@ def category_of_label(
     Where several categories are one class the choice is logged.
 
     Args:
-        content: Of the JSON, with lists ``categories`` and ``annotations``.
+        content: Content of the JSON, with lists ``categories`` and ``annotations``.
         label_of: Category id to label, None for what is left out.
-        metainfo: With ``classes``.
+        metainfo: Dict with ``classes``.
         ann_file: The JSON, for messages.
     """
     numbers = group_by_label(label_of, len(metainfo['classes']))
@@ -119,10 +119,10 @@ def _tell_categories(
 def value_of_label(
     values: Mapping[int, str | None], label_of_name: Mapping, classes: Sequence[str], where: str
 ) -> tuple[int | None, ...]:
-    """The value that written label PNGs give each label, None where the data set has none.
+    """The value that written label PNGs give each label, None where the dataset has none.
 
     Args:
-        values: Value of the data set's label PNGs to name, None for void.
+        values: Value of the dataset's label PNGs to name, None for void.
         label_of_name: Name to label, None for what is left out.
         classes: Names of the classes.
         where: The PNGs, for messages.
@@ -148,11 +148,11 @@ def fill_numbers(
     """Give labels without a number the lowest ones above all others.
 
     Args:
-        numbers: Of the labels.
-        taken: Other numbers that are not free.
+        numbers: Numbers of the labels.
+        taken: Other numbers that are in use.
 
     Returns:
-        The numbers, and the labels that got a new one.
+        The numbers, and the labels with a new one.
     """
     free = max((n for n in (*numbers, *taken) if n is not None), default=-1) + 1
     filled, new = [], []
@@ -164,17 +164,17 @@ def fill_numbers(
 
 
 def join_numbers(metainfos: Sequence[Mapping], names: Sequence[str]) -> dict:
-    """The numbers of several data sets of the same classes: the first set that has one decides.
+    """The numbers of several datasets of the same classes: the first dataset that has one decides.
 
-    A number that is taken is not given to a second class. Where sets differ, the log says whose
-    numbers result files have.
+    A number that is taken is not given to a second class. Where datasets differ, the log says
+    whose numbers result files have.
 
     Args:
-        metainfos: Of the sets.
-        names: Of the sets, for messages.
+        metainfos: Metainfo of each dataset.
+        names: Names of the datasets, for messages.
 
     Returns:
-        Those of ``WRITTEN`` that some set has.
+        Values of the keys of ``WRITTEN`` that some dataset has.
     """
     joined = {}
     for key in WRITTEN[:2]:
@@ -205,11 +205,11 @@ def join_numbers(metainfos: Sequence[Mapping], names: Sequence[str]) -> dict:
 
 
 def tell_other_numbers(ours: Mapping, theirs: Mapping) -> None:
-    """Warn where the set of validation has other numbers for classes than that of training.
+    """Warn where the validation dataset has other numbers for classes than the training dataset.
 
     Args:
-        ours: Metainfo of the set of training.
-        theirs: Of that of validation.
+        ours: Metainfo of the training dataset.
+        theirs: Metainfo of the validation dataset.
     """
     for key in WRITTEN[:2]:
         pairs = zip(

@@ -1,4 +1,4 @@
-"""Scores of all three tasks, against a data set's labels or official files, and result files."""
+"""Scores of all three tasks, against a dataset's labels or official files, and result files."""
 
 from .cityscapes import (
     CityscapesInstance,

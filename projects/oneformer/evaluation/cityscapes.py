@@ -1,8 +1,8 @@
 """Cityscapes as its own scripts score it, and the files that its server takes.
 
-Both metrics write the submission of one photo, let the official functions compare it with the
-photo's gtFine files, and keep only the counts. So nothing stays on the disk, and with several
-processes each scores its own photos.
+Both metrics write the submission of one image, let the official functions compare it with the
+image's gtFine files, and keep only the counts. So nothing stays on the disk, and with several
+processes each scores its own images.
 
 Legend: H, W original image size, K classes.
 """
@@ -18,13 +18,13 @@ from io import StringIO
 import numpy as np
 from mmdet.registry import METRICS
 
-from ..image_files import read_file
-from ..lossy_formats import refuse_lossy
-from ..safe_io import write_bytes, write_png
+from ..host.safe_io import write_bytes, write_png
+from ..images.image_files import read_file
+from ..images.lossy_formats import refuse_lossy
 from .classwise import ClasswiseMetric
 from .data_sample import is_thing, naming_image, read_instances, read_map
 from .nothing_to_score import tell_nan
-from .result_files import ResultFiles, SemanticFiles, photo_stem
+from .result_files import ResultFiles, SemanticFiles, image_stem
 
 _SUFFIX = '_leftImg8bit'
 
@@ -46,7 +46,7 @@ def label_ids(classes: Sequence[str]) -> np.ndarray:
     of_name = official_labels()
     strangers = [name for name in classes if name not in of_name]
     if strangers:
-        raise ValueError(f'{strangers} are no classes of Cityscapes, which its files need')
+        raise ValueError(f'{strangers} are not classes of Cityscapes, which its files need')
     return np.array([of_name[name].id for name in classes])
 
 
@@ -63,16 +63,16 @@ def official_scripts():
 
 
 def file_stem(data_sample: Mapping) -> str:
-    """The name of an image without folder and suffix: in Cityscapes it has the city in front."""
-    return osp.basename(photo_stem(data_sample))
+    """The name of an image without folder and suffix; Cityscapes' names start with the city."""
+    return osp.basename(image_stem(data_sample))
 
 
 def ground_truth_file(data_sample: dict, seg_prefix: str, kind: str) -> str:
-    """``{seg_prefix}/{city}/{id}_gtFine_{kind}.png`` of the sample's photo.
+    """``{seg_prefix}/{city}/{id}_gtFine_{kind}.png`` of the sample's image.
 
     Raises:
         FileNotFoundError: If it does not exist.
-        ValueError: If the photo is not called as Cityscapes' are, or the file was compressed with
+        ValueError: If the image is not called as Cityscapes' are, or the file was compressed with
             loss.
     """
     stem = file_stem(data_sample)
@@ -83,7 +83,7 @@ def ground_truth_file(data_sample: dict, seg_prefix: str, kind: str) -> str:
     path = osp.join(seg_prefix, city, f'{image_id}_gtFine_{kind}.png')
     if not osp.exists(path):
         raise FileNotFoundError(
-            f'ground truth {path} of photo {data_sample["img_path"]} does not exist: check '
+            f'ground truth {path} of image {data_sample["img_path"]} does not exist: check '
             'seg_prefix, which is the folder of the cities, such as gtFine/val'
         )
     refuse_lossy(read_file(path, 'ground truth'), path, 'ground truth')
@@ -91,15 +91,15 @@ def ground_truth_file(data_sample: dict, seg_prefix: str, kind: str) -> str:
 
 
 def write_instances(data_sample: dict, dataset_meta: dict, folder: str) -> str:
-    """Write the instance submission of a photo: masks as PNGs, and their list.
+    """Write the instance submission of an image: masks as PNGs, and their list.
 
     Returns:
         Path of the list, whose lines are ``mask.png id score``.
     """
     ids = label_ids(dataset_meta['classes'])
     stem, lines = file_stem(data_sample), []
-    answer = read_instances(data_sample, is_thing(dataset_meta))
-    for number, (label, score, mask) in enumerate(zip(*answer)):
+    prediction = read_instances(data_sample, is_thing(dataset_meta))
+    for number, (label, score, mask) in enumerate(zip(*prediction)):
         name = f'{stem}_{number}.png'
         write_png(osp.join(folder, name), mask.view(np.uint8) * 255)
         lines.append(f'{name} {ids[label]} {score}\n')
@@ -113,7 +113,7 @@ class CityscapesScores(ClasswiseMetric):
 
     Args:
         seg_prefix: Folder of the cities with the gtFine files, such as ``gtFine/val``.
-        **kwargs: Of ``ClasswiseMetric``.
+        **kwargs: Arguments of ``ClasswiseMetric``.
     """
 
     default_prefix = 'cityscapes'
@@ -131,9 +131,10 @@ def without_hopeless_predictions(matches: dict, args) -> dict:
     cityscapesscripts ends with an IndexError if all of them are to be ignored.
 
     Args:
-        matches: By ground truth file: ``groundTruth`` and ``prediction``, each by class name.
-        args: Of the official module. A prediction is right if it overlaps an object by more than
-            the smallest of ``overlaps``.
+        matches: Official matches by ground truth file: ``groundTruth`` and ``prediction``, each by
+            class name.
+        args: Arguments of the official module. A prediction is right if it overlaps an object by
+            more than the smallest of ``overlaps``.
     """
 
     def is_right(prediction, truth):
@@ -166,7 +167,7 @@ class CityscapesInstance(CityscapesScores):
     """AP and AP50 of cityscapesscripts, in percent; nan without ground truth.
 
     mmdet's ``CityScapesMetric`` gives the same numbers as fractions; it keeps all masks of a run on
-    the disk and finds the ground truth beside the photos only.
+    the disk and finds the ground truth beside the images only.
     """
 
     task = 'instance'
@@ -182,16 +183,16 @@ class CityscapesInstance(CityscapesScores):
         return scripts, args
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Append one dict of official matches per photo."""
+        """Append one dict of official matches per image."""
         scripts, args = self.scripts()
         for data_sample in data_samples:
             with naming_image(data_sample), tempfile.TemporaryDirectory() as folder:
                 gt_file = ground_truth_file(data_sample, self.seg_prefix, 'instanceIds')
-                answer = write_instances(data_sample, self.dataset_meta, folder)
+                prediction = write_instances(data_sample, self.dataset_meta, folder)
                 args.predictionPath = osp.abspath(folder)
                 with official_scripts():
                     instances = scripts.instances2dict([gt_file])
-                    matches = scripts.matchGtWithPreds([answer], [gt_file], instances, args)
+                    matches = scripts.matchGtWithPreds([prediction], [gt_file], instances, args)
                 self.results.append(matches)
 
     def compute_metrics(self, results: list) -> dict:
@@ -229,16 +230,16 @@ class CityscapesSemantic(CityscapesScores):
         return scripts, args, confusion, scripts.generateInstanceStats(args)
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Append the official confusion matrix and counts of instances per photo."""
+        """Append the official confusion matrix and counts of instances per image."""
         ids = label_ids(self.dataset_meta['classes']).astype(np.uint8)
         for data_sample in data_samples:
             scripts, args, confusion, instances = self.scripts()
             with naming_image(data_sample), tempfile.TemporaryDirectory() as folder:
                 gt_file = ground_truth_file(data_sample, self.seg_prefix, 'labelIds')
-                answer = osp.join(folder, 'answer.png')
-                write_png(answer, ids[read_map(data_sample, 'pred_sem_seg')])
+                prediction = osp.join(folder, 'prediction.png')
+                write_png(prediction, ids[read_map(data_sample, 'pred_sem_seg')])
                 with official_scripts():
-                    scripts.evaluatePair(answer, gt_file, confusion, instances, {}, args)
+                    scripts.evaluatePair(prediction, gt_file, confusion, instances, {}, args)
                 self.results.append((confusion.astype(np.int64), instances))
 
     def compute_metrics(self, results: list) -> dict:
@@ -274,7 +275,7 @@ class CityscapesSemantic(CityscapesScores):
 class CityscapesInstanceFiles(ResultFiles):
     """The instance submission: ``cityscapes_instance/*.txt`` and the PNGs that they list.
 
-    Without sub-folders, as the original writes it.
+    Files lie without sub-folders, as the original writes them.
     """
 
     task = default_prefix = 'instance'
@@ -292,7 +293,7 @@ class CityscapesInstanceFiles(ResultFiles):
 class CityscapesSemanticFiles(SemanticFiles):
     """The semantic submission: ``cityscapes_semantic/*.png`` of Cityscapes' own ids.
 
-    Without sub-folders, as the original writes it.
+    Files lie without sub-folders, as the original writes them.
     """
 
     folder = 'cityscapes_semantic'

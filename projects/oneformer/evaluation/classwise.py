@@ -17,14 +17,14 @@ def mean(values: np.ndarray) -> float:
 
 
 class ClasswiseMetric(BaseMetric):
-    """Base of the metrics that can tell their numbers per class.
+    """Base of the metrics that can report numbers per class.
 
     Args:
-        classwise: Also log a table with one row per class that occurs.
+        classwise: Whether to log also a table with one row per class that occurs.
 
     Attributes:
-        per_class: With ``classwise``, after ``evaluate`` and in the main process: class name to
-            column name to number.
+        per_class: Number by class name and column name; filled with ``classwise``, after
+            ``evaluate`` and in the main process.
     """
 
     def __init__(self, classwise: bool = False, **kwargs):
@@ -45,8 +45,8 @@ class ClasswiseMetric(BaseMetric):
             scores: Name to number.
             objects: Ground truth that counts: segments or pixels, (K,).
             crowds: Number of crowds, which do not count, (K,).
-            splits: Ending of the names of scores to the classes that they are of, (K,); that of
-                all classes first.
+            splits: Boolean array (K,) of the classes of some scores, by the ending of the scores'
+                names; that of all classes first.
         """
         name, (every, *_) = type(self).__name__, splits.values()
         kinds = {'': 'things' if len(splits) == 1 else '', '_th': 'things', '_st': 'stuff'}
@@ -61,12 +61,12 @@ class ClasswiseMetric(BaseMetric):
         tell_missing_classes(name, classes, objects, crowds, every, known)
 
     def tell_classes(self, columns: Mapping[str, np.ndarray], classes=None) -> None:
-        """Keep and log numbers per class if asked to.
+        """Keep and log numbers per class if ``classwise`` is set.
 
         Args:
             columns: Arrays (K,): percentages, nan where undefined, and integer counts. A class
                 without any percentage is left out.
-            classes: Their K names, those of the data set by default.
+            classes: Names of the K classes, those of the dataset by default.
         """
         if not self.classwise:
             return

@@ -1,4 +1,4 @@
-"""How many objects and detections of a class an image has, and what AP counts of them."""
+"""Objects and detections per class in an image, and which of them AP counts."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ def most_of_classes(images: Sequence[Mapping], kind: str, num_classes: int) -> n
     """The most records of each class that one image has, int64 (K,).
 
     Args:
-        images: With lists of COCO records whose ``category_id`` is the label.
+        images: Dicts with lists of COCO records whose ``category_id`` is the label.
         kind: Key of the lists, ``annotations`` or ``detections``. Crowds are not counted.
         num_classes: K.
     """
@@ -28,7 +28,7 @@ def most_of_classes(images: Sequence[Mapping], kind: str, num_classes: int) -> n
 def tell_beyond(
     max_dets: int, objects: np.ndarray, detections: np.ndarray, classes: Sequence[str]
 ) -> None:
-    """Log what AP leaves out, and what AP_all counts.
+    """Log how many detections AP leaves out, and what AP_all counts.
 
     Args:
         max_dets: Detections per image and class that AP counts.

@@ -1,4 +1,4 @@
-"""Read ground truth and answers out of a data sample, or say what is missing and what to do.
+"""Read ground truth and predictions out of a data sample, or say what is missing and what to do.
 
 Legend: H, W original image size, S listed segments, K classes.
 """
@@ -98,7 +98,7 @@ def read_instances(data_sample: dict, things: np.ndarray) -> tuple[list, list, I
     if not_things.size:
         raise ValueError(
             f'pred_instances.labels has {not_things.tolist()}, which are not in '
-            'thing_classes: keep only things in the instance answer'
+            'thing_classes: keep only things in the instance prediction'
         )
     # torch transposes to Fortran order twice as fast as numpy
     return labels, scores, (mask.T.contiguous().cpu().numpy().T for mask in masks)

@@ -1,4 +1,4 @@
-"""COCO mask AP against the things of the data set's labels, or an official instance file."""
+"""COCO mask AP against the things of the dataset's labels, or an official instance file."""
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
@@ -31,9 +31,9 @@ COLUMNS = ('AP', 'AP50', 'AP75', 'AP_s', 'AP_m', 'AP_l')
 def thing_annotations(gt_map: np.ndarray, segments: list, things: np.ndarray) -> list:
     """One COCO annotation (without ids) per listed segment whose label is a thing.
 
-    A segment that has a mask of its own (``segmentation``, which may overlap others) is taken from
-    there, others from the map. A segment without pixels stays: no detection can find it, so it
-    counts as missed, as in the instance annotations that panopticapi derives.
+    A segment with a mask of its own (``segmentation``, which may overlap others) keeps that mask,
+    others take theirs from the map. A segment without pixels stays: no detection can find it, so
+    it counts as missed, as in the instance annotations that panopticapi derives.
 
     Args:
         gt_map: (H, W), 0 = void, k = ``segments[k - 1]``.
@@ -62,8 +62,8 @@ class PartialEval(COCOeval):
     are neither right nor wrong.
 
     Args:
-        partly: For each image the ids of such categories.
-        **kwargs: Of ``COCOeval``.
+        partly: Ids of the categories that are annotated in part, for each image.
+        **kwargs: Arguments of ``COCOeval``.
     """
 
     def __init__(self, *args, partly: Sequence[Collection[int]], **kwargs) -> None:
@@ -86,8 +86,8 @@ def class_precisions(
     Numbers without any ground truth, and those of stuff, are nan (pycocotools: -1).
 
     Args:
-        images: One dict per image: ``height``, ``width``, lists ``annotations`` and ``detections``,
-            and ``partly`` where some classes are annotated in part, their labels.
+        images: Dicts, one per image: ``height``, ``width``, lists ``annotations`` and
+            ``detections``, and where some classes are annotated in part, their labels ``partly``.
         things: Boolean array (K,).
         max_dets: Detections per image and class that count, the best first.
         first_id: Number of the first annotation that has no ``id``.
@@ -135,19 +135,19 @@ class InstanceAP(ClasswiseMetric):
     Where some image has more objects or detections of a class than ``max_dets``, ``AP_all`` is AP
     of all detections.
 
-    Where the labels, or the official file, say what was looked for in an image, LVIS's rules hold:
-    detections of other classes are left out, and those of classes that are annotated in part are
-    not wrong where they match nothing.
+    Where the labels, or the official file, say what was looked for in an image, LVIS's rules
+    hold: detections of other classes are left out, and detections of classes that are
+    annotated in part are not wrong if they match nothing.
 
     Args:
         max_dets: Detections per image and class that count. The official evaluation keeps
-            COCO's 100, although the model answers with more.
-        ann_file: An official instance file in COCO format to score against, in place of the data
-            set's labels. Its images are found by id and its categories by name.
+            COCO's 100, although the model predicts more.
+        ann_file: An official instance file in COCO format to score against, in place of the
+            dataset's labels. Its images are found by id and its categories by name.
         first_id: Number of the first annotation. The original numbers COCO's derived annotations
             from 0, which pycocotools takes for 'not matched': the first object counts as missed
-            whatever is answered. 0 reproduces that.
-        **kwargs: Of ``ClasswiseMetric``.
+            whatever is predicted. 0 reproduces that.
+        **kwargs: Arguments of ``ClasswiseMetric``.
     """
 
     task = default_prefix = 'instance'
@@ -195,7 +195,7 @@ class InstanceAP(ClasswiseMetric):
         if self._official is not None and len(results) < len(self._official):
             print_log(
                 f'{self.ann_file} has {len(self._official)} images; AP is of the {len(results)} '
-                'that were answered',
+                'that were predicted',
                 logger='current',
             )
         precisions = class_precisions(
@@ -224,10 +224,10 @@ class InstanceAP(ClasswiseMetric):
     def beyond_max_dets(self, results: list, precision: np.ndarray) -> np.ndarray | None:
         """AP of all detections (K,), None where no image has more than ``max_dets`` of a class.
 
-        Only classes of which some image has more detections are scored anew.
+        Only classes of which some image has more detections are scored again.
 
         Args:
-            results: Of the images.
+            results: Records of the images.
             precision: AP of ``max_dets`` detections, in percent, (K,).
         """
         things = is_thing(self.dataset_meta)

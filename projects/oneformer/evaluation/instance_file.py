@@ -1,4 +1,4 @@
-"""An official instance file in COCO format, to score against in place of a data set's labels."""
+"""An official instance file in COCO format, to score against in place of a dataset's labels."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,11 +18,11 @@ def encode_annotation(annotation: Mapping, height: int, width: int) -> dict:
     The area is the one that the annotation states, else that of the mask.
 
     Args:
-        annotation: With ``id`` and ``segmentation``: polygons or a run-length code, compressed or
-            not.
+        annotation: Dict with ``id`` and ``segmentation``: polygons or a run-length code,
+            compressed or not.
 
     Raises:
-        ValueError: For a code of another size than the image and for what is no segmentation.
+        ValueError: If a code has another size than the image, or it is not a segmentation.
     """
     try:
         code = encode_segmentation(annotation['segmentation'], height, width)
@@ -32,7 +32,7 @@ def encode_annotation(annotation: Mapping, height: int, width: int) -> dict:
 
 
 def plain_id(img_id: int | str) -> int | str:
-    """An image id to compare files by: 139, '139' and '000000000139' are the same photo."""
+    """An image id in one form, for comparison: 139, '139' and '000000000139' are the same image."""
     return int(img_id) if str(img_id).isdigit() else str(img_id)
 
 
@@ -41,17 +41,17 @@ def _read_images(ann_file: str, dataset_meta: Mapping, first_id: int) -> dict[in
 
     Args:
         ann_file: The JSON.
-        dataset_meta: With ``classes``, ``thing_classes`` and optionally ``aliases``.
+        dataset_meta: Metainfo with ``classes``, ``thing_classes`` and optionally ``aliases``.
         first_id: Number of the first annotation; the others follow in the order of the file.
 
     Returns:
-        For each image, by its ``plain_id``: ``height``, ``width``, ``annotations``, whose
-        ``category_id`` is the label, and ``known``, what the image is said to have been searched
-        for, or None.
+        Dict of each image by its ``plain_id``: ``height``, ``width``, ``annotations``, whose
+        ``category_id`` is the label, and ``known``, the classes that the image was searched for,
+        or None.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not in COCO instance format, names what it does not list, or has
+        ValueError: If it is not in COCO instance format, uses ids that it does not list, or has
             categories that are not among the thing classes.
     """
     if not exists(ann_file):
@@ -88,7 +88,7 @@ def _read_images(ann_file: str, dataset_meta: Mapping, first_id: int) -> dict[in
                     'which the JSON does not list'
                 )
         label = label_of[annotation['category_id']]
-        if label is None:  # an alias leaves the category out, as in the data set
+        if label is None:  # an alias leaves the category out, as in the dataset
             continue
         record = {**annotation, 'number': number, 'category_id': label}
         images[plain_id(annotation['image_id'])]['annotations'].append(record)
@@ -100,7 +100,7 @@ def _read_images(ann_file: str, dataset_meta: Mapping, first_id: int) -> dict[in
 
 
 def _note_known(images: Mapping, annotations: Sequence[Mapping], searches: Searches) -> None:
-    """Add to the images what they were searched for."""
+    """Add to the images the classes that they were searched for."""
     if searches:
         for annotation in annotations:
             searches.see(plain_id(annotation['image_id']), annotation['category_id'])
@@ -113,12 +113,12 @@ class InstanceFile:
 
     Args:
         ann_file: The JSON.
-        dataset_meta: With ``classes``, ``thing_classes`` and optionally ``aliases``.
+        dataset_meta: Metainfo with ``classes``, ``thing_classes`` and optionally ``aliases``.
         first_id: Number of the first annotation; the others follow in the order of the file.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not in COCO instance format, names what it does not list, or has
+        ValueError: If it is not in COCO instance format, uses ids that it does not list, or has
             categories that are not among the thing classes.
     """
 
@@ -130,7 +130,7 @@ class InstanceFile:
         return len(self.images)
 
     def known_of(self, data_sample: dict) -> Known | None:
-        """Which classes the file tells of the sample's image; None if it does not say it."""
+        """The classes that the file covers in the sample's image; None if it does not say."""
         return self.images[plain_id(data_sample['img_id'])]['known']
 
     def annotations_of(self, data_sample: dict) -> list:
@@ -144,7 +144,7 @@ class InstanceFile:
             known = ', '.join(map(repr, list(self.images)[:3]))
             raise ValueError(
                 f'{self.ann_file} has no image of id {data_sample["img_id"]!r}; its '
-                f'{len(self.images)} ids are like {known}: is it of this data set and split?'
+                f'{len(self.images)} ids are like {known}: is it of this dataset and split?'
             )
         size = image['height'], image['width']
         if size != tuple(data_sample['ori_shape'][:2]):

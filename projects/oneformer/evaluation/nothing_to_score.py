@@ -1,4 +1,4 @@
-"""Why a metric is nan, and which classes it leaves out: what the log says beside the numbers.
+"""Log lines beside the numbers: why a metric is nan, and which classes it leaves out.
 
 Legend: K classes.
 """
@@ -16,13 +16,13 @@ NO_CLASS = 'no class is of this kind, see metainfo.thing_classes'
 
 
 def why_nothing(objects: np.ndarray, crowds: np.ndarray, split: np.ndarray, kind: str) -> str:
-    """Why classes have no ground truth; empty if they have.
+    """Reason why classes have no ground truth; empty if they have.
 
     Args:
         objects: Number of ground-truth segments that count, (K,).
         crowds: Number of crowds, (K,).
         split: Boolean array (K,) of the classes.
-        kind: What these are: ``'things'``, ``'stuff'``, or empty for all.
+        kind: Kind of the classes: ``'things'``, ``'stuff'``, or empty for all.
     """
     if not split.any():
         return NO_CLASS
@@ -44,10 +44,10 @@ def tell_nan(
     """Log why scores are nan.
 
     Args:
-        metric: Its name.
+        metric: Name of the metric.
         scores: Name to number.
-        reasons: Name of a score to why it can be nan; others have none.
-        level: Of the log.
+        reasons: Reason for nan by name of a score; others have none.
+        level: Level of the log.
     """
     names_of = {}
     for name, score in scores.items():
@@ -73,11 +73,11 @@ def tell_missing_classes(
     """Log which classes have no ground truth, if others have.
 
     Args:
-        metric: Its name.
-        classes: K names.
+        metric: Name of the metric.
+        classes: Names of the K classes.
         objects: See ``why_nothing``.
         crowds: See ``why_nothing``.
-        split: The classes that the metric is of.
+        split: Boolean array (K,) of the classes that the metric covers.
         known: Labels that the labels annotate; None for all.
     """
     missing = np.flatnonzero(split & (objects == 0)).tolist()
@@ -97,7 +97,7 @@ def tell_missing_classes(
     ]
     print_log(
         f'{metric}: {len(missing)} of {int(split.sum())} classes have no ground truth and are '
-        f'nan, or 0 where they are answered: {"; ".join(parts)}',
+        f'nan, or 0 where they are predicted: {"; ".join(parts)}',
         logger='current',
         level=logging.WARNING if only else logging.INFO,
     )

@@ -35,7 +35,7 @@ def panoptic_counts(
         gt_map: (H, W), 0 = void, k = ``segments[k - 1]``.
         segments: Dicts with ``label`` in [0, K), ``iscrowd``, and ``area`` in pixels, which is
             counted in the map where it is not given.
-        pred_map: (H, W), label + INSTANCE_OFFSET * k; void has label K and is no segment.
+        pred_map: (H, W), label + INSTANCE_OFFSET * k; void has label K and is not a segment.
         searched: Labels of which everything is annotated in the image; unmatched predictions of
             others are neither right nor wrong. None for all.
 

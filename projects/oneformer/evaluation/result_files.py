@@ -14,40 +14,40 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from ..datasets.written_ids import fill_numbers
+from ..host.safe_io import write_json, write_png
 from ..panoptic_codes import numbered_segments
 from ..run_length import json_code
-from ..safe_io import write_json, write_png
 from .data_sample import is_thing, naming_image, read_detections, read_map
 
 
-def photo_name(data_sample: Mapping) -> str:
-    """``photo_name`` of the sample, which may have folders, else the file name of the image."""
-    return data_sample.get('photo_name') or osp.basename(data_sample['img_path'])
+def image_name(data_sample: Mapping) -> str:
+    """``image_name`` of the sample, which may have folders, else the file name of the image."""
+    return data_sample.get('image_name') or osp.basename(data_sample['img_path'])
 
 
-def photo_stem(data_sample: Mapping) -> str:
-    """``photo_stem`` of the sample, which names its results, else its name without suffix."""
-    return data_sample.get('photo_stem') or osp.splitext(photo_name(data_sample))[0]
+def image_stem(data_sample: Mapping) -> str:
+    """``image_stem`` of the sample, which names its results, else its name without suffix."""
+    return data_sample.get('image_stem') or osp.splitext(image_name(data_sample))[0]
 
 
 def category_ids(dataset_meta: dict) -> list:
-    """The data set's own category id of each label, None where its JSON has none."""
+    """The dataset's own category id of each label, None where its JSON has none."""
     if 'category_ids' not in dataset_meta:
         raise ValueError(
-            'the data set has no category ids, so results in COCO format cannot name categories: '
-            'use a data set with a COCO JSON, or leave PanopticFiles and InstanceFiles out of '
+            'the dataset has no category ids, so results in COCO format cannot name categories: '
+            'use a dataset with a COCO JSON, or leave PanopticFiles and InstanceFiles out of '
             'format_evaluator'
         )
     return list(dataset_meta['category_ids'])
 
 
 def category_of(label: int, dataset_meta: dict) -> int:
-    """Category id of a label; ValueError if the data set's JSON does not list the class."""
+    """Category id of a label; ValueError if the dataset's JSON does not list the class."""
     category = category_ids(dataset_meta)[label]
     if category is None:
         raise ValueError(
-            f'the answer has class {dataset_meta["classes"][label]!r}, which the JSON of the data '
-            'set does not list among its categories: add it there'
+            f'the prediction has class {dataset_meta["classes"][label]!r}, which the JSON of the '
+            'dataset does not list among its categories: add it there'
         )
     return category
 
@@ -63,7 +63,7 @@ def id_picture(id_map: np.ndarray) -> np.ndarray:
 
 
 class ResultFiles(BaseMetric):
-    """Base of the writers. Each process writes the files of its photos, the first one the JSON.
+    """Base of the writers. Each process writes the files of its images, the first one the JSON.
 
     Args:
         out_dir: Folder to write to. A file there is replaced as a whole.
@@ -76,7 +76,7 @@ class ResultFiles(BaseMetric):
         self.stems = set()
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Write the files of these photos; keep (name of the result, content for the JSON).
+        """Write the files of these images; keep (name of the result, content for the JSON).
 
         Raises:
             ValueError: If several images have one name, and so one result file.
@@ -91,21 +91,21 @@ class ResultFiles(BaseMetric):
 
     def stem_of(self, data_sample: Mapping) -> str:
         """What the results of an image are called, without suffix: folders are mirrored."""
-        return photo_stem(data_sample)
+        return image_stem(data_sample)
 
     def refuse_namesakes(self, stem: str) -> None:
         """Raise ValueError about several images of one name."""
         raise ValueError(
-            f'{type(self).__name__}: several photos are called {stem}, so that their results '
+            f'{type(self).__name__}: several images are called {stem}, so that their results '
             'would overwrite each other: list each image once, or write them in separate runs'
         )
 
     def write(self, data_sample: dict):
-        """Write the files of one photo; returns its part of the JSON."""
+        """Write the files of one image; returns its part of the JSON."""
         raise NotImplementedError
 
     def write_json(self, contents: list) -> None:
-        """Write what needs all photos; nothing by default."""
+        """Write what needs all images; nothing by default."""
 
     def compute_metrics(self, results: list) -> dict:
         """Finish; there are no numbers.
@@ -114,13 +114,13 @@ class ResultFiles(BaseMetric):
             ValueError: If several images have one name, and so one result file.
         """
         self.stems.clear()
-        # each process has only seen its own photos
+        # each process has only seen its own images
         for stem, count in Counter(stem for stem, _ in results).items():
             if count > 1:
                 self.refuse_namesakes(stem)
         self.write_json([content for _, content in results])
         print_log(
-            f'{type(self).__name__}: results of {len(results)} photos are in {self.out_dir}',
+            f'{type(self).__name__}: results of {len(results)} images are in {self.out_dir}',
             logger='current',
         )
         return {}
@@ -131,8 +131,8 @@ class PanopticFiles(ResultFiles):
     """COCO panoptic results: ``panoptic/*.png`` and ``panoptic.json``, with the data's categories.
 
     Each segment has ``id``, ``category_id``, ``iscrowd`` 0, ``bbox`` (x, y, width, height) and
-    ``area`` in pixels, and ``score`` where the answer has one. The JSON also lists the photos and
-    categories, so that ``PanopticDataset`` reads it.
+    ``area`` in pixels, and ``score`` where the prediction has one. The JSON also lists the images
+    and categories, so that ``PanopticDataset`` reads it.
     """
 
     task = default_prefix = 'panoptic'
@@ -153,18 +153,18 @@ class PanopticFiles(ResultFiles):
         ]
         name = f'{self.stem_of(data_sample)}.png'
         write_png(osp.join(self.out_dir, 'panoptic', name), id_picture(id_map))
-        photo = dict(
+        image = dict(
             id=data_sample['img_id'],
-            file_name=photo_name(data_sample),
+            file_name=image_name(data_sample),
             height=pred_map.shape[0],
             width=pred_map.shape[1],
         )
         annotation = dict(image_id=data_sample['img_id'], file_name=name, segments_info=infos)
-        return dict(photo=photo, annotation=annotation)
+        return dict(image=image, annotation=annotation)
 
     def write_json(self, contents: list) -> None:
         result = dict(
-            images=[content['photo'] for content in contents],
+            images=[content['image'] for content in contents],
             annotations=[content['annotation'] for content in contents],
             categories=[
                 dict(id=category, name=category_name(label, self.dataset_meta), isthing=isthing)

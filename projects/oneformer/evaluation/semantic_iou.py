@@ -1,4 +1,4 @@
-"""Mean IoU by detectron2's rules, against the data set's labels or official label PNGs.
+"""Mean IoU by detectron2's rules, against the dataset's labels or official label PNGs.
 
 Legend: H, W original image size, S listed segments, K classes.
 """
@@ -12,10 +12,10 @@ from mmdet.registry import METRICS
 from mmengine.logging import print_log
 
 from ..datasets.settings import require_text
-from ..label_files import load_label_png
+from ..images.label_files import load_label_png
 from .classwise import ClasswiseMetric
 from .data_sample import is_thing, naming_image, read_ground_truth, read_known, read_map
-from .result_files import photo_stem
+from .result_files import image_stem
 
 
 def semantic_areas(
@@ -33,8 +33,8 @@ def semantic_areas(
     Args:
         gt_map: (H, W), 0 = void, k = ``segments[k - 1]``.
         pred_map: (H, W), labels in [0, K); ValueError otherwise, as there is no void to predict.
-        searched: Labels of which everything is annotated in the image; of others only what is
-            right counts as predicted. None for all.
+        searched: Labels of which everything is annotated in the image; of other labels, only
+            correct pixels count as predicted. None for all.
     """
     if pred_map.min() < 0 or pred_map.max() >= num_classes:
         raise ValueError(
@@ -69,7 +69,7 @@ def read_labels(
     if gt_map.min() < 0 or gt_map.max() > num_classes:
         wrong = values[(gt_map < 0) | (gt_map > num_classes)]
         raise ValueError(
-            f'label PNG {path} has {len(wrong)} pixels with values that are no label, such as '
+            f'label PNG {path} has {len(wrong)} pixels with values that are not labels, such as '
             f'{wrong[0]}: labels are {int(reduce_zero_label)} to '
             f'{num_classes - 1 + reduce_zero_label}, void is {ignore_index}'
             f'{" or 0" if reduce_zero_label else ""}. Check SemanticIoU.ignore_index and '
@@ -100,7 +100,7 @@ def semantic_scores(areas: np.ndarray, things: np.ndarray) -> dict:
     fwIoU is weighted by ground truth. All are nan without ground truth.
 
     Args:
-        areas: (3, K), of intersection, prediction and ground truth.
+        areas: Pixels of intersection, prediction and ground truth, (3, K).
         things: Boolean array (K,).
     """
     intersection, _, labelled = areas.astype(np.float64)
@@ -123,19 +123,19 @@ def semantic_scores(areas: np.ndarray, things: np.ndarray) -> dict:
 class SemanticIoU(ClasswiseMetric):
     """mIoU (also of things and of stuff), fwIoU, mACC and pACC in percent.
 
-    Where the labels say what was looked for in an image, predicting another class there is no fault
-    of that class.
+    Where the labels say what was looked for in an image, a prediction of another class there does
+    not count against that class.
 
-    Data sets that ship a semantic annotation of their own (ADE20K, Mapillary Vistas) may differ
+    Datasets that ship a semantic annotation of their own (ADE20K, Mapillary Vistas) may differ
     from the panoptic map in some pixels, and so may published numbers; ``seg_prefix`` tells
     where it is.
 
     Args:
-        seg_prefix: Folder of official label PNGs to score against, in place of the data set's
+        seg_prefix: Folder of official label PNGs to score against, in place of the dataset's
             labels. A PNG has the name of its image, with its sub-folder if it has one.
         ignore_index: Value of void in these PNGs.
-        reduce_zero_label: Value 0 of these PNGs is void too, and k is label k - 1.
-        **kwargs: Of ``ClasswiseMetric``.
+        reduce_zero_label: Whether value 0 of these PNGs is void too, and k is label k - 1.
+        **kwargs: Arguments of ``ClasswiseMetric``.
     """
 
     task = default_prefix = 'semantic'
@@ -154,7 +154,7 @@ class SemanticIoU(ClasswiseMetric):
         self.reduce_zero_label = reduce_zero_label
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Append one (3, K) array of areas per image, which is enough and smaller than (K, K)."""
+        """Append one (3, K) array of areas per image, smaller than a (K, K) confusion matrix."""
         num_classes = len(self.dataset_meta['classes'])
         for data_sample in data_samples:
             with naming_image(data_sample):
@@ -172,13 +172,13 @@ class SemanticIoU(ClasswiseMetric):
                 )
 
     def official_map(self, data_sample: dict) -> np.ndarray:
-        """The label PNG of the sample's photo, see ``read_labels``."""
-        path = osp.join(self.seg_prefix, f'{photo_stem(data_sample)}.png')
+        """The label PNG of the sample's image, see ``read_labels``."""
+        path = osp.join(self.seg_prefix, f'{image_stem(data_sample)}.png')
         num_classes = len(self.dataset_meta['classes'])
         gt_map = read_labels(path, num_classes, self.ignore_index, self.reduce_zero_label)
         if gt_map.shape != tuple(data_sample['ori_shape'][:2]):
             raise ValueError(
-                f'label PNG {path} has (height, width) {gt_map.shape}, the photo '
+                f'label PNG {path} has (height, width) {gt_map.shape}, the image '
                 f'{tuple(data_sample["ori_shape"][:2])}: they do not belong together'
             )
         return gt_map

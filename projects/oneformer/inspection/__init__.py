@@ -1,1 +1,1 @@
-"""What is in data sets: their faults, their numbers, and what training sees of them."""
+"""Inspection of datasets: faults, statistics, and pictures of training samples."""

@@ -1,4 +1,4 @@
-"""Settings that fit a set: size of images, crop, batch, length, queries; to paste into a config.
+"""Settings that fit a dataset: image size, crop, batch, length, queries; to paste in a config.
 
 The rules are simple and stated: docs/your_data.md shows what they lead to.
 """
@@ -13,24 +13,24 @@ from mmengine.config import Config
 from ..datasets.base import SegmentDataset
 from .object_sizes import SMALLEST, ObjectSizes, share_below
 
-SHARE = 0.9  # of the objects that are to have a side of SMALLEST pixels at least
+SHARE = 0.9  # share of the objects that should have a side of SMALLEST pixels at least
 STEP = 32  # sizes are multiples of the largest stride
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine can do in an acceptable time.
+    """Limits of a machine for training in an acceptable time.
 
     Attributes:
-        name: Of it.
+        name: Name of the machine.
         largest: Short edge in pixels, at most.
         crop: Side of training's squares in pixels, at most.
-        pixels: Of a batch.
+        pixels: Pixels of a batch.
         batch: Squares of a batch, at most.
-        passes: Over the set.
-        iterations: Fewest and most.
-        validations: In a run.
-        queries: Fewest.
+        passes: Passes over the dataset.
+        iterations: Fewest and most iterations.
+        validations: Number of validations in a run.
+        queries: Fewest queries.
     """
 
     name: str
@@ -49,7 +49,7 @@ GPU = Machine('a GPU', 1024, 512, 8 * 512**2, 16, 100, (2000, 20000), 10, 150)
 
 
 def machine_of(cfg: Config) -> Machine:
-    """What a config is for, by its backbone."""
+    """The machine that a config is for, by its backbone."""
     backbone = (cfg.get('model') or {}).get('backbone') or {}
     return CPU if str(backbone.get('type')).endswith('EfficientNetLite0') else GPU
 
@@ -59,10 +59,10 @@ def _up(value: float, step: int) -> int:
 
 
 def image_size(sizes: ObjectSizes, machine: Machine) -> int | None:
-    """Short edge at which ``SHARE`` of the objects have ``SMALLEST`` pixels, in reason.
+    """Short edge at which ``SHARE`` of the objects have ``SMALLEST`` pixels, within limits.
 
-    Images are made no smaller than 256 pixels unless they are, and at most twice as large as they
-    are. None without images.
+    Images are not made smaller than 256 pixels unless they are smaller, and at most twice as
+    large as they are. None without images.
     """
     if not len(sizes.images):
         return None
@@ -85,11 +85,11 @@ def recommend(
     """Settings of ``configs/your_data`` for a training set.
 
     Args:
-        dataset: The set.
-        sizes: Of its objects.
-        counts: Of its images, from ``check_sample``.
-        machine: That trains.
-        context: ``model.text_mapper.num_context``.
+        dataset: The dataset.
+        sizes: Sizes of its objects.
+        counts: Counts of its images, from ``check_sample``.
+        machine: Machine that trains.
+        context: Number of queries without a prompt, ``model.text_mapper.num_context``.
     """
     size = image_size(sizes, machine)
     if size is None:
@@ -117,14 +117,14 @@ def advise(
     cfg: Config,
     pipelines: Mapping[str, Sequence[Mapping]],
 ) -> dict:
-    """What the summary of a training set says of sizes: numbers, and settings to paste.
+    """Facts about sizes for the summary of a training set: numbers, and settings to paste.
 
     Args:
-        dataset: The set.
-        sizes: Of its objects.
-        counts: Of its images.
-        cfg: Of training.
-        pipelines: Under ``training`` and ``test``.
+        dataset: The dataset.
+        sizes: Sizes of its objects.
+        counts: Counts of its images.
+        cfg: Config of training.
+        pipelines: Pipelines by the keys ``training`` and ``test``.
     """
     machine = machine_of(cfg)
     context = (cfg.model.get('text_mapper') or {}).get('num_context') if 'model' in cfg else None
@@ -144,7 +144,7 @@ def advice_text(name: str, advice: Mapping) -> list[str]:
     """Lines for a terminal; the settings are lines of a config.
 
     Args:
-        name: Of the set.
+        name: Name of the dataset.
         advice: See ``advise``.
     """
     lines = []

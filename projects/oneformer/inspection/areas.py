@@ -1,27 +1,27 @@
-"""Areas that annotations state, compared with the pixels of their masks: one finding per set."""
+"""Areas in annotations, compared with the pixels of their masks: one finding per dataset."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..datasets.findings import ERROR, WARNING, Finding, Report
-from ..datasets.loading import decode_instances
+from ..datasets.findings import ERROR, WARNING, Finding, OnFinding
+from ..datasets.segment_map import decode_instances
 
-_FAR = 0.1  # of the pixels: how much more or less is worth to be told apart
+_FAR = 0.1  # share of the pixels by which an area must differ to be counted apart
 _ALIKE = 0.9  # share of the areas that a cause has to explain
-_EXACT = 0.02  # how well, of the area
+_EXACT = 0.02  # share of the area by which a cause may be off
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """An area that is not the number of pixels.
+    """A stated area that differs from the number of pixels.
 
     Attributes:
-        id: Of the segment or annotation.
-        name: Of it, for messages.
+        id: Id of the segment or annotation.
+        name: Name of it, for messages.
         stated: Area in the JSON.
-        pixels: Of the mask.
+        pixels: Pixels of the mask.
         box: Height and width of the box around the mask, in pixels.
     """
 
@@ -33,7 +33,7 @@ class Disagreement:
 
     @property
     def share(self) -> float:
-        """Size of the error in parts of the mask."""
+        """Size of the error as a share of the mask."""
         return abs(self.stated - self.pixels) / self.pixels
 
 
@@ -50,17 +50,17 @@ def _is_of_box(error: Disagreement) -> bool:
 
 
 def check_panoptic_areas(
-    sample: Mapping, segment_map: np.ndarray, pixels: np.ndarray, report: Report
+    sample: Mapping, segment_map: np.ndarray, pixels: np.ndarray, report: OnFinding
 ) -> list[Disagreement]:
     """Compare a sample of a ``PanopticDataset`` with the pixels of its PNG.
 
-    Of stuff the JSON may count pixels that things were painted over: ADE20K's official file does.
+    The JSON may count pixels of stuff that things were painted over: ADE20K's official file does.
 
     Args:
-        sample: Of the data set.
-        segment_map: Of shape (H, W), k is segment k - 1.
-        pixels: Of each segment in the PNG.
-        report: Gets segments without pixels.
+        sample: Sample of the dataset.
+        segment_map: Map of shape (H, W); k is segment k - 1.
+        pixels: Pixels of each segment in the PNG.
+        report: Callback for segments without pixels.
 
     Returns:
         The areas that are wrong.
@@ -91,15 +91,15 @@ def check_panoptic_areas(
 
 
 def check_instance_areas(
-    sample: Mapping, segment_map: np.ndarray, pixels: np.ndarray, report: Report
+    sample: Mapping, segment_map: np.ndarray, pixels: np.ndarray, report: OnFinding
 ) -> list[Disagreement]:
     """Compare a sample of an ``InstanceDataset`` with its masks.
 
     Args:
-        sample: Of the data set.
-        segment_map: Not used.
-        pixels: Of each segment, where it is on top.
-        report: Gets instances without pixels.
+        sample: Sample of the dataset.
+        segment_map: Unused map of its segments.
+        pixels: Pixels of each segment where it is on top.
+        report: Callback for instances without pixels.
 
     Returns:
         The areas that are wrong.
@@ -112,7 +112,7 @@ def check_instance_areas(
         name = f'annotation {segment["id"]} ({segment["category"]}) of image id {sample["img_id"]}'
         count = int(np.count_nonzero(mask))
         if visible == 0 and (count == 0 or segment['iscrowd']):
-            why = 'is a crowd that others cover' if count else 'has no pixel inside the photo'
+            why = 'is a crowd that others cover' if count else 'has no pixel inside the image'
             report(
                 Finding(
                     'instance without pixels',
@@ -137,7 +137,7 @@ AREA_CHECKS: Mapping[str, Callable] = dict(
 
 
 def likely_cause(errors: Sequence[Disagreement]) -> str:
-    """Why areas may be wrong, in words that end a sentence; empty if they tell nothing."""
+    """Likely reason of wrong areas, in words that end a sentence; empty if there is none."""
     if not any(e.stated for e in errors):
         return ': all of them are 0, so they were not computed'
     if all(e.stated <= 1 for e in errors):
@@ -157,11 +157,11 @@ def likely_cause(errors: Sequence[Disagreement]) -> str:
 
 
 def sum_up_areas(ann_file: str, errors: Sequence[Disagreement], total: int) -> list[Finding]:
-    """One finding for all areas of a set that disagree, none if none does.
+    """One finding for all areas of a dataset that disagree, none if none does.
 
     Args:
         ann_file: The JSON.
-        errors: What disagrees.
+        errors: Areas that disagree.
         total: Number of segments that were compared.
     """
     if not errors:

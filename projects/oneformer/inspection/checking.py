@@ -1,7 +1,7 @@
-"""Look through data sets for faults of their labels and files, and count what they hold.
+"""Check datasets for faults of their labels and files, and count what they hold.
 
-Rules that a data set needs itself are its own, see ``findings``; here are those that would not stop
-it: areas, segments that nobody sees, pictures of nothing.
+Rules that a dataset needs itself are checked by it, see ``findings``; here are those that would
+not stop it: areas, segments without visible pixels, classes without pixels.
 """
 
 import os.path as osp
@@ -16,12 +16,12 @@ from mmengine.utils import ProgressBar
 from torch.utils.data import DataLoader, Dataset
 
 from ..datasets.base import SegmentDataset
-from ..datasets.findings import WARNING, Finding, Report
+from ..datasets.findings import WARNING, Finding, OnFinding
 from ..datasets.label_images import UNLISTED_ID
-from ..datasets.loading import read_segment_map
+from ..datasets.segment_map import read_segment_map
 from ..datasets.semantic import SemanticDataset
-from ..image_loading import load_image
-from ..image_rules import rules_of_config
+from ..images.reading import load_image
+from ..images.rules import rules_of_config
 from ..object_limits import configured_limits
 from .advice import advise
 from .areas import AREA_CHECKS
@@ -36,7 +36,7 @@ from .summary import Checked, summarize
 
 
 @contextmanager
-def _reading(path: str, img_id, report: Report) -> Iterator[None]:
+def _reading(path: str, img_id, report: OnFinding) -> Iterator[None]:
     """Report a file that cannot be read in the block."""
     try:
         yield
@@ -49,16 +49,16 @@ def _reading(path: str, img_id, report: Report) -> Iterator[None]:
 def check_sample(
     dataset: SegmentDataset, index: int
 ) -> tuple[list[Finding | ImageFacts | LabelFacts], dict | None]:
-    """Check the files and the labels of one photo.
+    """Check the files and the labels of one image.
 
     Returns:
-        What was found, with the facts of its image and its label PNG if there are any, and counts
-        for ``summarize``; None for a photo that has no labels or whose files cannot be read.
+        Findings, with the facts of its image and its label PNG if there are any, and counts for
+        ``summarize``; None for an image without labels, or with files that cannot be read.
     """
     findings, of_labels, count = [], [], None
     sample = dataset.get_data_info(index)
     with _reading(sample['img_path'], sample['img_id'], findings.append):
-        loaded = load_image(sample['img_path'], 'photo', dataset.image_rules)
+        loaded = load_image(sample['img_path'], 'image', dataset.image_rules)
     if findings:
         return findings, None
     sample.update(ori_shape=loaded.pixels.shape[:2], exif_orientation=loaded.orientation)
@@ -100,7 +100,7 @@ def check_labels(
                 WARNING,
             )
         )
-    # where no id of the PNG is right, to say so of each segment would hide the reason
+    # if no id of the PNG is right, a finding for each segment would hide the reason
     unlisted = not pixels.any() and any(f.kind == UNLISTED_ID for f in findings)
     compare = None if unlisted else AREA_CHECKS.get(dataset.labels_kind)
     wrong_areas = compare(sample, segment_map, pixels, findings.append) if compare else []
@@ -123,7 +123,7 @@ def check_labels(
 
 
 class _Checks(Dataset):
-    """Lets workers of a ``DataLoader`` check photos."""
+    """Lets workers of a ``DataLoader`` check images."""
 
     def __init__(self, dataset: SegmentDataset) -> None:
         self.dataset = dataset
@@ -151,10 +151,10 @@ class _Checks(Dataset):
 def check_samples(
     dataset: SegmentDataset, workers: int
 ) -> tuple[list[Finding | ImageFacts | LabelFacts], list[dict]]:
-    """Check all photos in ``workers`` processes, with a progress bar.
+    """Check all images in ``workers`` processes, with a progress bar.
 
     Returns:
-        What was found, with facts of images, and the counts of the photos that have labels.
+        Findings, with facts of images, and the counts of the images that have labels.
     """
     findings, counts = [], []
     loader = DataLoader(
@@ -170,22 +170,22 @@ def check_samples(
             if count is not None:
                 counts.append(count)
         done += len(batch)
-        # a log file should not get a line for each of 118,287 photos
+        # a log file should not get a line for each of 118,287 images
         if done == len(dataset) or done - bar.completed >= len(dataset) / 200:
             bar.update(done - bar.completed)
     print(file=sys.stderr)
     return findings, counts
 
 
-def build_leniently(config: Mapping, report: Report) -> SegmentDataset | None:
-    """Build a data set without its pipeline and without what is wrong with its entries.
+def build_leniently(config: Mapping, report: OnFinding) -> SegmentDataset | None:
+    """Build a dataset without its pipeline and without its faulty entries.
 
     Args:
-        config: Of the set.
-        report: Gets what is wrong.
+        config: Config of the dataset.
+        report: Callback for each fault.
 
     Returns:
-        The set, or None if it cannot be built at all, which is reported, too.
+        The dataset, or None if it cannot be built at all, which is reported, too.
     """
     arguments = {**config, 'pipeline': [], 'serialize_data': False, 'report': report}
     kind = DATASETS.get(arguments.pop('type'))
@@ -193,12 +193,12 @@ def build_leniently(config: Mapping, report: Report) -> SegmentDataset | None:
     try:
         dataset = kind(**arguments)
         if not len(dataset):
-            raise ValueError(f'{file} has no photo that can be used')
+            raise ValueError(f'{file} has no image that can be used')
     except Exception as error:  # a JSON may hold anything anywhere
         text = str(error)
         if isinstance(error, FileNotFoundError):
             file = error.filename or file
-            text = f'{file} does not exist: check data_root and ann_file of the data set'
+            text = f'{file} does not exist: check data_root and ann_file of the dataset'
         elif type(error) is not ValueError:
             text = f'{file} cannot be read as labels ({type(error).__name__}: {error}): replace it'
         report(Finding('unreadable labels', text, file))
@@ -207,7 +207,7 @@ def build_leniently(config: Mapping, report: Report) -> SegmentDataset | None:
 
 
 def _pipelines(cfg: Config) -> dict[str, Sequence[Mapping]]:
-    """Configs of the transforms of training and test, of the first set of each."""
+    """Transforms of training and test in a config, of the first dataset of each."""
     found = {}
     for name, split in (('training', 'train'), ('test', 'val'), ('test', 'test')):
         if cfg.get(f'{split}_dataloader') and name not in found:
@@ -217,10 +217,10 @@ def _pipelines(cfg: Config) -> dict[str, Sequence[Mapping]]:
 
 
 def check_set(config: Mapping, workers: int, cfg: Config, trains: bool) -> Checked:
-    """Check the data set of a config; see ``check_config``.
+    """Check the dataset of a config; see ``check_config``.
 
     Args:
-        config: Of the set.
+        config: Config of the dataset.
         workers: Processes.
         cfg: Config of training.
         trains: Whether it is a training set, for which settings are recommended.
@@ -245,7 +245,7 @@ def check_set(config: Mapping, workers: int, cfg: Config, trains: bool) -> Check
 
 
 def check_config(cfg: Config, splits: Sequence[str], workers: int = 1) -> dict[str, Checked]:
-    """Check the data sets of a config.
+    """Check the datasets of a config.
 
     Args:
         cfg: Config of training.
@@ -253,7 +253,7 @@ def check_config(cfg: Config, splits: Sequence[str], workers: int = 1) -> dict[s
         workers: Processes, from 1.
 
     Returns:
-        For each set its name and what was found. Equal sets are checked once and share a name,
+        Name of each dataset and its findings. Equal datasets are checked once and share a name,
         such as ``val, test``.
     """
     names, rules = {}, {}

@@ -1,4 +1,4 @@
-"""The data sets that a config names, each with the split it belongs to."""
+"""The datasets that a config names, each with the split it belongs to."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,7 +12,7 @@ SPLITS = ('train', 'val', 'test')
 
 
 def _leaves(dataset: Mapping, name: str) -> Iterator[tuple[str, Mapping]]:
-    """The sets that a set is joined or wrapped from, or the set itself."""
+    """The datasets that a dataset is joined or wrapped from, or the dataset itself."""
     kind = DATASETS.get(dataset['type'])
     if isinstance(kind, type) and issubclass(kind, SegmentDataset):
         yield name, dataset
@@ -23,24 +23,24 @@ def _leaves(dataset: Mapping, name: str) -> Iterator[tuple[str, Mapping]]:
         yield from _leaves(dataset['dataset'], name)
     else:
         raise ValueError(
-            f'the data set of {name} is a {dataset["type"]}, which is none of this project: use '
+            f'the dataset of {name} is a {dataset["type"]}, which is none of this project: use '
             'PanopticDataset, InstanceDataset or SemanticDataset'
         )
 
 
 def configured_sets(cfg: Config, splits: Sequence[str]) -> dict[str, Mapping]:
-    """The configs of the data sets of some splits.
+    """The configs of the datasets of some splits.
 
     Args:
         cfg: Config of training.
-        splits: Of ``SPLITS``. Those without a dataloader are left out.
+        splits: Words of ``SPLITS``. Splits without a dataloader are left out.
 
     Returns:
-        For each set its name, such as ``train``, or ``train[1]`` for a set of a ``JointDataset``,
-        and its config.
+        Config of each dataset by its name, such as ``train``, or ``train[1]`` for a dataset of a
+        ``JointDataset``.
 
     Raises:
-        ValueError: If no split has a dataloader, or a set is of another project.
+        ValueError: If no split has a dataloader, or a dataset is of another project.
     """
     if DefaultScope.get_current_instance() is None:
         init_default_scope(cfg.get('default_scope', 'mmdet'))
@@ -52,5 +52,5 @@ def configured_sets(cfg: Config, splits: Sequence[str]) -> dict[str, Mapping]:
         for name, leaf in _leaves(loader['dataset'], split)
     }
     if not sets:
-        raise ValueError(f'{cfg.filename} has no data sets for {", ".join(splits)}')
+        raise ValueError(f'{cfg.filename} has no datasets for {", ".join(splits)}')
     return sets

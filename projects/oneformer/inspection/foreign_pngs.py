@@ -1,4 +1,4 @@
-"""Name the image that a panoptic PNG seems to belong to, where its ids are not those of its own."""
+"""Name the image that a panoptic PNG seems to belong to, if its ids are not those of its own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,14 +8,14 @@ import numpy as np
 from ..datasets.base import SegmentDataset
 from ..datasets.findings import Finding
 from ..datasets.label_images import SEARCHED, UNLISTED_ID
-from ..image_files import read_file
-from ..image_loading import decode_image
+from ..images.image_files import read_file
+from ..images.reading import decode_image
 
-_SEARCHES = 5  # of a set, since each looks through all its images
+_SEARCHES = 5  # per dataset, since each looks through all its images
 
 
 def _ids(path: str) -> set[int]:
-    """Ids in a panoptic PNG, but for void."""
+    """Ids in a panoptic PNG, without void."""
     png = decode_image(read_file(path, 'panoptic PNG'), path, 'panoptic PNG')
     return set(np.unique(png.reshape(-1, 3) @ np.array([65536, 256, 1])).tolist()) - {0}
 
@@ -34,8 +34,8 @@ def name_owners(found: Sequence, dataset: SegmentDataset) -> list:
     """The findings, with the first PNGs of unlisted ids explained by the images that list them.
 
     Args:
-        found: Findings of a set, among others.
-        dataset: The set.
+        found: Findings of a dataset, among others.
+        dataset: The dataset.
     """
     named, searches = [], 0
     for finding in found:

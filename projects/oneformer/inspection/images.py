@@ -1,30 +1,30 @@
-"""What a set's images are like, beside their labels: one finding for all images of a kind."""
+"""Facts about the images of a dataset, apart from labels: one finding for images of a kind."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..datasets.findings import WARNING, Finding
-from ..image_loading import LoadedImage
-from ..image_notes import STEP_WORDS, WHERE, bits_of, depth_advice, frame_is_open
-from ..image_orientation import SIDEWAYS
-from ..image_rules import ImageRules
+from ..images.notes import STEP_WORDS, WHERE, bits_of, depth_advice, frame_is_open
+from ..images.orientation import SIDEWAYS
+from ..images.reading import LoadedImage
+from ..images.rules import ImageRules
 
 STORED_FITS = "set orientation='stored'"  # in the message of labels of another size
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What one image adds to the findings of its set.
+    """Facts about one image for the findings of its dataset.
 
     Attributes:
-        path: Of the file.
-        id: Of the image.
-        orientation: As the file states it.
-        open_frame: Labels of its size may be of either frame.
-        fits: The frame that the size of its labels tells, ``'upright'``, ``'stored'``, or None.
+        path: Path of the file.
+        id: Id of the image.
+        orientation: Orientation that the file states, 1 to 8.
+        open_frame: Whether labels of its size may be of either frame.
+        fits: Frame that the size of its labels tells, ``'upright'``, ``'stored'``, or None.
         values: Least and largest of an image with more than 8 bits, else None.
-        bits: That the default rule found, else None.
+        bits: Bits that the default rule found, else None.
         transparent: Whether pixels are transparent.
         pages: Images in the file.
     """
@@ -43,7 +43,7 @@ class ImageFacts:
 def facts_of(
     loaded: LoadedImage, sample: Mapping, findings: Sequence[Finding]
 ) -> ImageFacts | None:
-    """Facts of an image and of what was found in its labels; None for a plain image."""
+    """Facts of an image and of the findings in its labels; None for a plain image."""
     deep, turned = loaded.values is not None, loaded.orientation > 1
     if not (deep or turned or loaded.transparent or loaded.pages > 1):
         return None
@@ -67,7 +67,7 @@ def facts_of(
 
 
 def _frames(facts: Sequence[ImageFacts], total: int) -> Finding | None:
-    """Of images whose labels may be of either frame."""
+    """The finding about images whose labels may be of either frame."""
     undecided = [fact for fact in facts if fact.open_frame]
     if not undecided:
         return None
@@ -90,7 +90,7 @@ def _frames(facts: Sequence[ImageFacts], total: int) -> Finding | None:
 
 
 def _depths(facts: Sequence[ImageFacts], total: int) -> Finding | None:
-    """Of images with more than 8 bits that the default rule reads."""
+    """The finding about images with more than 8 bits that the default rule reads."""
     deep = [fact for fact in facts if fact.bits is not None]
     if not deep:
         return None
@@ -110,7 +110,7 @@ def _depths(facts: Sequence[ImageFacts], total: int) -> Finding | None:
 
 
 def _others(facts: Sequence[ImageFacts], total: int) -> list[Finding]:
-    """Of transparency, and of files with several images."""
+    """Findings about transparency, and about files with several images."""
     kinds = (
         (
             'transparent pixels',
@@ -139,10 +139,10 @@ def _others(facts: Sequence[ImageFacts], total: int) -> list[Finding]:
 
 
 def differing_rules(rules: Mapping[str, ImageRules]) -> dict[str, Finding]:
-    """For sets whose images are read by other rules than those of all training sets, a finding.
+    """Findings about datasets whose images are read by other rules than those of training.
 
     Args:
-        rules: Of each set, by its name, see ``configured_sets``.
+        rules: Rules of each dataset, by its name, see ``configured_sets``.
     """
     trained = [r for name, r in rules.items() if name.startswith('train')]
     effects = [(r.turns, r.depth) for r in trained]
@@ -161,11 +161,11 @@ def differing_rules(rules: Mapping[str, ImageRules]) -> dict[str, Finding]:
 
 
 def join_facts(found: Sequence[Finding | ImageFacts], total: int) -> list[Finding]:
-    """The findings, and behind them one for each kind of facts.
+    """The findings, followed by one for each kind of facts.
 
     Args:
-        found: Of a set.
-        total: Its images.
+        found: Findings and facts of a dataset.
+        total: Number of its images.
     """
     facts = [fact for fact in found if isinstance(fact, ImageFacts)]
     findings = [finding for finding in found if isinstance(finding, Finding)]

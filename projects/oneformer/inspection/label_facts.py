@@ -1,4 +1,4 @@
-"""What the label PNGs of a set are like, and whether they can teach: one finding for each kind."""
+"""Facts about the label PNGs of a dataset, and whether they can teach: a finding for each kind."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,27 +11,27 @@ from ..datasets.label_teaching import TEACH_NOTHING, judge_teaching
 from ..datasets.label_watch import PaletteTable, used_colors, used_values
 from ..datasets.semantic import SemanticDataset
 from ..datasets.targets_found import names_text, where_of
-from ..label_files import LabelImage
+from ..images.label_files import LabelImage
 
-_MEANINGS = ('value is no class', 'colour is no class')
-_ROWS = 64  # of an image that are searched for mixtures
+_MEANINGS = ('value is not a class', 'colour is not a class')
+_ROWS = 64  # rows of an image that are searched for mixtures
 _MIXED = 0.3  # share of the changes along a row that are mixtures, in labels that were resized
-_CHANGES = 100  # that tell something
+_CHANGES = 100  # changes that are enough for a conclusion
 _SHOWN = 8  # values in a message
 
 
 @dataclass(frozen=True)
 class LabelFacts:
-    """What one label PNG adds to the findings of its set.
+    """Facts about one label PNG for the findings of its dataset.
 
     Attributes:
-        path: Of the file.
-        id: Of the image.
-        values: That occur, and the pixels of each.
-        colors: Of these values in the palette.
+        path: Path of the file.
+        id: Id of the image.
+        values: Values that occur, and the pixels of each.
+        colors: Colours of these values in the palette.
         note: See ``LabelImage``.
         changes: Pixels whose left and right neighbours differ, in some rows.
-        mixed: Those of them that lie between the two in value.
+        mixed: Pixels among these that lie between the two in value.
     """
 
     path: str
@@ -44,12 +44,12 @@ class LabelFacts:
 
 
 def count_mixtures(values: np.ndarray) -> tuple[int, int]:
-    """How often the value changes along some rows, and how often by way of a value in between.
+    """Count changes of the value along some rows, and those through a value in between.
 
     Interpolation and smooth edges put mixtures between two classes, where annotation has a step.
 
     Args:
-        values: Of shape (H, W).
+        values: Values of shape (H, W).
     """
     rows = values[:: max(1, len(values) // _ROWS)]
     left, middle, right = rows[:, :-2], rows[:, 1:-1], rows[:, 2:]
@@ -69,7 +69,7 @@ def facts_of_label(label: LabelImage, sample: Mapping) -> LabelFacts:
 
 
 def _notes(facts: Sequence[LabelFacts]) -> list[Finding]:
-    """Of files that hold numbers in an odd way."""
+    """Findings about files that hold numbers in an unusual way."""
     first = {}
     for fact in facts:
         if fact.note:
@@ -88,7 +88,7 @@ def _notes(facts: Sequence[LabelFacts]) -> list[Finding]:
 
 
 def _palettes(facts: Sequence[LabelFacts]) -> list[Finding]:
-    """The first file whose palette contradicts those before, and the first that differs."""
+    """The first file whose palette contradicts earlier ones, and the first that differs."""
     table, found = PaletteTable(), {}
     for fact in facts:
         finding = table.add(fact.colors, fact.path)
@@ -98,7 +98,7 @@ def _palettes(facts: Sequence[LabelFacts]) -> list[Finding]:
 
 
 def _mixtures(facts: Sequence[LabelFacts]) -> list[Finding]:
-    """Of label PNGs that look resized with interpolation."""
+    """Findings about label PNGs that look resized with interpolation."""
     found = [f for f in facts if f.mixed > _MIXED * f.changes]
     if sum(f.changes for f in found) < _CHANGES or 2 * len(found) < len(facts):
         return []
@@ -120,7 +120,7 @@ def _mixtures(facts: Sequence[LabelFacts]) -> list[Finding]:
 
 
 def _without_pixels(dataset: SemanticDataset, counts: Sequence[Mapping]) -> list[Finding]:
-    """Of classes that the labels are said to annotate, and of which no image has a pixel."""
+    """Findings about classes that the labels should annotate, and that have no pixel."""
     shown = {label for count in counts for label in count['targets']}
     classes, where = dataset.metainfo['classes'], where_of(dataset)
     missing = [classes[label] for label in dataset.annotated_labels if label not in shown]
@@ -148,12 +148,12 @@ def _without_pixels(dataset: SemanticDataset, counts: Sequence[Mapping]) -> list
 def join_label_facts(
     found: Sequence[Finding | LabelFacts], dataset: SemanticDataset, counts: Sequence[Mapping]
 ) -> list[Finding]:
-    """The findings, and behind them one for each kind of facts, and of what is not taught.
+    """The findings, followed by one for each kind of facts, and for what is not taught.
 
     Args:
-        found: Of a set.
-        dataset: The set.
-        counts: Of its images, from ``check_sample``.
+        found: Findings and facts of a dataset.
+        dataset: The dataset.
+        counts: Counts of its images, from ``check_sample``.
     """
     facts = [fact for fact in found if isinstance(fact, LabelFacts)]
     findings = [finding for finding in found if not isinstance(finding, LabelFacts)]

@@ -1,4 +1,4 @@
-"""How large objects are, and how large a config's pipelines leave them.
+"""Sizes of objects, and their sizes after a config's pipelines.
 
 The side of an object is the root of its number of pixels. Below ``SMALLEST`` pixels it is two cells
 of the features at stride 4: hardly ever found.
@@ -19,13 +19,13 @@ MANY = 0.2  # share of the objects that is worth a warning
 
 @dataclass(frozen=True)
 class ObjectSizes:
-    """Objects of a set that are no crowd, N of them.
+    """Objects of a dataset that are not crowds, N of them.
 
     Attributes:
-        sides: Root of the pixels of each, (N,).
-        labels: Of each, (N,).
+        sides: Side of each, the root of its number of pixels, (N,).
+        labels: Label of each, (N,).
         shapes: Height and width of its image, (N, 2).
-        images: Height and width of each image of the set, (I, 2).
+        images: Height and width of each image of the dataset, (I, 2).
     """
 
     sides: np.ndarray
@@ -35,11 +35,11 @@ class ObjectSizes:
 
 
 def sizes_of(dataset: SegmentDataset, counts: Sequence[Mapping]) -> ObjectSizes:
-    """Objects among the targets of a set; regions of stuff, and of label PNGs, are none.
+    """Objects among the targets of a dataset; regions of stuff, and of label PNGs, do not count.
 
     Args:
-        dataset: The set.
-        counts: Of its images, from ``check_sample``.
+        dataset: The dataset.
+        counts: Counts of its images, from ``check_sample``.
     """
     rows = [
         (area, label, *count['shape'])
@@ -53,14 +53,14 @@ def sizes_of(dataset: SegmentDataset, counts: Sequence[Mapping]) -> ObjectSizes:
 
 
 def scales(pipeline: Sequence[Mapping], shapes: np.ndarray) -> np.ndarray | None:
-    """How many times as large a pipeline leaves images, in the middle of what it draws.
+    """Factor by which a pipeline resizes images, in the middle of its random range.
 
     Args:
         pipeline: Configs of its transforms.
         shapes: Heights and widths, (N, 2).
 
     Returns:
-        Of shape (N,); None if a transform resizes in a way that is not known here.
+        Factors of shape (N,); None if a transform resizes in a way that is not known here.
     """
     short, long = shapes.min(1), shapes.max(1)
     found = np.ones(len(shapes))
@@ -81,7 +81,7 @@ def scales(pipeline: Sequence[Mapping], shapes: np.ndarray) -> np.ndarray | None
 
 
 def share_below(sizes: ObjectSizes, pipeline: Sequence[Mapping]) -> float | None:
-    """Share of objects with a side below ``SMALLEST`` where a pipeline leaves them, 0 to 1.
+    """Share of objects with a side below ``SMALLEST`` after a pipeline, 0 to 1.
 
     None if there are no objects, or the size is not known.
     """
@@ -114,9 +114,9 @@ def vanishing(
     """A warning if many objects are too small to be found where the config resizes images.
 
     Args:
-        dataset: The set.
-        sizes: Of its objects.
-        pipelines: Under ``training`` and ``test``.
+        dataset: The dataset.
+        sizes: Sizes of its objects.
+        pipelines: Pipelines by the keys ``training`` and ``test``.
         image_size: Short edge that is recommended, or None.
     """
     shares = {name: share_below(sizes, pipeline) for name, pipeline in pipelines.items()}

@@ -1,12 +1,12 @@
-"""What overlaps hide: counted for each image of an instance set, and in words for the summary."""
+"""Pixels that overlaps hide, for each image of an instance dataset and for the summary."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..datasets.findings import WARNING, Finding, Report
+from ..datasets.findings import WARNING, Finding, OnFinding
 from ..datasets.hidden_pixels import rule_text
-from ..pixel_counts import count_values
+from ..datasets.pixel_counts import count_values
 
 
 def count_stacks(
@@ -20,10 +20,10 @@ def count_stacks(
 def count_pixels(
     region_map: np.ndarray, num_segments: int, stacks: Mapping[tuple[int, ...], int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels of void and S segments, (S + 1,): where each is on top, and of all of it.
+    """Pixels of void and S segments, (S + 1,): where each is on top, and all of each.
 
     Args:
-        region_map: Of shape (H, W), see ``datasets.overlaps``.
+        region_map: Map of shape (H, W), see ``datasets.overlaps``.
         num_segments: S.
         stacks: See ``count_stacks``.
     """
@@ -39,16 +39,16 @@ def count_pixels(
 
 
 def count_hidden(segments: Sequence[Mapping], visible: np.ndarray, whole: np.ndarray) -> dict:
-    """What overlaps hide in an image.
+    """Count the pixels that overlaps hide in an image.
 
     Args:
-        segments: With ``iscrowd``.
-        visible: Pixels of each on which it is on top.
-        whole: All pixels of each.
+        segments: Dicts with ``iscrowd``.
+        visible: Pixels of each segment on which it is on top.
+        whole: All pixels of each segment.
 
     Returns:
-        ``objects`` and ``pixels`` that are hidden, and of how many objects ``of`` and pixels
-        ``whole``; crowds count in none.
+        Numbers of hidden ``objects`` and ``pixels``, and of all objects (``of``) and pixels
+        (``whole``); crowds do not count.
     """
     kept = np.array([not segment['iscrowd'] for segment in segments], bool)
     hidden = (whole - visible)[kept]
@@ -61,12 +61,12 @@ def count_hidden(segments: Sequence[Mapping], visible: np.ndarray, whole: np.nda
 
 
 def check_covered(
-    sample: Mapping, visible: np.ndarray, stacks: Mapping[tuple[int, ...], int], report: Report
+    sample: Mapping, visible: np.ndarray, stacks: Mapping[tuple[int, ...], int], report: OnFinding
 ) -> None:
-    """Report objects of which others hide every pixel.
+    """Report objects whose every pixel is hidden by others.
 
     Args:
-        sample: Of an ``InstanceDataset``.
+        sample: Sample of an ``InstanceDataset``.
         visible: Pixels of each segment on which it is on top.
         stacks: See ``count_stacks``.
     """
@@ -105,10 +105,10 @@ def check_covered(
 
 
 def sum_hidden(counts: Sequence[Mapping]) -> dict | None:
-    """What overlaps hide in a set, with the worst image; None if nothing.
+    """Sum the pixels that overlaps hide in a dataset, with the worst image; None if none.
 
     Args:
-        counts: Of its images: ``img_id``, and ``hidden`` of ``count_hidden``, or None.
+        counts: Counts of its images: ``img_id``, and ``hidden`` of ``count_hidden``, or None.
     """
     counts = [count for count in counts if count['hidden'] is not None]
     worst = max(counts, key=lambda count: count['hidden']['pixels'], default=None)

@@ -1,4 +1,4 @@
-"""What the pixels of a whole set show, beside what its JSON lists."""
+"""Findings from the pixels of a whole dataset, beyond those from its JSON."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from .areas import sum_up_areas
 def sum_up(
     dataset: SegmentDataset, counts: Sequence[Mapping], before: Sequence[Finding]
 ) -> list[Finding]:
-    """Findings about all images of a set together.
+    """Findings about all images of a dataset together.
 
     Args:
-        dataset: The set.
-        counts: Of its images, from ``check_sample``.
-        before: What was found when the set was built.
+        dataset: The dataset.
+        counts: Counts of its images, from ``check_sample``.
+        before: Findings from when the dataset was built.
     """
     wrong = [error for count in counts for error in count['wrong_areas']]
     segments = sum(len(count['targets']) + len(count['crowds']) for count in counts)
@@ -30,7 +30,7 @@ def sum_up(
 
 
 def _without_pixels(dataset: SegmentDataset, shown: Counter, images: int) -> list[Finding]:
-    """Nothing, or classes, that the JSON or the meaning of values promise and no pixel shows."""
+    """The finding that no class has a pixel, or that some promised classes have none; or []."""
     where = where_of(dataset)
     if not shown:
         severity = WARNING if dataset.test_mode or not dataset.needs_targets else ERROR
@@ -55,5 +55,5 @@ def _without_pixels(dataset: SegmentDataset, shown: Counter, images: int) -> lis
 
 
 def _promised(found: TargetsFound | None) -> list[int]:
-    """Labels that should have pixels, and of which nothing was said before."""
+    """Labels that should have pixels, and are without an earlier finding."""
     return sorted(found.objects) if found else []

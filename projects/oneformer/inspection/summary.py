@@ -1,4 +1,4 @@
-"""What was found in data sets and what they hold: as numbers, and as text for a terminal."""
+"""Findings and statistics of datasets: as numbers, and as text for a terminal."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ from .overlaps import overlap_note, sum_hidden
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found in a data set.
+    """Result of checking a dataset.
 
     Attributes:
-        findings: Its faults.
-        summary: See ``summarize``; None if it cannot be built.
+        findings: Faults of the dataset.
+        summary: Statistics, see ``summarize``; None if the dataset cannot be built.
     """
 
     findings: Sequence[Finding]
@@ -29,12 +29,12 @@ class Checked:
 
 
 def summarize(dataset: SegmentDataset, counts: Sequence[Mapping], limits: Limits) -> dict:
-    """What a data set holds, for ``summary_text`` and as JSON.
+    """Statistics of a dataset, for ``summary_text`` and as JSON.
 
     Args:
-        dataset: The set.
-        counts: Of its photos, from ``check_sample``.
-        limits: Of the config.
+        dataset: The dataset.
+        counts: Counts of its images, from ``check_sample``.
+        limits: Limits of the config.
     """
     classes = dataset.metainfo['classes']
     segments, crowds = (
@@ -65,7 +65,7 @@ def summarize(dataset: SegmentDataset, counts: Sequence[Mapping], limits: Limits
         segments_per_image=dict(
             mean=float(np.mean(per_image)) if counts else 0.0, max=max(per_image, default=0)
         ),
-        # of instance labels everything else is background
+        # with instance labels all other pixels are background
         void_share=sum(count['void'] for count in counts) / pixels
         if counts and dataset.labels_kind != 'instance'
         else None,
@@ -87,12 +87,12 @@ def summarize(dataset: SegmentDataset, counts: Sequence[Mapping], limits: Limits
 
 
 def _searches_of(dataset: SegmentDataset) -> SearchCounts | None:
-    """In how many images classes were looked for; None if the labels do not say it."""
+    """Counts of images in which classes were looked for; None if the labels do not say it."""
     return None if dataset.targets_found is None else dataset.targets_found.searches
 
 
 def _searched(searches: SearchCounts, label: int) -> dict:
-    """In how many images a class was looked for, and of how many it is annotated in part."""
+    """Number of images in which a class was looked for, and in which it is annotated in part."""
     whole, partly = searches.images[label], searches.partly[label]
     return dict(searched=whole + partly, not_exhaustive=partly)
 
@@ -100,8 +100,8 @@ def _searched(searches: SearchCounts, label: int) -> dict:
 def _limits_in_the_way(
     dataset: SegmentDataset, counts: Sequence[Mapping], limits: Limits
 ) -> list[str]:
-    """A note for each limit of the config that is lower than what some image has."""
-    if dataset.labels_kind == 'semantic':  # a target is a class, and no object
+    """A note for each limit of the config that is lower than a peak of the dataset."""
+    if dataset.labels_kind == 'semantic':  # a target is a class, not an object
         limits = replace(limits, max_per_image=None, max_dets=None)
     images = [(count['img_id'], count['targets']) for count in counts]
     of_class = [Counter(k for k in labels if dataset.is_thing[k]) for _, labels in images]
@@ -135,7 +135,7 @@ def findings_text(checked: Mapping[str, Checked], first: int) -> str:
 
 
 def summary_text(checked: Mapping[str, Checked]) -> str:
-    """A table of the sets, one of their classes, and what to know beside."""
+    """A table of the datasets, one of their classes, and the notes."""
     summaries = {name: found.summary for name, found in checked.items() if found.summary}
     if not summaries:
         return ''
@@ -174,7 +174,7 @@ def summary_text(checked: Mapping[str, Checked]) -> str:
 
 
 def _class_cell(counts: Mapping | None) -> str:
-    """Segments and crowds of a class in a set that annotates it, or None."""
+    """Segments and crowds of a class in a dataset that annotates it, or None."""
     if counts is None:
         return '-'
     text = f'{counts["segments"]}' + (f' ({counts["crowds"]})' if counts['crowds'] else '')

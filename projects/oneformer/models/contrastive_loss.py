@@ -40,7 +40,7 @@ class QueryTextContrastiveLoss(nn.Module):
     The memory, which the original does not have, holds both vectors of the last M images of all
     processes, as they were when they were computed: they are candidates, and get no gradient. Those
     with the texts of the image that is compared (the same task and the same classes as often) are
-    left out, since they would answer it as well as its own. Within the batch such images do count,
+    left out, since they would fit it as well as its own. Within the batch such images do count,
     as in the original. The memory is part of the state dict, so that training resumes exactly;
     checkpoints without it, or with another one, load all the same and start with an empty one.
 

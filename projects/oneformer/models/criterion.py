@@ -20,7 +20,7 @@ from mmengine.dist import all_reduce, get_world_size
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from .point_gathering import sample_pixels
+from ..kernels.point_gathering import sample_pixels
 from .points import uniform_points
 from .targets import SampledTargets, Targets, known_scores, searched_scores
 

@@ -1,10 +1,11 @@
-"""From logits to answers: the original's post-processing of each task.
+"""From logits to predictions: the original's post-processing of each task.
 
-The answers are made block by block. The logits below a block bound what interpolation can make of
-them, so a block only sees the queries that can matter in it, and Q masks at full size never exist.
+The predictions are made block by block. The logits below a block bound what interpolation can make
+of them, so a block only sees the queries that can matter in it, and Q masks at full size never
+exist.
 
-Shapes: Q queries, K classes, N instances, H x W the size of the answer, h x w the 1/4 grid,
-r x c a block of the answer and n the queries that matter in it. "No object" is class K.
+Shapes: Q queries, K classes, N instances, H x W the size of the prediction, h x w the 1/4 grid,
+r x c a block of the prediction and n the queries that matter in it. "No object" is class K.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,8 +15,8 @@ import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from torch import Tensor
 
+from ..kernels.mask_resize import Block, MaskResize
 from ..panoptic_codes import check_codes
-from .mask_resize import Block, MaskResize
 
 # Queries are left out of a block whose class scores they could change by this much in all.
 _NEGLIGIBLE = 4e-6
@@ -74,12 +75,12 @@ def class_scores(
 
 
 def add_class_scores(total: Tensor, queries: Queries, resize: MaskResize, flipped: bool) -> None:
-    """Add the class scores of one view of a photo to those of others, in place.
+    """Add the class scores of one view of an image to those of others, in place.
 
     Args:
         total: Of shape (K, H, W).
         queries: Of the view.
-        resize: From the view to the photo.
+        resize: From the view to the image.
         flipped: The view is mirrored left to right.
     """
     W = total.shape[-1]
@@ -137,7 +138,7 @@ def _best(class_weights: Tensor, probabilities: Tensor) -> Tensor:
 
 
 def confident_queries(cls_scores: Tensor, object_mask_thr: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries that a panoptic answer may use.
+    """Queries that a panoptic prediction may use.
 
     Args:
         cls_scores: Logits of shape (Q, K + 1).
@@ -162,7 +163,7 @@ def panoptic_map(
 
     Args:
         queries: Of the image.
-        resize: From the grid to the answer.
+        resize: From the grid to the prediction.
         is_thing: Bool of shape (K,).
         object_mask_thr: Confident is a query whose best class is real and scores above it.
         iou_thr: Least share of its own mask that a query must win, in [0, 1]; mmdet's name for the
@@ -206,7 +207,7 @@ def _owners(masks: Tensor, scores: Tensor, resize: MaskResize) -> tuple[Tensor, 
     Args:
         masks: Logits of shape (Q, h, w).
         scores: Of shape (Q,).
-        resize: From the grid to the answer.
+        resize: From the grid to the prediction.
 
     Returns:
         The query of the highest score times probability, plus Q where its mask is below 0.5, of
@@ -259,7 +260,7 @@ def instances(
 
     Args:
         queries: Of the image.
-        resize: From the grid to the answer.
+        resize: From the grid to the prediction.
         is_thing: Bool of shape (K,).
         max_per_image: Pairs of query and class to take, stuff among them.
 

@@ -1,6 +1,6 @@
 """OneFormer (Jain et al., CVPR 2023): the whole picture.
 
-Image features are computed once; each task then gets its own queries and its own answer. In
+Image features are computed once; each task then gets its own queries and its own prediction. In
 training every image has one task, and its queries are also compared with its texts.
 
 Shapes: B images, T task words, Q queries, K classes, H x W the padded input.
@@ -16,14 +16,14 @@ from mmdet.utils import get_test_pipeline_cfg
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
-from ..image_rules import settle_rules
+from ..images.rules import settle_rules
+from ..kernels.mask_resize import MaskResize
 from ..metainfo import resolve_metainfo
 from ..object_limits import default_max_per_image
 from ..panoptic_codes import check_codes
 from ..tasks import check_task
 from . import fusion
 from .contrastive_loss import text_key
-from .mask_resize import MaskResize
 from .oneformer_head import mask_logits
 from .targets import batch_targets
 from .windows import check_window, grid_size, image_queries, window_at, window_places
@@ -36,17 +36,17 @@ class OneFormer(BaseDetector):
     Args:
         backbone: Config of a backbone with maps of strides 4, 8, 16, 32.
         panoptic_head: Config of ``OneFormerHead``; ``num_classes`` is filled in.
-        metainfo: Class names and thing classes, as a dict or as the name of a benchmark, see
+        metainfo: Class names and thing classes, as a dict or as the name of a dataset, see
             ``oneformer.metainfo``. Number of classes and thing set come from here alone.
         criterion: Config of ``SetCriterion``; needed for training.
         text_mapper: Config of ``TextMapper``, or None to build a model for inference only.
         contrastive_loss: Config of ``QueryTextContrastiveLoss``; needed with ``text_mapper``.
-        test_cfg: ``tasks`` (the answers wanted), ``object_mask_thr`` and ``iou_thr`` of the
-            panoptic answer, and optionally ``max_per_image``: the number of instances, or None (the
-            default) for as many as there are queries, and at least 100; ``token``: a task word that
-            conditions *every* answer in place of the answer's own, and ``window``: ``size`` and
-            ``overlap`` in pixels; inputs with a longer side are seen in overlapping windows, which
-            bounds the memory (see ``windows``).
+        test_cfg: ``tasks`` (the predictions wanted), ``object_mask_thr`` and ``iou_thr`` of the
+            panoptic prediction, and optionally ``max_per_image``: the number of instances, or None
+            (the default) for as many as there are queries, and at least 100; ``token``: a task word
+            that conditions *every* prediction in place of the prediction's own, and ``window``:
+            ``size`` and ``overlap`` in pixels; inputs with a longer side are seen in overlapping
+            windows, which bounds the memory (see ``windows``).
         data_preprocessor: Config of the preprocessor.
 
     Raises:
@@ -172,7 +172,7 @@ class OneFormer(BaseDetector):
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: SampleList | None = None
     ) -> dict[str, Tensor]:
-        """Raw outputs for the task named in each sample's metainfo (else the first to answer).
+        """Raw outputs for the task named in each sample's metainfo (else the first to predict).
 
         Returns:
             ``cls_scores`` (B, Q, K + 1), ``mask_preds`` (B, Q, H/4, W/4), both logits, and
@@ -192,12 +192,12 @@ class OneFormer(BaseDetector):
     def predict(
         self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
     ) -> SampleList:
-        """Answer all tasks of ``test_cfg.tasks`` from one pass over the images.
+        """Predict all tasks of ``test_cfg.tasks`` from one pass over the images.
 
         Args:
             batch_inputs: Normalised images of shape (B, 3, H, W).
             batch_data_samples: With ``img_shape`` and ``ori_shape`` in their metainfo.
-            rescale: Answer at ``ori_shape``, else at ``img_shape``.
+            rescale: Predict at ``ori_shape``, else at ``img_shape``.
 
         Returns:
             The samples with, for each task, its field:
@@ -209,14 +209,14 @@ class OneFormer(BaseDetector):
         token = self.test_cfg.get('token')
         token_of = {task: token or task for task in map(check_task, self.test_cfg['tasks'])}
         words = list(dict.fromkeys(token_of.values()))
-        answers = dict(
-            panoptic=self._answer_panoptic,
-            instance=self._answer_instance,
-            semantic=self._answer_semantic,
+        predictions = dict(
+            panoptic=self._predict_panoptic,
+            instance=self._predict_instance,
+            semantic=self._predict_semantic,
         )
         places = window_places(batch_inputs.shape[-2:], self.test_cfg.get('window'))
         found = [self._find(batch_inputs[..., rows, columns], words) for rows, columns in places]
-        with torch.autocast(batch_inputs.device.type, enabled=False):  # answers are in float32
+        with torch.autocast(batch_inputs.device.type, enabled=False):  # predictions are in float32
             for b, sample in enumerate(batch_data_samples):
                 resize = MaskResize(
                     grid_size(places[-1], found[-1][-1]),
@@ -231,11 +231,11 @@ class OneFormer(BaseDetector):
                         window_at(place, scores[b, t], embeds[b, t], features[b])
                         for place, (scores, embeds, features) in zip(places, found)
                     ]
-                    answers[task](sample, image_queries(windows, sample.img_shape), resize)
+                    predictions[task](sample, image_queries(windows, sample.img_shape), resize)
         return batch_data_samples
 
     def _find(self, batch_inputs: Tensor, words: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """What the answers are made of: all else of the network is released.
+        """What the predictions are made of: all else of the network is released.
 
         Returns:
             Class scores (B, T, Q, K + 1), mask embeddings (B, T, Q, C) and mask features
@@ -246,7 +246,7 @@ class OneFormer(BaseDetector):
         scores, embeds = decoded.cls_scores[-1], decoded.mask_embeds[-1]
         return scores.float(), embeds.float(), encoded.mask_features.float()
 
-    def _answer_panoptic(self, sample: DetDataSample, queries, resize) -> None:
+    def _predict_panoptic(self, sample: DetDataSample, queries, resize) -> None:
         codes, segments = fusion.panoptic_map(
             queries,
             resize,
@@ -257,9 +257,11 @@ class OneFormer(BaseDetector):
         sample.pred_panoptic_seg = PixelData(sem_seg=codes[None])
         sample.pred_panoptic_seg.set_metainfo(dict(segments_info=segments))
 
-    def _answer_instance(self, sample: DetDataSample, queries, resize) -> None:
-        answer = fusion.instances(queries, resize, self.is_thing, self.test_cfg['max_per_image'])
-        sample.pred_instances = InstanceData(**answer)
+    def _predict_instance(self, sample: DetDataSample, queries, resize) -> None:
+        prediction = fusion.instances(
+            queries, resize, self.is_thing, self.test_cfg['max_per_image']
+        )
+        sample.pred_instances = InstanceData(**prediction)
 
-    def _answer_semantic(self, sample: DetDataSample, queries, resize) -> None:
+    def _predict_semantic(self, sample: DetDataSample, queries, resize) -> None:
         sample.pred_sem_seg = PixelData(sem_seg=fusion.semantic_map(queries, resize)[None])

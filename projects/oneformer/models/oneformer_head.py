@@ -13,7 +13,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .position_code import position_code
+from ..kernels.positional_encoding import positional_encoding
 from .task_queries import TaskQueries
 from .transformer import Decoder, KeyValue
 
@@ -116,7 +116,9 @@ class OneFormerHead(BaseModule):
         for level, embed in zip(levels, self.level_embed.weight):
             value = level.flatten(2).mT + embed  # B N C
             values.append(value)
-            keys.append(value + position_code(*level.shape[-2:], value.shape[-1], value.device))
+            keys.append(
+                value + positional_encoding(*level.shape[-2:], value.shape[-1], value.device)
+            )
         memories = [
             layer.cross_attn.project(keys[i % len(levels)], values[i % len(levels)])
             for i, layer in enumerate(self.transformer_decoder.layers)
@@ -130,7 +132,7 @@ class OneFormerHead(BaseModule):
         return EncodedImage(mask_features, shrunk, memories)
 
     def decode(self, encoded: EncodedImage, tasks: Sequence[Sequence[str]]) -> Decoded:
-        """Answer tasks about encoded images.
+        """Predict for tasks of encoded images.
 
         Args:
             encoded: What ``encode`` returned for B images.

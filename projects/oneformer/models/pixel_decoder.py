@@ -12,8 +12,8 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .deformable_attention import DeformableAttention, Levels
-from .position_code import position_code
+from ..kernels.deformable_attention import DeformableAttention, Levels
+from ..kernels.positional_encoding import positional_encoding
 from .transformer import FeedForward
 
 
@@ -83,7 +83,7 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
         tokens = torch.cat([level.flatten(2).mT for level in maps], 1)  # B N C
         position = torch.cat(
             [
-                position_code(*shape, channels, device) + embed
+                positional_encoding(*shape, channels, device) + embed
                 for shape, embed in zip(levels.shapes, self.level_encoding.weight)
             ]
         )  # N C

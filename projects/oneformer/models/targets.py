@@ -1,4 +1,4 @@
-"""What a batch should be answered with, and what its labels leave open.
+"""What should be predicted for a batch, and what its labels leave open.
 
 Where labels are partial, what they leave open is not held against the model: classes that they do
 not annotate leave the softmax, unknown pixels leave the masks, and a query that lies on pixels
@@ -23,7 +23,7 @@ _MASKS = 16  # expanded at a time
 
 @dataclass
 class Targets:
-    """What one image should be answered with, as one map, of which few masks exist at a time.
+    """What should be predicted for one image, as one map, of which few masks exist at a time.
 
     Attributes:
         labels: Classes of shape (N,), N may be zero.

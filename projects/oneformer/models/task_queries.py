@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule, caffe2_xavier_init
 from torch import Tensor, nn
 
+from ..kernels.position_attention import PositionMemory
+from ..kernels.positional_encoding import axis_code, project_position
 from ..tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, check_task
-from .position_attention import PositionMemory
-from .position_code import axis_code, project_position
 from .transformer import MLP, Attention, Decoder
 
 
@@ -94,11 +94,11 @@ class TaskQueries(BaseModule):
     ) -> PositionMemory:
         """Project what the queries attend to.
 
-        The keys see position code and image features, the *values* the position code alone: the
-        original swaps the two arguments, and its checkpoints are trained this way.
+        The keys see positional encoding and image features, the *values* the positional encoding
+        alone: the original swaps the two arguments, and its checkpoints are trained this way.
 
-        Two linear layers in a row are one, and of the position code neither the keys nor the values
-        need more than its rows and columns. The values are the same for all images.
+        Two linear layers in a row are one, and of the positional encoding neither the keys nor the
+        values need more than its rows and columns. The values are the same for all images.
 
         Args:
             attention: Whose keys and values are wanted.

@@ -15,9 +15,9 @@ from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .dropout import dropout, relu_dropout
-from .position_attention import PositionMemory, attend_positions
-from .token_parts import by_parts
+from ..kernels.chunks import by_chunks
+from ..kernels.dropout import dropout, relu_dropout
+from ..kernels.position_attention import PositionMemory, attend_positions
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -43,7 +43,7 @@ class Attention(nn.Module):
         """Project a memory once, for any number of calls of ``forward``.
 
         Args:
-            key: Of shape (B, N, C), position code included.
+            key: Of shape (B, N, C), positional encoding included.
             value: Of shape (B, N, C).
 
         Returns:
@@ -62,7 +62,7 @@ class Attention(nn.Module):
         """Attend from queries to a projected memory.
 
         Args:
-            query: Of shape (B, Q, C), position code included.
+            query: Of shape (B, Q, C), positional encoding included.
             memory: What ``project`` returned, or a ``PositionMemory``, which takes no mask.
             mask: Bool of shape (B, Q, N), True where attention is allowed. Every row needs a True.
 
@@ -97,7 +97,7 @@ class FeedForward(FFN):
             hidden = relu_dropout(first(part), inner.p, self.training)
             return part + dropout(second(hidden), outer.p, self.training)
 
-        return by_parts(update, x, self.training)
+        return by_chunks(update, x, self.training)
 
 
 class DecoderLayer(BaseModule):

@@ -1,6 +1,6 @@
 """The original's multi-scale and flip evaluation of the semantic task.
 
-Shapes: K classes, H x W the photo, h x w the photo as the test pipeline has resized it.
+Shapes: K classes, H x W the image, h x w the image as the test pipeline has resized it.
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ from .oneformer import OneFormer
 
 @MODELS.register_module()
 class OneFormerTTA(OneFormer):
-    """A OneFormer that labels a photo by the mean class scores of several views of it.
+    """A OneFormer that labels an image by the mean class scores of several views of it.
 
-    The views are made one at a time and their scores added up at the size of the photo, so that the
-    memory does not depend on their number. As in the original they are resized from the photo that
+    The views are made one at a time and their scores added up at the size of the image, so that the
+    memory does not depend on their number. As in the original they are resized from the image that
     the test pipeline has already resized.
 
     Args:
@@ -32,7 +32,7 @@ class OneFormerTTA(OneFormer):
         **kwargs: Of ``OneFormer``; ``test_cfg.tasks`` must be the semantic one.
 
     Raises:
-        ValueError: For other tasks, whose answers cannot be added up.
+        ValueError: For other tasks, whose predictions cannot be added up.
     """
 
     def __init__(self, *args, tta: dict, **kwargs) -> None:
@@ -45,17 +45,17 @@ class OneFormerTTA(OneFormer):
         self.flips = (False, True) if tta['flip'] else (False,)
 
     def test_step(self, data: dict) -> list[DetDataSample]:
-        """Answer a batch of photos, one after the other.
+        """Predict a batch of images, one after the other.
 
         Args:
-            data: ``inputs`` (BGR photos of shape (3, h, w), uint8) and ``data_samples``.
+            data: ``inputs`` (BGR images of shape (3, h, w), uint8) and ``data_samples``.
 
         Returns:
             The samples with ``pred_sem_seg``.
         """
-        for photo, sample in zip(data['inputs'], data['data_samples']):
+        for image, sample in zip(data['inputs'], data['data_samples']):
             scores = torch.zeros(self.num_classes, *sample.ori_shape, device=self.is_thing.device)
-            for view, flipped in self._views(photo):
+            for view, flipped in self._views(image):
                 view_sample = DetDataSample(
                     metainfo=dict(
                         ori_shape=sample.ori_shape, img_shape=view.shape[1:], flip=flipped
@@ -66,15 +66,15 @@ class OneFormerTTA(OneFormer):
             sample.pred_sem_seg = PixelData(sem_seg=scores.argmax(0)[None])
         return data['data_samples']
 
-    def _views(self, photo: Tensor) -> Iterator[tuple[Tensor, bool]]:
-        """Views of a photo (3, h, w), and whether they are mirrored."""
-        photo = photo.permute(1, 2, 0).numpy()
+    def _views(self, image: Tensor) -> Iterator[tuple[Tensor, bool]]:
+        """Views of an image (3, h, w), and whether they are mirrored."""
+        image = image.permute(1, 2, 0).numpy()
         for resize in self.resizes:
-            resized = resize.transform(dict(img=photo))['img']
+            resized = resize.transform(dict(img=image))['img']
             for flipped in self.flips:
                 view = resized[:, ::-1] if flipped else resized
                 view = np.ascontiguousarray(view.transpose(2, 0, 1))
                 yield torch.from_numpy(view), flipped
 
-    def _answer_semantic(self, sample: DetDataSample, queries, resize) -> None:
+    def _predict_semantic(self, sample: DetDataSample, queries, resize) -> None:
         fusion.add_class_scores(sample.class_scores, queries, resize, sample.flip)

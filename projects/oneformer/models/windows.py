@@ -2,7 +2,7 @@
 
 The network sees one window at a time, so its memory does not depend on the size of the image. Each
 window has its own queries. Those of neighbouring windows that find the same object where the
-windows overlap become one query, and the usual fusion makes the answer from the merged queries.
+windows overlap become one query, and the usual fusion makes the prediction from the merged queries.
 
 Points of the 1/4 grid where windows overlap are trusted to each window by its *share*, which falls
 to its border; the shares of a point sum to 1. The window of the largest share is the point's home.
@@ -18,8 +18,8 @@ from itertools import pairwise, product
 import torch
 from torch import Tensor
 
+from ..kernels.mask_resize import Block
 from .fusion import BlockScores, Queries, relevant_probabilities
-from .mask_resize import Block
 from .oneformer_head import mask_logits
 
 _STRIDE = 4  # of the grid
@@ -120,7 +120,7 @@ def image_queries(windows: Sequence[Window], content: tuple[int, int]) -> Querie
     Args:
         windows: In the order of ``window_places``.
         content: (height, width) of the input without padding. Windows that are not needed to cover
-            it are left out, so the answer does not depend on the other images of the batch.
+            it are left out, so the prediction does not depend on the other images of the batch.
     """
     bottom = _last_needed([window.bottom for window in windows], content[0])
     right = _last_needed([window.right for window in windows], content[1])
@@ -255,7 +255,7 @@ def axis_shares(spans: Sequence[tuple[int, int]]) -> tuple[Tensor, list[slice]]:
     points = torch.arange(length)
     depths = {}
     for start, stop in sorted(set(spans)):
-        # the image's border is no border of the window
+        # the image's border is not a border of the window
         before = points - start + 0.5 if start > 0 else points.new_full((length,), length)
         after = stop - points - 0.5 if stop < length else points.new_full((length,), length)
         depths[start, stop] = before.minimum(after).clamp(min=0.0)

@@ -1,4 +1,4 @@
-"""What the official downloads of the benchmarks lack, built from them."""
+"""Builds the files that the official downloads of the datasets lack."""
 
 from .prepare import PREPARATIONS, prepare
 

@@ -1,6 +1,6 @@
 """ADE20K: panoptic and instance annotation from its semantic and instance maps.
 
-Legend: H, W pixels of a photo.
+Legend: H, W pixels of an image.
 """
 
 from collections.abc import Sequence
@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ..metainfo import BENCHMARKS
+from ..host.safe_io import write_png
+from ..metainfo import KNOWN_DATASETS
 from ..run_length import encode_mask, json_code
-from ..safe_io import write_png
 from .base import Parts, ResumablePreparation, Sample
 from .files import Inventory, check_image, check_shape, read_png, write_records
 from .masks import measure
 
-CLASSES = BENCHMARKS['ade20k']['classes']
+CLASSES = KNOWN_DATASETS['ade20k']['classes']
 THINGS = [
-    label for label, name in enumerate(CLASSES) if name in BENCHMARKS['ade20k']['thing_classes']
+    label for label, name in enumerate(CLASSES) if name in KNOWN_DATASETS['ade20k']['thing_classes']
 ]
 _SITE = 'of the MIT Scene Parsing Benchmark, sceneparsing.csail.mit.edu'
 _FOLDERS = {'train': 'training', 'val': 'validation'}
@@ -29,7 +29,7 @@ def _present(values: np.ndarray) -> list[int]:
 
 
 def panoptic_segments(semantic: np.ndarray, instances: np.ndarray) -> tuple[np.ndarray, list[dict]]:
-    """Join the two maps of a photo: instances over stuff.
+    """Join the two maps of an image: instances over stuff.
 
     Things of the semantic map become void where the instance map has none. Areas and boxes of stuff
     are those before things were painted over it, and stuff that is covered completely stays listed:
@@ -92,11 +92,11 @@ class ADE20K(ResumablePreparation):
             for archive in ('ADEChallengeData2016.zip', 'annotations_instance.tar')
         )
         folder = _FOLDERS[split]
-        photos = inventory.files(f'images/{folder}', '.jpg', main)
+        images = inventory.files(f'images/{folder}', '.jpg', main)
         semantic = inventory.files(f'annotations/{folder}', '.png', main)
         instances = inventory.files(f'annotations_instance/{folder}', '.png', extra)
         for name, found in (('annotations', semantic), ('annotations_instance', instances)):
-            inventory.match(photos, f'photos of images/{folder}', found, f'PNGs of {name}/{folder}')
+            inventory.match(images, f'images of images/{folder}', found, f'PNGs of {name}/{folder}')
         if inventory.problems:
             return [], inventory.problems
         output = self.targets(split)[0].with_suffix('')
@@ -104,19 +104,19 @@ class ADE20K(ResumablePreparation):
             Sample(
                 name=name,
                 image_id=name,
-                files=dict(photo=photo, semantic=semantic[name], instances=instances[name]),
+                files=dict(image=image, semantic=semantic[name], instances=instances[name]),
                 outputs=(output / f'{name}.png',),
             )
-            for name, photo in photos.items()
+            for name, image in images.items()
         ], []
 
     def convert(self, sample: Sample, scratch: Path) -> dict:
         files = sample.files
-        height, width = check_image(files['photo'], 'photo')
+        height, width = check_image(files['image'], 'image')
         semantic = read_png(files['semantic'], 'semantic map', channels=1)
         instances = read_png(files['instances'], 'instance map', channels=3)
         for kind, array in (('semantic', semantic), ('instances', instances)):
-            check_shape(files[kind], array.shape[:2], files['photo'], (height, width))
+            check_shape(files[kind], array.shape[:2], files['image'], (height, width))
         try:
             png, segments = panoptic_segments(semantic, instances)
         except ValueError as error:
@@ -124,7 +124,7 @@ class ADE20K(ResumablePreparation):
         write_png(sample.outputs[0], png, scratch)
         numbers = np.asfortranarray(instances[..., 1])  # as the masks are encoded
         return dict(
-            image=dict(id=sample.image_id, file_name=files['photo'].name)
+            image=dict(id=sample.image_id, file_name=files['image'].name)
             | dict(height=height, width=width),
             annotation=dict(
                 image_id=sample.image_id,

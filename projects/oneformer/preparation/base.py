@@ -1,4 +1,4 @@
-"""What the preparations of all benchmarks share."""
+"""The common base of the preparations of all datasets."""
 
 import json
 import shutil
@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..datasets.text_files import parse_json
-from ..safe_io import replacing
+from ..host.safe_io import replacing
 from .parallel import for_each
 
 
 class Sample(NamedTuple):
-    """The raw files of a photo.
+    """The raw files of an image.
 
     Attributes:
-        name: Of the photo, without suffix; unique in a split.
-        image_id: In the JSON files.
-        files: What they are to paths, ``photo`` among them.
-        outputs: PNGs that are built from them.
-        record: What a JSON of the download says about the photo.
+        name: Name of the image, without suffix; unique in a split.
+        image_id: Id of the image in the JSON files.
+        files: Paths of the files by their kind, ``image`` among them.
+        outputs: PNGs that are built from these files.
+        record: Entry of the image in a JSON of the download.
     """
 
     name: str
@@ -31,13 +31,13 @@ class Sample(NamedTuple):
 
 
 class Preparation:
-    """How one benchmark is prepared.
+    """Preparation of one dataset.
 
     Args:
         root: Folder of the download.
 
     Attributes:
-        official_counts: Photos of a complete download by split.
+        official_counts: Images of a complete download by split.
     """
 
     official_counts: Mapping[str, int]
@@ -49,20 +49,20 @@ class Preparation:
         """Look through the download without reading the images.
 
         Returns:
-            The photos, and what is wrong: sentences, on which nothing may be built.
+            The images, and sentences about faults, with any of which nothing may be built.
         """
         raise NotImplementedError
 
     def build(self, split: str, samples: Sequence[Sample], workers: int) -> None:
-        """Build what the split lacks, after ``find`` was content.
+        """Build what the split lacks, after ``find`` reported no faults.
 
         Raises:
-            ValueError: Naming all damaged files.
+            ValueError: If files are damaged; the message names all of them.
         """
         raise NotImplementedError
 
     def count(self, split: str, samples: Sequence[Sample]) -> list[str]:
-        """Lines about what the built files hold, read from these files."""
+        """Lines about the content of the built files, read from these files."""
         raise NotImplementedError
 
 
@@ -79,17 +79,17 @@ def run(function: Callable, samples: Sequence[Sample], workers: int) -> None:
     complaints = for_each(function, samples, workers)
     if complaints:
         raise ValueError(
-            '\n  '.join([f'{len(complaints)} photos cannot be used:', *complaints])
+            '\n  '.join([f'{len(complaints)} images cannot be used:', *complaints])
             + '\nReplace the files and run the same command again'
         )
 
 
 class ResumablePreparation(Preparation):
-    """Builds JSON files and PNGs, and goes on where a killed run stopped.
+    """Builds JSON files and PNGs, and continues where a killed run stopped.
 
-    What a photo contributes to the JSON files, its part, is written to a hidden folder after its
-    PNG. The JSON files are written from the parts when all are there, and then the folder goes, so
-    a JSON that exists is complete. Every file is written in the hidden folder and renamed.
+    The entries of an image in the JSON files, its part, are written to a hidden folder after its
+    PNG. The JSON files are written from the parts when all are there, and then the folder is
+    removed, so a JSON that exists is complete. Every file is written there and then renamed.
     """
 
     def targets(self, split: str) -> tuple[Path, ...]:
@@ -97,10 +97,10 @@ class ResumablePreparation(Preparation):
         raise NotImplementedError
 
     def convert(self, sample: Sample, scratch: Path) -> dict:
-        """Write the PNGs of a photo, by way of the folder ``scratch``, and return its part.
+        """Write the PNGs of an image, by way of the folder ``scratch``, and return its part.
 
         Raises:
-            ValueError: Naming a file of the sample that is damaged.
+            ValueError: If a file of the sample is damaged; the message names it.
         """
         raise NotImplementedError
 
@@ -109,7 +109,7 @@ class ResumablePreparation(Preparation):
         raise NotImplementedError
 
     def is_built(self, split: str, samples: Sequence[Sample]) -> bool:
-        """Whether the JSON files list exactly these photos and no PNG is missing."""
+        """Whether the JSON files list exactly these images and no PNG is missing."""
         image_ids = {sample.image_id for sample in samples}
         try:
             listed = [count_records(path)[0] for path in self.targets(split)]
@@ -127,7 +127,7 @@ class ResumablePreparation(Preparation):
             names = ' and '.join(str(path) for path in targets)
             print(f'{split}: complete already; delete {names} to build anew')
             return
-        for path in targets:  # of other photos, or without its PNGs
+        for path in targets:  # of other images, or without its PNGs
             path.unlink(missing_ok=True)
         parts.folder.mkdir(parents=True, exist_ok=True)
         done = parts.names()
@@ -136,7 +136,7 @@ class ResumablePreparation(Preparation):
             for sample in samples
             if sample.name not in done or not all(path.exists() for path in sample.outputs)
         ]
-        print(f'{split}: {len(todo)} of {len(samples)} photos to prepare', flush=True)
+        print(f'{split}: {len(todo)} of {len(samples)} images to prepare', flush=True)
         run(partial(parts.make, self), todo, workers)
         self.merge(split, samples, parts)
         parts.remove()
@@ -144,26 +144,26 @@ class ResumablePreparation(Preparation):
     def count(self, split: str, samples: Sequence[Sample]) -> list[str]:
         lines = []
         for path in self.targets(split):
-            photos, annotations, segments = count_records(path)
+            images, annotations, segments = count_records(path)
             lines.append(
-                f'{split}: {len(photos)} photos, {annotations} annotations, {segments} segments '
+                f'{split}: {len(images)} images, {annotations} annotations, {segments} segments '
                 f'in {path}'
             )
         return lines
 
 
 class Parts:
-    """What photos contribute to a JSON, in one small file each.
+    """The parts of images for the JSON files, in one small file each.
 
     Args:
-        folder: Hidden, on the file system of the data set.
+        folder: Hidden folder, on the file system of the dataset.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def names(self) -> set[str]:
-        """Of the samples that have a part."""
+        """Names of the samples that have a part."""
         return {path.name.removesuffix('.json') for path in self.folder.glob('[!.]*.json')}
 
     def make(self, preparation: ResumablePreparation, sample: Sample) -> None:

@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ..safe_io import replacing
+from ..host.safe_io import replacing
 from .base import Parts, ResumablePreparation, Sample
 from .files import Inventory, check_image, check_shape, read_png
 
@@ -18,9 +18,9 @@ _SITE = 'of www.cityscapes-dataset.com'
 class Cityscapes(ResumablePreparation):
     """Builds ``gtFine/cityscapes_panoptic_{train,val}.json`` and the panoptic PNGs.
 
-    The root holds leftImg8bit and gtFine. The files are what ``convert2panoptic`` of
+    The root holds leftImg8bit and gtFine. The files are those that ``convert2panoptic`` of
     cityscapesscripts writes in one call, the wrong ``file_name`` of its ``images`` included; here
-    it is called for each photo, since one call can neither be shared by processes nor continued.
+    it is called for each image, since one call can neither be shared by processes nor continued.
     """
 
     official_counts = dict(train=2975, val=500)
@@ -32,7 +32,7 @@ class Cityscapes(ResumablePreparation):
         inventory = Inventory(self.root)
         if find_spec('cityscapesscripts') is None:
             inventory.problems.append('the package: pip install cityscapesscripts')
-        photos = inventory.files(
+        images = inventory.files(
             f'leftImg8bit/{split}', '_leftImg8bit.png', f'leftImg8bit_trainvaltest.zip {_SITE}', 1
         )
         truth = {
@@ -43,8 +43,8 @@ class Cityscapes(ResumablePreparation):
         }
         for kind, found in truth.items():
             inventory.match(
-                photos,
-                f'photos of leftImg8bit/{split}',
+                images,
+                f'images of leftImg8bit/{split}',
                 found,
                 f'{kind} PNGs of gtFine/{split}',
             )
@@ -55,7 +55,7 @@ class Cityscapes(ResumablePreparation):
             Sample(
                 name=name,
                 image_id=name,
-                files=dict(photo=photos[name], instances=path, labels=truth['labelIds'][name]),
+                files=dict(image=images[name], instances=path, labels=truth['labelIds'][name]),
                 outputs=(output / f'{name}_gtFine_panoptic.png',),
             )
             for name, path in truth['instanceIds'].items()
@@ -64,10 +64,10 @@ class Cityscapes(ResumablePreparation):
     def convert(self, sample: Sample, scratch: Path) -> dict:
         from cityscapesscripts.preparation.createPanopticImgs import convert2panoptic
 
-        photo, instances, labels = (sample.files[kind] for kind in ('photo', 'instances', 'labels'))
-        shape = check_image(photo, 'photo')
-        check_shape(labels, check_image(labels, 'label map'), photo, shape)
-        check_shape(instances, read_png(instances, 'instance map', 1).shape, photo, shape)
+        image, instances, labels = (sample.files[kind] for kind in ('image', 'instances', 'labels'))
+        shape = check_image(image, 'image')
+        check_shape(labels, check_image(labels, 'label map'), image, shape)
+        check_shape(instances, read_png(instances, 'instance map', 1).shape, image, shape)
         with TemporaryDirectory(dir=scratch) as temporary:
             city = Path(temporary, 'one', 'city')
             city.mkdir(parents=True)

@@ -11,9 +11,9 @@ import numpy as np
 
 from ..datasets.entries import FILE_NAME, FLAG, ID, LIST, SIDE, TEXT, WHOLE, complete
 from ..datasets.findings import refuse
-from ..image_files import max_pixels
+from ..host.safe_io import replacing
+from ..images.image_files import max_pixels
 from ..run_length import encode_mask, json_code
-from ..safe_io import replacing
 from .base import Parts, ResumablePreparation, Sample
 from .files import Inventory, check_image, check_shape, read_png, write_records
 from .masks import measure
@@ -22,7 +22,7 @@ _SITE = 'of cocodataset.org'
 
 
 def thing_instances(id_map: np.ndarray, segments: Sequence[dict], things: set[int]) -> list[dict]:
-    """COCO annotations, without their own and the image's id, of the things of a photo.
+    """COCO annotations, without their own and the image's id, of the things of an image.
 
     A segment without pixels stays, with an empty mask: no prediction can find it.
 
@@ -82,7 +82,7 @@ class COCO(ResumablePreparation):
         inventory = Inventory(self.root)
         source = f'panoptic_annotations_trainval2017.zip {_SITE}'
         name = f'panoptic_{split}2017'
-        photos = inventory.files(f'{split}2017', '.jpg', f'{split}2017.zip {_SITE}')
+        images = inventory.files(f'{split}2017', '.jpg', f'{split}2017.zip {_SITE}')
         panoptic = inventory.json(
             f'annotations/{name}.json',
             dict(
@@ -102,18 +102,18 @@ class COCO(ResumablePreparation):
             )
         if panoptic is None or inventory.problems:
             return [], inventory.problems
-        images = {image['id']: image for image in panoptic['images']}
+        entries = {entry['id']: entry for entry in panoptic['images']}
         annotations = panoptic['annotations']
         inventory.match(
             (annotation['image_id'] for annotation in annotations),
             f'annotations of {name}.json',
-            images,
+            entries,
             f'images of {name}.json',
         )
         inventory.match(
-            (path.name for path in photos.values()),
-            f'photos of {split}2017',
-            (image['file_name'] for image in images.values()),
+            (path.name for path in images.values()),
+            f'images of {split}2017',
+            (entry['file_name'] for entry in entries.values()),
             f'images of {name}.json',
         )
         inventory.match(
@@ -130,13 +130,13 @@ class COCO(ResumablePreparation):
                 name=Path(annotation['file_name']).stem,
                 image_id=annotation['image_id'],
                 files=dict(
-                    photo=self.root / f'{split}2017' / images[annotation['image_id']]['file_name'],
+                    image=self.root / f'{split}2017' / entries[annotation['image_id']]['file_name'],
                     archive=archive,
                 ),
                 # an output, since it may come from the archive
                 outputs=(folder / annotation['file_name'],),
                 record=dict(
-                    image=images[annotation['image_id']],
+                    image=entries[annotation['image_id']],
                     segments=annotation['segments_info'],
                     member=packed.get(annotation['file_name']),
                     things=[category['id'] for category in self.things[split]],
@@ -165,15 +165,15 @@ class COCO(ResumablePreparation):
             return {}
 
     def convert(self, sample: Sample, scratch: Path) -> dict:
-        png, image = sample.outputs[0], sample.record['image']
+        png, entry = sample.outputs[0], sample.record['image']
         what = f'segment of image id {sample.image_id}'
         keys = dict(id=WHOLE, category_id=WHOLE, iscrowd=FLAG)
         complete(sample.record['segments'], keys, what, 'the panoptic JSON', refuse)
         if not png.exists():
             self._unpack(sample, scratch)
-        expected = image['height'], image['width']
-        photo = sample.files['photo']
-        check_shape(photo, check_image(photo, 'photo'), 'the JSON', expected)
+        expected = entry['height'], entry['width']
+        image = sample.files['image']
+        check_shape(image, check_image(image, 'image'), 'the JSON', expected)
         colors = read_png(png, 'panoptic PNG', channels=3).astype(np.int32)
         check_shape(png, colors.shape[:2], 'the JSON', expected)
         id_map = colors[..., 0] | colors[..., 1] << 8 | colors[..., 2] << 16

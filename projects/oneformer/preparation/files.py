@@ -11,9 +11,9 @@ import numpy as np
 
 from ..datasets.entries import Kind, complete
 from ..datasets.text_files import parse_json
-from ..image_files import ImageTooLargeError, open_image
-from ..lossy_formats import refuse_lossy
-from ..safe_io import replacing
+from ..host.safe_io import replacing
+from ..images.image_files import ImageTooLargeError, open_image
+from ..images.lossy_formats import refuse_lossy
 
 _END_MARKERS = dict(JPEG=b'\xff\xd9', PNG=b'IEND\xaeB`\x82')
 _ORIENTATION = 0x0112  # of EXIF; from 5 on, rows and columns change places
@@ -173,7 +173,7 @@ def read_png(path: Path, what: str, channels: int) -> np.ndarray:
 def check_shape(
     path: Path, shape: tuple[int, int], owner: Path | str, expected: tuple[int, int]
 ) -> None:
-    """Raise ``ValueError`` if two files of one photo differ in (height, width)."""
+    """Raise ``ValueError`` if two files of one image differ in (height, width)."""
     if tuple(shape) != tuple(expected):
         raise ValueError(
             f'{path} has (height, width) {tuple(shape)}, but {owner} has {tuple(expected)}: '

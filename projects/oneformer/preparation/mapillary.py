@@ -12,16 +12,16 @@ _KINDS = ('labels', 'instances', 'panoptic')
 
 
 def check_sizes(sample: Sample) -> None:
-    """Raise ``ValueError`` if a file of the photo is damaged or has another size than the photo."""
-    photo = sample.files['photo']
-    shape = check_image(photo, 'photo')
+    """Raise ``ValueError`` if a file of the image is damaged or has another size than the image."""
+    image = sample.files['image']
+    shape = check_image(image, 'image')
     for kind in _KINDS:
         path = sample.files[kind]
-        check_shape(path, check_image(path, f'{kind} PNG'), photo, shape)
+        check_shape(path, check_image(path, f'{kind} PNG'), image, shape)
 
 
 class Mapillary(Preparation):
-    """Checks that every photo has its three annotations, undamaged.
+    """Checks that every image has its three annotations, undamaged.
 
     The root holds the folders training and validation.
     """
@@ -37,10 +37,10 @@ class Mapillary(Preparation):
                 f'{folder}/{{{",".join(_KINDS)}}}/: this is the archive of Vistas v2.0, which has '
                 f'them in {folder}/v1.2: move everything in {older} to {older.parent}'
             ]
-        photos = inventory.files(f'{folder}/images', '.jpg', _SOURCE)
+        images = inventory.files(f'{folder}/images', '.jpg', _SOURCE)
         found = {kind: inventory.files(f'{folder}/{kind}', '.png', _SOURCE) for kind in _KINDS}
         for kind, paths in found.items():
-            inventory.match(photos, f'photos of {folder}/images', paths, f'PNGs of {folder}/{kind}')
+            inventory.match(images, f'images of {folder}/images', paths, f'PNGs of {folder}/{kind}')
         name = self._json(split)
         panoptic = inventory.json(
             name,
@@ -57,8 +57,8 @@ class Mapillary(Preparation):
                 ('annotations', (record['file_name'] for record in panoptic['annotations'])),
             ):
                 inventory.match(
-                    photos,
-                    f'photos of {folder}/images',
+                    images,
+                    f'images of {folder}/images',
                     (name.rsplit('.', 1)[0] for name in names),
                     f'{key} of {name}',
                 )
@@ -68,9 +68,9 @@ class Mapillary(Preparation):
             Sample(
                 name=name,
                 image_id=name,
-                files=dict(photo=photo, **{kind: paths[name] for kind, paths in found.items()}),
+                files=dict(image=image, **{kind: paths[name] for kind, paths in found.items()}),
             )
-            for name, photo in photos.items()
+            for name, image in images.items()
         ], []
 
     @staticmethod
@@ -78,12 +78,12 @@ class Mapillary(Preparation):
         return f'{_FOLDERS[split]}/panoptic/panoptic_2018.json'
 
     def build(self, split: str, samples: Sequence[Sample], workers: int) -> None:
-        print(f'{split}: nothing to build, {len(samples)} photos to check', flush=True)
+        print(f'{split}: nothing to build, {len(samples)} images to check', flush=True)
         run(check_sizes, samples, workers)
 
     def count(self, split: str, samples: Sequence[Sample]) -> list[str]:
         _, annotations, segments = count_records(self.root / self._json(split))
         return [
-            f'{split}: {len(samples)} photos, {annotations} annotations, {segments} segments '
+            f'{split}: {len(samples)} images, {annotations} annotations, {segments} segments '
             f'in {self.root / self._json(split)}'
         ]

@@ -14,7 +14,7 @@ from mmengine.utils import ProgressBar
 
 
 def _leave_with_parent() -> None:
-    """Make a worker deaf to Ctrl-C, which its parent handles, and end it when that is killed."""
+    """Make a worker ignore Ctrl-C, which its parent handles, and end when the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait():
@@ -52,8 +52,8 @@ def for_each(function: Callable, samples: Sequence, workers: int) -> list[str]:
     files.
 
     Args:
-        function: Has to be picklable, as have the samples. Raises ``ValueError`` for bad input; all
-            other exceptions end the run.
+        function: Picklable function of a picklable sample. Raises ``ValueError`` for bad input;
+            all other exceptions end the run.
         workers: Processes, from 1.
 
     Returns:
@@ -70,7 +70,7 @@ def for_each(function: Callable, samples: Sequence, workers: int) -> list[str]:
         for done, complaint in enumerate(results, 1):
             if complaint is not None:
                 complaints.append(complaint)
-            # a log file should not get a line for each of 118,287 photos
+            # a log file should not get a line for each of 118,287 images
             if done == len(samples) or done - shown >= len(samples) / 200:
                 bar.update(done - shown)
                 shown = done

@@ -1,4 +1,4 @@
-"""Prepare a benchmark: look through the download, build what it lacks, count."""
+"""Prepare a dataset: look through the download, build what it lacks, count."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,25 +11,23 @@ from .mapillary import Mapillary
 PREPARATIONS = dict(ade20k=ADE20K, cityscapes=Cityscapes, coco=COCO, mapillary=Mapillary)
 
 
-def prepare(
-    benchmark: str, data_root: str | Path, splits: Sequence[str], workers: int
-) -> list[str]:
-    """Build what the official download of a benchmark lacks, and print what it then holds.
+def prepare(dataset: str, data_root: str | Path, splits: Sequence[str], workers: int) -> list[str]:
+    """Build what the official download of a dataset lacks, and print what it then holds.
 
     Args:
-        benchmark: A key of ``PREPARATIONS``.
+        dataset: A key of ``PREPARATIONS``.
         data_root: Folder of the download, see the class.
-        splits: Of 'train' and 'val'.
+        splits: Words 'train', 'val' or both.
         workers: Processes, from 1.
 
     Returns:
-        Warnings: splits that do not have the official number of photos.
+        Warnings: splits that do not have the official number of images.
 
     Raises:
-        ValueError: If the download is incomplete, before anything is written; or for damaged files.
+        ValueError: If the download is incomplete, before anything is written, or files are damaged.
         OSError: If something cannot be written.
     """
-    preparation = PREPARATIONS[benchmark](data_root)
+    preparation = PREPARATIONS[dataset](data_root)
     found, problems = {}, []
     for split in splits:
         found[split], wrong = preparation.find(split)
@@ -37,7 +35,7 @@ def prepare(
         problems += [problem for problem in wrong if problem not in problems]
     if problems:
         raise ValueError(
-            '\n  '.join([f'{data_root} is not a complete download of {benchmark}:', *problems])
+            '\n  '.join([f'{data_root} is not a complete download of {dataset}:', *problems])
             + '\nNothing was written. To prepare one split alone: --splits train or --splits val'
         )
     for split, samples in found.items():
@@ -45,7 +43,7 @@ def prepare(
     for split, samples in found.items():
         print('\n'.join(preparation.count(split, samples)))
     return [
-        f'{split} has {len(samples)} photos, but the official benchmark has '
+        f'{split} has {len(samples)} images, but the official dataset has '
         f'{preparation.official_counts[split]}: scores do not compare with published ones'
         for split, samples in found.items()
         if len(samples) != preparation.official_counts[split]

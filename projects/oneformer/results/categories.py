@@ -1,4 +1,4 @@
-"""The classes of predictions, and what result files call them."""
+"""The classes of predictions, and their names in result files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ class Categories:
     """Classes by their labels.
 
     Attributes:
-        names: Of the classes of the model.
+        names: Names of the classes of the model.
         things: Whether each is a thing.
         ids: Category ids in result files, None for a class that these cannot name.
         written: Names in result files.
@@ -22,11 +22,11 @@ class Categories:
 
     @classmethod
     def of(cls, dataset_meta: Mapping) -> 'Categories':
-        """Those of a model.
+        """The classes of a model.
 
         Args:
-            dataset_meta: With ``classes``, ``thing_classes``, ``category_ids``, and
-                ``category_names`` if result files call the classes otherwise.
+            dataset_meta: Dict with ``classes``, ``thing_classes``, ``category_ids``, and
+                ``category_names`` if result files have other names of the classes.
         """
         names = tuple(dataset_meta['classes'])
         things = set(dataset_meta['thing_classes'])

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..run_length import json_code
-from .objects import answered_task, objects_of
+from .objects import objects_of, predicted_task
 
 if TYPE_CHECKING:
-    from ..apis.prediction import Prediction
+    from .prediction import Prediction
 
 
 def image_entry(prediction: 'Prediction', image_id: int | str, file_name: str) -> dict:
@@ -19,12 +19,12 @@ def image_entry(prediction: 'Prediction', image_id: int | str, file_name: str) -
 def annotation_entries(
     prediction: 'Prediction', image_id: int | str, first_id: int, task: str | None = None
 ) -> list[dict]:
-    """The entries of the objects of an image; see ``objects_of`` for which these are.
+    """The entries of the objects of an image; see ``objects_of`` for the choice of objects.
 
     Args:
-        prediction: Of the image.
-        image_id: Of the image.
-        first_id: Of the first object; the next ones follow.
+        prediction: Prediction of the image.
+        image_id: Id of the image.
+        first_id: Id of the first object; the next ones follow.
         task: A task word, see ``objects_of``.
     """
     categories, size = prediction.categories, prediction.size
@@ -47,7 +47,7 @@ def coco_dataset(predictions: Iterable['Prediction'], task: str | None = None) -
     """A COCO dataset of predictions of one model.
 
     Args:
-        predictions: Of the images, which get the ids 1, 2, and so on.
+        predictions: Predictions of the images, which get the ids 1, 2, and so on.
         task: A task word, see ``objects_of``.
 
     Returns:
@@ -56,7 +56,7 @@ def coco_dataset(predictions: Iterable['Prediction'], task: str | None = None) -
     """
     images, annotations, categories = [], [], []
     for image_id, prediction in enumerate(predictions, 1):
-        chosen = answered_task(prediction, task)
+        chosen = predicted_task(prediction, task)
         images.append(image_entry(prediction, image_id, prediction.name))
         annotations += annotation_entries(prediction, image_id, len(annotations) + 1, chosen)
         categories = prediction.categories.entries(only_things=chosen == 'instance')

@@ -10,9 +10,9 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 
-from ..image_orientation import exif_orientation
-from ..image_rules import DEFAULT, ImageRules
-from ..safe_io import write_bytes, write_json
+from ..host.safe_io import write_bytes, write_json
+from ..images.orientation import exif_orientation
+from ..images.rules import DEFAULT, ImageRules
 from .categories import Categories
 from .coco import annotation_entries, image_entry
 from .labelme import labelme_content
@@ -20,7 +20,7 @@ from .objects import choose_task
 from .yolo import Losses, data_yaml, yolo_rows
 
 if TYPE_CHECKING:
-    from ..apis.prediction import Prediction
+    from .prediction import Prediction
 
 _SHOWN_BY_LABELME = ('1', 'L', 'P', 'RGB', 'RGBA', 'LA', 'PA')  # modes of Pillow
 
@@ -40,10 +40,10 @@ class ObjectFiles:
     """Base of the writers.
 
     Args:
-        out_dir: Of all results.
-        tasks: That are asked.
+        out_dir: Folder of all results.
+        tasks: Tasks that are predicted.
         categories: The classes.
-        rules: By which images are read.
+        rules: Rules by which images are read.
     """
 
     format = ''
@@ -70,14 +70,14 @@ class ObjectFiles:
         image_id: int | str | None = None,
         file_name: str | None = None,
     ) -> None:
-        """Take the prediction of an image.
+        """Write the prediction of an image.
 
         Args:
-            prediction: Of the image.
-            stem: Names its files, without suffix.
+            prediction: Prediction of the image.
+            stem: Name of its files, without suffix.
             pixels: BGR, uint8, of shape (H, W, 3).
-            image_id: That of the user's JSON, None for the number of the image.
-            file_name: That of the user's JSON, None for the name of the image.
+            image_id: Id in the user's JSON, None for the number of the image.
+            file_name: File name in the user's JSON, None for the name of the image.
         """
         self.images += 1
         found = self.write(prediction, stem, pixels, image_id, file_name)
@@ -85,11 +85,11 @@ class ObjectFiles:
             self.without_pixel += len(prediction.labels) - found
 
     def write(self, prediction, stem, pixels, image_id, file_name) -> int:
-        """Write, or keep, the objects of an image; returns how many. See ``add``."""
+        """Write, or keep, the objects of an image; returns their number. See ``add``."""
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Write what needs all images, and say what was lost."""
+        """Write files that need all images, and log what was lost."""
         if self.without_pixel:
             print_log(
                 f'{self.format}: {self.without_pixel} instances without a pixel are left out',
@@ -125,7 +125,7 @@ class CocoFile(ObjectFiles):
 
 
 class LabelmeFiles(ObjectFiles):
-    """``labelme/NAME.json``, which name the image by its path from there, or hold it."""
+    """``labelme/NAME.json``, with the path of the image from there, or with the image itself."""
 
     format = 'labelme'
 

@@ -11,7 +11,7 @@ import numpy as np
 from .objects import FoundObject, objects_of
 
 if TYPE_CHECKING:
-    from ..apis.prediction import Prediction
+    from .prediction import Prediction
 
 VERSION = '6.3.1'  # of labelme, whose files these are like; it reads them since 5.3
 
@@ -26,7 +26,7 @@ def shape_of(found: FoundObject, name: str) -> dict:
 
     Args:
         found: The object.
-        name: Of its class.
+        name: Name of its class.
     """
     x, y, width, height = found.box
     shown = '' if found.score is None else f'score {found.score:.3f}'
@@ -52,9 +52,9 @@ def labelme_content(
     Shapes are in labelme's order, later ones on top: the best instance is the last.
 
     Args:
-        prediction: Of the image.
-        image_path: Of the image, from the folder of the JSON.
-        pixels: BGR, uint8, of shape (H, W, 3), to hold the image in the JSON, where labelme has no
+        prediction: Prediction of the image.
+        image_path: Path of the image, from the folder of the JSON.
+        pixels: BGR, uint8, of shape (H, W, 3), to store the image in the JSON, if labelme has no
             file to open; None otherwise.
         task: A task word, see ``objects_of``.
     """

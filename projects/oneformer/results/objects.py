@@ -1,7 +1,7 @@
 """The objects of a prediction one by one, each with its mask inside its box.
 
-Formats of annotation tools hold a list of objects. These are the instances; where the instance task
-was not asked, the segments of the panoptic prediction, or else one region per class of the
+Formats of annotation tools hold a list of objects. These are the instances; if the instance task
+was not predicted, the segments of the panoptic prediction, or else one region per class of the
 semantic one. A mask of the image's size is never made for each.
 
 Legend: H, W size of the image, h, w size of a box.
@@ -17,9 +17,9 @@ from ..panoptic_codes import boxes_of_ids
 from ..run_length import encode_crop
 
 if TYPE_CHECKING:
-    from ..apis.prediction import Prediction
+    from .prediction import Prediction
 
-OBJECT_TASKS = ('instance', 'panoptic', 'semantic')  # the first that was asked has the objects
+OBJECT_TASKS = ('instance', 'panoptic', 'semantic')  # the first that was predicted has the objects
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class FoundObject:
     """An object with at least one pixel.
 
     Attributes:
-        label: Of its class.
-        score: In [0, 1]; None for a region of the semantic prediction.
-        box: Tight, (x, y, width, height) in pixels.
-        crop: Its mask inside the box, bool of shape (h, w).
+        label: Label of its class.
+        score: Score in [0, 1]; None for a region of the semantic prediction.
+        box: Tight box (x, y, width, height) in pixels.
+        crop: Mask inside the box, bool of shape (h, w).
     """
 
     label: int
@@ -49,19 +49,19 @@ class FoundObject:
 
 
 def choose_task(tasks: tuple[str, ...] | list[str]) -> str:
-    """The task whose prediction has the objects, of those that were asked."""
+    """The task whose prediction has the objects, among those that are predicted."""
     return next(task for task in OBJECT_TASKS if task in tasks)
 
 
-def answered_task(prediction: 'Prediction', task: str | None = None) -> str:
-    """The task whose objects are taken.
+def predicted_task(prediction: 'Prediction', task: str | None = None) -> str:
+    """The task whose objects are used.
 
     Args:
-        prediction: Of an image.
-        task: A task word, None for the first of ``OBJECT_TASKS`` that was asked.
+        prediction: Prediction of an image.
+        task: A task word, None for the first of ``OBJECT_TASKS`` that was predicted.
 
     Raises:
-        ValueError: If the task was not asked, or none was.
+        ValueError: If the task was not predicted, or none was.
     """
     tasks = prediction.tasks
     if task is None and tasks:
@@ -87,13 +87,13 @@ def tight_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
 
 
 def objects_of(prediction: 'Prediction', task: str | None = None) -> Iterator[FoundObject]:
-    """The objects of a prediction that have pixels: of instances the best first.
+    """The objects of a prediction that have pixels; instances with the best first.
 
     Args:
-        prediction: Of an image.
-        task: See ``answered_task``, which also says what is raised.
+        prediction: Prediction of an image.
+        task: See ``predicted_task``, which also says what is raised.
     """
-    task = answered_task(prediction, task)
+    task = predicted_task(prediction, task)
     if task == 'instance':
         columns = prediction.masks, prediction.labels.tolist(), prediction.scores.tolist()
         for mask, label, score in zip(*columns):
@@ -112,6 +112,6 @@ def objects_of(prediction: 'Prediction', task: str | None = None) -> Iterator[Fo
 
 
 def crop_of(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-    """What lies in a box (x, y, width, height)."""
+    """The part of an image in a box (x, y, width, height)."""
     x, y, width, height = box
     return image[y : y + height, x : x + width]

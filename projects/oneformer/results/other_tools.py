@@ -10,7 +10,7 @@ import numpy as np
 from .objects import objects_of
 
 if TYPE_CHECKING:
-    from ..apis.prediction import Prediction
+    from .prediction import Prediction
 
 
 def require(module: str) -> ModuleType:
@@ -30,7 +30,7 @@ def to_supervision(prediction: 'Prediction', task: str | None = None) -> Any:
     Masks are run-length codes of crops (``CompactMask``), or dense in a version without these.
 
     Raises:
-        ImportError: Without the package.
+        ImportError: If the package is not installed.
     """
     supervision = require('supervision')
     size, names = prediction.size, prediction.names
@@ -71,14 +71,14 @@ def _masks(supervision: ModuleType, found: list, size: tuple[int, int]) -> Any:
 def to_fiftyone(prediction: 'Prediction') -> Mapping[str, Any]:
     """Labels of FiftyOne by the task, to be set as fields of a sample.
 
-    FiftyOne has no panoptic labels: segments become detections as instances do, with
-    ``isthing``. A semantic prediction is a ``Segmentation`` of label + 1; 0 is void.
+    FiftyOne has no panoptic labels: segments become detections, as instances, with ``isthing``. A
+    semantic prediction is a ``Segmentation`` of label + 1; 0 is void.
 
     Returns:
         ``fo.Detections`` for ``instance`` and ``panoptic``, ``fo.Segmentation`` for ``semantic``.
 
     Raises:
-        ImportError: Without the package.
+        ImportError: If the package is not installed.
     """
     fiftyone = require('fiftyone')
     fields = {}
@@ -93,7 +93,7 @@ def to_fiftyone(prediction: 'Prediction') -> Mapping[str, Any]:
 
 
 def _share(pixels: int, of: int) -> float:
-    """Pixels as a share of a side that gives them back, whether it is rounded or cut."""
+    """Share of a side that gives the same pixels back, whether it is rounded or cut."""
     share = pixels / of
     return share if share * of >= pixels else float(np.nextafter(share, 2))
 

@@ -18,8 +18,8 @@ def rings(crop: np.ndarray) -> list[np.ndarray]:
         crop: Bool of shape (h, w).
 
     Returns:
-        Of each its corners (x, y) in pixels of the crop, float64 of shape (n, 2), pixel (0, 0)
-        being the square from 0 to 1. Pieces that touch at a corner are one.
+        Corners (x, y) of each in pixels of the crop, float64 of shape (n, 2), pixel (0, 0) being
+        the square from 0 to 1. Pieces that touch at a corner are one.
     """
     double = np.repeat(np.repeat(crop.astype(np.uint8), 2, 0), 2, 1)
     found, _ = cv2.findContours(double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
@@ -27,10 +27,10 @@ def rings(crop: np.ndarray) -> list[np.ndarray]:
 
 
 def joined(outlines: list[np.ndarray]) -> np.ndarray:
-    """One closed polygon of several: from each a bridge leads to the nearest of those before.
+    """One closed polygon of several outlines, each joined by a bridge to the nearest earlier one.
 
     Args:
-        outlines: At least one, each of shape (n, 2).
+        outlines: Outlines, at least one, each of shape (n, 2).
 
     Returns:
         Corners (x, y), of shape (n, 2).
@@ -57,7 +57,7 @@ def one_polygon(crop: np.ndarray) -> tuple[np.ndarray, int]:
         crop: Bool of shape (h, w), with at least one pixel.
 
     Returns:
-        Corners (x, y), of shape (n, 2), n at least 3; and how many pieces and holes they join.
+        Corners (x, y), of shape (n, 2), n at least 3; and the number of pieces and holes.
     """
     outlines = rings(crop)
     polygon = joined(outlines)
@@ -65,7 +65,7 @@ def one_polygon(crop: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def filled(polygon: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """What OpenCV's ``fillPoly`` makes of a polygon, uint8 of shape (h, w)."""
+    """A polygon filled by OpenCV's ``fillPoly``, uint8 of shape (h, w)."""
     canvas = np.zeros(size, np.uint8)
     cv2.fillPoly(canvas, [polygon.astype(np.int32)], 1)
     return canvas

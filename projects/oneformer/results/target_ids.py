@@ -12,9 +12,9 @@ from mmengine.logging import print_log
 from ..class_matching import normalise, owners
 from ..datasets.text_files import parse_json
 from ..datasets.written_ids import category_of_label
-from ..image_files import read_file
+from ..images.image_files import read_file
+from ..images.similar_files import similar_files
 from ..metainfo import closest
-from ..similar_files import similar_files
 
 _SHOWN = 5  # names in a message
 
@@ -34,7 +34,7 @@ def _number(value: Any) -> Any:
 
 
 def _file_name(image: Mapping) -> str | None:
-    """The file name of an entry, of LVIS the end of its ``coco_url``; None without one."""
+    """The file name of an entry, for LVIS the end of its ``coco_url``; None without one."""
     name = image.get('file_name')
     if name is None and isinstance(image.get('coco_url'), str):
         name = PurePath(urlparse(image['coco_url']).path).name
@@ -65,7 +65,7 @@ def _read(ann_file: str) -> dict:
     for key in ('images', 'categories'):
         entries = [entry for entry in lists[key] if isinstance(entry, Mapping)]
         if len(entries) < len(lists[key]):
-            raise ValueError(f'{ann_file}: an entry of {key} is no dict: correct it')
+            raise ValueError(f'{ann_file}: an entry of {key} is not a dict: correct it')
         lists[key] = entries
     return {**lists, 'annotations': lists['annotations'] or []}
 
@@ -73,17 +73,17 @@ def _read(ann_file: str) -> dict:
 class TargetIds:
     """The ids of a JSON, by the names that it gives images and categories.
 
-    An entry is that of an image if its ``file_name`` is the end of the path of the image, whole
-    folders compared: of several the longest. Categories are matched with classes by name, as
-    ``class_matching`` and the aliases have it.
+    An entry belongs to an image if its ``file_name`` is the end of the path of the image, in whole
+    folders; of several, the longest counts. Categories are matched with classes by name, by the
+    rules of ``class_matching`` and the aliases.
 
     Args:
         ann_file: The JSON, panoptic or instance, with or without annotations.
-        dataset_meta: Of the model, with ``classes`` and maybe ``aliases``.
+        dataset_meta: Metainfo of the model, with ``classes`` and maybe ``aliases``.
 
     Attributes:
-        dataset_meta: That of the model with ``category_ids`` and ``category_names`` of the JSON,
-            None for a class that it does not list.
+        dataset_meta: Metainfo of the model with ``category_ids`` and ``category_names`` of the
+            JSON, None for a class that it does not list.
 
     Raises:
         OSError: If the file cannot be read.
@@ -155,7 +155,7 @@ class TargetIds:
         """Raise ValueError for classes that may be predicted, but that the JSON does not list.
 
         Args:
-            labels: That result files may have to name.
+            labels: Labels that result files may need.
         """
         meta = self.dataset_meta
         missing = [meta['classes'][k] for k in sorted(labels) if meta['category_ids'][k] is None]
@@ -172,8 +172,8 @@ class TargetIds:
         """The entry of an image, None if there is none.
 
         Args:
-            name: Of the image, below the folder that was handed in.
-            path: Of its file; None for an array.
+            name: Name of the image, below the folder that was passed.
+            path: Path of its file; None for an array.
         """
         parts = _parts(name) if path is None else _parts(Path(path).absolute())
         ends = [parts] if path is None else [parts[start:] for start in range(len(parts))]
@@ -205,7 +205,7 @@ class TargetIds:
             )
 
     def check_size(self, entry: Mapping, size: tuple[int, int]) -> None:
-        """Raise ValueError if an image has not the (height, width) that the JSON states."""
+        """Raise ValueError if an image does not have the (height, width) that the JSON states."""
         stated = _number(entry.get('height')), _number(entry.get('width'))
         if None not in stated and stated != size:
             raise ValueError(

@@ -11,19 +11,19 @@ from .objects import objects_of
 from .outlines import filled, one_polygon
 
 if TYPE_CHECKING:
-    from ..apis.prediction import Prediction
+    from .prediction import Prediction
 
 
 @dataclass
 class Losses:
-    """What readers that fill polygons with OpenCV's ``fillPoly``, as Ultralytics, get otherwise.
+    """Differences for readers that fill polygons with OpenCV's ``fillPoly``, as Ultralytics.
 
     Attributes:
-        objects: Written.
-        joined: Objects of several pieces or with holes.
-        differing: Objects that come back with other pixels.
-        gained: Pixels of bridges that these get.
-        area: Pixels of all objects.
+        objects: Number of objects written.
+        joined: Number of objects of several pieces or with holes.
+        differing: Number of objects that are read with other pixels.
+        gained: Number of differing pixels in these, of bridges.
+        area: Number of pixels of all objects.
     """
 
     objects: int = 0
@@ -49,8 +49,8 @@ def yolo_rows(prediction: 'Prediction', losses: Losses, task: str | None = None)
     """The rows of an image: label, and corners as shares of width and height.
 
     Args:
-        prediction: Of the image.
-        losses: Is added to.
+        prediction: Prediction of the image.
+        losses: Counts, to which those of the image are added.
         task: A task word, see ``objects_of``.
     """
     (height, width), rows = prediction.size, []
@@ -70,6 +70,6 @@ def yolo_rows(prediction: 'Prediction', losses: Losses, task: str | None = None)
 
 
 def data_yaml(names: Sequence[str]) -> str:
-    """``data.yaml``: what the numbers in the rows mean, and where images are looked for."""
+    """``data.yaml``: the classes of the numbers in the rows, and the folders of images."""
     listed = [f'  {label}: {json.dumps(name)}' for label, name in enumerate(names)]
     return '\n'.join(['path: .', 'train: images', 'val: images', 'names:', *listed, ''])

@@ -1,7 +1,7 @@
-"""Draw ground truth and the answers of the tasks side by side.
+"""Draw ground truth and the predictions of the tasks side by side.
 
-Every answer is first brought to one form, a map of numbered regions with a label each, which one
-function paints. All images are RGB, uint8, of shape (H, W, 3).
+Every prediction is first brought to one form, a map of numbered regions with a label each, which
+one function paints. All images are RGB, uint8, of shape (H, W, 3).
 """
 
 from .painting import paint, write_title

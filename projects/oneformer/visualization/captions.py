@@ -1,4 +1,4 @@
-"""Captions of regions where they cover neither one another nor what is reserved.
+"""Captions of regions where they cover neither one another nor reserved boxes.
 
 A box is (x, y, width, height) in pixels.
 """
@@ -12,7 +12,7 @@ from scipy.ndimage import find_objects
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 _MARGIN = 2  # pixels around a text
 _GAP = 2  # pixels between a text and its region
-_HIDDEN = 0.25  # of a text that may lie on smaller regions
+_HIDDEN = 0.25  # share of a text that may lie on smaller regions
 _INSIDE = 8  # places inside of a region that are tried
 _SIDE = 128  # pixels of a region in which places are looked for
 
@@ -32,7 +32,7 @@ def write_text(image: np.ndarray, text: str, box: tuple[int, int, int, int], sca
 
 
 class Layout:
-    """What is taken of a picture.
+    """The reserved boxes of a picture.
 
     Args:
         size: (height, width) of the picture.
@@ -47,7 +47,7 @@ class Layout:
         self._taken = np.concatenate([self._taken, np.array(box)[None]])
 
     def free(self, boxes: np.ndarray) -> list[tuple[int, int, int, int]]:
-        """Those of the boxes, int (n, 4), that lie in the picture and cover nothing taken."""
+        """Boxes among these, int (n, 4), that lie in the picture and cover no reserved box."""
         low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
         free = (low >= 0).all(1) & (high <= self.size[::-1]).all(1)
         taken_low, taken_high = self._taken[:, :2], self._taken[:, :2] + self._taken[:, 2:]
@@ -79,8 +79,8 @@ def _places(
 ) -> np.ndarray:
     """Boxes for a text in a region or next to it, the best first, int (n, 4).
 
-    A text that is larger than its region comes first next to it, so that both are seen; any other
-    stays inside, where nobody takes it for that of a neighbour.
+    For a text that is larger than its region, places next to it come first, so that both are seen;
+    any other stays inside, where it is not taken for that of a neighbour.
 
     Args:
         inside: The region in its box, bool of shape (h, w).
@@ -116,13 +116,13 @@ def place_captions(
 ) -> list[tuple[int, int, int, int] | None]:
     """A box for each caption, large regions first; None where there is no room.
 
-    There is none where the caption would hide smaller regions, as if it were theirs.
+    There is no room where the caption would hide smaller regions, as if it were theirs.
 
     Args:
-        region_map: Of shape (H, W): k is region k from 1.
-        captions: Of the regions; an empty one has no box.
-        scale: Of the font.
-        layout: Of the picture, in which the boxes are taken.
+        region_map: Map of shape (H, W): k is region k from 1.
+        captions: Captions of the regions; an empty one has no box.
+        scale: Scale of the font.
+        layout: Layout of the picture, in which the boxes are reserved.
     """
     places = [None] * len(captions)
     region_map = np.maximum(region_map, 0)

@@ -8,20 +8,20 @@ import numpy as np
 
 from .captions import FONT, Layout, text_size
 
-_SHARE = 0.2  # of the picture that a legend may cover, at most
+_SHARE = 0.2  # share of the picture that a legend may cover
 _LEAST_SIDE = 160  # pixels of a picture with a legend
-_SHADE = 0.25  # of what is behind it, that is seen through it
+_SHADE = 0.25  # share of the background that is seen through it
 
 
 @dataclass(frozen=True)
 class Legend:
-    """A legend that has room.
+    """A legend with its place in a picture.
 
     Attributes:
         box: (x, y, width, height) in pixels.
         lines: Text and colour of each line; without a colour it counts the classes left out.
-        line_height: In pixels.
-        scale: Of the font.
+        line_height: Height of a line in pixels.
+        scale: Scale of the font.
     """
 
     box: tuple[int, int, int, int]
@@ -64,9 +64,9 @@ def place_legend(
 
     Args:
         entries: Name and colour of each class.
-        edges: Where outlines are, bool of shape (H, W).
-        scale: Of the font.
-        layout: Of the picture, in which the legend is taken.
+        edges: Mask of the outlines, bool of shape (H, W).
+        scale: Scale of the font.
+        layout: Layout of the picture, in which the legend is reserved.
     """
     height, width = layout.size
     if min(layout.size) < _LEAST_SIDE:

@@ -13,7 +13,7 @@ from .legend import place_legend, present_labels
 from .regions import Regions
 from .shades import region_colors
 
-_HATCHING = ((0, 0), (2, 255))  # two of four stripes, to be seen on any photo
+_HATCHING = ((0, 0), (2, 255))  # two of four stripes, to be seen on any image
 
 
 def paint(
@@ -26,17 +26,17 @@ def paint(
 ) -> np.ndarray:
     """Blend regions into a copy of the image, outline and name them.
 
-    Regions of one label have shades of its colour. Void stays as it is, the unknown is hatched.
+    Regions of one label have shades of its colour. Void stays as it is, unknown pixels are hatched.
     Captions lie in their regions or next to them; those that have no room are left out, as is the
     legend.
 
     Args:
-        image: The photo.
-        regions: Of the same size.
-        colors: Of the classes, (K, 3).
+        image: The image.
+        regions: Regions of the same size.
+        colors: Colours of the classes, (K, 3).
         alpha: Opacity in [0, 1].
         classes: Names of the classes, for a legend of those that are seen; None for no legend.
-        title: Written into the top left corner, may be empty.
+        title: Text in the top left corner, may be empty.
     """
     region_map, layout = regions.region_map, Layout(image.shape[:2])
     painted = _blend(image, region_map, region_colors(region_map, regions.labels, colors), alpha)
@@ -75,14 +75,14 @@ def _blend(
 
 
 def _edges(numbers: np.ndarray) -> np.ndarray:
-    """Where numbers (H, W) differ from one beside them, bool."""
+    """Mask of pixels whose number (H, W) differs from a neighbour's, bool."""
     numbers = numbers.astype(np.float32)
     kernel = np.ones((3, 3), np.uint8)
     return cv2.dilate(numbers, kernel) != cv2.erode(numbers, kernel)
 
 
 def title_box(panel: np.ndarray, title: str) -> tuple[tuple[int, int, int, int], float]:
-    """Where ``write_title`` writes, (x, y, width, height), and the scale of its font."""
+    """Box of the text of ``write_title``, (x, y, width, height), and the scale of its font."""
     scale = max(0.4, min(panel.shape[:2]) / 640)
     return (4, 0, *text_size(title, scale)), scale
 

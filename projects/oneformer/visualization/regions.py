@@ -82,7 +82,7 @@ def semantic_regions(sample: DetDataSample, classes: Sequence[str], score_thr: f
     return Regions('semantic', region_map, range(len(classes)), classes)
 
 
-ANSWERS = dict(
+PREDICTIONS = dict(
     panoptic=('pred_panoptic_seg', panoptic_regions),
     instance=('pred_instances', instance_regions),
     semantic=('pred_sem_seg', semantic_regions),

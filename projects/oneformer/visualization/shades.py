@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-_LEVELS = 7  # of lightness
-_SPAN = 60  # between the darkest and the lightest, of 100
+_LEVELS = 7  # levels of lightness
+_SPAN = 60  # lightness between the darkest and the lightest, of 100
 _DARKEST, _LIGHTEST = 15, 95
-_STEPS = 64  # from black to a colour, and from there to white
+_STEPS = 64  # steps from black to a colour, and from there to white
 _APART = 2  # levels between neighbours
 _TURNS = (0, 10, -10)  # degrees of hue, when all levels have been used
 _CHROMAS = (1, 0.7, 0.45)
@@ -22,7 +22,7 @@ _SIDE = 1024  # pixels of a map in which neighbours are looked for
 
 
 def class_colors(num_classes: int, palette: Sequence | None) -> np.ndarray:
-    """Colours of the classes: the data set's, or evenly spread hues; uint8, (K, 3)."""
+    """Colours of the classes: the dataset's, or evenly spread hues; uint8, (K, 3)."""
     if palette is not None and len(palette) == num_classes:
         return np.array(palette, np.uint8)
     hues = np.arange(num_classes) * 180 * 0.618 % 180
@@ -31,11 +31,11 @@ def class_colors(num_classes: int, palette: Sequence | None) -> np.ndarray:
 
 
 def neighbours(region_map: np.ndarray, labels: Sequence[int]) -> dict[int, set[int]]:
-    """For each region those of its label that touch it, or nearly so.
+    """Regions of the same label that touch each region, or nearly so.
 
     Args:
-        region_map: Of shape (H, W): k is region k from 1, others are no regions.
-        labels: Of the regions.
+        region_map: Map of shape (H, W): k is region k from 1, others are not regions.
+        labels: Labels of the regions.
     """
     step = max(1, max(region_map.shape) // _SIDE)
     small = region_map[::step, ::step].astype(np.int64)
@@ -86,14 +86,14 @@ def choose_levels(
 ) -> list[tuple[int, int]]:
     """Level and turn of each region.
 
-    The regions of a class go round the levels in their order, from that of the class, and take the
-    next that no region of the class has and no neighbour nearly has; when all are in use they go
-    round again with another turn. So the first of each class has its very colour, and the choice
-    depends neither on other classes nor on later regions.
+    The regions of a class go through the levels in their order, from that of the class, and take
+    the next that no region of the class has and no neighbour nearly has; when all are in use they
+    go through them again with another turn. So the first of each class has exactly its colour, and
+    the choice depends neither on other classes nor on later regions.
 
     Args:
-        labels: Of the regions.
-        near: Region, from 1, to its neighbours of its label.
+        labels: Labels of the regions.
+        near: Neighbours of the same label, by region from 1.
         own_levels: Position of each class's own colour among its levels.
     """
     chosen, used = [], defaultdict(set)
@@ -119,12 +119,12 @@ def region_colors(region_map: np.ndarray, labels: Sequence[int], colors: np.ndar
     """A shade of its class's colour for each region.
 
     Args:
-        region_map: Of shape (H, W): k is region k from 1, others are no regions.
-        labels: Of the regions; the first of each class gets its very colour.
-        colors: Of the classes, RGB, uint8 of shape (K, 3).
+        region_map: Map of shape (H, W): k is region k from 1, others are not regions.
+        labels: Labels of the regions; the first of each class gets exactly its colour.
+        colors: Colours of the classes, RGB, uint8 of shape (K, 3).
 
     Returns:
-        RGB, uint8 of shape (R + 1, 3), black for 0.
+        Colours in RGB, uint8 of shape (R + 1, 3), black for 0.
     """
     shades = np.zeros((len(labels) + 1, 3), np.uint8)
     if not len(labels):

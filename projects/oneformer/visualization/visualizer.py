@@ -9,15 +9,15 @@ from mmengine.dist import master_only
 
 from .painting import paint
 from .panels import side_by_side
-from .regions import ANSWERS, ground_truth_regions
+from .regions import PREDICTIONS, ground_truth_regions
 from .shades import class_colors
 
 
 @VISUALIZERS.register_module()
 class OneFormerVisualizer(DetLocalVisualizer):
-    """Draws a row of panels: the photo, the ground truth, and each answer that a sample has.
+    """Draws a row of panels: the image, the ground truth, and each prediction that a sample has.
 
-    The ground truth is that of the task, if only one was answered, and else the panoptic one.
+    The ground truth is that of the task, if only one was predicted, and else the panoptic one.
 
     Arguments are those of ``DetLocalVisualizer``.
     """
@@ -27,7 +27,7 @@ class OneFormerVisualizer(DetLocalVisualizer):
         self._row = None
 
     def get_image(self) -> np.ndarray:
-        """The last picture of ``add_datasample``, or else what other methods have drawn."""
+        """The last picture of ``add_datasample``, or else that of other methods."""
         return super().get_image() if self._row is None else self._row
 
     @property
@@ -39,20 +39,20 @@ class OneFormerVisualizer(DetLocalVisualizer):
     def dataset_meta(self, dataset_meta: dict) -> None:
         self._dataset_meta = dataset_meta
 
-    def draw_answer(
+    def draw_prediction(
         self, image: np.ndarray, data_sample: DetDataSample, task: str, pred_score_thr: float = 0.0
     ) -> np.ndarray:
-        """Paint one answer over the photo, with captions and a legend; see ``paint``.
+        """Paint one prediction over the image, with captions and a legend; see ``paint``.
 
         Args:
-            image: The photo at the size of the answers.
-            data_sample: With the answer.
+            image: The image at the size of the predictions.
+            data_sample: Sample with the prediction.
             task: A task word.
-            pred_score_thr: Instances that do not score above are not drawn.
+            pred_score_thr: Score that instances must exceed to be drawn.
         """
         classes = self.dataset_meta['classes']
         colors = class_colors(len(classes), self.dataset_meta.get('palette'))
-        regions = ANSWERS[task][1](data_sample.cpu(), classes, pred_score_thr)
+        regions = PREDICTIONS[task][1](data_sample.cpu(), classes, pred_score_thr)
         return paint(image, regions, colors, self.alpha, classes)
 
     @master_only
@@ -69,19 +69,19 @@ class OneFormerVisualizer(DetLocalVisualizer):
         pred_score_thr: float = 0.3,
         step: int = 0,
     ) -> None:
-        """Draw a sample, as ``DetVisualizationHook`` asks for it.
+        """Draw a sample; called by ``DetVisualizationHook``.
 
         Args:
-            name: Of the picture for the backends.
-            image: The photo at the size of the answers.
-            data_sample: With ``gt_panoptic_seg`` and ``segments_info``, and predictions.
+            name: Name of the picture for the backends.
+            image: The image at the size of the predictions.
+            data_sample: Sample with ``gt_panoptic_seg`` and ``segments_info``, and predictions.
             draw_gt: Whether to draw the ground truth, if the sample has it.
             draw_pred: Whether to draw predictions.
-            show: Open a window.
+            show: Whether to open a window.
             wait_time: Seconds to show it.
-            out_file: Write the picture here in place of giving it to the backends.
-            pred_score_thr: Instances below are not drawn.
-            step: Of the backends.
+            out_file: Path to write the picture to, in place of passing it to the backends.
+            pred_score_thr: Score that instances must exceed to be drawn.
+            step: Step of the picture for the backends.
         """
         row = self._row = self.draw_row(image, data_sample, draw_gt, draw_pred, pred_score_thr)
         if show:
@@ -103,13 +103,13 @@ class OneFormerVisualizer(DetLocalVisualizer):
         classes = self.dataset_meta['classes']
         colors = class_colors(len(classes), self.dataset_meta.get('palette'))
         regions = []
-        answered = [task for task, (field, _) in ANSWERS.items() if field in data_sample]
+        predicted = [task for task, (field, _) in PREDICTIONS.items() if field in data_sample]
         if draw_gt and 'gt_panoptic_seg' in data_sample:
-            task = answered[0] if len(answered) == 1 else 'panoptic'
+            task = predicted[0] if len(predicted) == 1 else 'panoptic'
             regions.append(ground_truth_regions(data_sample, classes, task))
         if draw_pred:
-            for task in answered:
-                to_regions = ANSWERS[task][1]
+            for task in predicted:
+                to_regions = PREDICTIONS[task][1]
                 regions.append(to_regions(data_sample.cpu(), classes, pred_score_thr))
         painted = [
             paint(image, region, colors, self.alpha, classes, region.title) for region in regions

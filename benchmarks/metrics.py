@@ -1,0 +1,215 @@
+"""Scoring panoptic predictions: ours against mmdet's ``CocoPanopticMetric`` and panopticapi's loop.
+
+The work is to score all images in one process, from predicted maps in memory to the numbers:
+
+* mmdet: ``CocoPanopticMetric`` as mmdet's configs use it. It writes each prediction as a PNG and
+  reads it and the annotated PNG back. Ours finds the annotated map on the sample, where the data
+  pipeline puts it.
+* mmdet_files: the same, but ours also reads the annotated PNG in the measured time.
+* panopticapi: its rules for two maps of ids in memory, with one ``np.unique`` of pairs.
+
+Legend: H, W image size, K classes.
+"""
+
+import argparse
+import io
+import logging
+import tempfile
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmdet.datasets import CocoPanopticDataset
+from mmdet.evaluation.functional import INSTANCE_OFFSET
+from mmdet.evaluation.metrics import CocoPanopticMetric
+from mmengine.fileio import load
+
+from oneformer.datasets import LoadSegmentMap, PackSegmentInputs, PanopticDataset
+from oneformer.evaluation.panoptic_quality import PanopticQuality, class_quality
+
+from .panopticapi_rules import PQStat, count_image, rgb2id, standing_in
+from .scenes import CLASSES, NUM_THINGS, draw_segments, warp, write_set
+from .timing import ResultsDiffer, Row, Variant, alternate, positive_int
+
+VOID_LABEL = len(CLASSES)
+TOLERANCE = 1e-9
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--height', type=positive_int, default=480)
+    parser.add_argument('--width', type=positive_int, default=640)
+    parser.add_argument('--segments', type=positive_int, default=20)
+    parser.add_argument('--images', type=positive_int, default=200)
+    parser.add_argument('--repeats', type=positive_int, default=5, help='rounds after the warm-up')
+
+
+def predict(
+    rng: np.random.Generator, segment_map: np.ndarray, segments: Sequence[dict]
+) -> np.ndarray:
+    """Predict as a flawed model: borders moved, some segments lost, merged or misnamed.
+
+    Returns:
+        Map of shape (H, W), int64, as ``pred_panoptic_seg`` has it.
+    """
+    code = [VOID_LABEL]
+    for k, segment in enumerate(segments, start=1):
+        fate = rng.choice(['keep', 'lose', 'merge', 'misname'], p=[0.76, 0.08, 0.08, 0.08])
+        label = int(rng.integers(len(CLASSES))) if fate == 'misname' else segment['label']
+        whole = label + INSTANCE_OFFSET * k if label < NUM_THINGS else label
+        code.append({'lose': VOID_LABEL, 'merge': code[-1]}.get(fate, whole))
+    moved = warp(rng, segment_map.astype(np.float32), 0.02 * segment_map.shape[0])
+    return np.array(code)[moved.astype(np.int64)]
+
+
+class Ours:
+    """``PanopticQuality``; with ``read_files`` the annotated PNGs are read as part of the run."""
+
+    def __init__(self, dataset: dict, predictions: Sequence[np.ndarray], read_files: bool) -> None:
+        self.dataset = PanopticDataset(**dataset, metainfo='coco', test_mode=True)
+        self.load_map, self.pack = LoadSegmentMap(), PackSegmentInputs()
+        self.predictions = [
+            dict(sem_seg=torch.from_numpy(prediction)[None]) for prediction in predictions
+        ]
+        numbers = range(len(predictions))
+        self.samples = None if read_files else [self.load(number) for number in numbers]
+
+    def load(self, number: int) -> dict:
+        """The sample as the test pipeline makes it, but for the image."""
+        results = self.dataset.get_data_info(number)
+        results['ori_shape'] = results['height'], results['width']
+        results['img'] = np.zeros((1, 1, 3), np.uint8)
+        return self.pack(self.load_map(results))['data_samples'].to_dict()
+
+    def prepare(self) -> PanopticQuality:
+        metric = PanopticQuality()
+        metric.dataset_meta = self.dataset.metainfo
+        return metric
+
+    def run(self, metric: PanopticQuality) -> np.ndarray:
+        for number, prediction in enumerate(self.predictions):
+            sample = self.load(number) if self.samples is None else self.samples[number]
+            metric.process(None, [dict(sample, pred_panoptic_seg=prediction)])
+        metric.compute_metrics(metric.results)
+        return class_quality(np.sum(metric.results, axis=0))
+
+
+def quality_of(stat: PQStat) -> np.ndarray:
+    """PQ, SQ, RQ in percent, of shape (K, 3); nan for classes that never occur."""
+    quality = np.full((len(CLASSES), 3), np.nan)
+    for category_id, counted in stat.per_class.items():
+        if counted.tp + counted.fp + counted.fn > 0:
+            quality[category_id - 1] = [100 * value for value in counted.quality().values()]
+    return quality
+
+
+class Mmdet:
+    """``CocoPanopticMetric`` with the annotation file, which spares it counting areas."""
+
+    def __init__(self, dataset: dict, predictions: Sequence[np.ndarray]) -> None:
+        root = Path(dataset['data_root'])
+        self.files = dict(ann_file=str(root / dataset['ann_file']), seg_prefix=str(root / 'seg'))
+        self.predictions = [
+            prediction.astype(np.int32) for prediction in predictions
+        ]  # as mmdet's heads predict
+
+    def prepare(self) -> tuple[CocoPanopticMetric, list[dict]]:
+        with redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+            metric = CocoPanopticMetric(**self.files)
+        metric.dataset_meta = CocoPanopticDataset.METAINFO
+        samples = [
+            dict(
+                img_id=number,
+                img_path=f'{number}.jpg',
+                ori_shape=prediction.shape,
+                # a copy, since the metric changes its input
+                pred_panoptic_seg=dict(sem_seg=torch.from_numpy(prediction.copy())[None]),
+            )
+            for number, prediction in enumerate(self.predictions)
+        ]
+        return metric, samples
+
+    def run(self, prepared: tuple[CocoPanopticMetric, list[dict]]) -> np.ndarray:
+        metric, samples = prepared
+        for sample in samples:
+            metric.process({}, [sample])
+        metric.compute_metrics(metric.results)
+        total = PQStat()
+        for stat in metric.results:
+            total += stat
+        return quality_of(total)
+
+
+class Panopticapi:
+    """The loop of ``panopticapi_rules`` over maps of ids."""
+
+    def __init__(self, dataset: dict, predictions: Sequence[np.ndarray]) -> None:
+        self.images = []
+        content = load(str(Path(dataset['data_root']) / dataset['ann_file']))
+        for annotation, prediction in zip(content['annotations'], predictions):
+            path = Path(dataset['data_root']) / 'seg' / annotation['file_name']
+            gt_ids = rgb2id(cv2.imread(str(path))[..., ::-1])
+            pred_ids = np.where(prediction == VOID_LABEL, 0, prediction).astype(np.int32)
+            segments = [
+                dict(id=identity, category_id=identity % INSTANCE_OFFSET + 1)
+                for identity in np.unique(prediction).tolist()
+                if identity != VOID_LABEL
+            ]
+            self.images.append((gt_ids, annotation['segments_info'], pred_ids, segments))
+
+    def prepare(self) -> PQStat:
+        return PQStat()
+
+    def run(self, stat: PQStat) -> np.ndarray:
+        for image in self.images:
+            count_image(stat, *image)
+        return quality_of(stat)
+
+
+def check_equal(qualities: dict[str, np.ndarray]) -> None:
+    """Raise ResultsDiffer unless all arrays (K, 3) of PQ, SQ, RQ are equal to 1e-9 percent."""
+    (first, expected), *others = qualities.items()
+    for name, quality in others:
+        equal = np.isclose(quality, expected, rtol=0, atol=TOLERANCE, equal_nan=True).all(1)
+        if not equal.all():
+            label = int(np.argmin(equal))
+            raise ResultsDiffer(
+                f'PQ, SQ, RQ of {(~equal).sum()} classes differ, {CLASSES[label]}: '
+                f'{quality[label]} by {name}, {expected[label]} by {first}'
+            )
+
+
+def run(args: argparse.Namespace) -> list[Row]:
+    """Draw images and predictions, check that all score them equally, and time the scoring."""
+    rng = np.random.default_rng(0)
+    scenes = [
+        draw_segments(rng, args.height, args.width, args.segments) for _ in range(args.images)
+    ]
+    predictions = [predict(rng, *scene) for scene in scenes]
+    with tempfile.TemporaryDirectory() as folder, standing_in():
+        write_set(Path(folder), scenes, images=())
+        dataset = dict(
+            ann_file='panoptic.json', data_root=folder, data_prefix=dict(img='img/', seg='seg/')
+        )
+        scorers = dict(
+            ours=Ours(dataset, predictions, read_files=False),
+            ours_files=Ours(dataset, predictions, read_files=True),
+            mmdet=Mmdet(dataset, predictions),
+            panopticapi=Panopticapi(dataset, predictions),
+        )
+        logging.disable(logging.INFO)  # mmdet logs a table per run
+        try:
+            seconds = alternate(
+                {name: Variant(scorer.run, scorer.prepare) for name, scorer in scorers.items()},
+                args.repeats,
+                check_equal,
+            )
+        finally:
+            logging.disable(logging.NOTSET)
+    return [
+        Row('metrics/mmdet', seconds['ours'], seconds['mmdet']),
+        Row('metrics/mmdet_files', seconds['ours_files'], seconds['mmdet']),
+        Row('metrics/panopticapi', seconds['ours'], seconds['panopticapi']),
+    ]

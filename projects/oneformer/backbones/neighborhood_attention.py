@@ -1,0 +1,159 @@
+"""Dilated neighbourhood attention (DiNAT): every pixel attends to a window of pixels around it.
+
+Along an axis, a dilation of d splits the pixels into d subsequences (every d-th pixel), and a pixel
+sees only its own. In a subsequence of length L, the pixel at position p sees the K positions from
+clamp(p - K // 2, 0, L - K): at a border the window is shifted, not cut.
+
+Tiles of nearby queries see nearly the same keys, so a tile attends densely to all keys that any of
+its queries sees, with the others masked. The mask is part of the bias, and the same for all tiles
+but those at a border: there are a few kinds of tiles, and each kind is one batched attention.
+
+Shapes: B images, M heads, D channels of a head, C = M D, K kernel size; H, W height and width;
+along an axis, T tiles of a kind with q queries and k keys each.
+"""
+
+from functools import lru_cache
+from itertools import product
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_TILE = 8  # queries along an axis
+
+
+class TileKind(NamedTuple):
+    """Tiles along one axis whose queries see their keys in the same way."""
+
+    queries: Tensor  # T q, pixel coordinates
+    keys: Tensor  # T k, pixel coordinates
+    bias_index: Tensor  # q k, key minus query position plus K - 1; 2 K - 1 outside the window
+
+
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)  # or the first test leaves tensors no later training can use
+def tile_axis(
+    num_queries: int, num_keys: int, kernel_size: int, dilation: int, device: torch.device
+) -> list[TileKind]:
+    """Cut an axis into tiles, sorted by their kind.
+
+    Args:
+        num_queries: Pixels with a query, the first ones of the axis.
+        num_keys: Pixels with a key; at least ``kernel_size * dilation``.
+        kernel_size: Positions that a pixel sees.
+        dilation: Distance of the positions, in pixels.
+        device: Device of the tensors.
+    """
+    kinds = {}
+    for first in range(min(dilation, num_queries)):
+        length = len(range(first, num_keys, dilation))
+        positions = torch.arange(len(range(first, num_queries, dilation)))
+        starts = (positions - kernel_size // 2).clamp(0, length - kernel_size)
+        for query, start in zip(positions.split(_TILE), starts.split(_TILE)):
+            key = torch.arange(start[0], start[-1] + kernel_size)
+            seen = (key >= start[:, None]) & (key < start[:, None] + kernel_size)
+            index = torch.where(seen, key - query[:, None] + kernel_size - 1, 2 * kernel_size - 1)
+            tiles = kinds.setdefault(
+                (index.shape, tuple(index.flatten().tolist())), ([], [], index)
+            )
+            tiles[0].append(first + query * dilation)
+            tiles[1].append(first + key * dilation)
+    return [
+        TileKind(torch.stack(query).to(device), torch.stack(key).to(device), index.to(device))
+        for query, key, index in kinds.values()
+    ]
+
+
+def neighborhood_attention(
+    query: Tensor, key_value: Tensor, relative_bias: Tensor, dilation: int
+) -> Tensor:
+    """Attend from every pixel to its window.
+
+    Args:
+        query: Queries of shape (B, H, W, C), not scaled.
+        key_value: Keys, then values, of shape (B, H', W', 2 C). It may be larger than ``query`` on
+            the right and at the bottom, and measures at least K times the dilation.
+        relative_bias: Bias of the scaled products, of shape (M, 2 K - 1, 2 K - 1), by the key's
+            position minus the query's, in steps of the dilation.
+        dilation: Distance of the pixels in a window.
+
+    Returns:
+        Attended values of shape (B, H, W, C).
+    """
+    num_images, height, width, channels = query.shape
+    key_width = key_value.shape[2]
+    num_heads = len(relative_bias)
+    head_dim = channels // num_heads
+    kernel_size = (relative_bias.shape[1] + 1) // 2
+    rows, columns = (
+        tile_axis(query.shape[axis], key_value.shape[axis], kernel_size, dilation, query.device)
+        for axis in (1, 2)
+    )
+    query, key_value = query.flatten(1, 2), key_value.flatten(1, 2)
+    bias = F.pad(relative_bias, (0, 1, 0, 1), value=-torch.inf).to(query.dtype)  # M 2K 2K
+    pixels, attended = [], []
+    for row, column in product(rows, columns):
+        # four dimensions, or scaled_dot_product_attention takes its slow path on a CPU
+        tile_bias = bias[None, :, row.bias_index[:, None, :, None], column.bias_index[:, None]]
+        tile_bias = tile_bias.flatten(4).flatten(2, 3)  # 1 M q*q k*k
+        pixel = _cross(row.queries * width, column.queries)  # T*T q*q
+        seen = _cross(row.keys * key_width, column.keys)  # T*T k*k
+        tile_query = query[:, pixel.flatten()].view(-1, pixel.shape[1], num_heads, head_dim)
+        tile_key_value = key_value[:, seen.flatten()]
+        tile_key_value = tile_key_value.view(-1, seen.shape[1], 2, num_heads, head_dim)
+        tile_key, tile_value = tile_key_value.unbind(2)
+        tile = F.scaled_dot_product_attention(
+            tile_query.transpose(1, 2),
+            tile_key.transpose(1, 2),
+            tile_value.transpose(1, 2),
+            tile_bias,
+        )  # B*T*T M q*q D
+        attended.append(tile.transpose(1, 2).reshape(num_images, -1, channels))
+        pixels.append(pixel.flatten())
+    order = torch.cat(pixels).argsort()
+    return torch.cat(attended, 1)[:, order].view(num_images, height, width, channels)
+
+
+def _cross(rows: Tensor, columns: Tensor) -> Tensor:
+    """Sums of all pairs, for tiles along rows (T, n) and columns (T', n'): (T T', n n')."""
+    return (rows[:, None, :, None] + columns[:, None]).flatten(2).flatten(0, 1)
+
+
+class NeighborhoodAttention(nn.Module):
+    """Dilated neighbourhood attention with the parameters of NATTEN 0.14.
+
+    Args:
+        channels: C.
+        num_heads: M.
+        kernel_size: K, odd.
+        dilation: Distance of the pixels in a window.
+    """
+
+    def __init__(self, channels: int, num_heads: int, kernel_size: int, dilation: int) -> None:
+        super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f'kernel_size must be odd, got {kernel_size}')
+        if channels % num_heads:
+            raise ValueError(f'{channels} channels cannot be split into {num_heads} heads')
+        self.window = kernel_size * dilation
+        self.dilation = dilation
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.rpb = nn.Parameter(torch.zeros(num_heads, 2 * kernel_size - 1, 2 * kernel_size - 1))
+        self.proj = nn.Linear(channels, channels)
+        nn.init.trunc_normal_(self.rpb, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to the same shape.
+
+        A map smaller than the window is seen as if it were padded with zeros on the right and at
+        the bottom. As in the original, the padding is seen: its keys and values are the bias.
+        """
+        num_images, height, width, channels = x.shape
+        query, key_value = self.qkv(x).split([channels, 2 * channels], -1)
+        if min(height, width) < self.window:
+            size = (num_images, max(height, self.window), max(width, self.window), 2 * channels)
+            padded = self.qkv.bias[channels:].to(key_value.dtype).expand(size).clone()
+            padded[:, :height, :width] = key_value
+            key_value = padded
+        return self.proj(neighborhood_attention(query, key_value, self.rpb, self.dilation))

@@ -1,0 +1,36 @@
+"""Parts that mmengine lacks, without OneFormer; imports nothing of the rest of the package.
+
+``compat`` comes first: it makes mmdet importable everywhere.
+"""
+
+# isort: off
+from . import compat  # noqa: F401
+from .quiet_import import quiet_import
+
+with quiet_import():
+    from .compiling import CompileBackbone
+    from .distributed import OneFormerDistributedDataParallel, init_cpu_processes
+    from .finite_steps import FiniteSteps
+    from .pace import PaceLine
+    from .resuming import ResumableCheckpointHook
+    from .schedules import WholeRunMultiStepLR, WholeRunPolyLR
+    from .sharding import FullyShardStrategy
+    from .stopping import StopOnSignal
+    from .train_loop import OneFormerTrainLoop
+    from .validation_notice import ValidationNotice
+
+__all__ = [
+    'CompileBackbone',
+    'FiniteSteps',
+    'FullyShardStrategy',
+    'OneFormerDistributedDataParallel',
+    'OneFormerTrainLoop',
+    'PaceLine',
+    'ResumableCheckpointHook',
+    'StopOnSignal',
+    'ValidationNotice',
+    'WholeRunMultiStepLR',
+    'WholeRunPolyLR',
+    'init_cpu_processes',
+    'quiet_import',
+]

@@ -1,0 +1,142 @@
+"""Training of models too large for one GPU: each process keeps a part of everything.
+
+mmengine's ``FSDPStrategy`` uses the older ``FullyShardedDataParallel``, which flattens
+parameters and needs a GPU. Here parameters keep their names and shapes, so the groups of
+``OneFormerOptimWrapperConstructor`` are right, and checkpoints are those of any other run.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import mmengine
+import torch
+from mmengine._strategy import DDPStrategy
+from mmengine.device import get_device
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.registry import STRATEGIES
+from mmengine.runner import save_checkpoint
+from mmengine.utils import apply_to
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from .checkpoint_files import durable_backend
+
+
+def gather_parts(state: object) -> object:
+    """Replace every sharded tensor in nested containers by the whole one, on the CPU.
+
+    All processes have to call it; the tensors are kept by the first alone, so that the others need
+    memory for one at a time.
+    """
+
+    def gather(part: DTensor) -> Tensor | None:
+        whole = part.full_tensor()
+        return whole.cpu() if is_main_process() else None
+
+    return apply_to(state, lambda value: isinstance(value, DTensor), gather)
+
+
+def part_like(whole: Tensor, sharded: Tensor) -> Tensor:
+    """This process' part of a tensor that all processes have, sharded as another of its shape."""
+    if isinstance(whole, DTensor) or not isinstance(sharded, DTensor):
+        return whole
+    if whole.shape != sharded.shape:  # the count of steps, or a mismatch, which is reported later
+        return whole
+    return distribute_tensor(
+        whole.to(sharded.device), sharded.device_mesh, sharded.placements, src_data_rank=None
+    )
+
+
+@STRATEGIES.register_module()
+class FullyShardStrategy(DDPStrategy):
+    """Parameters, gradients and optimizer states spread over the processes (torch's FSDP 2).
+
+    For ``runner_type='FlexibleRunner'``. Checkpoints hold whole tensors in the layout of other
+    runs: any number of processes, and any runner, can load them.
+
+    Args:
+        units: Class names of modules whose parameters are fetched together, just for their turn.
+            They must be used by calling them; the parameters of all others are fetched once for
+            the whole step.
+        **kwargs: Arguments of mmengine's ``DDPStrategy``.
+
+    Raises:
+        ValueError: If the model has no module of a unit's class.
+    """
+
+    def __init__(self, *, units: Sequence[str], **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+
+    def _wrap_model(self, model: nn.Module) -> nn.Module:
+        from torch.distributed.fsdp import fully_shard
+
+        names = {type(module).__name__ for module in model.modules()}
+        if missing := sorted(set(self.units) - names):
+            raise ValueError(f'strategy.units: the model has no module of class {missing}')
+        device = get_device()
+        model = self.convert_model(model.to(device))
+        mesh = init_device_mesh(device, (get_world_size(),))
+        for module in list(model.modules()):
+            if type(module).__name__ in self.units:
+                fully_shard(module, mesh=mesh)
+        return fully_shard(model, mesh=mesh)
+
+    def model_state_dict(self) -> dict:
+        """Whole weights in the first process; all have to call it."""
+        return gather_parts(super().model_state_dict())
+
+    def optim_state_dict(self) -> dict:
+        """Whole optimizer state in the first process; all have to call it."""
+        return gather_parts(super().optim_state_dict())
+
+    def save_checkpoint(
+        self,
+        filename: str,
+        *,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        extra_ckpt: dict | None = None,
+        callback: Callable | None = None,
+    ) -> None:
+        """Write a file with whole tensors, in full or not at all; all processes have to call it."""
+        content = dict(state_dict=self.model_state_dict())
+        if save_optimizer:
+            content['optimizer'] = self.optim_state_dict()
+        if not is_main_process():
+            return
+        if save_param_scheduler and hasattr(self, 'param_schedulers'):
+            content['param_schedulers'] = self.scheduler_state_dict()
+        content.update(extra_ckpt or {})
+        content.setdefault('meta', {}).update(
+            seed=self.seed, time=time.strftime('%Y%m%d_%H%M%S'), mmengine=mmengine.__version__
+        )
+        if callback is not None:
+            callback(content)
+        save_checkpoint(content, filename, backend_args=durable_backend(filename))
+
+    def load_checkpoint(self, filename: str, *, map_location='cpu', **kwargs) -> dict:
+        """Load whole tensors on the CPU, since a GPU may lack the memory, and keep this part."""
+        where = 'cpu' if map_location == 'default' else map_location
+        return super().load_checkpoint(filename, map_location=where, **kwargs)
+
+    def load_model_state_dict(self, state_dict: dict, **kwargs) -> None:
+        """Load whole weights."""
+        own = self.model.state_dict()
+        parts = {
+            name: part_like(value, own[name]) if name in own else value
+            for name, value in state_dict.items()
+        }
+        with torch.no_grad():
+            super().load_model_state_dict(parts, **kwargs)
+
+    def load_optim_state_dict(self, state_dict: dict) -> None:
+        """Load a whole optimizer state."""
+        groups = self.optim_wrapper.optimizer.param_groups
+        parameters = [parameter for group in groups for parameter in group['params']]
+        for index, values in state_dict['state'].items():
+            for name, value in values.items():
+                if isinstance(value, Tensor):
+                    values[name] = part_like(value, parameters[index])
+        super().load_optim_state_dict(state_dict)

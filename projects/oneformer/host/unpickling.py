@@ -1,0 +1,87 @@
+"""Pickles: read without running what they contain, unless their source is trusted."""
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+from .errors import CheckpointError
+
+_STATISTICS = ('min', 'max', 'current', 'mean')
+
+
+class _Nothing:
+    """Stands in for the arguments of a training, whatever it is called with."""
+
+    def __init__(self, *args) -> None:
+        pass
+
+    def __setstate__(self, state) -> None:
+        pass
+
+
+def _statistic(owner: type, name: str):
+    """Stands in for ``getattr``, by which a stored curve of mmengine names its methods."""
+    if owner is HistoryBuffer and name in _STATISTICS:
+        return getattr(owner, name)
+    raise pickle.UnpicklingError(f'getattr({owner}, {name!r}) is refused')
+
+
+# what is stored beside tensors and plain values: mmengine's curves, which hold arrays, the dicts of
+# a config in the metainfo of datasets, which are plain ones here, and arguments of a training
+_ALLOWED = [
+    HistoryBuffer,
+    (dict, 'mmengine.config.config.ConfigDict'),
+    (_Nothing, 'argparse.Namespace'),
+    *((_statistic, f'{module}.getattr') for module in ('__builtin__', 'builtins')),
+    np.ndarray,
+    np.dtype,
+    *{type(np.dtype(code)) for code in np.typecodes['AllInteger'] + np.typecodes['AllFloat'] + '?'},
+    *(
+        (rebuild, f'numpy.{core}.multiarray.{rebuild.__name__}')
+        for rebuild in (np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0])
+        for core in ('core', '_core')
+    ),
+]
+
+
+def read_pickle(path: Path, trust: bool = False, map_location='cpu'):
+    """Load what ``torch.save`` wrote, or a plain pickle of detectron2.
+
+    Args:
+        path: Of the file.
+        trust: Load anything, which may run any code; else tensors, plain values and the curves of
+            mmengine.
+        map_location: Of ``torch.load``.
+
+    Raises:
+        CheckpointError: If the file holds more than that and is not trusted, or is broken.
+        OSError: If it cannot be read.
+    """
+    try:
+        if not trust:
+            with torch.serialization.safe_globals(_ALLOWED):
+                return torch.load(path, map_location=map_location, weights_only=True)
+        if zipfile.is_zipfile(path):
+            return torch.load(path, map_location=map_location, weights_only=False)
+        with path.open('rb') as file:
+            content = pickle.load(file, encoding='latin1')
+        # files of torch before 1.6 are several pickles, of which the first is a number
+        is_old = isinstance(content, int)
+        return torch.load(path, map_location, weights_only=False) if is_old else content
+    except OSError:
+        raise
+    except Exception as error:  # what bytes that are not checkpoints make of an unpickler
+        advice = (
+            ', or a pickle of more than a checkpoint has, which may run any code when it is '
+            'loaded: give --trust-pickle, or trust_pickle=True in a config, if you trust its source'
+        )
+        # of torch's page the one sentence that is about this file
+        page = ' '.join(str(error).split()).split('WeightsUnpickler error: ')[-1]
+        reason = page.split('. ')[0].split(' Check the documentation')[0]
+        raise CheckpointError(
+            f'{path} is broken{"" if trust else advice} ({type(error).__name__}: {reason})'
+        ) from error

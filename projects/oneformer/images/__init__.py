@@ -1,0 +1,1 @@
+"""Image files and label PNGs, read upright and whole, with damage named."""

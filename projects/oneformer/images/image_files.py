@@ -1,0 +1,88 @@
+"""Read image files: damaged ones are named, absurd sizes refused before anything is decoded."""
+
+import os
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+from mmengine.fileio import get
+from PIL import Image
+
+from .similar_files import similar_files
+
+LIMIT = 'ONEFORMER_MAX_PIXELS'  # environment variable
+_DEFAULT = 1 << 28  # 16384 x 16384; decoded that is 0.8 GB
+_opening = threading.Lock()
+
+
+class ImageTooLargeError(ValueError):
+    """An image, or the size that a file states, has more pixels than are read."""
+
+
+def max_pixels() -> int:
+    """Pixels of the largest image that is read.
+
+    Raises:
+        ValueError: If the environment variable ``ONEFORMER_MAX_PIXELS`` is not a number from 1.
+    """
+    text = os.environ.get(LIMIT, str(_DEFAULT))
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f'{LIMIT} is {text!r}: it has to be a whole number of pixels from 1')
+    return int(text)
+
+
+def check_pixels(height: int, width: int, what: str) -> None:
+    """Raise ``ImageTooLargeError`` for a size above the limit.
+
+    Args:
+        height: Height in pixels.
+        width: Width in pixels.
+        what: Name of the file or entry that has this size, for the message.
+    """
+    limit = max_pixels()
+    if height * width > limit:
+        raise ImageTooLargeError(
+            f'{what} says that it has {width} x {height} pixels, more than the {limit} that are '
+            f'read: replace it, or if it is right set the environment variable {LIMIT} to more'
+        )
+
+
+def open_image(source: Path | str | BinaryIO, what: str) -> Image.Image:
+    """Read the header of an image; it is decoded when its pixels are asked for.
+
+    Args:
+        source: Source for Pillow's ``Image.open``, which also raises errors of its own.
+        what: Name of the image, for the message.
+
+    Raises:
+        ImageTooLargeError: If the header states more pixels than ``max_pixels``.
+    """
+    with _opening:
+        # its own limit cannot be raised for one file, and only warns up to twice its value
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(source)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    try:
+        check_pixels(image.height, image.width, what)
+    except ImageTooLargeError:
+        image.close()
+        raise
+    return image
+
+
+def read_file(path: str, what: str) -> bytes:
+    """Read a file; an OSError names it, by ``what`` and path, if it cannot be read."""
+    try:
+        return get(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(
+            f'{what} {path} does not exist{similar_files(path)}: check data_root and data_prefix '
+            'of the dataset'
+        ) from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise type(error)(
+            f'{what} {path} cannot be read ({reason}): replace it, or correct its name'
+        ) from error

@@ -1,0 +1,84 @@
+"""Arrays and PIL images that people pass, as input of a model: BGR, 8 bits."""
+
+import numpy as np
+from PIL import Image
+
+from ..images.image_files import check_pixels
+from ..images.orientation import exif_orientation
+from ..images.reading import LoadedImage, to_loaded
+from ..images.rules import ImageRules
+
+GIVEN = (np.ndarray, Image.Image)
+_ALPHA = ('RGBA', 'RGBa', 'LA', 'La', 'PA')
+
+
+def _advice(image: np.ndarray, rules: ImageRules) -> str | None:
+    """Advice on an array that is not an image; None for one that is."""
+    if not image.size:
+        return 'it is empty'
+    if image.ndim == 4:
+        return 'give the images of a batch as a list'
+    if image.ndim == 3 and image.shape[2] == 4:
+        return 'leave alpha out, as in image[..., :3]'
+    if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[2] not in (1, 3):
+        return 'its channels come first: give image.transpose(1, 2, 0)'
+    if image.ndim not in (2, 3) or image.ndim == 3 and image.shape[2] not in (1, 3):
+        return 'give BGR of shape (height, width, 3), as cv2.imread returns, or grey'
+    if image.dtype.kind == 'f' and rules.value_range is None:
+        unit = np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1
+        if unit:
+            return 'give whole numbers, here (image * 255).round().astype(np.uint8)'
+        return 'give BGR of uint8, as cv2.imread returns, or say value_range=(black, white)'
+    if image.dtype.kind not in 'iuf':
+        return 'give BGR of uint8, as cv2.imread returns'
+    return None
+
+
+def check_array(image: np.ndarray, rules: ImageRules) -> None:
+    """Raise ValueError for an array that is not grey or BGR, of shape (H, W) or (H, W, 3).
+
+    Floats need a ``value_range`` among the rules.
+    """
+    if advice := _advice(image, rules):
+        raise ValueError(
+            f'an array of {image.dtype} and shape {image.shape} is not an image: {advice}'
+        )
+
+
+def load_given(image: np.ndarray | Image.Image, name: str, rules: ImageRules) -> LoadedImage:
+    """Load an array (grey or BGR) or a PIL image of any mode, by the same rules as a file.
+
+    A TIFF that Pillow has decoded before stays upright.
+
+    Raises:
+        ValueError: If a PIL image cannot be decoded, or no rule is given for its values.
+    """
+    what = f'image {name}'
+    if isinstance(image, np.ndarray):
+        return to_loaded(image, what, rules)
+    check_pixels(image.height, image.width, what)
+    orientation = exif_orientation(image)
+    try:
+        values = _values(image)
+    except OSError as error:
+        raise ValueError(f'{what} is damaged ({error}): replace the file') from error
+    # Pillow turns a TIFF when it decodes it
+    return to_loaded(values, what, rules, orientation, image.format == 'TIFF')
+
+
+def _values(image: Image.Image) -> np.ndarray:
+    """Grey or BGR, maybe with alpha, of a PIL image."""
+    decoder = str(image.tile[0][3]) if getattr(image, 'tile', None) else ''
+    if image.mode[0] not in 'IF' and ';16' in decoder:
+        raise ValueError(
+            'a PIL image of more than 8 bits per colour, which Pillow cuts to 8: hand over its '
+            f'path ({getattr(image, "filename", "")!r}), or an array of cv2.IMREAD_UNCHANGED'
+        )
+    if image.mode[0] in 'IF':
+        values = np.array(image)
+        return values.astype(values.dtype.newbyteorder('='), copy=False)
+    if image.mode in ('1', 'L'):
+        return np.array(image.convert('L'))
+    alpha = image.mode in _ALPHA or 'transparency' in image.info
+    values = np.array(image.convert('RGBA' if alpha else 'RGB'))
+    return values[..., [2, 1, 0, 3] if alpha else [2, 1, 0]]

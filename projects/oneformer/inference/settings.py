@@ -1,0 +1,206 @@
+"""With what settings a model predicts: those of a config, of its training, or guessed."""
+
+import copy
+import difflib
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmdet.utils import get_test_pipeline_cfg
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+
+from ..checkpoints.content import Checkpoint
+from ..checkpoints.embedded_config import embedded_config
+from ..checkpoints.settings import describe_settings
+from ..conversion.architecture import assumptions, model_config, shapes_of
+from ..host.errors import CheckpointError
+from ..images.rules import complete_steps
+from ..metainfo import KNOWN_DATASETS
+from ..tasks import TASKS, check_task
+
+ZOO = Path(__file__).resolve().parents[3] / 'configs'
+
+_LOADERS = ('LoadPhoto', 'LoadImageFromFile')
+
+# of weights without a config: short edge and limit of the long edge of the dataset's configs,
+# and the threshold of a panoptic segment
+TEST_SETTINGS = dict(
+    ade20k=(640, 2560, 0.5),
+    cityscapes=(1024, 2048, 0.8),
+    coco=(800, 1333, 0.8),
+    mapillary=(2048, 2048, 0.8),
+)
+
+
+@dataclass
+class Settings:
+    """What decides predictions beside the weights.
+
+    Attributes:
+        model: Config of the model, for training or not.
+        pipeline: Configs of the test transforms, the first of which loads the image.
+        tasks: Task words that are predicted unless others are asked for.
+    """
+
+    model: ConfigDict
+    pipeline: list[dict]
+    tasks: tuple[str, ...]
+
+
+def find_config(name: str | os.PathLike) -> Path:
+    """A config file by its path, or by its name in the zoo (``oneformer_swin-l_ade20k``).
+
+    Raises:
+        FileNotFoundError: If there is neither; names the most similar configs of the zoo.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    zoo = {p.stem: p for p in ZOO.rglob('oneformer_*.py') if '_base_' not in p.parts}
+    if str(name) in zoo:
+        return zoo[str(name)]
+    similar = difflib.get_close_matches(path.stem, zoo, n=3) or sorted(zoo)[:3]
+    raise FileNotFoundError(
+        f'{name} is neither a config file nor the name of one in {ZOO}, such as '
+        f'{", ".join(similar) or "none, since that folder has no configs"}'
+    )
+
+
+def read_settings(model: str | os.PathLike | Config, described: str | None = None) -> Settings:
+    """Settings of a config.
+
+    Args:
+        model: Config, its path, or its name in the zoo.
+        described: What it is, for messages.
+
+    Raises:
+        FileNotFoundError: If there is no such config.
+        ValueError: If it is broken, or lacks one of the two.
+    """
+    if isinstance(model, (str, os.PathLike)):
+        path = find_config(model)
+        try:
+            cfg = Config.fromfile(path)
+        except OSError:
+            raise
+        except Exception as error:  # a config is code
+            raise ValueError(
+                f'config {path} cannot be read ({type(error).__name__}: {error})'
+            ) from error
+    elif isinstance(model, Config):
+        path, cfg = model.filename, model
+    else:
+        raise ValueError(
+            f'the model is a {type(model).__name__}: give a Config, its path, or its name in the '
+            'zoo'
+        )
+    described = described or (f'config {path}' if path else 'the config')
+    model_cfg = cfg.get('model')
+    if not isinstance(model_cfg, dict):
+        raise ValueError(
+            f'{described} has no model: give the config that the weights were trained with'
+        )
+    if 'metainfo' not in model_cfg:
+        raise ValueError(
+            f'{described} has a {model_cfg.get("type")} without metainfo, which is not a OneFormer'
+        )
+    try:
+        pipeline = get_test_pipeline_cfg(cfg)
+        first = pipeline[0]['type']
+    except (AttributeError, LookupError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f'{described} has no transforms in test_dataloader.dataset.pipeline: give the config '
+            'that the weights were trained with'
+        ) from error
+    if str(first).split('.')[-1] not in _LOADERS:
+        raise ValueError(
+            f'the test pipeline of {described} begins with {first}, not with one of '
+            f'{", ".join(_LOADERS)}, in whose place images are handed over'
+        )
+    model_cfg = copy.deepcopy(model_cfg)
+    if 'data_preprocessor' in cfg:  # where mmengine's runner takes it from, too
+        model_cfg.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
+    steps = complete_steps(pipeline, cfg.test_dataloader.dataset)
+    return Settings(model_cfg, steps, _tasks_of(model_cfg, described))
+
+
+def _tasks_of(model_cfg: Mapping, described: str) -> tuple[str, ...]:
+    """``model.test_cfg.tasks``."""
+    tasks = (model_cfg.get('test_cfg') or {}).get('tasks', TASKS)
+    if not isinstance(tasks, list | tuple):
+        raise ValueError(f'model.test_cfg.tasks of {described} is {tasks!r}, not a list of tasks')
+    return tuple(map(check_task, tasks))
+
+
+def guess_settings(
+    checkpoint: Checkpoint, metainfo: Mapping, weights: str | os.PathLike
+) -> Settings:
+    """Settings of weights without a config.
+
+    The architecture is in the shapes. The normalisation is the published models', and the size of
+    the images and the threshold are those of the dataset with these classes, else COCO's, which
+    is logged.
+
+    Raises:
+        ValueError: If the architecture cannot be read.
+    """
+    named = [
+        name
+        for name, meta in KNOWN_DATASETS.items()
+        if tuple(meta['classes']) == metainfo['classes']
+    ]
+    dataset = named[0] if named else 'coco'
+    short_edge, max_size, threshold = TEST_SETTINGS[dataset]
+    try:
+        model = model_config(shapes_of(checkpoint.tensors), checkpoint.backbone_options)
+    except (KeyError, IndexError, ArithmeticError, ValueError) as error:
+        raise ValueError(
+            f'the architecture of {weights} cannot be read from its shapes ({error}): give the '
+            'config that it was trained with'
+        ) from error
+    for line in assumptions(model['backbone'], checkpoint.backbone_options):
+        print_log(f'no config: {line}', logger='current', level=logging.WARNING)
+    model['data_preprocessor'] = dict(
+        type='DetDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_size_divisor=32,
+    )
+    model['test_cfg']['object_mask_thr'] = threshold
+    pipeline = [
+        dict(type='LoadPhoto'),
+        dict(type='ResizeShortEdge', short_edges=[short_edge], max_size=max_size),
+        dict(type='PackSegmentInputs'),
+    ]
+    print_log(
+        f'no config is given, and {weights} holds none: images are resized to a short edge of '
+        f'{short_edge} (long edge at most {max_size}) and object_mask_thr is {threshold}, as in '
+        f'the configs of {dataset}; give the config if the model was trained otherwise',
+        logger='current',
+    )
+    return Settings(ConfigDict(model), pipeline, TASKS)
+
+
+def settings_of_training(checkpoint: Checkpoint, weights: str | os.PathLike) -> Settings | None:
+    """Settings of the config that a checkpoint holds, which are logged; None if it holds none.
+
+    Raises:
+        CheckpointError: If it holds one that cannot be used; it asks for another.
+    """
+    try:
+        cfg = embedded_config(checkpoint, weights)
+        if cfg is None:
+            return None
+        settings = read_settings(cfg, f'the config of its training in {weights}')
+    except ValueError as error:
+        raise CheckpointError(f'{error}. Give a config (--model)') from None
+    print_log(
+        f'no config is given: the settings are those of the training, which {weights} holds: '
+        f'{describe_settings(settings.model, settings.pipeline)}',
+        logger='current',
+    )
+    return settings

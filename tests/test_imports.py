@@ -1,0 +1,79 @@
+"""Which folder of the package may import which: every import leads downwards."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / 'projects/oneformer'
+
+# files beside the folders: the words, classes and codes that all share
+SHARED = {
+    'class_matching',
+    'metainfo',
+    'object_limits',
+    'panoptic_codes',
+    'run_length',
+    'tasks',
+    'zoo',
+}
+MAY_IMPORT = dict(
+    host=set(),
+    images=set(),
+    kernels={'host'},
+    backbones={'kernels'},
+    models={'kernels', 'images'},
+    datasets={'host', 'images'},
+    weights={'host', 'images'},
+    evaluation={'datasets', 'host', 'images'},
+    visualization=set(),
+    results={'datasets', 'host', 'images'},
+    inspection={'datasets', 'host', 'images', 'visualization'},
+    preparation={'datasets', 'host', 'images'},
+    annotation_formats={'datasets', 'host', 'images', 'inspection', 'preparation'},
+    training={'datasets', 'evaluation', 'host', 'images', 'kernels', 'weights'},
+    inference={'datasets', 'evaluation', 'host', 'images', 'results', 'visualization', 'weights'},
+)
+PAPER = {
+    'contrastive_loss', 'criterion', 'fusion', 'large_images', 'oneformer', 'oneformer_head',
+    'pixel_decoder', 'targets', 'task_queries', 'text_mapper', 'transformer', 'tta',
+}  # fmt: skip
+
+
+def imported(path: Path) -> set[str]:
+    """Names right below the package that a file imports."""
+    place, found = path.relative_to(PACKAGE).parts[:-1], set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            parts = [*place[: len(place) - node.level + 1], *(node.module or '').split('.')]
+        elif isinstance(node, ast.ImportFrom) and (node.module or '').startswith('oneformer'):
+            parts = node.module.split('.')[1:]
+        else:
+            continue
+        parts = [part for part in parts if part]
+        found.update(parts[:1] or {alias.name for alias in node.names})
+    return found
+
+
+def test_the_folders_are_those_of_the_contract():
+    folders = {path.parent.name for path in PACKAGE.glob('*/__init__.py')}
+    assert folders == set(MAY_IMPORT)
+    assert {path.stem for path in PACKAGE.glob('*.py')} - {'__init__'} == SHARED
+
+
+@pytest.mark.parametrize('folder', MAY_IMPORT)
+def test_a_folder_imports_only_what_lies_below_it(folder):
+    allowed = (
+        MAY_IMPORT[folder] | {folder} | (SHARED if folder not in ('host', 'images') else set())
+    )
+    for path in (PACKAGE / folder).glob('*.py'):
+        assert imported(path) <= allowed, path.name
+
+
+def test_shared_files_import_no_folder_but_host():
+    for name in SHARED:
+        assert imported(PACKAGE / f'{name}.py') <= SHARED | {'host'}, name
+
+
+def test_models_are_the_files_of_the_paper():
+    assert {path.stem for path in (PACKAGE / 'models').glob('*.py')} - {'__init__'} == PAPER

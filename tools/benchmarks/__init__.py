@@ -1,8 +1,0 @@
-"""What ``tools/benchmark.py`` runs: one module per sub-command, and what they share.
-
-A sub-command's module has ``add_arguments(parser)`` and ``run(args)``, which compares results, then
-times, and returns ``timing.Row``s. Peers are imported where they are needed, since some are only
-test requirements.
-"""
-
-import oneformer  # noqa: F401  before mmdet
