@@ -12,11 +12,9 @@ Measured are
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
@@ -25,10 +23,9 @@ import numpy as np
 from oneformer.host.safe_io import write_json
 from oneformer.run_length import code_area, encode_mask, json_code
 
+from .checkouts import ROOT, Process, processes
 from .timing import ResultsDiffer, Row, Variant, alternate, positive_int
 
-ROOT = Path(__file__).resolve().parents[1]
-_WORKER = Path(__file__).with_name('checkout_worker.py')
 _SHARED = Path(os.environ.get('ONEFORMER_SHARED', ROOT.parent / 'shared'))
 KINDS = ('panoptic', 'instance')
 
@@ -85,59 +82,6 @@ def dataset_of(kind: str, args: argparse.Namespace, folder: Path) -> dict:
     return dict(common, type='InstanceDataset', ann_file=str(path), data_prefix=dict(img='train/'))
 
 
-class Process:
-    """A ``checkout_worker`` that works only while it is asked.
-
-    Args:
-        log: Gets what it prints.
-    """
-
-    def __init__(self, log: Path) -> None:
-        self.log = log
-        self.process = subprocess.Popen(
-            [sys.executable, str(_WORKER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log.open('w'),
-            text=True,
-        )
-
-    def ask(self, *request):
-        """Let it do something, and wait; RuntimeError with what it said if it failed."""
-        with suppress(BrokenPipeError):  # then there is no line to read, either
-            self.process.stdin.write(json.dumps(request) + '\n')
-            self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f'a checkout ended:\n{self.log.read_text()[-2000:]}')
-        answer = json.loads(line)
-        if 'error' in answer:
-            raise RuntimeError(f'a checkout failed:\n{answer["error"]}')
-        return answer['value']
-
-    def close(self) -> None:
-        """Let it end."""
-        with suppress(BrokenPipeError):
-            self.process.stdin.close()
-        self.process.stdout.close()
-        self.process.wait()
-
-
-@contextmanager
-def processes(
-    checkouts: Mapping[str, Path], threads: int, folder: Path
-) -> Iterator[dict[str, Process]]:
-    """A process for each checkout, ready to work."""
-    workers = {name: Process(folder / f'{name}.log') for name in checkouts}
-    try:
-        for name, worker in workers.items():
-            worker.ask('start', str(checkouts[name]), threads)
-        yield workers
-    finally:
-        for worker in workers.values():
-            worker.close()
-
-
 def check_equal(found: Mapping[str, list], what: str) -> None:
     """Raise ResultsDiffer unless both checkouts found the same."""
     ours, peer = found['ours'], found['peer']
@@ -179,18 +123,15 @@ def measure(kind: str, dataset: dict, workers: Mapping[str, Process], repeats: i
 
 def run(args: argparse.Namespace) -> list[Row]:
     """Time both checkouts on each kind of labels."""
-    if not (args.against / 'projects/oneformer').is_dir():
-        sys.exit(f'error: {args.against} is not a checkout: it has no folder projects/oneformer')
     if not (args.data_root / 'panoptic_train.json').is_file():
         sys.exit(
             f'error: {args.data_root} has no panoptic_train.json: give the folder of the nuclei '
             'set by --data-root, or the folder above data/dsb2018_panoptic by ONEFORMER_SHARED'
         )
-    checkouts = dict(ours=ROOT, peer=args.against.resolve())
     rows = []
     with (
         tempfile.TemporaryDirectory() as name,
-        processes(checkouts, args.threads, Path(name)) as workers,
+        processes('data_worker.py', args.against, args.threads, Path(name)) as workers,
     ):
         for kind in args.labels:
             dataset = dataset_of(kind, args, Path(name))

@@ -42,7 +42,7 @@ from oneformer.datasets import (
 )
 from oneformer.models.targets import batch_targets
 
-from .panopticapi_rules import standing_in
+from .panopticapi_parts import standing_in
 from .scenes import NUM_STUFF, NUM_THINGS, draw_image, draw_segments, write_set
 from .timing import ResultsDiffer, Row, Variant, alternate, positive_int
 

@@ -1,19 +1,22 @@
-"""Scoring panoptic predictions: ours against mmdet's ``CocoPanopticMetric`` and panopticapi's loop.
+"""Scoring panoptic predictions: ours against mmdet's ``CocoPanopticMetric`` and against hotcoco.
 
-The work is to score all images in one process, from predicted maps in memory to the numbers:
+The work is to score all images, from predicted maps in memory to the quality of each class:
 
 * mmdet: ``CocoPanopticMetric`` as mmdet's configs use it. It writes each prediction as a PNG and
   reads it and the annotated PNG back. Ours finds the annotated map on the sample, where the data
   pipeline puts it.
 * mmdet_files: the same, but ours also reads the annotated PNG in the measured time.
-* panopticapi: its rules for two maps of ids in memory, with one ``np.unique`` of pairs.
+* hotcoco: its ``pq_compute``, in Rust and in several threads, from files that were written before.
+  Ours also reads the annotated PNG.
 
 Legend: H, W image size, K classes.
 """
 
 import argparse
 import io
+import json
 import logging
+import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -30,7 +33,7 @@ from mmengine.fileio import load
 from oneformer.datasets import LoadSegmentMap, PackSegmentInputs, PanopticDataset
 from oneformer.evaluation.panoptic_quality import PanopticQuality, class_quality
 
-from .panopticapi_rules import PQStat, count_image, rgb2id, standing_in
+from .panopticapi_parts import PQStat, id2rgb, standing_in
 from .scenes import CLASSES, NUM_THINGS, draw_segments, warp, write_set
 from .timing import ResultsDiffer, Row, Variant, alternate, positive_int
 
@@ -44,6 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--segments', type=positive_int, default=20)
     parser.add_argument('--images', type=positive_int, default=200)
     parser.add_argument('--repeats', type=positive_int, default=5, help='rounds after the warm-up')
+
+
+def require_hotcoco() -> None:
+    """End with advice if hotcoco is missing."""
+    try:
+        import hotcoco  # noqa: F401
+    except ImportError:
+        raise SystemExit(
+            'this compares with hotcoco: pip install -r requirements/tests.txt'
+        ) from None
 
 
 def predict(
@@ -96,13 +109,15 @@ class Ours:
         return class_quality(np.sum(metric.results, axis=0))
 
 
-def quality_of(stat: PQStat) -> np.ndarray:
+def quality_of(stats: Sequence[PQStat]) -> np.ndarray:
     """PQ, SQ, RQ in percent, of shape (K, 3); nan for classes that never occur."""
     quality = np.full((len(CLASSES), 3), np.nan)
-    for category_id, counted in stat.per_class.items():
-        if counted.tp + counted.fp + counted.fn > 0:
-            quality[category_id - 1] = [100 * value for value in counted.quality().values()]
-    return quality
+    for category_id in set().union(*stats):
+        counted = [stat[category_id] for stat in stats if category_id in stat]
+        iou, tp = sum(one.iou for one in counted), sum(one.tp for one in counted)
+        effort = tp + sum(one.fp + one.fn for one in counted) / 2
+        quality[category_id - 1] = [iou / effort, iou / tp if tp else 0, tp / effort]
+    return 100 * quality
 
 
 class Mmdet:
@@ -135,37 +150,45 @@ class Mmdet:
         metric, samples = prepared
         for sample in samples:
             metric.process({}, [sample])
-        metric.compute_metrics(metric.results)
-        total = PQStat()
-        for stat in metric.results:
-            total += stat
-        return quality_of(total)
+        return quality_of(metric.results)
 
 
-class Panopticapi:
-    """The loop of ``panopticapi_rules`` over maps of ids."""
+class Hotcoco:
+    """``pq_compute``, but for its table, on predictions in COCO panoptic format."""
 
-    def __init__(self, dataset: dict, predictions: Sequence[np.ndarray]) -> None:
-        self.images = []
-        content = load(str(Path(dataset['data_root']) / dataset['ann_file']))
-        for annotation, prediction in zip(content['annotations'], predictions):
-            path = Path(dataset['data_root']) / 'seg' / annotation['file_name']
-            gt_ids = rgb2id(cv2.imread(str(path))[..., ::-1])
-            pred_ids = np.where(prediction == VOID_LABEL, 0, prediction).astype(np.int32)
+    def __init__(self, dataset: dict, predictions: Sequence[np.ndarray], threads: int) -> None:
+        os.environ.setdefault('RAYON_NUM_THREADS', str(threads))
+        root = Path(dataset['data_root'])
+        self.truth, self.predicted = root / dataset['ann_file'], root / 'predicted.json'
+        self.folders = dict(gt_folder=root / 'seg', pred_folder=root / 'predicted')
+        self.folders['pred_folder'].mkdir()
+        annotations = []
+        for annotation, prediction in zip(load(str(self.truth))['annotations'], predictions):
+            ids = np.where(
+                prediction == VOID_LABEL, 0, prediction + 1
+            )  # a stuff class may be label 0
             segments = [
-                dict(id=identity, category_id=identity % INSTANCE_OFFSET + 1)
-                for identity in np.unique(prediction).tolist()
-                if identity != VOID_LABEL
+                dict(id=code, category_id=(code - 1) % INSTANCE_OFFSET + 1)
+                for code in np.unique(ids).tolist()
+                if code
             ]
-            self.images.append((gt_ids, annotation['segments_info'], pred_ids, segments))
+            path = self.folders['pred_folder'] / annotation['file_name']
+            cv2.imwrite(str(path), id2rgb(ids)[..., ::-1])
+            annotations.append(dict(annotation, segments_info=segments))
+        self.predicted.write_text(json.dumps(dict(annotations=annotations)))
 
-    def prepare(self) -> PQStat:
-        return PQStat()
+    def prepare(self) -> None:
+        pass
 
-    def run(self, stat: PQStat) -> np.ndarray:
-        for image in self.images:
-            count_image(stat, *image)
-        return quality_of(stat)
+    def run(self, _: None) -> np.ndarray:
+        from hotcoco.panoptic import PanopticEval
+
+        evaluation = PanopticEval(self.truth, self.predicted, **self.folders)
+        evaluation.evaluate()
+        found = evaluation.results()['per_class']
+        rows = [found[label + 1] for label in range(len(CLASSES))]
+        quality = 100 * np.array([[row[key] for key in ('pq', 'sq', 'rq')] for row in rows])
+        return np.where(quality < 0, np.nan, quality)  # -1 for classes that never occur
 
 
 def check_equal(qualities: dict[str, np.ndarray]) -> None:
@@ -183,6 +206,7 @@ def check_equal(qualities: dict[str, np.ndarray]) -> None:
 
 def run(args: argparse.Namespace) -> list[Row]:
     """Draw images and predictions, check that all score them equally, and time the scoring."""
+    require_hotcoco()
     rng = np.random.default_rng(0)
     scenes = [
         draw_segments(rng, args.height, args.width, args.segments) for _ in range(args.images)
@@ -197,7 +221,7 @@ def run(args: argparse.Namespace) -> list[Row]:
             ours=Ours(dataset, predictions, read_files=False),
             ours_files=Ours(dataset, predictions, read_files=True),
             mmdet=Mmdet(dataset, predictions),
-            panopticapi=Panopticapi(dataset, predictions),
+            hotcoco=Hotcoco(dataset, predictions, args.threads),
         )
         logging.disable(logging.INFO)  # mmdet logs a table per run
         try:
@@ -211,5 +235,5 @@ def run(args: argparse.Namespace) -> list[Row]:
     return [
         Row('metrics/mmdet', seconds['ours'], seconds['mmdet']),
         Row('metrics/mmdet_files', seconds['ours_files'], seconds['mmdet']),
-        Row('metrics/panopticapi', seconds['ours'], seconds['panopticapi']),
+        Row('metrics/hotcoco', seconds['ours_files'], seconds['hotcoco']),
     ]

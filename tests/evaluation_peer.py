@@ -1,9 +1,10 @@
-"""Scenes with flawed predictions, and the metrics as plain loops and pycocotools compute them."""
+"""Scenes with flawed predictions, and metrics as hotcoco, pycocotools and a loop compute them."""
 
 import json
 
 import numpy as np
 import torch
+from hotcoco.panoptic import pq_compute
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import METRICS
 from PIL import Image
@@ -138,44 +139,64 @@ def evaluate(metric_type, samples, meta=META, **kwargs):
     return {**scores, 'per_class': metric.per_class} if kwargs.get('classwise') else scores
 
 
-def slow_panoptic_counts(gt_map, segments, pred_map, num_classes):
-    """panopticapi's rules, one boolean mask per segment."""
-    counts = np.zeros((num_classes, 4))
-    predicted = {
-        v: pred_map == v
-        for v in set(pred_map.ravel().tolist())
-        if v % INSTANCE_OFFSET != num_classes
-    }
-    void = gt_map == 0
-    found, used = set(), set()
-    for k, info in enumerate(segments, 1):
-        for v, mask in predicted.items():
-            if info['iscrowd'] or info['label'] != v % INSTANCE_OFFSET:
-                continue
-            both = np.sum(mask & (gt_map == k))
-            area = info.get('area', np.sum(gt_map == k))
-            union = np.sum(mask) + area - both - np.sum(mask & void)
-            if both and both / union > 0.5:
-                counts[info['label'], 0] += 1
-                counts[info['label'], 3] += both / union
-                found.add(k)
-                used.add(v)
-    crowd_of_class = {}
-    for k, info in enumerate(segments, 1):
-        if info['iscrowd']:
-            crowd_of_class[info['label']] = gt_map == k
-        elif k not in found:
-            counts[info['label'], 2] += 1
-    for v, mask in predicted.items():
-        label = v % INSTANCE_OFFSET
-        if v in used:
-            continue
-        excused = np.sum(mask & void)
-        if label in crowd_of_class:
-            excused += np.sum(mask & crowd_of_class[label])
-        if excused / np.sum(mask) <= 0.5:
-            counts[label, 1] += 1
-    return counts
+def write_panoptic(scenes, meta, folder):
+    """Write scenes in COCO panoptic format; returns what ``pq_compute`` takes.
+
+    Args:
+        scenes: For each image the map of segments (0 is void), the segments, and the predicted
+            map of label + INSTANCE_OFFSET * number.
+        meta: With the classes; category ids are labels + 1.
+        folder: Is made.
+    """
+    paths = [folder / name for name in ('gt.json', 'predicted.json', 'gt', 'predicted')]
+    for path in paths[2:]:
+        path.mkdir(parents=True)
+    truth, predicted = [], []
+    for number, (gt_map, segments, pred_map) in enumerate(scenes):
+        infos = [
+            dict(
+                id=k,
+                category_id=info['label'] + 1,
+                iscrowd=int(info['iscrowd']),
+                area=int(info.get('area', np.sum(gt_map == k))),
+            )
+            for k, info in enumerate(segments, 1)
+        ]
+        codes, ids = np.unique(pred_map, return_inverse=True)
+        void = codes % INSTANCE_OFFSET == len(meta['classes'])
+        own = np.where(void, 0, np.arange(1, len(codes) + 1))
+        found = [
+            dict(id=int(k), category_id=int(code % INSTANCE_OFFSET) + 1)
+            for k, code in zip(own, codes)
+            if k
+        ]
+        file = dict(image_id=number, file_name=f'{number}.png')
+        truth.append(dict(file, segments_info=infos))
+        predicted.append(dict(file, segments_info=found))
+        for path, id_map in zip(paths[2:], (gt_map, own[ids].reshape(pred_map.shape))):
+            colors = np.stack([id_map % 256, id_map // 256, id_map * 0], -1).astype(np.uint8)
+            Image.fromarray(colors).save(path / file['file_name'])
+    images = [dict(id=k, height=s[0].shape[0], width=s[0].shape[1]) for k, s in enumerate(scenes)]
+    categories = [
+        dict(id=k, name=name, isthing=int(name in meta['thing_classes']))
+        for k, name in enumerate(meta['classes'], 1)
+    ]
+    paths[0].write_text(json.dumps(dict(images=images, annotations=truth, categories=categories)))
+    paths[1].write_text(json.dumps(dict(annotations=predicted)))
+    return [str(path) for path in paths]
+
+
+def hotcoco_counts(scenes, meta, folder):
+    """Matches, false alarms, misses and summed IoU of each class, as hotcoco has them."""
+    judged = pq_compute(*write_panoptic(scenes, meta, folder))['per_class']
+    rows = [judged[label + 1] for label in range(len(meta['classes']))]
+    return np.array([[row[key] for key in ('tp', 'fp', 'fn', 'iou')] for row in rows])
+
+
+def scene_of(sample):
+    """A sample as ``write_panoptic`` takes it."""
+    gt_map, pred_map = (sample[f'{name}_panoptic_seg']['sem_seg'][0] for name in ('gt', 'pred'))
+    return gt_map.numpy(), sample['segments_info'], pred_map.numpy()
 
 
 def rle(mask):

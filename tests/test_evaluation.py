@@ -1,4 +1,6 @@
-"""The three metrics against plain loops and pycocotools, on drawings and random maps."""
+"""The metrics against hotcoco, pycocotools and a loop, on drawings and random maps."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -11,32 +13,54 @@ from evaluation_peer import (
     SKY,
     draw,
     evaluate,
+    hotcoco_counts,
     make_sample,
     panoptic_prediction,
     pycocotools_scores,
     random_scene,
     segment,
-    slow_panoptic_counts,
     slow_semantic_scores,
+    write_panoptic,
 )
+from hotcoco.panoptic import pq_compute
 from mmdet.registry import METRICS
 from mmengine.evaluator import Evaluator
 
 from oneformer.evaluation.panoptic_quality import INSTANCE_OFFSET, panoptic_counts
 
 
-def test_panoptic_counts_equal_a_plain_loop_on_random_maps():
+@pytest.fixture
+def count(tmp_path):
+    """Counts per class of an image, as hotcoco has them, too."""
+    numbers = itertools.count()
+
+    def count(gt_map, segments, pred_map):
+        counts = panoptic_counts(gt_map, segments, pred_map, len(CLASSES))
+        scene, folder = (gt_map, segments, pred_map), tmp_path / f'image_{next(numbers)}'
+        np.testing.assert_allclose(counts, hotcoco_counts([scene], META, folder), rtol=1e-12)
+        return counts
+
+    return count
+
+
+def test_panoptic_counts_equal_those_of_hotcoco_on_random_maps(count):
     rng = np.random.default_rng(0)
     total = np.zeros(3)
     for _ in range(300):
         gt_map, segments, predicted = random_scene(rng)
         pred_map = panoptic_prediction(predicted, gt_map.shape, len(CLASSES))
-        counts = panoptic_counts(gt_map, segments, pred_map, len(CLASSES))
-        np.testing.assert_allclose(
-            counts, slow_panoptic_counts(gt_map, segments, pred_map, len(CLASSES)), rtol=1e-12
-        )
-        total += counts[:, :3].sum(0)
+        total += count(gt_map, segments, pred_map)[:, :3].sum(0)
     assert (total > 100).all()  # matches, false alarms and misses all occurred
+
+
+def test_hotcoco_wants_a_prediction_for_every_image_and_has_no_nan(tmp_path):
+    gt_map, segments = draw('1122'), [segment(CAT), segment(SKY)]
+    paths = write_panoptic([(gt_map, segments, np.full((1, 4), DOG))], META, tmp_path / 'a')
+    judged = pq_compute(*paths)['per_class'][GRASS + 1]
+    assert judged == dict(pq=-1, sq=-1, rq=-1, iou=0, tp=0, fp=0, fn=0)  # ours has nan
+    (tmp_path / 'a/predicted.json').write_text('{"annotations": []}')
+    with pytest.raises(ValueError, match='image'):  # ours: test_a_missing_field_is_named...
+        pq_compute(*paths)
 
 
 def test_a_perfect_prediction_has_panoptic_quality_100_and_an_empty_one_0():
@@ -49,56 +73,56 @@ def test_a_perfect_prediction_has_panoptic_quality_100_and_an_empty_one_0():
     assert set(scores.values()) == {0.0}
 
 
-def test_a_prediction_half_on_void_is_wrong_and_one_more_pixel_forgives_it():
+def test_a_prediction_half_on_void_is_wrong_and_one_more_pixel_forgives_it(count):
     segments = [segment(GRASS)]
     gt_map = draw('111111....')
     for covered, wrong in ((slice(3, 9), 1), (slice(3, 10), 0)):  # 3 + 3 and 3 + 4 pixels
         pred_map = np.full((1, 10), len(CLASSES))
         pred_map[0, covered] = DOG
-        counts = panoptic_counts(gt_map, segments, pred_map, len(CLASSES))
+        counts = count(gt_map, segments, pred_map)
         assert counts[DOG].tolist() == [0, wrong, 0, 0]
         assert counts[GRASS].tolist() == [0, 0, 1, 0]
 
 
-def test_void_is_left_out_of_the_union():
+def test_void_is_left_out_of_the_union(count):
     gt_map = draw('1111......')
     pred_map = np.full((1, 10), DOG + INSTANCE_OFFSET)
-    counts = panoptic_counts(gt_map, [segment(DOG)], pred_map, len(CLASSES))
+    counts = count(gt_map, [segment(DOG)], pred_map)
     assert counts[DOG].tolist() == [1, 0, 0, 1.0]
 
 
-def test_the_area_that_the_annotation_states_decides():
+def test_the_area_that_the_annotation_states_decides(count):
     gt_map = draw('11111222..')  # five pixels of grass, which was ten before the dog lay on it
     pred_map = np.where(gt_map == 1, GRASS, len(CLASSES))
     for area, match in ((None, 1), (9, 5 / 9), (10, 0)):
         segments = [segment(GRASS), segment(DOG)]
         if area is not None:
             segments[0]['area'] = area
-        counts = panoptic_counts(gt_map, segments, pred_map, len(CLASSES))
+        counts = count(gt_map, segments, pred_map)
         expected = [1, 0, 0, match] if match else [0, 1, 1, 0]
         assert counts[GRASS].tolist() == pytest.approx(expected)
 
 
-def test_crowd_forgives_its_own_class_only_and_is_never_missed():
+def test_crowd_forgives_its_own_class_only_and_is_never_missed(count):
     gt_map, segments = draw('1111222'), [segment(DOG, crowd=True), segment(SKY)]
     for label, wrong in ((DOG, 0), (CAT, 1)):
         pred_map = np.full((1, 7), label + INSTANCE_OFFSET)
-        counts = panoptic_counts(gt_map, segments, pred_map, len(CLASSES))
+        counts = count(gt_map, segments, pred_map)
         assert counts[label].tolist() == [0, wrong, 0, 0]
 
 
-def test_of_two_crowd_segments_of_a_class_the_last_listed_one_forgives():
+def test_of_two_crowd_segments_of_a_class_the_last_listed_one_forgives(count):
     gt_map, segments = draw('1112222'), [segment(DOG, crowd=True), segment(DOG, crowd=True)]
     for covered, wrong in ((slice(0, 3), 1), (slice(3, 7), 0)):
         pred_map = np.full((1, 7), len(CLASSES))
         pred_map[0, covered] = DOG + INSTANCE_OFFSET
-        assert panoptic_counts(gt_map, segments, pred_map, len(CLASSES))[DOG, 1] == wrong
+        assert count(gt_map, segments, pred_map)[DOG, 1] == wrong
 
 
-def test_a_listed_segment_without_pixels_is_a_miss():
+def test_a_listed_segment_without_pixels_is_a_miss(count):
     gt_map, segments = draw('11'), [segment(CAT), segment(SKY)]
     pred_map = np.full((1, 2), CAT + INSTANCE_OFFSET)
-    counts = panoptic_counts(gt_map, segments, pred_map, len(CLASSES))
+    counts = count(gt_map, segments, pred_map)
     assert counts[CAT].tolist() == [1, 0, 0, 1.0]
     assert counts[SKY].tolist() == [0, 0, 1, 0]
 

@@ -13,10 +13,7 @@ launch() {
   echo
 }
 
-# Whether srun started this; the ids from 4294967280 on are Slurm's own (batch script, salloc's shell).
-in_step() { [ -n "${SLURM_STEP_ID:-}" ] && [ "$SLURM_STEP_ID" -lt 4294967280 ]; }
-
-# first_node NODELIST: node03 of node[03-05,07],other1
-first_node() { sed 's/\[\([^],-]*\)[^]]*\]/\1/g; s/,.*//' <<< "$1"; }
+# slurm_says in-step: whether srun started this; slurm_says meeting-point: address and port of this step
+slurm_says() { "$python" "$tools/../projects/oneformer/host/launch.py" "$1"; }
 
 stop() { echo "$1" >&2; exit 1; }

@@ -3,7 +3,7 @@
 set -euo pipefail
 . "$(dirname "$0")/_launch.sh"
 tool=$1 partition=$2 name=$3
-! in_step || stop "this is started by srun already, and every task would start all tasks: call it without srun"
+! slurm_says in-step || stop "this is started by srun already, and every task would start all tasks: call it without srun"
 if [ -n "${SLURM_JOB_ID:-}" ]; then  # inside a job: its tasks, CPUs and GPUs
   tasks=${GPUS:-${SLURM_NTASKS:-}}
   [ -n "$tasks" ] || stop "the job does not say how many tasks it has: sbatch --ntasks=GPUS"

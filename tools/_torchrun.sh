@@ -5,7 +5,7 @@ set -euo pipefail
 tool=$1 processes=$2
 nodes=${NNODES:-1} node_rank=${NODE_RANK:-0} address=${MASTER_ADDR:-127.0.0.1} port=${PORT:-}
 if [ -n "${SLURM_JOB_ID:-}" ] && [ -z "${NNODES:-}" ]; then
-  if in_step; then
+  if slurm_says in-step; then
     [ "$SLURM_STEP_NUM_TASKS" = "$SLURM_STEP_NUM_NODES" ] || stop \
       "$SLURM_STEP_NUM_TASKS tasks on $SLURM_STEP_NUM_NODES nodes would each start $processes processes: srun --ntasks-per-node=1, or use tools/slurm_${tool%.py}.sh"
     nodes=$SLURM_STEP_NUM_NODES node_rank=$SLURM_NODEID
@@ -16,8 +16,8 @@ if [ -n "${SLURM_JOB_ID:-}" ] && [ -z "${NNODES:-}" ]; then
     exit
   fi
   if [ "$nodes" != 1 ]; then  # all nodes have to agree on these
-    address=${MASTER_ADDR:-$(first_node "$SLURM_STEP_NODELIST")}
-    port=${PORT:-$((20000 + (37 * SLURM_JOB_ID + SLURM_STEP_ID) % 10000))}
+    read -r first_node job_port <<< "$(slurm_says meeting-point)"
+    address=${MASTER_ADDR:-$first_node} port=${PORT:-$job_port}
   fi
 fi
 if [ -z "$port" ] && [ "$nodes" = 1 ]; then  # any free one, so that two jobs on a machine do not meet

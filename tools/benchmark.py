@@ -15,6 +15,7 @@ from benchmarks import (  # noqa: E402
     infer,
     metrics,
     post,
+    same,
     scale,
     text,
     timing,
@@ -32,6 +33,7 @@ SUB_COMMANDS = dict(
     scale=scale,
     backbones=backbones,
     before=before,
+    same=same,
 )
 
 

@@ -42,6 +42,14 @@ def code_area(code: Mapping) -> int:
     return int(mask_utils.area(code))
 
 
+def measure_code(code: Mapping) -> dict:
+    """``area``, in pixels, and ``bbox`` (left, top, width, height) of a compressed code.
+
+    Both are zero for an empty mask.
+    """
+    return dict(area=code_area(code), bbox=mask_utils.toBbox(code).astype(int).tolist())
+
+
 def json_code(code: Mapping) -> dict:
     """A compressed code as a dict that JSON can hold."""
     return dict(size=list(code['size']), counts=code['counts'].decode('ascii'))

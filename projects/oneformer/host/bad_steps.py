@@ -15,22 +15,8 @@ from torch import Tensor, nn
 
 from .errors import CheckpointError
 from .plain_values import plain_values
+from .seeding import restore_random_states
 from .unpickling import read_pickle
-
-
-def random_state() -> dict[str, Tensor]:
-    """States of torch's generators, which draw dropout and points."""
-    state = dict(cpu=torch.get_rng_state())
-    if torch.cuda.is_available():
-        state['cuda'] = torch.cuda.get_rng_state()
-    return state
-
-
-def set_random_state(state: Mapping[str, Tensor]) -> None:
-    """Set what ``random_state`` gave."""
-    torch.set_rng_state(state['cpu'])
-    if 'cuda' in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state['cuda'])
 
 
 def pack_batch(data: Mapping) -> list[dict]:
@@ -179,7 +165,7 @@ def _forward(
 ) -> tuple[Tensor, dict[str, float]]:
     """The sum of the losses, and each by its name."""
     device = next(model.parameters()).device
-    set_random_state(batch['random_state'])
+    restore_random_states(batch['random_state'])
     model.zero_grad()
     with torch.autocast(device.type, dtype, enabled=dtype is not None):
         data = model.data_preprocessor(unpack_batch(batch['images']), True)

@@ -17,9 +17,10 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
-from .bad_steps import pack_batch, random_state
+from .bad_steps import pack_batch
 from .runner_state import bare_model
 from .safe_io import replacing
+from .seeding import random_states
 
 _MOST_SAVED = 20  # skipped steps of a work folder, with the weights of a model each
 _MOST_NAMED = 3
@@ -31,7 +32,7 @@ class _Forward:
 
     Attributes:
         data: Batch as the data loader returned it.
-        random_state: Random states before the forward pass.
+        random_state: States of all generators before the forward pass.
         is_finite: Whether its loss is finite, a bool without dimensions on the device.
         losses: Losses by name.
     """
@@ -157,7 +158,7 @@ class FiniteSteps(Hook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Keep the batch and the random state."""
-        self.forwards.append(_Forward(data_batch, random_state()))
+        self.forwards.append(_Forward(data_batch, random_states()))
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Report a step that was skipped.

@@ -2,16 +2,20 @@
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from mmengine.fileio import get
 from PIL import Image
 
+from .orientation import SIDEWAYS, exif_orientation
 from .similar_files import similar_files
 
 LIMIT = 'ONEFORMER_MAX_PIXELS'  # environment variable
 _DEFAULT = 1 << 28  # 16384 x 16384; decoded that is 0.8 GB
+END_MARKERS = (b'\xff\xd9', b'IEND\xaeB`\x82')  # of JPEG and PNG
 _opening = threading.Lock()
 
 
@@ -70,6 +74,49 @@ def open_image(source: Path | str | BinaryIO, what: str) -> Image.Image:
         image.close()
         raise
     return image
+
+
+@contextmanager
+def naming_damage(
+    name: str, remedy: str = 'replace the file', passing: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """Turn whatever a decoder raises into a ValueError that says what is damaged, and the remedy.
+
+    Args:
+        name: What is decoded.
+        remedy: What to do.
+        passing: Errors that are left as they are, as that of ``check_pixels`` is.
+    """
+    try:
+        yield
+    except (ImageTooLargeError, *passing):
+        raise
+    except Exception as error:
+        raise ValueError(f'{name} is damaged ({error}): {remedy}') from error
+
+
+def upright_size(path: Path, what: str, remedy: str) -> tuple[int, int]:
+    """Height and width of an image by its header, turned upright by its EXIF orientation.
+
+    A file that does not end as a JPEG or PNG should is decoded in full.
+
+    Args:
+        path: Path of the file.
+        what: What it is, for messages.
+        remedy: What to do if it is damaged, for messages.
+
+    Raises:
+        ValueError: If the file is empty, truncated, not an image, or one of absurd size.
+    """
+    name = f'{what} {path}'
+    with naming_damage(name, remedy), open_image(path, name) as image:
+        with open(path, 'rb') as file:
+            file.seek(-16, os.SEEK_END)
+            end = file.read()
+        if not end.endswith(END_MARKERS):
+            image.load()
+        turned = image.format != 'PNG' and exif_orientation(image) in SIDEWAYS
+        return image.size if turned else image.size[::-1]
 
 
 def read_file(path: str, what: str) -> bytes:

@@ -2,11 +2,12 @@
 
 import io
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from .image_files import ImageTooLargeError, open_image, read_file
+from .image_files import naming_damage, open_image, read_file
 from .lossy_formats import refuse_lossy
 from .orientation import exif_orientation, turn_back
 
@@ -169,12 +170,8 @@ def load_label(path: str, what: str) -> LabelImage:
     data = read_file(path, what)
     refuse_lossy(data, path, what)
     name = f'{what} {path}'
-    try:
+    with naming_damage(name, passing=(LabelImageError,)):
         label = _decode(data, name)
-    except (ImageTooLargeError, LabelImageError):
-        raise
-    except Exception as error:  # decoders raise whatever they like
-        raise ValueError(f'{name} is damaged ({error}): replace the file') from error
     values = label.values
     if values.dtype.kind not in 'iu':
         raise ValueError(
@@ -193,3 +190,30 @@ def load_label(path: str, what: str) -> LabelImage:
 def load_label_png(path: str, what: str) -> np.ndarray:
     """The values of a label image, see ``load_label``."""
     return load_label(path, what).values
+
+
+def read_png(path: Path, what: str, channels: int, remedy: str) -> np.ndarray:
+    """Decode an annotation of a dataset, whose values are data and not colours.
+
+    Args:
+        path: Path of the file.
+        what: What it is, for messages.
+        channels: 1 or 3.
+        remedy: What to do if it is damaged, for messages.
+
+    Returns:
+        Of shape (H, W) or (H, W, 3), red first.
+
+    Raises:
+        ValueError: If the file is damaged, of absurd size, compressed with loss, or has another
+            number of channels.
+    """
+    name = f'{what} {path}'
+    with naming_damage(name, remedy):
+        data = path.read_bytes()
+        with open_image(io.BytesIO(data), name) as image:
+            array = np.asarray(image)
+    refuse_lossy(data, str(path), what)
+    if (array.shape[2] if array.ndim == 3 else 1) != channels:
+        raise ValueError(f'{name} must have {channels} channels, it has shape {array.shape}')
+    return array

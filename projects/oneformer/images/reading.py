@@ -2,6 +2,7 @@
 
 import io
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 
 import cv2
@@ -9,11 +10,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from .depth import to_eight_bits
-from .image_files import ImageTooLargeError, check_pixels, open_image, read_file
+from .image_files import END_MARKERS, check_pixels, naming_damage, open_image, read_file
 from .orientation import exif_orientation, turn, turn_back
 from .rules import DEFAULT, LABELS, ImageRules
 
-_END_MARKERS = (b'\xff\xd9', b'IEND\xaeB`\x82')  # of JPEG and PNG
 _RGB_PNG = b'\x89PNG\r\n\x1a\n', b'IHDR', b'\x08\x02'  # signature; header: 8 bits, in colours
 _PAGED = ('TIFF', 'PNG', 'WEBP')
 _ANY_DEPTH = ('PPM', 'JPEG2000')  # their headers tell less
@@ -93,7 +93,7 @@ def _decode_rgb_png(data: bytes, name: str) -> np.ndarray | None:
         return None
     width, height = struct.unpack('>II', data[16:24])
     check_pixels(height, width, name)
-    if not data.endswith(_END_MARKERS[1]):
+    if not data.endswith(END_MARKERS[1]):
         return None
     flag = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     return cv2.imdecode(np.frombuffer(data, np.uint8), flag)
@@ -102,19 +102,15 @@ def _decode_rgb_png(data: bytes, name: str) -> np.ndarray | None:
 def decode_file(data: bytes, path: str, what: str, rules: ImageRules) -> LoadedImage:
     """Decode an image that has been read, see ``load_image``."""
     name = f'{what} {path}'
-    try:
+    values = None
+    # the text of UnidentifiedImageError names no file
+    with naming_damage(name), suppress(UnidentifiedImageError):
         header = open_image(io.BytesIO(data), name)
         orientation = exif_orientation(header, data)
         pages = _count_pages(header)
-        if not data.endswith(_END_MARKERS):
+        if not data.endswith(END_MARKERS):
             header.load()
         values = _decode(header, data)
-    except UnidentifiedImageError:  # its text does not name the file
-        values = None
-    except ImageTooLargeError:
-        raise
-    except Exception as error:  # decoders raise whatever they like
-        raise ValueError(f'{name} is damaged ({error}): replace the file') from error
     if values is None:
         raise ValueError(
             f'{name} is damaged, no image, or one of a kind that is not read, such as several '

@@ -10,10 +10,9 @@ import numpy as np
 
 from ..host.safe_io import write_png
 from ..metainfo import KNOWN_DATASETS
-from ..run_length import encode_mask, json_code
+from ..run_length import encode_mask, json_code, measure_code
 from .base import Parts, ResumablePreparation, Sample
 from .files import Inventory, check_image, check_shape, read_png, write_records
-from .masks import measure
 
 CLASSES = KNOWN_DATASETS['ade20k']['classes']
 THINGS = [
@@ -56,7 +55,8 @@ def panoptic_segments(semantic: np.ndarray, instances: np.ndarray) -> tuple[np.n
     def paint(mask, label, number):
         segment_id = label + 1 + 256 * number
         id_map[mask] = segment_id
-        segments.append(dict(id=segment_id, category_id=label, iscrowd=0, **measure(mask)))
+        measured = measure_code(encode_mask(mask))
+        segments.append(dict(id=segment_id, category_id=label, iscrowd=0, **measured))
 
     for value in _present(semantic):
         if value - 1 not in THINGS:

@@ -13,10 +13,9 @@ from ..datasets.entries import FILE_NAME, FLAG, ID, LIST, SIDE, TEXT, WHOLE, com
 from ..datasets.findings import refuse
 from ..host.safe_io import replacing
 from ..images.image_files import max_pixels
-from ..run_length import encode_mask, json_code
+from ..run_length import encode_mask, json_code, measure_code
 from .base import Parts, ResumablePreparation, Sample
 from .files import Inventory, check_image, check_shape, read_png, write_records
-from .masks import measure
 
 _SITE = 'of cocodataset.org'
 
@@ -43,13 +42,13 @@ def thing_instances(id_map: np.ndarray, segments: Sequence[dict], things: set[in
     instances = []
     for segment in segments:
         if segment['category_id'] in things:
-            mask = id_map == segment['id']
+            code = encode_mask(id_map == segment['id'])
             instances.append(
                 dict(
                     category_id=segment['category_id'],
                     iscrowd=segment['iscrowd'],
-                    segmentation=json_code(encode_mask(mask)),
-                    **measure(mask),
+                    segmentation=json_code(code),
+                    **measure_code(code),
                 )
             )
     return instances

@@ -1,23 +1,21 @@
 """Find, check and read the files of a download; write JSON too large for one string."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
-from io import BytesIO
+from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from ..datasets.entries import Kind, complete
 from ..datasets.text_files import parse_json
 from ..host.safe_io import replacing
-from ..images.image_files import ImageTooLargeError, open_image
-from ..images.lossy_formats import refuse_lossy
+from ..images import label_files
+from ..images.image_files import upright_size
 
-_END_MARKERS = dict(JPEG=b'\xff\xd9', PNG=b'IEND\xaeB`\x82')
-_ORIENTATION = 0x0112  # of EXIF; from 5 on, rows and columns change places
 _NAMED = 10  # of the names in a message
+
+check_image = partial(upright_size, remedy='download it again')
+read_png = partial(label_files.read_png, remedy='download it again')
 
 
 def _enumerate(names: Iterable[str]) -> str:
@@ -120,54 +118,6 @@ class Inventory:
                     f'{len(alone)} of the {owner} have no counterpart among the {missing}: '
                     f'{_enumerate(alone)}'
                 )
-
-
-def check_image(path: Path, what: str) -> tuple[int, int]:
-    """Height and width of an image by its header, turned upright by its EXIF orientation.
-
-    A file that does not end as its format should is decoded in full.
-
-    Raises:
-        ValueError: If the file is empty, truncated, no image, or one of absurd size.
-    """
-    try:
-        with open_image(path, f'{what} {path}') as image:
-            with open(path, 'rb') as file:
-                file.seek(-16, os.SEEK_END)
-                end = file.read()
-            if not end.endswith(_END_MARKERS.get(image.format, b'\0')):
-                image.load()
-            # asking a PNG would decode it in search of the tag
-            turned = image.format != 'PNG' and image.getexif().get(_ORIENTATION, 1) >= 5
-            return image.size if turned else image.size[::-1]
-    except ImageTooLargeError:
-        raise
-    except Exception as error:  # decoders raise whatever they like
-        raise ValueError(f'{what} {path} is damaged ({error}): download it again') from error
-
-
-def read_png(path: Path, what: str, channels: int) -> np.ndarray:
-    """Decode an annotation, whose values are data and not colours.
-
-    Returns:
-        Of shape (H, W) or (H, W, 3).
-
-    Raises:
-        ValueError: If the file is damaged, of absurd size, compressed with loss, or has another
-            number of channels.
-    """
-    try:
-        content = path.read_bytes()
-        with open_image(BytesIO(content), f'{what} {path}') as image:
-            array = np.asarray(image)
-    except ImageTooLargeError:
-        raise
-    except Exception as error:  # decoders raise whatever they like
-        raise ValueError(f'{what} {path} is damaged ({error}): download it again') from error
-    refuse_lossy(content, str(path), what)
-    if (array.shape[2] if array.ndim == 3 else 1) != channels:
-        raise ValueError(f'{what} {path} must have {channels} channels, it has shape {array.shape}')
-    return array
 
 
 def check_shape(
