@@ -15,8 +15,8 @@ from mmdet.registry import MODELS
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from torch import nn
+from weight_server import WeightServer
 
-from oneformer.checkpoints import downloads
 from oneformer.conversion import convert
 from oneformer.host.errors import CheckpointError
 from oneformer.kernels import chunks as chunks
@@ -437,32 +437,23 @@ def test_no_pickle_is_run(tmp_path):
     assert (tmp_path / 'victim').exists()
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """URLs that were downloaded, to torch.hub's folder in an empty one."""
-    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
-    urls = []
-
-    class Response(io.BytesIO):
-        length = None
-
-    def urlopen(request, timeout):
-        urls.append(request.full_url)
-        torch.save(trained(TINY), content := io.BytesIO())
-        return Response(content.getvalue())
-
-    monkeypatch.setattr(downloads, 'urlopen', urlopen)
-    return urls
-
-
-def test_a_url_is_downloaded_once(hub, tmp_path):
-    url = 'https://example.org/dinat/tiny.pth?download=1'
-    for _ in range(2):
-        assert_loaded(initialised(TINY, url), trained(TINY))
-    assert hub == [url] and (tmp_path / 'hub/checkpoints/tiny.pth').is_file()
-    for repository in ('a/b', 'c/d'):
-        initialised(TINY, f'https://huggingface.co/{repository}/resolve/main/pytorch_model.bin')
-    assert len(hub) == 3  # of one name, and not the same
+def test_a_url_is_downloaded_once(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    monkeypatch.setenv('HF_HOME', str(tmp_path / 'hf'))
+    torch.save(trained(TINY), content := io.BytesIO())
+    with WeightServer() as server:
+        monkeypatch.setenv('HF_ENDPOINT', server.url)
+        server.files['/dinat/tiny.pth'] = content.getvalue()
+        for repository in ('a/b', 'c/d'):
+            server.repositories[repository] = dict(main={'pytorch_model.bin': content.getvalue()})
+        for _ in range(2):
+            url = f'{server.url}/dinat/tiny.pth?download=1'
+            assert_loaded(initialised(TINY, url), trained(TINY))
+        assert server.paths() == ['/dinat/tiny.pth']
+        for repository in ('a/b', 'c/d'):
+            url = f'https://huggingface.co/{repository}/resolve/main/pytorch_model.bin'
+            assert_loaded(initialised(TINY, url), trained(TINY))
+        assert len(server.paths()) == 3  # of one name, and not the same
 
 
 def test_swin_without_weights_starts_from_scratch():

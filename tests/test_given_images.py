@@ -13,7 +13,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from oneformer.inference import OneFormerInferencer
-from oneformer.inference.settings import find_config
+from oneformer.zoo import find_config
 
 QUICKSTART = 'oneformer_efficientnet-lite0_quickstart'
 SIZE = 48, 72

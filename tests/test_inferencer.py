@@ -14,10 +14,11 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from oneformer.inference import OneFormerInferencer
-from oneformer.inference.settings import TEST_SETTINGS, find_config
+from oneformer.inference.settings import TEST_SETTINGS
 from oneformer.metainfo import resolve_metainfo
 from oneformer.results.prediction import labels_of_names
 from oneformer.tasks import TASKS
+from oneformer.zoo import find_config
 
 QUICKSTART = 'oneformer_efficientnet-lite0_quickstart'
 LOOSE = dict(object_mask_thr=0.1, iou_thr=0.0, score_thr=0.0)  # untrained weights are unsure

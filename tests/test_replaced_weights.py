@@ -15,7 +15,7 @@ from runs import forget_runs
 
 from oneformer.host.errors import CheckpointError
 from oneformer.inference import OneFormerInferencer
-from oneformer.weights import replaced_weights
+from oneformer.weights import downloads, replaced_weights
 
 SMALL = """
 _base_ = {base!r}
@@ -48,6 +48,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b'<html>please log in</html>')
+        elif 'junk' in self.path:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(bytes(100))
         elif 'cut' in self.path:
             self.send_response(200)
             self.send_header('Content-Length', '1000')
@@ -151,15 +155,19 @@ REMEDY = (
 )
 
 
-def test_a_failed_download_is_one_line_with_the_settings_that_avoid_it(server, tmp_path):
+def test_a_failed_download_is_one_line_with_the_settings_that_avoid_it(
+    server, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(downloads, '_PAUSE', 0.001)
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         closed = f'http://127.0.0.1:{free.getsockname()[1]}'
     cases = {
-        f'{server.url}/missing.pth': 'cannot be downloaded (Not Found)',
+        f'{server.url}/missing.pth': 'cannot be downloaded (404 Not Found)',
         f'{closed}/any.pth': 'cannot be downloaded ([Errno',
         f'{server.url}/cut.pth': 'cannot be downloaded (the last 900 bytes are missing)',
-        f'{server.url}/page.pth': f'If the download is at fault, delete {tmp_path}/cache/hub/',
+        f'{server.url}/junk.pth': f'If the download is at fault, delete {tmp_path}/cache/hub/',
+        f'{server.url}/page.pth': 'cannot be downloaded (the server answers with a web page',
         'nowhere/resnet18.pth': "No such file or directory: 'nowhere/resnet18.pth'",
     }
     for source, reason in cases.items():
@@ -169,7 +177,8 @@ def test_a_failed_download_is_one_line_with_the_settings_that_avoid_it(server, t
             backbone.init_weights()
         message = str(failure.value)
         assert source in message and reason in message and '\n' not in message
-    assert not list((tmp_path / 'cache/hub/checkpoints').glob('*cut*'))
+    kept = [path.name for path in (tmp_path / 'cache').rglob('*') if path.is_file()]
+    assert kept == ['junk.pth']
 
 
 @pytest.mark.parametrize('arguments', [[], ['--dry-run']])
@@ -180,7 +189,7 @@ def test_training_ends_with_that_line(arguments, config, run_tool):
 
 def test_a_failed_download_of_a_start_says_where_the_file_may_lie(config, run_tool, server):
     option = f'load_from={server.url}/start.pth'
-    with pytest.raises(SystemExit, match=r'start.pth cannot be downloaded \(Not Found\): put the'):
+    with pytest.raises(SystemExit, match=r'start.pth cannot be downloaded \(404 Not Found\): put'):
         run_tool('train', config, '--cfg-options', option)
     assert server.asked == ['/start.pth']
 

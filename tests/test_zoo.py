@@ -16,6 +16,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from oneformer.conversion.architecture import in_text_branch, meta_model
+from oneformer.weights.hub import HubSource, hub_source
 from oneformer.zoo import METRICS, markdown_tables, read_zoo
 
 # The original's yaml files, as its code reads them: first what all configs of a dataset share.
@@ -484,14 +485,40 @@ def test_checkpoints_carry_the_originals_names(zoo):
     with_file = set(PUBLISHED) | {f'convnext-{x}_cityscapes-pre_mapillary' for x in ('l', 'xl')}
     for model in zoo:
         name = model.name.removeprefix('oneformer_')
-        assert (model.weights is not None) == (name in with_file), name
-        if model.weights:
+        files = [url for url in model.weights if url.endswith('.pth')]
+        assert len(files) == (name in with_file), name
+        for url in files:
             dataset, recipe = model.dataset_key, RECIPES[name]
             end = f'{recipe.queries}_16_{letters[model.backbone_key]}_oneformer_{dataset}'
-            assert model.checkpoint.endswith(f'{end}_{ends[dataset]}.pth')
-            assert model.weights.startswith(f'https://shi-labs.com/projects/oneformer/{dataset}/')
-            assert (recipe.sizes in (896, 1280)) == (f'{recipe.sizes}x' in model.checkpoint)
-            assert ('-pre_' in name) == ('pretrain' in model.checkpoint)
+            assert url.endswith(f'{end}_{ends[dataset]}.pth') and url == model.weights[-1]
+            assert url.startswith(f'https://shi-labs.com/projects/oneformer/{dataset}/')
+            file = url.rsplit('/')[-1]
+            assert (recipe.sizes in (896, 1280)) == (f'{recipe.sizes}x' in file)
+            assert ('-pre_' in name) == ('pretrain' in file)
+
+
+def test_repositories_on_the_hub_carry_the_originals_names(zoo):
+    on_hub = {'swin-t_ade20k'} | {
+        f'{backbone}_{dataset}'
+        for backbone in ('swin-l', 'dinat-l')
+        for dataset in ('ade20k', 'cityscapes', 'coco')
+    }
+    letters = {'swin-t': 'swin_tiny', 'swin-l': 'swin_large', 'dinat-l': 'dinat_large'}
+    for model in zoo:
+        sources = [hub_source(url) for url in model.weights]
+        expected = []
+        if model.name.removeprefix('oneformer_') in on_hub:
+            name = f'oneformer_{model.dataset_key}_{letters[model.backbone_key]}'
+            expected = [HubSource(f'shi-labs/{name}')]
+        assert [source for source in sources if source] == expected == sources[: len(expected)]
+
+
+def test_openmmlabs_inferencers_find_weights_where_ours_do(zoo, root_dir):
+    models = {model.name: model for model in zoo}
+    index = modelindex.load(str(root_dir / 'model-index.yml'))
+    index.build_models_with_collections()
+    for entry in index.models:
+        assert tuple(entry.weights or ()) == models[entry.name].weights
 
 
 def test_crops_and_data_sets_of_the_zoo_are_those_of_its_configs(zoo, load):
@@ -516,6 +543,7 @@ def test_the_tool_lists_what_is_asked_for(run_tool, zoo):
     lines = [line for line in printed.splitlines() if 'oneformer_' in line]
     assert len(lines) == 2
     assert '47.9' in lines[0] and '63.8' in lines[0] and '/250_16_convnext_l_' in lines[0]
+    assert 'tools/predict.py IMAGE --model NAME' in printed
     assert 'not measured here' in printed
     everything = run_tool('list_models')
     assert all(f' {model.name} ' in everything for model in zoo)

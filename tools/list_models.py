@@ -7,11 +7,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'projects'))
 
 from oneformer.training.arguments import ToolParser  # noqa: E402
-from oneformer.zoo import read_zoo, text_table, write_markdown  # noqa: E402
+from oneformer.zoo import ZOO, read_zoo, text_table, write_markdown  # noqa: E402
 
 
 def main() -> None:
-    models = read_zoo(ROOT / 'configs/metafile.yml')
+    models = read_zoo(ZOO / 'metafile.yml')
     parser = ToolParser(
         description='List the models. All numbers are published by the authors of the original, '
         'on the validation sets, and were not measured here.'
@@ -43,6 +43,7 @@ def main() -> None:
         sys.exit(f'no model with backbone {args.backbone} for {args.dataset}')
     print(text_table(models))
     print('\nPublished by the authors of the original (validation sets), not measured here.')
+    print('Weights are fetched by the name: python tools/predict.py IMAGE --model NAME')
 
 
 if __name__ == '__main__':

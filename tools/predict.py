@@ -1,4 +1,4 @@
-"""Segment images and videos: ``python tools/predict.py INPUT... --model CONFIG --weights CKPT``."""
+"""Segment images and videos: ``python tools/predict.py INPUT... --model NAME [--weights CKPT]``."""
 
 import argparse
 import sys
@@ -26,7 +26,11 @@ def parse_args() -> argparse.Namespace:
         '--model',
         help='config, or its name in the zoo (that of the training, which the weights hold)',
     )
-    parser.add_argument('--weights', help='checkpoint file')
+    parser.add_argument(
+        '--weights',
+        help='checkpoint: file, folder, URL, id on the Hugging Face hub, or name in the zoo (the '
+        'published weights of the model, which are fetched once)',
+    )
     parser.add_argument('--out-dir', default='predictions', help='(%(default)s)')
     parser.add_argument('--tasks', nargs='+', choices=TASKS, help='(of the config)')
     parser.add_argument(
@@ -97,8 +101,11 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'--classes: {swallowed[0]} is a file, not a class: write inputs first')
     if not args.inputs:
         parser.error('no input: write images, videos, folders or globs first, before the options')
-    if args.weights is None:
-        parser.error('no weights: give a checkpoint as --weights')
+    if args.weights is None and args.model is None:
+        parser.error(
+            'no weights: give a checkpoint as --weights, or a name of tools/list_models.py as '
+            '--model, whose published weights are fetched'
+        )
     return args
 
 

@@ -1,5 +1,7 @@
-"""The model zoo: ``configs/metafile.yml`` as data, as a table for a terminal, and for the docs."""
+"""The model zoo: names to configs and published weights, and as tables."""
 
+import difflib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +10,9 @@ from mmengine.fileio import load
 from terminaltables import AsciiTable
 
 from .host.safe_io import write_bytes
+
+ZOO = Path(__file__).resolve().parents[2] / 'configs'
+_HUB = 'https://huggingface.co/'
 
 # the metrics of the tables, in their order
 METRICS = ('PQ', 'PQ things', 'PQ stuff', 'mask AP', 'mIoU', 'mIoU(ms+flip)')
@@ -25,7 +30,10 @@ class ZooModel:
         dataset: As people write it.
         crop: Height and width in pixels of what it trains on, ``HxW``.
         metrics: Published number of each of ``METRICS`` that has one, in percent.
-        weights: URL of the published checkpoint, or None.
+        weights: URLs of the published weights, the first of which is taken if it can be had: their
+            repository on the Hugging Face hub, if they have one, and the file of the authors.
+        size: Bytes of that file, None if they are not recorded.
+        sha256: Of that file, None if it is not published.
         is_ours: Whether the original has no such model.
     """
 
@@ -35,7 +43,9 @@ class ZooModel:
     dataset: str
     crop: str
     metrics: Mapping[str, float]
-    weights: str | None
+    weights: tuple[str, ...]
+    size: int | None
+    sha256: str | None
     is_ours: bool
 
     @property
@@ -48,11 +58,6 @@ class ZooModel:
         """The dataset as config names have it."""
         return self.name.split('_')[-1].split('-')[0]
 
-    @property
-    def checkpoint(self) -> str | None:
-        """File name of the published checkpoint."""
-        return self.weights and self.weights.rsplit('/', 1)[-1]
-
 
 def read_zoo(metafile: str | Path) -> list[ZooModel]:
     """The models of a metafile, in its order.
@@ -62,6 +67,7 @@ def read_zoo(metafile: str | Path) -> list[ZooModel]:
     """
     models = []
     for entry in load(metafile)['Models']:
+        weights = entry.get('Weights') or ()
         try:
             metadata = entry['Metadata']
             model = ZooModel(
@@ -75,7 +81,9 @@ def read_zoo(metafile: str | Path) -> list[ZooModel]:
                     for result in entry['Results'] or []
                     for metric, value in result['Metrics'].items()
                 },
-                weights=entry.get('Converted From', {}).get('Weights'),
+                weights=(weights,) if isinstance(weights, str) else tuple(weights),
+                size=entry.get('Size'),
+                sha256=entry.get('SHA256'),
                 is_ours=metadata.get('Recipe') == 'ours',
             )
         except KeyError as error:
@@ -87,6 +95,43 @@ def read_zoo(metafile: str | Path) -> list[ZooModel]:
     return models
 
 
+def find_model(name: str) -> ZooModel | None:
+    """The model of a name, None if the zoo has none of it."""
+    metafile = ZOO / 'metafile.yml'
+    models = read_zoo(metafile) if metafile.is_file() else []
+    return next((model for model in models if model.name == name), None)
+
+
+def _configs() -> dict[str, Path]:
+    """Config files by their names; of one name that of the upper folder."""
+    paths = (path for path in ZOO.rglob('oneformer_*.py') if '_base_' not in path.parts)
+    return {path.stem: path for path in sorted(paths, key=lambda path: -len(path.parts))}
+
+
+def similar_names(name: str) -> str:
+    """Names of the zoo that may be meant, as a list in a sentence."""
+    names = sorted(_configs())
+    similar = difflib.get_close_matches(name, names, n=3) or names[:3]
+    return ', '.join(similar) or 'none, since that folder has no configs'
+
+
+def find_config(name: str | os.PathLike) -> Path:
+    """A config file by its path, or by its name in the zoo (``oneformer_swin-l_ade20k``).
+
+    Raises:
+        FileNotFoundError: If there is neither; names the most similar configs of the zoo.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    if config := _configs().get(str(name)):
+        return config
+    raise FileNotFoundError(
+        f'{name} is neither a config file nor the name of one in {ZOO}, such as '
+        f'{similar_names(path.stem)}'
+    )
+
+
 def _number(value: float | None) -> str:
     return '-' if value is None else f'{value:.1f}'
 
@@ -94,7 +139,7 @@ def _number(value: float | None) -> str:
 def text_table(models: Sequence[ZooModel]) -> str:
     """A table for a terminal."""
     metrics = [metric for metric in METRICS if any(metric in model.metrics for model in models)]
-    rows = [['config', 'backbone', 'dataset', 'crop', *metrics, 'published checkpoint']]
+    rows = [['name', 'backbone', 'dataset', 'crop', *metrics, 'published weights']]
     for model in models:
         numbers = [_number(model.metrics.get(metric)) for metric in metrics]
         rows.append(
@@ -104,7 +149,7 @@ def text_table(models: Sequence[ZooModel]) -> str:
                 model.dataset,
                 model.crop,
                 *numbers,
-                model.weights or '-',
+                model.weights[0].removeprefix(_HUB) if model.weights else '-',
             ]
         )
     table = AsciiTable(rows)
@@ -113,29 +158,23 @@ def text_table(models: Sequence[ZooModel]) -> str:
 
 
 def markdown_tables(models: Sequence[ZooModel]) -> str:
-    """For each dataset a table, and the commands that convert its checkpoints."""
+    """A table for each dataset."""
     sections = []
     for dataset in dict.fromkeys(model.dataset for model in models):
         of_set = [model for model in models if model.dataset == dataset]
         metrics = [metric for metric in METRICS if any(metric in model.metrics for model in of_set)]
-        titles = ['config', 'backbone', 'crop', *metrics, 'published checkpoint']
+        titles = ['config', 'backbone', 'crop', *metrics, 'published weights']
         rows = [titles, ['---'] * len(titles)]
         for model in of_set:
-            link = f'[{model.checkpoint}]({model.weights})' if model.weights else '-'
+            links = [
+                f'[{url.removeprefix(_HUB) if url.startswith(_HUB) else Path(url).name}]({url})'
+                for url in model.weights
+            ]
             name = f'[{model.name}](../{model.config})' + (' (ours)' if model.is_ours else '')
             numbers = [_number(model.metrics.get(metric)) for metric in metrics]
-            rows.append([name, model.backbone, model.crop, *numbers, link])
-        commands = [
-            f'python tools/convert_checkpoint.py {model.checkpoint} checkpoints/{model.name}.pth'
-            # the weights do not tell the dilations
-            + (f' --config {model.config}' if model.backbone.startswith('DiNAT') else '')
-            for model in of_set
-            if model.weights
-        ]
+            rows.append([name, model.backbone, model.crop, *numbers, ', '.join(links) or '-'])
         table = [f'| {" | ".join(row)} |' for row in rows]
-        sections.append(
-            '\n'.join([f'## {dataset}', '', *table, '', '```bash', *commands, '```', ''])
-        )
+        sections.append('\n'.join([f'## {dataset}', '', *table, '']))
     return '\n'.join(sections)
 
 

@@ -26,10 +26,11 @@ from ..results.prediction import (
     to_prediction,
 )
 from ..results.target_ids import TargetIds
+from ..weights.sources import choose_weights
 from .inputs import Input, InputImage, Source, count_images, list_sources, read_images
 from .options import check_counts, check_thresholds, equal_batches, given
 from .task_choice import choose_tasks
-from .trained_model import load_trained
+from .trained_model import check_device, load_trained
 from .writing import (
     PredictionFiles,
     check_listed,
@@ -47,7 +48,7 @@ class OneFormerInferencer:
     """Predicts one, two or all three tasks from one pass over each image.
 
     Example:
-        >>> inferencer = OneFormerInferencer('oneformer_swin-l_ade20k', 'swin-l_ade20k.pth')
+        >>> inferencer = OneFormerInferencer('oneformer_swin-l_ade20k')  # fetches its weights
         >>> (prediction,) = inferencer('street.jpg', tasks=['panoptic', 'semantic'])
         >>> prediction.panoptic_map, prediction.segments, prediction.semantic_map
 
@@ -56,8 +57,10 @@ class OneFormerInferencer:
             of its training, which a checkpoint of training holds: read as data, never run. Of
             weights without one the architecture is read from the shapes; the size of images and the
             thresholds are then those of the dataset with the same classes. Which, is logged.
-        weights: Checkpoint of this plugin, from training or ``tools/convert_checkpoint.py``. It is
-            read without running what it contains, and has to fit the model exactly.
+        weights: File or folder of a checkpoint, URL, id of a repository on the Hugging Face hub, or
+            name of a model of the zoo, see ``weights.sources.local_path``. None fetches the
+            published weights of a ``model`` that is given by its name in the zoo, once. They are
+            read without running what they contain, and have to fit the model exactly.
         device: The default is the first GPU if there is one, and else the CPU.
 
     Attributes:
@@ -67,7 +70,7 @@ class OneFormerInferencer:
 
     Raises:
         FileNotFoundError: If the config or the weights do not exist.
-        ValueError: Without weights, if they cannot be read safely, or do not fit the model; for a
+        ValueError: Without weights, if they cannot be fetched or read safely, or do not fit; for a
             config of no OneFormer, and a device that this machine does not have.
     """
 
@@ -77,12 +80,8 @@ class OneFormerInferencer:
         weights: str | os.PathLike | None = None,
         device: str | torch.device | None = None,
     ) -> None:
-        if weights is None:
-            raise ValueError(
-                'no weights: give a checkpoint of training, or one that '
-                'tools/convert_checkpoint.py has written'
-            )
-        device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        device = check_device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        model, weights = choose_weights(model, weights)
         trained = load_trained(model, weights, device)
         self.model = trained.model
         self.dataset_meta = trained.dataset_meta
@@ -202,7 +201,9 @@ class OneFormerInferencer:
             images = self._read(sources, rules, on_unreadable)
             bar = ProgressBar(count_images(sources), file=sys.stderr) if progress else None
             with files:
-                predicted = self._predict(images, batch_size, dict(test_cfg, tasks=tasks), finish)
+                predicted = self._predictions(
+                    images, batch_size, dict(test_cfg, tasks=tasks), finish
+                )
                 for image, sample in predicted:
                     path = image.source.path and str(image.source.path)
                     prediction = to_prediction(sample, meta, image.name, path)
@@ -236,7 +237,7 @@ class OneFormerInferencer:
                     raise
                 on_unreadable(str(source), error)
 
-    def _predict(
+    def _predictions(
         self,
         images: Iterator[InputImage],
         batch_size: int,

@@ -1,12 +1,10 @@
 """With what settings a model predicts: those of a config, of its training, or guessed."""
 
 import copy
-import difflib
 import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config, ConfigDict
@@ -20,8 +18,7 @@ from ..host.errors import CheckpointError
 from ..images.rules import complete_steps
 from ..metainfo import KNOWN_DATASETS
 from ..tasks import TASKS, check_task
-
-ZOO = Path(__file__).resolve().parents[3] / 'configs'
+from ..zoo import find_config
 
 _LOADERS = ('LoadPhoto', 'LoadImageFromFile')
 
@@ -48,25 +45,6 @@ class Settings:
     model: ConfigDict
     pipeline: list[dict]
     tasks: tuple[str, ...]
-
-
-def find_config(name: str | os.PathLike) -> Path:
-    """A config file by its path, or by its name in the zoo (``oneformer_swin-l_ade20k``).
-
-    Raises:
-        FileNotFoundError: If there is neither; names the most similar configs of the zoo.
-    """
-    path = Path(name)
-    if path.is_file():
-        return path
-    zoo = {p.stem: p for p in ZOO.rglob('oneformer_*.py') if '_base_' not in p.parts}
-    if str(name) in zoo:
-        return zoo[str(name)]
-    similar = difflib.get_close_matches(path.stem, zoo, n=3) or sorted(zoo)[:3]
-    raise FileNotFoundError(
-        f'{name} is neither a config file nor the name of one in {ZOO}, such as '
-        f'{", ".join(similar) or "none, since that folder has no configs"}'
-    )
 
 
 def read_settings(model: str | os.PathLike | Config, described: str | None = None) -> Settings:

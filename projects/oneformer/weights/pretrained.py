@@ -7,11 +7,11 @@ from mmengine.model import BaseModule, update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor
 
-from ..checkpoints.downloads import delete_hint, local_file
 from ..checkpoints.files import read_checkpoint
 from ..conversion.architecture import shapes_of
 from ..conversion.backbones import fit_backbone, translate_backbone
 from ..host.errors import CheckpointError, key_list
+from .sources import delete_hint, local_path
 
 _REMEDY = (
     'Start from another file by --cfg-options model.backbone.init_cfg.checkpoint=FILE, or from '
@@ -46,7 +46,7 @@ class PretrainedBackbone:
         self.trust_pickle = trust_pickle
 
     def _read(self) -> dict[str, Tensor]:
-        path = local_file(self.checkpoint)
+        path = local_path(self.checkpoint)
         try:
             return read_checkpoint(path, self.trust_pickle).tensors
         except CheckpointError as error:

@@ -11,8 +11,8 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from ..checkpoints.content import check_tensors
-from ..checkpoints.downloads import local_file
 from ..host.unpickling import read_pickle
+from .sources import local_path
 
 
 def read_training_checkpoint(source: str, trust: bool = False, map_location=None):
@@ -28,7 +28,7 @@ def read_training_checkpoint(source: str, trust: bool = False, map_location=None
         ValueError: If it is not trusted and holds more than the above, is not a file of torch, or
             its weights are not finite.
     """
-    path = local_file(source)
+    path = local_path(source)
     if path.is_dir() or path.suffix in ('.safetensors', '.pkl'):
         raise ValueError(
             f'{path} is of another library; convert it first: python tools/convert_checkpoint.py '
