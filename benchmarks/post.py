@@ -29,7 +29,7 @@ from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
 from oneformer.kernels.mask_resize import MaskResize
-from oneformer.models.fusion import Queries
+from oneformer.models.oneformer_head import ImageOutputs
 from oneformer.tasks import TASKS
 
 from . import memory, peers
@@ -47,6 +47,13 @@ class Logits(NamedTuple):
 
     scores: Tensor  # Q K+1
     masks: Tensor  # Q H/4 W/4
+
+
+class GivenMasks(ImageOutputs):
+    """Outputs for an image whose mask logits are given as ``mask_features``."""
+
+    def mask_logits(self, index: Tensor | slice = slice(None)) -> Tensor:
+        return self.mask_features[index]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,9 +96,9 @@ def our_prediction(
 ) -> DetDataSample:
     """Prediction as ``OneFormer.predict`` makes it from the logits of an image."""
     sample = DetDataSample()
-    queries = Queries(logits.scores, logits.masks.__getitem__)
     resize = MaskResize(logits.masks.shape[1:], size, size, size, logits.masks.device)
-    getattr(model, f'_predict_{task}')(sample, queries, resize)
+    outputs = GivenMasks(logits.scores, None, logits.masks)
+    model.post_process(sample, task, outputs, resize)
     return sample
 
 

@@ -8,7 +8,6 @@ from mmcv.ops import point_sample
 from oneformer.kernels import deformable_attention
 from oneformer.models import criterion, oneformer_head, transformer
 from oneformer.models.text_mapper import token_ids
-from oneformer.texts import text_list
 
 
 class SampledMasks:
@@ -37,6 +36,12 @@ class SampledMasks:
         unknown = (self.target_map < 0)[None, None].to(self.points.dtype)
         share = point_sample(unknown, self.points.reshape(1, -1, 2))
         return (share == 0).to(self.points.dtype).view(self.points.shape[:-1])
+
+
+def text_list(texts, filler, num_texts):
+    """The original's padded list: the prompts of an image, then fillers; none too many."""
+    kept = list(texts[:num_texts])
+    return kept + [filler] * (num_texts - len(kept))
 
 
 def sample_pixels(features, points):

@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from oneformer.inspection import browsing
-from oneformer.texts import Prompts
+from oneformer.tasks import Prompts
 from oneformer.visualization import text_below
 
 QUICKSTART = 'oneformer_efficientnet-lite0_quickstart.py'

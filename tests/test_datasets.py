@@ -15,7 +15,7 @@ from oneformer.datasets.geometry import resize_map
 from oneformer.datasets.label_images import segment_indices
 from oneformer.metainfo import KNOWN_DATASETS, resolve_metainfo
 from oneformer.models.text_mapper import token_ids
-from oneformer.texts import Prompts
+from oneformer.tasks import Prompts
 
 DATA = Path(__file__).parent / 'data'
 METAINFO = dict(classes=('sky', 'cat'), thing_classes=('cat',))

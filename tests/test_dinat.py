@@ -14,7 +14,7 @@ from torch import nn
 
 from oneformer.backbones.neighborhood_attention import NeighborhoodAttention
 from oneformer.conversion.backbones import translate_backbone
-from oneformer.texts import Prompts
+from oneformer.tasks import Prompts
 from oneformer.training.optimizer import is_decayed
 
 

@@ -26,7 +26,8 @@ from hotcoco.panoptic import pq_compute
 from mmdet.registry import METRICS
 from mmengine.evaluator import Evaluator
 
-from oneformer.evaluation.panoptic_quality import INSTANCE_OFFSET, panoptic_counts
+from oneformer.evaluation.panoptic_quality import panoptic_counts
+from oneformer.panoptic_codes import INSTANCE_OFFSET
 
 
 @pytest.fixture

@@ -7,13 +7,14 @@ scores of a pixel differ by less than 1e-5, either prediction is right.
 import pytest
 import torch
 import torch.nn.functional as F
+from given_masks import GivenMasks
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from oneformer.kernels.mask_resize import MaskResize
 from oneformer.metainfo import KNOWN_DATASETS
 from oneformer.models import fusion
-from oneformer.models.fusion import Queries
+from oneformer.panoptic_codes import decode_segments
 
 
 def things_of(benchmark):
@@ -66,7 +67,7 @@ def geometry(request):
 
 def plausible_queries(seed, num_classes, geometry, num_queries=10):
     cls_scores, masks = plausible_logits(seed, num_classes, num_queries, geometry[0])
-    return cls_scores, masks, Queries(cls_scores, masks.__getitem__)
+    return cls_scores, masks, GivenMasks(cls_scores, masks)
 
 
 def reference_resize(masks, geometry):
@@ -149,7 +150,7 @@ def test_a_crowded_panoptic_map_equals_a_plain_loop(geometry):
     masks = 6 * torch.randn(250, *geometry[0], generator=generator)
     resize = MaskResize(*geometry)
     codes, segments = fusion.panoptic_map(
-        Queries(cls_scores, masks.__getitem__), resize, is_thing, 0.5, 0.01
+        GivenMasks(cls_scores, masks), resize, is_thing, 0.5, 0.01
     )
     masks = reference_resize(masks, geometry)
     segment_map, expected = reference_panoptic(cls_scores, masks, is_thing, 0.5, 0.01)
@@ -162,7 +163,7 @@ def test_a_crowded_panoptic_map_equals_a_plain_loop(geometry):
 
 def test_no_confident_query_gives_a_void_map():
     is_thing = torch.tensor(IS_THING['small'])
-    queries = Queries(torch.zeros(5, 7), torch.zeros(5, 4, 4).__getitem__)
+    queries = GivenMasks(torch.zeros(5, 7), torch.zeros(5, 4, 4))
     resize = MaskResize((4, 4), (16, 16), (15, 13), (30, 26))
     codes, segments = fusion.panoptic_map(queries, resize, is_thing, 0.5, 0.8)
     assert codes.shape == (30, 26) and (codes == 6).all() and segments == []
@@ -207,7 +208,7 @@ def test_instances_equal_a_plain_loop(is_thing, geometry):
 
 
 def test_an_image_of_stuff_has_no_instances():
-    queries = Queries(torch.randn(4, 7), torch.ones(4, 8, 8).__getitem__)
+    queries = GivenMasks(torch.randn(4, 7), torch.ones(4, 8, 8))
     resize = MaskResize((8, 8), (32, 32), (32, 32), (20, 20))
     prediction = fusion.instances(queries, resize, torch.zeros(6, dtype=torch.bool), 10)
     assert {name: tuple(value.shape) for name, value in prediction.items()} == dict(
@@ -231,7 +232,7 @@ def test_semantic_map_of_undecided_queries_equals_the_undivided_sum():
     scale = torch.tensor([0.1, 1.0, 4.0])[torch.randint(0, 3, (250, 1), generator=generator)]
     cls_scores = scale * torch.randn(250, 151, generator=generator)
     masks = torch.randn(250, *geometry[0], generator=generator) * scale[..., None] * 3
-    labels = fusion.semantic_map(Queries(cls_scores, masks.__getitem__), MaskResize(*geometry))
+    labels = fusion.semantic_map(GivenMasks(cls_scores, masks), MaskResize(*geometry))
     scores = reference_class_scores(cls_scores, reference_resize(masks, geometry))
     certain = sure(scores)
     assert certain.double().mean() > 0.9 and len(labels.unique()) > 20
@@ -288,7 +289,7 @@ def test_no_task_holds_all_masks_at_full_size():
     pixels = 512 * 1024
     is_thing = torch.tensor(IS_THING['ade20k'])
     cls_scores, masks = plausible_logits(0, 150, 60, (64, 128))
-    queries = Queries(cls_scores, masks.__getitem__)
+    queries = GivenMasks(cls_scores, masks)
     resize = MaskResize(*geometry)
     assert largest_tensor(lambda: fusion.semantic_map(queries, resize)) <= pixels
     assert (
@@ -305,3 +306,43 @@ def test_boxes_are_tight_and_zero_for_empty_masks():
     masks[2, 5, 8] = 1
     expected = [[3, 2, 8, 4], [0, 0, 0, 0], [8, 5, 9, 6]]
     assert fusion.occupied_boxes(masks.sum(1), masks.sum(2)).tolist() == expected
+
+
+def test_segments_have_one_id_and_area_in_sample_prediction_and_files():
+    geometry = GEOMETRIES['enlarged']
+    is_thing = torch.tensor(IS_THING['small'])
+    found = 0
+    for seed in range(20):
+        _, _, outputs = plausible_queries(seed, 6, geometry)
+        codes, segments = fusion.panoptic_map(outputs, MaskResize(*geometry), is_thing, 0.3, 0.5)
+        id_map, decoded = decode_segments(codes.numpy(), 6, segments)
+        for info, segment in zip(segments, decoded, strict=True):
+            assert segment == {key: info[key] for key in ('id', 'label', 'area', 'score')}
+            code = info['label'] + INSTANCE_OFFSET * info['id'] * info['isthing']
+            assert ((id_map == info['id']) == (codes.numpy() == code)).all()
+            assert info['area'] == (codes == code).sum() > 0
+        assert (id_map == 0).sum() == (codes == 6).sum()
+        found += len(segments)
+        # a class that is left out leaves the ids of the others
+        some, kept = codes.clone(), segments[1:]
+        if segments:
+            some[torch.from_numpy(id_map == segments[0]['id'])] = 6
+            others, rest = decode_segments(some.numpy(), 6, kept)
+            assert [s['id'] for s in rest] == [s['id'] for s in kept]
+            assert (others[others > 0] == id_map[others > 0]).all()
+    assert found > 20
+
+
+def test_maps_of_other_models_are_numbered_by_their_codes():
+    codes = torch.tensor([[4, 2001, 2001, 1], [1001, 4, 1, 1]]).numpy()
+    expected = [[0, 3, 3, 1], [2, 0, 1, 1]]
+    infos = [dict(id=0, label=1, isthing=False, score=0.5)]  # an id that is void's, others missing
+    for given in (None, infos, infos * 2):
+        id_map, segments = decode_segments(codes, 4, given)
+        assert id_map.tolist() == expected
+        assert [(s['id'], s['label'], s['area']) for s in segments] == [
+            (1, 1, 3),
+            (2, 1, 1),
+            (3, 1, 2),
+        ]
+        assert ('score' in segments[0]) == bool(given)

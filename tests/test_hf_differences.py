@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from given_masks import GivenMasks
 from hf_peer import peer_and_ours, renamed_weights
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.structures import DetDataSample
 
 from oneformer.kernels.mask_resize import MaskResize
 from oneformer.models import fusion
-from oneformer.tasks import TASK_TOKEN_IDS
-from oneformer.texts import Prompts, text_list
+from oneformer.tasks import TASK_TOKEN_IDS, Prompts
 
 transformers = pytest.importorskip(
     'transformers', reason='the peer is installed by requirements/tests.txt'
@@ -43,7 +43,7 @@ def predictions(cls_scores, masks):
 def ours_of(cls_scores, masks, size):
     """The same for our post-processing, with the size of the input and the prediction."""
     resize = MaskResize(masks.shape[1:], size, size, size)
-    return fusion.Queries(cls_scores, masks.__getitem__), resize
+    return GivenMasks(cls_scores, masks), resize
 
 
 def confident(labels, num_classes=2):
@@ -65,7 +65,7 @@ def encode(processor, maps, task):
 def test_the_padding_text_of_panoptic_has_the_article_of_the_original(processor):
     (texts,) = encode(processor, [torch.full((4, 4), 5).numpy()], 'panoptic')
     assert texts[-1] == 'an panoptic photo'
-    assert text_list([], Prompts().filler_of('panoptic'), 1) == ['a panoptic photo']
+    assert Prompts().filler_of('panoptic') == 'a panoptic photo'
 
 
 def test_texts_of_one_image_do_not_leak_into_the_next(processor, models):

@@ -6,10 +6,10 @@ from hf_peer import DERIVED_OF_OURS, peer_and_ours, randomise, renamed_weights
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from plain_paths import text_list
 
 from oneformer.models.text_mapper import token_ids
 from oneformer.tasks import TASK_TOKEN_IDS, TASKS
-from oneformer.texts import text_list
 
 pytest.importorskip('transformers', reason='the peer is installed by requirements/tests.txt')
 

@@ -594,7 +594,7 @@ def test_only_weights_of_this_very_model_are_loaded(weights, config_dir, tmp_pat
     with pytest.raises(ValueError, match='does not name its things.*give the config'):
         attempt(model=None, dataset_meta=dict(classes=[f'class {k}' for k in range(8)]))
     renamed = dict(classes=[f'class {k}' for k in range(8)], thing_classes=['class 7'])
-    assert attempt(dataset_meta=renamed).model.thing_flags == [False] * 7 + [True]
+    assert attempt(dataset_meta=renamed).model.is_thing.tolist() == [False] * 7 + [True]
 
 
 @pytest.mark.parametrize('device', ['cuda:99', 'gpu', 'meta'])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from given_masks import GivenMasks
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
@@ -10,14 +11,13 @@ from mmengine.config import Config
 
 from oneformer.kernels.mask_resize import MaskResize
 from oneformer.models import fusion
-from oneformer.models.fusion import Queries
-from oneformer.models.windows import (
-    MergedQueries,
+from oneformer.models.large_images import (
+    MergedWindows,
+    Window,
     axis_shares,
     check_window,
     groups,
-    image_queries,
-    window_at,
+    merge_windows,
     window_places,
 )
 
@@ -58,6 +58,11 @@ def class_scores_of(labels, number):
     return 12.0 * F.one_hot(labels, len(IS_THING) + 1)
 
 
+def corner_of(place):
+    """First row and column of a window on the grid."""
+    return [axis.start // 4 for axis in place]
+
+
 def perfect_windows(labels, masks, seed=0, noise=0.0):
     """A network that finds what is visible in a window, in any order."""
     generator = torch.Generator().manual_seed(seed)
@@ -71,7 +76,7 @@ def perfect_windows(labels, masks, seed=0, noise=0.0):
         features[: len(visible)] = logits_of(part[visible])
         features += noise * torch.randn(features.shape, generator=generator)
         windows.append(
-            window_at(place, class_scores_of(labels[visible], Q), torch.eye(Q), features)
+            Window(class_scores_of(labels[visible], Q), torch.eye(Q), features, *corner_of(place))
         )
     return windows
 
@@ -79,12 +84,12 @@ def perfect_windows(labels, masks, seed=0, noise=0.0):
 @pytest.fixture(scope='module')
 def undivided():
     labels, masks = scene()
-    return Queries(class_scores_of(labels, len(labels)), logits_of(masks).__getitem__)
+    return GivenMasks(class_scores_of(labels, len(labels)), logits_of(masks))
 
 
 @pytest.fixture(scope='module')
 def merged():
-    return image_queries(perfect_windows(*scene()), INPUT)
+    return merge_windows(perfect_windows(*scene()), INPUT)
 
 
 @pytest.fixture(scope='module')
@@ -125,7 +130,7 @@ def test_semantic_labels_are_those_of_the_whole_image(undivided, merged, resize)
 
 def test_windows_that_differ_a_little_still_make_whole_objects(resize):
     labels, masks = scene()
-    merged = image_queries(perfect_windows(labels, masks, seed=1, noise=4), INPUT)
+    merged = merge_windows(perfect_windows(labels, masks, seed=1, noise=4), INPUT)
     _, found = fusion.panoptic_map(merged, resize, IS_THING, 0.8, 0.8)
     assert sorted(s['label'] for s in found) == sorted(labels.tolist())
 
@@ -142,14 +147,14 @@ def test_merged_queries_have_mean_classes_and_the_home_windows_masks():
     scores = [class_scores_of(torch.tensor(labels), 2) for labels in ([BALL, SKY], [SKY, BALL])]
     scores[1][1, BALL] = 2.0
     windows = [
-        window_at(place, s.float(), torch.eye(2), features)
+        Window(s.float(), torch.eye(2), features, *corner_of(place))
         for place, s, features in zip(places, scores, (left, right))
     ]
-    merged = MergedQueries(windows)
+    merged = MergedWindows(windows)
     assert merged.group_of.tolist() == [0, 1, 2, 0]
     expected = (scores[0][0].float().softmax(-1) + scores[1][1].softmax(-1)) / 2
     torch.testing.assert_close(merged.cls_scores.softmax(-1)[0], expected)
-    both, alone, other = merged.masks_of(torch.tensor([0, 1, 2]))
+    both, alone, other = merged.mask_logits(torch.tensor([0, 1, 2]))
     assert torch.equal(both > 0, masks[0]) and torch.equal(alone > 0, masks[1])
     share = (torch.arange(16) + 0.5) / 16  # of the right one in the overlap
     torch.testing.assert_close(both[10, 16:32], 10 + 2 * share)
@@ -190,17 +195,17 @@ def test_semantic_scores_of_windows_are_averaged_by_share():
     geometry = ((40, 64), (160, 256), (150, 251), (170, 199))
     places = window_places(geometry[1], dict(size=96, overlap=32))
     windows = [
-        window_at(
-            place,
+        Window(
             3 * torch.randn(12, 41, generator=generator),
             torch.randn(12, 8, generator=generator),
             torch.randn(8, 24, 24, generator=generator),
+            *corner_of(place),
         )
         for place in places
     ]
     assert len(windows) == 2 * 4
     expected = slow_semantic_scores(windows, geometry)
-    queries, resize = image_queries(windows, geometry[2]), MaskResize(*geometry)
+    queries, resize = merge_windows(windows, geometry[2]), MaskResize(*geometry)
     total = torch.zeros(40, *geometry[-1])
     fusion.add_class_scores(total, queries, resize, flipped=False)
     torch.testing.assert_close(total, expected, atol=2e-5, rtol=0)

@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from oneformer.inference import OneFormerInferencer, mmdet_apis
-from oneformer.inference.mmdet_apis import write_ids
+from oneformer.panoptic_codes import id_picture
 
 FIELDS = dict(panoptic='pred_panoptic_seg', instance='pred_instances', semantic='pred_sem_seg')
 
@@ -174,4 +174,4 @@ def test_options_of_how_images_are_read_hold_for_both(cfg, weights, image, path,
 
 def test_ids_become_colours():
     ids = np.array([[0, 1, 256], [65536, 70007, (1 << 24) - 1]])
-    assert (write_ids(ids).astype(int) @ [1, 256, 65536] == ids).all()
+    assert (id_picture(ids).astype(int) @ [1, 256, 65536] == ids).all()

@@ -8,7 +8,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import InstanceData, PixelData
 
-from oneformer.texts import Prompts
+from oneformer.tasks import Prompts
 
 
 @pytest.fixture(scope='module')

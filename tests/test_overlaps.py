@@ -34,7 +34,7 @@ from oneformer.inspection import browsing
 from oneformer.inspection.checking import check_config
 from oneformer.inspection.summary import summary_text
 from oneformer.models.targets import batch_targets
-from oneformer.texts import Prompts
+from oneformer.tasks import Prompts
 
 IS_THING = [False, True, True]
 

@@ -137,8 +137,8 @@ def test_perfect_predictions_score_100(model):
 
 
 def test_predictions_are_made_in_float32_also_under_autocast(model, monkeypatch):
-    found = model._find(torch.zeros(2, 3, 64, 96), TASKS)
-    monkeypatch.setattr(model, '_find', lambda *_: found)
+    found = model.run_network(torch.zeros(2, 3, 64, 96), TASKS)
+    monkeypatch.setattr(model, 'run_network', lambda *_: found)
     plain = model.predict(torch.zeros(2, 3, 64, 96), samples())
     with torch.autocast('cpu', torch.bfloat16):
         predictions = model.predict(torch.zeros(2, 3, 64, 96), samples())

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from given_masks import GivenMasks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmdet.evaluation.functional import INSTANCE_OFFSET
@@ -23,14 +24,13 @@ from pycocotools import mask as mask_utils
 from oneformer.datasets.label_images import NUM_IDS, segment_indices
 from oneformer.datasets.overlaps import paint_instances, topmost_map
 from oneformer.datasets.task_sampling import derive_targets, sample_targets
-from oneformer.evaluation.result_files import PanopticFiles
+from oneformer.evaluation.writers import PanopticWriter, ResultImage
 from oneformer.kernels.mask_resize import MaskResize
 from oneformer.models import fusion
-from oneformer.models.fusion import Queries
 from oneformer.models.targets import batch_targets
+from oneformer.panoptic_codes import decode_segments
 from oneformer.run_length import decode_mask, encode_mask, encode_segmentation, read_counts
-from oneformer.tasks import TASKS
-from oneformer.texts import Prompts
+from oneformer.tasks import TASKS, Prompts
 
 SIZES = [(1, 1), (1, 40), (40, 1), (1, 300), (2, 3), (8, 8), (17, 5), (32, 32), (33, 64)]
 IGNORES = [(), ('void',), ('crowd',), ('void', 'crowd')]
@@ -327,7 +327,7 @@ def predictions(draw):
     coarse = draw(st.sampled_from([1.0, 5.0, 100.0])) * torch.randn(1, num_queries, 3, 3)
     logits = F.interpolate(coarse, size=grid, mode='bilinear')[0]
     resize = MaskResize(grid, tuple(padded), size, size, logits.device)
-    return Queries(cls_scores, logits.__getitem__), resize, torch.tensor(is_thing), size
+    return GivenMasks(cls_scores, logits), resize, torch.tensor(is_thing), size
 
 
 @pytest.fixture(scope='module')
@@ -356,13 +356,14 @@ def test_each_panoptic_segment_is_listed_exactly_once_also_in_the_files(
     assert set(codes.unique().tolist()) - {K} == set(of_segment)
 
     # what is written says the same of every pixel
-    writer = PanopticFiles(out_dir=str(out_dir))
     names = [f'class {k}' for k in range(K)]
     things = [name for name, thing in zip(names, is_thing) if thing]
     categories = [10 * k + 7 for k in range(K)]
-    writer.dataset_meta = dict(classes=names, thing_classes=things, category_ids=categories)
-    sample = dict(img_id=3, img_path='a.jpg', ori_shape=size)
-    content = writer.write(dict(sample, pred_panoptic_seg=dict(sem_seg=codes[None])))
+    meta = dict(classes=names, thing_classes=things, category_ids=categories)
+    written = decode_segments(codes.numpy(), K, segments)
+    assert [s['id'] for s in written[1]] == [s['id'] for s in segments]
+    assert [s['area'] for s in written[1]] == [s['area'] for s in segments]
+    content = PanopticWriter(str(out_dir), meta).write(ResultImage(3, 'a.jpg', 'a'), *written)
     infos = content['annotation']['segments_info']
     png = cv2.imread(str(out_dir / 'panoptic/a.png'))
     positions = segment_indices(png, [info['id'] for info in infos])

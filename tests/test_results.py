@@ -21,7 +21,7 @@ from pycocotools.coco import COCO
 from test_your_data import SMALL
 
 from oneformer.inference import OneFormerInferencer, Prediction
-from oneformer.panoptic_codes import numbered_segments
+from oneformer.panoptic_codes import boxes_of_ids, decode_segments
 from oneformer.results.categories import Categories
 from oneformer.results.outlines import filled, one_polygon
 from oneformer.run_length import encode_crop
@@ -416,9 +416,12 @@ def test_hundreds_of_objects_of_a_large_image_take_little_memory():
     for number in range(1, 301):
         y, x = rng.integers(0, 2800), rng.integers(0, 3800)
         codes[y : y + 200, x : x + 200] = 1000 * number
-    id_map, segments = numbered_segments(codes, 4)
+    id_map, segments = decode_segments(codes, 4)
+    boxes = boxes_of_ids(id_map, [segment['id'] for segment in segments])
     meta = dict(NAMES, category_ids=range(4))
-    prediction = Prediction('large', None, id_map, [{**s, 'score': 0.9} for s in segments])
+    prediction = Prediction(
+        'large', None, id_map, [{**s, 'bbox': box, 'score': 0.9} for s, box in zip(segments, boxes)]
+    )
     prediction.categories = Categories.of(meta)
     exports = prediction.to_coco, prediction.to_labelme, prediction.to_supervision
     for export in exports:

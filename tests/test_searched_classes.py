@@ -12,7 +12,7 @@ from oneformer.datasets.task_sampling import SampleTask
 from oneformer.inspection.browsing import draw_targets
 from oneformer.inspection.checking import check_config
 from oneformer.inspection.summary import summary_text
-from oneformer.texts import Prompts
+from oneformer.tasks import Prompts
 from oneformer.visualization import class_colors
 
 CATEGORIES = [dict(id=k, name=name) for k, name in enumerate(('cat', 'dog', 'bird', 'cow'), 1)]

@@ -5,8 +5,7 @@ import pytest
 from mmdet.registry import TRANSFORMS
 
 from oneformer.datasets import SampleTask, derive_targets
-from oneformer.tasks import TASKS
-from oneformer.texts import Prompts
+from oneformer.tasks import TASKS, Prompts
 
 CLASSES = ('sky', 'cat', 'grass')
 # 1, 2: two cats that touch; 3, 4: sky in two pieces, annotated as two segments;

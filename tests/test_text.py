@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
+from plain_paths import text_list
 
 from oneformer.metainfo import KNOWN_DATASETS, resolve_metainfo
 from oneformer.models.text_mapper import token_ids
-from oneformer.tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, TASKS
-from oneformer.texts import Prompts, text_list
+from oneformer.tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, TASKS, Prompts
 
 DATA = Path(__file__).parent / 'data'
 
@@ -49,9 +49,14 @@ def test_classes_and_things_are_in_the_order_of_the_original(benchmark):
     assert len(metainfo['palette']) == len(official)
 
 
-def test_a_text_list_is_padded_with_its_task_and_cut_to_its_length():
-    assert text_list(['x', 'y'], 'a semantic photo', 4) == ['x', 'y'] + ['a semantic photo'] * 2
-    assert text_list(['x', 'y', 'z'], '', 2) == ['x', 'y']
+def test_queries_without_a_prompt_get_the_filler_and_prompts_too_many_are_dropped(mapper):
+    prompts, filler = [f'a photo with a {number}' for number in range(12)], 'a semantic photo'
+    for count in (0, 1, 8, 9, 12):
+        expected = mapper([text_list(prompts[:count], filler, 9)], [''])
+        assert torch.equal(mapper([prompts[:count]], [filler]), expected)
+
+
+def test_fillers_name_the_task():
     assert Prompts().filler_of('instance') == 'an instance photo'
     assert Prompts().filler_of('panoptic') == 'a panoptic photo'
 

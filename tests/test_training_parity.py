@@ -9,10 +9,10 @@ import torch
 from hf_peer import peer_and_ours, renamed_weights
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
+from plain_paths import text_list
 
 from oneformer.models.text_mapper import token_ids
-from oneformer.tasks import TASK_TOKEN_IDS
-from oneformer.texts import Prompts, text_list
+from oneformer.tasks import TASK_TOKEN_IDS, Prompts
 
 pytest.importorskip('transformers', reason='the peer is installed by requirements/tests.txt')
 

@@ -280,12 +280,11 @@ format_evaluator = [dict(type='SemanticFiles', reduce_zero_label=True)]"""
 
 
 def test_a_class_without_a_value_gets_a_free_one(tmp_path):
-    from oneformer.evaluation.result_files import SemanticFiles
+    from oneformer.evaluation.writers import SemanticWriter
 
     options = dict(label_classes={1: 'road', 2: None, 9: 'car'}, ignore_index=40)
     dataset = DATASETS.build(dict(label_png_set(tmp_path, (1, 9, 9), **options), pipeline=[]))
-    writer = SemanticFiles(out_dir=str(tmp_path))
-    writer.dataset_meta = dataset.metainfo
+    writer = SemanticWriter(str(tmp_path), dataset.metainfo)
     assert writer.values().tolist() == [1, 9, 41]
     assert writer.void_of(writer.values(), np.uint8) == 40
 

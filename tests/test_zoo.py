@@ -269,7 +269,7 @@ def test_what_reaches_training_is_the_originals(load, name):
 
     # the model
     assert cfg.metainfo == dataset
-    assert model.num_classes == data.classes and int(sum(model.thing_flags)) == data.things
+    assert model.num_classes == data.classes and int(model.is_thing.sum()) == data.things
     head = model.panoptic_head
     assert head.num_queries == len(head.query_embed.weight) == recipe.queries
     assert model.text_mapper.num_texts == recipe.queries - 16

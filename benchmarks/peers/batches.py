@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oneformer.texts import Prompts
+from oneformer.tasks import Prompts
 
 from ..scenes import draw_cells
 from .shapes import CLASSES

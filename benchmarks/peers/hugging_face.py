@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from oneformer.conversion.huggingface import HUGGINGFACE
 from oneformer.models.text_mapper import token_ids
-from oneformer.tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS
-from oneformer.texts import Prompts, text_list
+from oneformer.tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, Prompts
 
 from .batches import Batch, Outputs, target_masks
 from .shapes import CLASSES, Shape, randomise
@@ -72,7 +71,7 @@ def hugging_face_texts(batch: Batch, num_texts: int) -> Tensor:
     filler = Prompts().filler_of(batch.task)
     ids = torch.zeros(len(batch.texts), num_texts, CONTEXT_LENGTH, dtype=torch.long)
     for rows, texts in zip(ids, batch.texts):
-        for row, text in zip(rows, text_list(texts, filler, num_texts)):
+        for row, text in zip(rows, [*texts, *[filler] * num_texts][:num_texts]):
             row[: len(token_ids(text))] = torch.tensor(token_ids(text))
     return ids.to(batch.images.device)
 

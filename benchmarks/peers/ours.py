@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
 from oneformer.models.oneformer_head import mask_logits
-from oneformer.texts import Prompts
+from oneformer.tasks import Prompts
 
 from .batches import Batch, Outputs
 from .shapes import CONFIGS, Shape, pixel_decoder_changes, randomise

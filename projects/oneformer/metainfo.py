@@ -7,6 +7,7 @@ nothing in this project may compare a label with the number of things.
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 from mmdet.datasets import CocoPanopticDataset
 from mmdet.datasets.ade20k import ADE20KPanopticDataset
 from mmseg.datasets import CityscapesDataset, MapillaryDataset_v1
@@ -129,6 +130,12 @@ def closest(unknown: Sequence[str], names: Iterable[str]) -> str:
             similar[name] = folded[found]
     pairs = [f'{name!r} looks like {other!r}' for name, other in list(similar.items())[:_SIMILAR]]
     return f' ({", ".join(pairs)})' if pairs else ''
+
+
+def is_thing(metainfo: Mapping) -> np.ndarray:
+    """Whether each class is a thing, bool of shape (K,), by ``classes`` and ``thing_classes``."""
+    things = set(metainfo['thing_classes'])
+    return np.array([name in things for name in metainfo['classes']], dtype=bool)
 
 
 def resolve_metainfo(metainfo: Mapping | str) -> dict:

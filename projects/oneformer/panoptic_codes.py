@@ -1,7 +1,8 @@
-"""mmdet's codes of panoptic predictions: one number for class and instance of a pixel.
+"""mmdet's codes of panoptic predictions: one number for the class and the instance of a pixel.
 
-A thing has ``label + INSTANCE_OFFSET * id``, stuff its label, and void has label K. People get
-segments that are numbered from 1; this is the one place where that is done.
+A thing has ``label + INSTANCE_OFFSET * id``, stuff its label, and void has label K. This module
+alone knows that. Everywhere else a segment has an id, 0 for void: that of ``segments_info``, which
+``models.fusion`` gives, so that data samples, ``Prediction`` and written files agree.
 
 Legend: H, W image size, P predicted segments, K classes.
 """
@@ -22,88 +23,80 @@ def check_codes(num_classes: int) -> None:
         )
 
 
-def segment_codes(pred_map: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values of a panoptic prediction, ascending, and their pixels, int64 (P,); void is among them.
+def segment_code(info: Mapping) -> int:
+    """The code of a segment with ``id``, ``label`` and ``isthing``."""
+    return info['label'] + INSTANCE_OFFSET * info['id'] * info['isthing']
+
+
+def labels_of_codes(codes):
+    """Labels of an array or tensor of codes, K for void."""
+    return codes % INSTANCE_OFFSET
+
+
+def decode_segments(
+    codes: np.ndarray, num_classes: int, infos: Sequence[Mapping] | None = None
+) -> tuple[np.ndarray, list[dict]]:
+    """Ids of the pixels of a panoptic prediction, and its segments.
 
     Args:
-        pred_map: Label + INSTANCE_OFFSET * k, of any shape; void has label K and is not a segment.
+        codes: Map of codes, of shape (H, W).
+        num_classes: K.
+        infos: ``segments_info`` of the prediction, with ``id``, ``label``, ``isthing`` and maybe
+            ``score``. Where it does not give every segment an id of its own, as those of other
+            models, they are numbered from 1 in the order of their codes.
+
+    Returns:
+        Ids of shape (H, W), int32, 0 for void; and for each id, ascending, a dict with ``id``,
+        ``label``, ``area`` in pixels and, where ``infos`` has one, ``score``.
 
     Raises:
         ValueError: For a label above K or a negative one.
     """
-    if pred_map.min() < 0:
+    if codes.min() < 0:
         raise ValueError('pred_panoptic_seg has negative values')
-    area = np.bincount(pred_map.ravel())  # a table: ten times faster than np.unique
-    codes = np.flatnonzero(area)
-    highest = (codes % INSTANCE_OFFSET).max()
+    area = np.bincount(codes.ravel())  # a table: ten times faster than np.unique
+    values = np.flatnonzero(area)
+    highest = labels_of_codes(values).max()
     if highest > num_classes:
         raise ValueError(
             f'pred_panoptic_seg has label {highest}, '
             f'but there are {num_classes} classes (this number is void)'
         )
-    return codes, area[codes]
+    values = values[values != num_classes]
+    info_of = {segment_code(info): info for info in infos or ()}
+    ids = [info_of[value]['id'] if value in info_of else 0 for value in values.tolist()]
+    if len(set(ids) - {0}) < len(ids):
+        ids = range(1, len(values) + 1)
+    id_of = np.zeros(len(area), dtype=np.int32)
+    id_of[values] = ids
+    columns = ids, values.tolist(), labels_of_codes(values).tolist(), area[values].tolist()
+    segments = []
+    for number, value, label, pixels in sorted(zip(*columns)):
+        segments.append(dict(id=number, label=label, area=pixels))
+        if 'score' in info_of.get(value, ()):
+            segments[-1]['score'] = float(info_of[value]['score'])
+    return id_of[codes], segments
 
 
-def segment_ids(
-    pred_map: np.ndarray, num_classes: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number the segments of a panoptic prediction.
-
-    Args:
-        pred_map: (H, W), label + INSTANCE_OFFSET * k; void has label K.
-
-    Returns:
-        Ids of shape (H, W), int32, from 1 in the order of the values, 0 for void; and for each id
-        its value in ``pred_map`` and its area in pixels, both int64.
-    """
-    codes, areas = segment_codes(pred_map, num_classes)
-    segments = codes != num_classes
-    ids = np.zeros(codes[-1] + 1, dtype=np.int32)
-    ids[codes[segments]] = np.arange(1, segments.sum() + 1)
-    return ids[pred_map], codes[segments], areas[segments]
-
-
-def boxes_of_ids(id_map: np.ndarray, count: int) -> list[list[int] | None]:
-    """Tight boxes [x, y, width, height] in pixels of ids 1 to ``count``, None where there is none.
+def boxes_of_ids(id_map: np.ndarray, ids: Sequence[int]) -> list[list[int] | None]:
+    """Tight boxes [x, y, width, height] in pixels of ids from 1, None where there is none.
 
     Args:
-        id_map: Of shape (H, W), 0 for nothing.
+        id_map: Map of ids, of shape (H, W), 0 for nothing.
+        ids: The ids wanted.
     """
-    return [
-        None
-        if slices is None
-        else [slices[1].start, slices[0].start]
-        + [slices[axis].stop - slices[axis].start for axis in (1, 0)]
-        for slices in find_objects(id_map, count)
-    ]
+    found = find_objects(id_map, max(ids, default=0))
+    boxes = []
+    for number in ids:
+        if (place := found[number - 1]) is None:
+            boxes.append(None)
+            continue
+        rows, columns = place
+        sides = columns.stop - columns.start, rows.stop - rows.start
+        boxes.append([columns.start, rows.start, *sides])
+    return boxes
 
 
-def numbered_segments(
-    pred_map: np.ndarray, num_classes: int, infos: Sequence[Mapping] | None = None
-) -> tuple[np.ndarray, list[dict]]:
-    """Number the segments of a panoptic prediction, and describe them.
-
-    Args:
-        pred_map: See ``segment_ids``.
-        num_classes: K.
-        infos: ``segments_info`` of the prediction, with ``id``, ``label``, ``isthing`` and
-            ``score``; other models may have none.
-
-    Returns:
-        Ids of shape (H, W), int32, 0 for void; and for each id from 1 a dict with ``id``,
-        ``label``, ``area`` in pixels, ``bbox`` (x, y, width, height), tight, in pixels, and
-        ``score`` where ``infos`` has one.
-    """
-    id_map, codes, areas = segment_ids(pred_map, num_classes)
-    score_of = {
-        info['label'] + INSTANCE_OFFSET * info['id'] * info['isthing']: info['score']
-        for info in infos or ()
-        if 'score' in info
-    }
-    columns = codes.tolist(), areas.tolist(), boxes_of_ids(id_map, len(codes))
-    segments = [
-        dict(id=k, label=code % INSTANCE_OFFSET, area=area, bbox=box)
-        | ({'score': float(score_of[code])} if code in score_of else {})
-        for k, (code, area, box) in enumerate(zip(*columns), 1)
-    ]
-    return id_map, segments
+def id_picture(id_map: np.ndarray) -> np.ndarray:
+    """RGB picture (H, W, 3), uint8, of segment ids (H, W) in R + 256 G + 65536 B."""
+    return np.stack([id_map >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)

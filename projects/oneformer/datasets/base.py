@@ -14,7 +14,7 @@ from ..host.seeding import SeededSamples
 from ..images.depth import ValueRange
 from ..images.result_names import name_below, result_stems
 from ..images.rules import ImageRules
-from ..metainfo import resolve_metainfo
+from ..metainfo import is_thing, resolve_metainfo
 from ..object_limits import Peaks, peaks_of_list
 from ..tasks import TASKS
 from .coco_files import read_coco
@@ -120,7 +120,7 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
         self.peaks = Peaks()
         self.task_weights: Mapping[str, float] | None = None  # set by a JointDataset
         metainfo = resolve_metainfo(metainfo)
-        self.is_thing = [name in metainfo['thing_classes'] for name in metainfo['classes']]
+        self.is_thing = is_thing(metainfo).tolist()
         super().__init__(*args, metainfo=metainfo, **kwargs)
 
     def _check_settings(self, args: Collection, kwargs: Mapping) -> None:

@@ -11,8 +11,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
-from ..tasks import TASKS, check_task
-from ..texts import Prompts
+from ..tasks import TASKS, Prompts, check_task
 from .overlaps import derive_full_targets, topmost_map
 from .pixel_counts import count_values
 

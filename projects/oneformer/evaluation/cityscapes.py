@@ -10,7 +10,7 @@ Legend: H, W original image size, K classes.
 import os.path as osp
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from copy import copy
 from io import StringIO
@@ -21,10 +21,12 @@ from mmdet.registry import METRICS
 from ..host.safe_io import write_bytes, write_png
 from ..images.image_files import read_file
 from ..images.lossy_formats import refuse_lossy
+from ..metainfo import is_thing
 from .classwise import ClasswiseMetric
-from .data_sample import is_thing, naming_image, read_instances, read_map
+from .data_sample import image_stem, naming_image, read_instances, read_map
 from .nothing_to_score import tell_nan
-from .result_files import ResultFiles, SemanticFiles, image_stem
+from .result_files import ResultFiles, SemanticFiles
+from .writers import ResultImage, ResultWriter, SemanticWriter
 
 _SUFFIX = '_leftImg8bit'
 
@@ -90,16 +92,25 @@ def ground_truth_file(data_sample: dict, seg_prefix: str, kind: str) -> str:
     return path
 
 
-def write_instances(data_sample: dict, dataset_meta: dict, folder: str) -> str:
+def write_instances(
+    stem: str,
+    classes: Sequence[str],
+    folder: str,
+    instances: tuple[Iterable[int], Iterable[float], Iterable[np.ndarray]],
+) -> str:
     """Write the instance submission of an image: masks as PNGs, and their list.
+
+    Args:
+        stem: Name of the image, see ``file_stem``.
+        classes: Names of all classes.
+        folder: Folder to write to.
+        instances: Labels, scores, and masks of shape (H, W), bool.
 
     Returns:
         Path of the list, whose lines are ``mask.png id score``.
     """
-    ids = label_ids(dataset_meta['classes'])
-    stem, lines = file_stem(data_sample), []
-    prediction = read_instances(data_sample, is_thing(dataset_meta))
-    for number, (label, score, mask) in enumerate(zip(*prediction)):
+    ids, lines = label_ids(classes), []
+    for number, (label, score, mask) in enumerate(zip(*instances)):
         name = f'{stem}_{number}.png'
         write_png(osp.join(folder, name), mask.view(np.uint8) * 255)
         lines.append(f'{name} {ids[label]} {score}\n')
@@ -188,7 +199,9 @@ class CityscapesInstance(CityscapesScores):
         for data_sample in data_samples:
             with naming_image(data_sample), tempfile.TemporaryDirectory() as folder:
                 gt_file = ground_truth_file(data_sample, self.seg_prefix, 'instanceIds')
-                prediction = write_instances(data_sample, self.dataset_meta, folder)
+                found = read_instances(data_sample, is_thing(self.dataset_meta))
+                classes = self.dataset_meta['classes']
+                prediction = write_instances(file_stem(data_sample), classes, folder, found)
                 args.predictionPath = osp.abspath(folder)
                 with official_scripts():
                     instances = scripts.instances2dict([gt_file])
@@ -271,37 +284,42 @@ class CityscapesSemantic(CityscapesScores):
         return scores
 
 
-@METRICS.register_module()
-class CityscapesInstanceFiles(ResultFiles):
-    """The instance submission: ``cityscapes_instance/*.txt`` and the PNGs that they list.
+class CityscapesInstanceWriter(ResultWriter):
+    """The instance submission: ``cityscapes_instance/*.txt`` and the PNGs that they list."""
 
-    Files lie without sub-folders, as the original writes them.
-    """
-
-    task = default_prefix = 'instance'
-
-    def stem_of(self, data_sample: Mapping) -> str:
-        """See ``file_stem``."""
-        return file_stem(data_sample)
-
-    def write(self, data_sample: dict) -> None:
+    def write(self, image: ResultImage, *instances) -> None:
         folder = osp.join(self.out_dir, 'cityscapes_instance')
-        write_instances(data_sample, self.dataset_meta, folder)
+        write_instances(image.stem, self.dataset_meta['classes'], folder, instances)
 
 
-@METRICS.register_module()
-class CityscapesSemanticFiles(SemanticFiles):
-    """The semantic submission: ``cityscapes_semantic/*.png`` of Cityscapes' own ids.
-
-    Files lie without sub-folders, as the original writes them.
-    """
+class CityscapesSemanticWriter(SemanticWriter):
+    """The semantic submission: ``cityscapes_semantic/*.png`` of Cityscapes' own ids."""
 
     folder = 'cityscapes_semantic'
-
-    def stem_of(self, data_sample: Mapping) -> str:
-        """See ``file_stem``."""
-        return file_stem(data_sample)
 
     def values(self) -> np.ndarray:
         """Cityscapes' id of each label, int64 (K,)."""
         return label_ids(self.dataset_meta['classes'])
+
+
+@METRICS.register_module()
+class CityscapesInstanceFiles(ResultFiles):
+    """``CityscapesInstanceWriter`` as a metric; without sub-folders, as the original writes it."""
+
+    task = default_prefix = 'instance'
+    writer_type = CityscapesInstanceWriter
+
+    def stem_of(self, data_sample: Mapping) -> str:
+        """See ``file_stem``."""
+        return file_stem(data_sample)
+
+
+@METRICS.register_module()
+class CityscapesSemanticFiles(SemanticFiles):
+    """``CityscapesSemanticWriter`` as a metric; without sub-folders, as the original writes it."""
+
+    writer_type = CityscapesSemanticWriter
+
+    def stem_of(self, data_sample: Mapping) -> str:
+        """See ``file_stem``."""
+        return file_stem(data_sample)

@@ -3,12 +3,15 @@
 Legend: H, W original image size, S listed segments, K classes.
 """
 
-from collections.abc import Iterator
+import os.path as osp
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
+from torch import Tensor
 
 from ..datasets.searched_classes import Known
+from ..panoptic_codes import decode_segments
 from ..run_length import code_area, encode_mask
 
 REMEDIES = {
@@ -18,6 +21,16 @@ REMEDIES = {
     'pred_instances': "add 'instance' to test_cfg.tasks and predict at the original size",
     'pred_sem_seg': "add 'semantic' to test_cfg.tasks and predict at the original size",
 }
+
+
+def image_name(data_sample: Mapping) -> str:
+    """``image_name`` of the sample, which may have folders, else the file name of the image."""
+    return data_sample.get('image_name') or osp.basename(data_sample['img_path'])
+
+
+def image_stem(data_sample: Mapping) -> str:
+    """``image_stem`` of the sample, which names its results, else its name without suffix."""
+    return data_sample.get('image_stem') or osp.splitext(image_name(data_sample))[0]
 
 
 @contextmanager
@@ -64,6 +77,13 @@ def read_ground_truth(data_sample: dict) -> tuple[np.ndarray, list]:
     return gt_map, segments
 
 
+def read_segments(data_sample: dict, num_classes: int) -> tuple[np.ndarray, list[dict]]:
+    """Ids and segments of ``pred_panoptic_seg``, see ``decode_segments``."""
+    codes = read_map(data_sample, 'pred_panoptic_seg')
+    infos = data_sample['pred_panoptic_seg'].get('segments_info')
+    return decode_segments(codes, num_classes, infos)
+
+
 def read_known(data_sample: dict) -> Known | None:
     """Which classes the labels of the image tell of; None if they do not say it of the image."""
     if data_sample.get('searched_labels') is None:
@@ -100,8 +120,13 @@ def read_instances(data_sample: dict, things: np.ndarray) -> tuple[list, list, I
             f'pred_instances.labels has {not_things.tolist()}, which are not in '
             'thing_classes: keep only things in the instance prediction'
         )
-    # torch transposes to Fortran order twice as fast as numpy
-    return labels, scores, (mask.T.contiguous().cpu().numpy().T for mask in masks)
+    return labels, scores, fortran_masks(masks)
+
+
+def fortran_masks(masks: Tensor) -> Iterator[np.ndarray]:
+    """Masks (N, H, W) one by one in Fortran order, as run-length coding wants them."""
+    # torch transposes twice as fast as numpy
+    return (mask.T.contiguous().cpu().numpy().T for mask in masks)
 
 
 def encode(mask: np.ndarray) -> dict:
@@ -121,8 +146,3 @@ def read_detections(data_sample: dict, things: np.ndarray, known: Known | None =
         for label, score, mask in zip(*read_instances(data_sample, things))
         if known is None or label in known.known
     ]
-
-
-def is_thing(dataset_meta: dict) -> np.ndarray:
-    """Boolean array (K,): the classes whose names are in the metainfo's ``thing_classes``."""
-    return np.isin(dataset_meta['classes'], dataset_meta['thing_classes'])

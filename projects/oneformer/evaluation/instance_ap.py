@@ -12,11 +12,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ..datasets.settings import require_text
+from ..metainfo import is_thing
 from .classwise import ClasswiseMetric, mean
 from .counting import most_of_classes, tell_beyond
 from .data_sample import (
     encode,
-    is_thing,
     naming_image,
     read_detections,
     read_ground_truth,

@@ -8,8 +8,8 @@ from ..datasets.categories import match_categories
 from ..datasets.coco_files import read_coco
 from ..datasets.findings import Said
 from ..datasets.searched_classes import Known, Searches
+from ..metainfo import is_thing
 from ..run_length import code_area, encode_segmentation
-from .data_sample import is_thing
 
 
 def encode_annotation(annotation: Mapping, height: int, width: int) -> dict:

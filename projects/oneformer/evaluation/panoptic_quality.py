@@ -6,12 +6,12 @@ Legend: H, W original image size, S listed segments, P predicted segments, K cla
 from collections.abc import Sequence
 
 import numpy as np
-from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import METRICS
 
-from ..panoptic_codes import segment_codes
+from ..metainfo import is_thing
+from ..panoptic_codes import decode_segments
 from .classwise import ClasswiseMetric, mean
-from .data_sample import is_thing, naming_image, read_ground_truth, read_known, read_map
+from .data_sample import naming_image, read_ground_truth, read_known, read_map
 
 
 def panoptic_counts(
@@ -35,7 +35,7 @@ def panoptic_counts(
         gt_map: (H, W), 0 = void, k = ``segments[k - 1]``.
         segments: Dicts with ``label`` in [0, K), ``iscrowd``, and ``area`` in pixels, which is
             counted in the map where it is not given.
-        pred_map: (H, W), label + INSTANCE_OFFSET * k; void has label K and is not a segment.
+        pred_map: Map of codes, of shape (H, W), see ``panoptic_codes``.
         searched: Labels of which everything is annotated in the image; unmatched predictions of
             others are neither right nor wrong. None for all.
 
@@ -45,18 +45,17 @@ def panoptic_counts(
     Raises:
         ValueError: For a predicted label above K or a negative one.
     """
-    codes, pred_area = segment_codes(pred_map, num_classes)
-    pred_labels = codes % INSTANCE_OFFSET  # P
-    column = np.zeros(codes[-1] + 1, dtype=np.int64)
-    column[codes] = np.arange(len(codes))
-    pairs = gt_map.ravel().astype(np.int64) * len(codes) + column[pred_map.ravel()]
-    overlap = np.bincount(pairs, minlength=(len(segments) + 1) * len(codes))
-    overlap = overlap.reshape(-1, len(codes))  # S+1 P
-    forgiven, intersection = overlap[0], overlap[1:]  # P, S P
+    id_map, predicted = decode_segments(pred_map, num_classes)
+    pred_labels = np.array([segment['label'] for segment in predicted], dtype=np.int64)  # P
+    pred_area = np.array([segment['area'] for segment in predicted], dtype=np.int64)  # P
+    columns = len(predicted) + 1
+    pairs = gt_map.ravel().astype(np.int64) * columns + id_map.ravel()
+    overlap = np.bincount(pairs, minlength=(len(segments) + 1) * columns).reshape(-1, columns)
+    forgiven, intersection = overlap[0, 1:], overlap[1:, 1:]  # P, S P
 
     gt_labels = np.array([segment['label'] for segment in segments], dtype=np.int64)
     crowd = np.array([segment['iscrowd'] for segment in segments], dtype=bool)
-    counted = intersection.sum(1).tolist()
+    counted = overlap[1:].sum(1).tolist()
     gt_area = np.array([s.get('area', pixels) for s, pixels in zip(segments, counted)], dtype=float)
     union = pred_area - forgiven + gt_area[:, None] - intersection
     iou = intersection / np.maximum(union, 1)
@@ -66,7 +65,7 @@ def panoptic_counts(
     for label, row in last_crowd.items():
         forgiven = forgiven + intersection[row] * (pred_labels == label)
     missed = ~crowd & ~match.any(1)
-    wrong = (pred_labels < num_classes) & ~match.any(0) & (2 * forgiven <= pred_area)
+    wrong = ~match.any(0) & (2 * forgiven <= pred_area)
     if searched is not None:
         wrong &= np.isin(pred_labels, searched)
 

@@ -13,9 +13,9 @@ from mmengine.logging import print_log
 
 from ..datasets.settings import require_text
 from ..images.label_files import load_label_png
+from ..metainfo import is_thing
 from .classwise import ClasswiseMetric
-from .data_sample import is_thing, naming_image, read_ground_truth, read_known, read_map
-from .result_files import image_stem
+from .data_sample import image_stem, naming_image, read_ground_truth, read_known, read_map
 
 
 def semantic_areas(

@@ -24,6 +24,7 @@ from PIL import Image
 from ..datasets import LoadPhoto
 from ..images.notes import image_notes
 from ..images.rules import complete_steps
+from ..panoptic_codes import id_picture
 from .given_images import GIVEN, check_array, load_given
 
 _OPTIONS = tuple(inspect.signature(LoadPhoto).parameters)
@@ -68,21 +69,9 @@ class LoadArray(LoadImageFromNDArray):
         return super().transform(results) if self.ours is None else self.ours(results)
 
 
-def write_ids(id_map: np.ndarray) -> np.ndarray:
-    """Ids as colours, R + 256 G + 65536 B, as panopticapi's ``id2rgb`` has them.
-
-    Args:
-        id_map: Ids from 0 to 2^24 - 1, of shape (H, W).
-
-    Returns:
-        Colours in RGB, uint8, of shape (H, W, 3).
-    """
-    return np.stack([id_map >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
-
-
 def _warn_of_void(inferencer: DetInferencer) -> None:
     model = inferencer.model
-    if 'panoptic' in model.test_cfg['tasks'] and not model.thing_flags[0]:
+    if 'panoptic' in model.test_cfg['tasks'] and not model.is_thing[0]:
         print_log(
             'DetInferencer writes 0 into panoptic PNGs both for void and for '
             f'{model.metainfo["classes"][0]!r}, the first class, which is stuff: '
@@ -104,7 +93,7 @@ def init_pipeline(self: DetInferencer, cfg: Mapping) -> Compose:
     dataset = cfg['test_dataloader']['dataset']
     if not _begins_with_load_photo(dataset['pipeline']):
         return _init_pipeline(self, cfg)
-    if hasattr(self.model, 'thing_flags'):
+    if hasattr(self.model, 'is_thing'):
         _warn_of_void(self)
     first, *others = complete_steps(dataset['pipeline'], dataset)
     return Compose([dict(first, type='mmdet.LoadFileOrArray'), *others])
@@ -124,5 +113,5 @@ def test_pipeline(cfg: Config) -> list[ConfigDict]:
 
 DetInferencer._init_pipeline = init_pipeline
 mmdet.apis.inference.get_test_pipeline_cfg = test_pipeline
-if mmdet.apis.det_inferencer.id2rgb is None:  # without panopticapi; nothing else of it is needed
-    mmdet.apis.det_inferencer.id2rgb, mmdet.apis.det_inferencer.VOID = write_ids, 0
+if mmdet.apis.det_inferencer.id2rgb is None:  # without panopticapi, of which it needs no more
+    mmdet.apis.det_inferencer.id2rgb, mmdet.apis.det_inferencer.VOID = id_picture, 0

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from mmdet.structures import DetDataSample
 from mmengine.logging import print_log
 
 from ..datasets.written_ids import fill_numbers
-from ..evaluation.result_files import InstanceFiles, PanopticFiles, SemanticFiles
+from ..evaluation.data_sample import fortran_masks
+from ..evaluation.writers import InstanceWriter, PanopticWriter, ResultImage, SemanticWriter
 from ..host.safe_io import replacing, write_bytes
 from ..images.rules import DEFAULT, ImageRules
+from ..metainfo import is_thing
 from ..results.categories import Categories
 from ..results.files import FORMATS
 from ..results.prediction import Prediction
@@ -22,7 +25,7 @@ from ..results.target_ids import TargetIds
 from ..visualization import OneFormerVisualizer
 from .inputs import InputImage, Source
 
-_WRITERS = dict(panoptic=PanopticFiles, instance=InstanceFiles, semantic=SemanticFiles)
+_WRITERS = dict(panoptic=PanopticWriter, instance=InstanceWriter, semantic=SemanticWriter)
 
 
 def check_places(
@@ -102,12 +105,12 @@ def labels_with_ids(
         tasks: That are asked.
         formats: That are asked.
     """
-    classes, things = dataset_meta['classes'], set(dataset_meta['thing_classes'])
-    labels = range(len(classes)) if labels is None else labels
+    things = is_thing(dataset_meta)
+    labels = range(len(things)) if labels is None else labels
     if 'panoptic' in tasks:
         return list(labels)
     if 'instance' in tasks:
-        return [label for label in labels if classes[label] in things]
+        return [label for label in labels if things[label]]
     return list(labels) if 'coco' in formats else []  # label PNGs have no categories
 
 
@@ -174,6 +177,16 @@ class _Video:
         self.writer.write(frame)
 
 
+def _result_of(prediction: Prediction, task: str) -> tuple:
+    """What the writer of a task takes of a prediction."""
+    if task == 'panoptic':
+        return prediction.panoptic_map, prediction.segments
+    if task == 'instance':
+        labels, scores = prediction.labels.tolist(), prediction.scores.tolist()
+        return labels, scores, fortran_masks(torch.from_numpy(prediction.masks))
+    return (prediction.semantic_map,)
+
+
 class PredictionFiles:
     """Writes the predictions of images as they come, and the JSON files at the end.
 
@@ -208,9 +221,8 @@ class PredictionFiles:
         self.ids = ids
         categories = Categories.of(dataset_meta)
         self.object_files = [FORMATS[name](out_dir, tasks, categories, rules) for name in formats]
-        self.writers = {task: _WRITERS[task](out_dir=str(out_dir)) for task in tasks}
-        for writer in self.writers.values():
-            writer.dataset_meta = dataset_meta
+        self.writers = {task: _WRITERS[task](str(out_dir), dataset_meta) for task in tasks}
+        self.contents = {task: [] for task in tasks}
         self.visualizer = OneFormerVisualizer(name='predictions')
         self.visualizer.dataset_meta = dataset_meta
         self.video_source = None
@@ -223,9 +235,13 @@ class PredictionFiles:
     def __exit__(self, error_type, *error) -> None:
         self.videos.__exit__(error_type, *error)
         if error_type is None:
-            for writer in self.writers.values():
-                if writer.results:
-                    writer.evaluate(len(writer.results))
+            for task, contents in self.contents.items():
+                if contents:
+                    self.writers[task].finish(contents)
+                    print_log(
+                        f'{task}: results of {len(contents)} images are in {self.out_dir}',
+                        logger='current',
+                    )
             for files in self.object_files:
                 if files.images:
                     files.finish()
@@ -235,9 +251,8 @@ class PredictionFiles:
 
         Args:
             image: What was predicted.
-            sample: With the predictions, and ``image_name``, ``image_stem`` and ``img_id`` in its
-                metainfo.
-            prediction: The same as arrays.
+            sample: With the predictions, for the pictures.
+            prediction: The same as arrays, for the files.
 
         Raises:
             ValueError: If the image has another size than the JSON of ids says.
@@ -247,7 +262,6 @@ class PredictionFiles:
             entry = self.ids.entry(image.name, image.source.path)
             self.ids.check_size(entry, image.pixels.shape[:2])
             own = dict(image_id=entry['id'], file_name=entry['file_name'])
-            sample.set_metainfo(dict(img_id=entry['id'], image_name=entry['file_name']))
         if image.source is not self.video_source:
             self._change_video(image)
         for task in self.writers:
@@ -259,9 +273,11 @@ class PredictionFiles:
             else:
                 self.video_of[task].add(overlay)
         if is_written:
-            predictions = sample.to_dict()
-            for writer in self.writers.values():
-                writer.process(None, [predictions])
+            image = ResultImage(
+                own.get('image_id', image.stem), own.get('file_name', image.name), image.stem
+            )
+            for task, writer in self.writers.items():
+                self.contents[task].append(writer.write(image, *_result_of(prediction, task)))
             for files in self.object_files:
                 files.add(prediction, image.stem, image.pixels, **own)
 

@@ -18,7 +18,7 @@ from ..datasets.geometry import resize_map
 from ..datasets.overlaps import topmost_map
 from ..datasets.task_sampling import derive_targets, sample_targets
 from ..host.safe_io import write_png
-from ..texts import Prompts
+from ..tasks import Prompts
 from ..visualization import Regions, class_colors, paint, side_by_side, text_below, write_title
 from .configured import configured_sets
 

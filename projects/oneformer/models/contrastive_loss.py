@@ -25,7 +25,7 @@ def gather_with_gradient(x: Tensor) -> Tensor:
 
 
 def text_key(texts: Sequence[str], filler: str) -> int:
-    """A number, not negative, for the texts of an image in any order, and its task's filler."""
+    """A number from 0 that identifies the texts of an image, in any order, and its filler."""
     return zlib.crc32('\n'.join([*sorted(texts), filler]).encode())
 
 
@@ -89,10 +89,10 @@ class QueryTextContrastiveLoss(nn.Module):
         """Compute the weighted loss in float32, and in training remember the batch.
 
         Args:
-            object_queries: Of shape (B, Q, C), before the masked decoder. B must be the same in
-                every process.
-            text_queries: Of shape (B, Q, C).
-            keys: Of the images, see ``text_key``; needed with a memory.
+            object_queries: Queries of shape (B, Q, C), before the masked decoder. B must be the
+                same in every process.
+            text_queries: Text queries of shape (B, Q, C).
+            keys: Keys of the images, see ``text_key``; needed with a memory.
 
         Returns:
             A scalar: the sum of the two directions, each a mean over the images.

@@ -10,7 +10,7 @@ Shapes: L decoder outputs, B images, Q queries, C channels, K classes, N targets
 P points, h x w the 1/4-resolution grid, H x W the padded input.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +21,28 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from ..kernels.point_gathering import sample_pixels
-from .points import uniform_points
 from .targets import SampledTargets, Targets, known_scores, searched_scores
+
+
+def uniform_points(
+    num_sets: int, num_points: int, device: torch.device, key: Hashable = None
+) -> Tensor:
+    """Draw uniform points, the one source of randomness of matching and losses.
+
+    ``SetCriterion.sample_points`` holds this function. Replace it there to fix the points: the key
+    says what they are for, so that a replacement can give an image the same points in any batch.
+
+    Args:
+        num_sets: Number of independent sets.
+        num_points: Points per set.
+        device: Where to put them.
+        key: ``(purpose, img_id)``; the purpose is 'match', 'unannotated', 'candidates' or
+            'random'.
+
+    Returns:
+        (x, y) in [0, 1), of shape (num_sets, num_points, 2).
+    """
+    return torch.rand(num_sets, num_points, 2, device=device)
 
 
 def mask_costs(
@@ -31,7 +51,7 @@ def mask_costs(
     """Pairwise costs of masks known at points.
 
     Args:
-        logits: Of shape (..., Q, P).
+        logits: Mask logits of shape (..., Q, P).
         targets: In [0, 1], of shape (..., N, P).
         valid: 0 or 1 of shape (..., P); all points by default.
 
@@ -59,7 +79,7 @@ def point_losses(
     """Losses of matched masks known at points.
 
     Args:
-        logits: Of shape (..., P).
+        logits: Mask logits of shape (..., P).
         targets: In [0, 1], of the same shape.
         valid: 0 or 1 of the same shape; all points by default.
 
@@ -119,8 +139,8 @@ class SetCriterion(nn.Module):
     Args:
         num_classes: K.
         class_weight: Weight of the class loss and of its matching cost.
-        mask_weight: Same for binary cross entropy of masks.
-        dice_weight: Same for dice.
+        mask_weight: Weight of binary cross entropy of masks.
+        dice_weight: Weight of dice.
         no_object_weight: Weight of the class "no object" inside the class loss.
         num_points: P, points per mask in matching and loss.
         oversample_ratio: Candidates per point in the loss.
@@ -162,9 +182,9 @@ class SetCriterion(nn.Module):
 
         Args:
             cls_scores: Logits of shape (L, B, Q, K + 1).
-            mask_embeds: Of shape (L, B, Q, C).
-            mask_features: Of shape (B, C, h, w).
-            targets: Of the B images.
+            mask_embeds: Mask embeddings of shape (L, B, Q, C).
+            mask_features: Mask features of shape (B, C, h, w).
+            targets: Targets of the B images.
 
         Returns:
             ``loss_cls``, ``loss_mask``, ``loss_dice`` of the last output, and the same with the
@@ -249,10 +269,10 @@ class SetCriterion(nn.Module):
         """Costs of the masks of some decoder outputs at their points, see ``mask_costs``.
 
         Args:
-            mask_embeds: Of shape (l, Q, C).
-            points: Of shape (l, P, 2).
-            mask_features: Of shape (1, C, h, w).
-            target: Of the image.
+            mask_embeds: Mask embeddings of shape (l, Q, C).
+            points: Points of shape (l, P, 2).
+            mask_features: Mask features of shape (1, C, h, w).
+            target: Targets of the image.
 
         Returns:
             Cross entropy and dice cost of shape (l, Q, N).
@@ -270,12 +290,12 @@ class SetCriterion(nn.Module):
         """Which queries of an image lie by more than half on unannotated, or unsearched, pixels.
 
         Args:
-            mask_embeds: Of shape (L, Q, C).
-            mask_features: Of shape (1, C, h, w).
-            target: Of the image.
+            mask_embeds: Mask embeddings of shape (L, Q, C).
+            mask_features: Mask features of shape (1, C, h, w).
+            target: Targets of the image.
 
         Returns:
-            Of each bool of shape (L, Q); None if the image has no such pixels.
+            For either bool of shape (L, Q); None if the image has no such pixels.
         """
         regions = [target.unannotated, target.unsearched]
         if all(pixels is None for pixels in regions):
@@ -363,11 +383,11 @@ class SetCriterion(nn.Module):
         """Points of the losses: of many candidates the most uncertain, and some at random.
 
         Args:
-            logits: Of shape (M, 1, h, w).
-            target: Of the image; its unknown pixels are as certain as can be.
+            logits: Mask logits of shape (M, 1, h, w).
+            target: Targets of the image; its unknown pixels are as certain as can be.
 
         Returns:
-            Of shape (M, P, 2).
+            Tensor of shape (M, P, 2).
         """
         M, device = len(logits), logits.device
         candidates = self.sample_points(

@@ -1,140 +1,67 @@
 """From logits to predictions: the original's post-processing of each task.
 
-The predictions are made block by block. The logits below a block bound what interpolation can make
-of them, so a block only sees the queries that can matter in it, and Q masks at full size never
-exist.
+Predictions are made block by block. The logits below a block bound what interpolation can make of
+them, so a block only sees the queries that can matter in it, and Q masks at full size never exist.
 
-Shapes: Q queries, K classes, N instances, H x W the size of the prediction, h x w the 1/4 grid,
-r x c a block of the prediction and n the queries that matter in it. "No object" is class K.
+Shapes: Q queries, K classes, N instances, H x W the size of the prediction, h x w the
+1/4 grid, r x c a block of the prediction. "No object" is class K.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
-from mmdet.evaluation.functional import INSTANCE_OFFSET
 from torch import Tensor
 
-from ..kernels.mask_resize import Block, MaskResize
-from ..panoptic_codes import check_codes
-
-# Queries are left out of a block whose class scores they could change by this much in all.
-_NEGLIGIBLE = 4e-6
-# Classes whose scores are computed at every pixel of a block; the others are bounded first.
-_CANDIDATES = 16
-
-BlockScores = tuple[Tensor, Tensor]  # class weights (n, K) and mask probabilities (r, n, c)
-
-
-@dataclass
-class Queries:
-    """What was found in an image for a task.
-
-    Attributes:
-        cls_scores: Logits of shape (Q, K + 1).
-        masks_of: Mask logits (n, h, w) of the queries of given indices (n,), or of a slice.
-    """
-
-    cls_scores: Tensor
-    masks_of: Callable[[Tensor | slice], Tensor]
-
-    def block_scores(self) -> Callable[[Block], BlockScores]:
-        """How the class scores of a block come about: the product of what is returned."""
-        class_weights = self.cls_scores.softmax(-1)[:, :-1]
-        masks = self.masks_of(slice(None))
-        return lambda block: relevant_probabilities(class_weights, block.source(masks), block)
-
-
-def relevant_probabilities(class_weights: Tensor, source: Tensor, block: Block) -> BlockScores:
-    """Mask probabilities of the queries that can matter in a block.
-
-    Args:
-        class_weights: Class probabilities of shape (Q, K).
-        source: The logits below the block, of shape (Q, s, t).
-        block: The block.
-    """
-    most = source.amax((1, 2)).sigmoid() * class_weights.amax(1)  # what each can add to a score
-    most, order = most.sort()
-    used = order[most.cumsum(0) > _NEGLIGIBLE].sort().values
-    return class_weights[used], block.resize(source[used]).sigmoid_()
+from ..kernels.class_scores import best_classes
+from ..kernels.mask_resize import MaskResize
+from ..panoptic_codes import check_codes, segment_code
+from .oneformer_head import ImageOutputs
 
 
 def class_scores(
-    queries: Queries, resize: MaskResize
+    outputs: ImageOutputs, resize: MaskResize
 ) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
     """Score every class at every pixel.
 
     Yields:
         The rows and columns of a block, and its scores of shape (K, r, c).
     """
-    block_scores = queries.block_scores()
+    block_scores = outputs.block_scores()
     for block in resize.blocks():
         class_weights, probabilities = block_scores(block)
         scores = class_weights.T @ probabilities  # r K c
         yield (block.rows, block.columns), scores.transpose(0, 1)
 
 
-def add_class_scores(total: Tensor, queries: Queries, resize: MaskResize, flipped: bool) -> None:
+def add_class_scores(
+    total: Tensor, outputs: ImageOutputs, resize: MaskResize, flipped: bool
+) -> None:
     """Add the class scores of one view of an image to those of others, in place.
 
     Args:
-        total: Of shape (K, H, W).
-        queries: Of the view.
-        resize: From the view to the image.
+        total: Class scores of shape (K, H, W).
+        outputs: Outputs for the view.
+        resize: Resize from the view to the image.
         flipped: The view is mirrored left to right.
     """
     W = total.shape[-1]
-    for (rows, columns), scores in class_scores(queries, resize):
+    for (rows, columns), scores in class_scores(outputs, resize):
         if flipped:
             columns, scores = slice(W - columns.stop, W - columns.start), scores.flip(-1)
         total[:, rows, columns] += scores
 
 
-def semantic_map(queries: Queries, resize: MaskResize) -> Tensor:
+def semantic_map(outputs: ImageOutputs, resize: MaskResize) -> Tensor:
     """Label every pixel; there is no void.
 
     Returns:
         Labels of shape (H, W), int64.
     """
     labels = torch.empty(resize.size, dtype=torch.long, device=resize.device)
-    block_scores = queries.block_scores()
+    block_scores = outputs.block_scores()
     for block in resize.blocks():
         labels[block.rows, block.columns] = best_classes(*block_scores(block))
     return labels
-
-
-def best_classes(class_weights: Tensor, probabilities: Tensor) -> Tensor:
-    """The class of the highest score at each pixel of a block.
-
-    Few classes occur in a block. Scores of the likely ones are compared with a bound on all others,
-    the score of a class that had each query's highest weight among them, and pixels where this does
-    not decide are scored in full.
-
-    Args:
-        class_weights: Of shape (n, K).
-        probabilities: Of shape (r, n, c).
-
-    Returns:
-        Labels of shape (r, c).
-    """
-    n, K = class_weights.shape
-    if K <= 2 * _CANDIDATES:
-        return _best(class_weights, probabilities)
-    most = probabilities.amax((0, 2)) @ class_weights
-    likely = most.topk(_CANDIDATES).indices.sort().values
-    bound = class_weights.index_fill(1, likely, 0).amax(1, keepdim=True)  # n 1
-    columns = torch.cat([class_weights[:, likely], bound], 1)
-    best = _best(columns, probabilities)
-    rows, places = (best == _CANDIDATES).nonzero(as_tuple=True)
-    if 4 * len(rows) > best.numel():
-        return _best(class_weights, probabilities)
-    labels = likely[best.clamp(max=_CANDIDATES - 1)]
-    labels[rows, places] = (probabilities[rows, :, places] @ class_weights).argmax(1)
-    return labels
-
-
-def _best(class_weights: Tensor, probabilities: Tensor) -> Tensor:
-    return (class_weights.T.contiguous() @ probabilities).max(1).indices
 
 
 def confident_queries(cls_scores: Tensor, object_mask_thr: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -153,7 +80,11 @@ def confident_queries(cls_scores: Tensor, object_mask_thr: float) -> tuple[Tenso
 
 
 def panoptic_map(
-    queries: Queries, resize: MaskResize, is_thing: Tensor, object_mask_thr: float, iou_thr: float
+    outputs: ImageOutputs,
+    resize: MaskResize,
+    is_thing: Tensor,
+    object_mask_thr: float,
+    iou_thr: float,
 ) -> tuple[Tensor, list[dict]]:
     """Merge confident queries into one non-overlapping map.
 
@@ -162,8 +93,8 @@ def panoptic_map(
     dropped, and its pixels stay void. Stuff segments of a class are one segment.
 
     Args:
-        queries: Of the image.
-        resize: From the grid to the prediction.
+        outputs: Outputs for the image.
+        resize: Resize from the grid to the prediction.
         is_thing: Bool of shape (K,).
         object_mask_thr: Confident is a query whose best class is real and scores above it.
         iou_thr: Least share of its own mask that a query must win, in [0, 1]; mmdet's name for the
@@ -171,33 +102,34 @@ def panoptic_map(
 
     Returns:
         ``label + INSTANCE_OFFSET * id`` for things, ``label`` for stuff, K for void, of shape
-        (H, W), int32; and for each id from 1 a dict with ``id``, ``label``, ``isthing`` and
-        ``score`` (of a merged stuff segment its best query's).
+        (H, W), int32; and for each id from 1 a dict with ``id``, ``label``, ``isthing``, ``score``
+        (of a merged stuff segment its best query's) and ``area`` in pixels.
     """
     check_codes(len(is_thing))
-    kept, labels, scores = confident_queries(queries.cls_scores, object_mask_thr)
+    kept, labels, scores = confident_queries(outputs.cls_scores, object_mask_thr)
     void = len(is_thing)
     Q = len(kept)
     if Q == 0:
         return torch.full(resize.size, void, dtype=torch.int32, device=resize.device), []
-    owner, covered = _owners(queries.masks_of(kept), scores, resize)
+    owner, covered = _owners(outputs.mask_logits(kept), scores, resize)
     visible, hidden = owner.flatten().bincount(minlength=2 * Q).view(2, Q)
     accepted = (visible > 0) & ((visible + hidden).double() / covered.clamp(min=1) >= iou_thr)
 
     codes = torch.full((2 * Q,), void, dtype=torch.int32)
     segments, stuff_segment = [], {}
-    rows = zip(*(column.tolist() for column in (labels, scores, is_thing[labels], accepted)))
-    for q, (label, score, isthing, accept) in enumerate(rows):
+    columns = labels, scores, is_thing[labels], visible, accepted
+    for q, row in enumerate(zip(*(column.tolist() for column in columns))):
+        label, score, thing, area, accept = row
         if not accept:
             continue
-        segment = None if isthing else stuff_segment.get(label)
+        segment = None if thing else stuff_segment.get(label)
         if segment is None:
-            segment = dict(id=len(segments) + 1, label=label, isthing=isthing, score=score)
+            segment = dict(id=len(segments) + 1, label=label, isthing=thing, score=score, area=0)
             segments.append(segment)
-            if not isthing:
+            if not thing:
                 stuff_segment[label] = segment
-        segment['score'] = max(segment['score'], score)
-        codes[q] = label + INSTANCE_OFFSET * segment['id'] * isthing
+        segment.update(score=max(segment['score'], score), area=segment['area'] + area)
+        codes[q] = segment_code(segment)
     return codes.to(owner.device)[owner.int()], segments
 
 
@@ -206,8 +138,8 @@ def _owners(masks: Tensor, scores: Tensor, resize: MaskResize) -> tuple[Tensor, 
 
     Args:
         masks: Logits of shape (Q, h, w).
-        scores: Of shape (Q,).
-        resize: From the grid to the prediction.
+        scores: Scores of shape (Q,).
+        resize: Resize from the grid to the prediction.
 
     Returns:
         The query of the highest score times probability, plus Q where its mask is below 0.5, of
@@ -254,13 +186,13 @@ def top_instances(
 
 
 def instances(
-    queries: Queries, resize: MaskResize, is_thing: Tensor, max_per_image: int
+    outputs: ImageOutputs, resize: MaskResize, is_thing: Tensor, max_per_image: int
 ) -> dict[str, Tensor]:
     """The best instances, which may overlap.
 
     Args:
-        queries: Of the image.
-        resize: From the grid to the prediction.
+        outputs: Outputs for the image.
+        resize: Resize from the grid to the prediction.
         is_thing: Bool of shape (K,).
         max_per_image: Pairs of query and class to take, stuff among them.
 
@@ -269,9 +201,9 @@ def instances(
         mask, 0 for empty masks), bool ``masks`` (N, H, W), and ``bboxes`` (N, 4), float32: tight
         boxes (x1, y1, x2, y2), x2 and y2 exclusive, zeros for empty masks.
     """
-    found, labels, scores = top_instances(queries.cls_scores, is_thing, max_per_image)
+    found, labels, scores = top_instances(outputs.cls_scores, is_thing, max_per_image)
     used, query_of = found.unique(return_inverse=True)
-    logits = queries.masks_of(used)
+    logits = outputs.mask_logits(used)
     H, W = resize.size
     masks = torch.zeros(len(labels), H, W, dtype=torch.bool, device=logits.device)
     inside, area = logits.new_zeros(2, len(used))
@@ -302,7 +234,7 @@ def occupied_boxes(columns: Tensor, rows: Tensor) -> Tensor:
     """Boxes (x1, y1, x2, y2) from occupied columns (Q, W) and rows (Q, H), x2 and y2 exclusive.
 
     Returns:
-        Of shape (Q, 4), float32, zeros where nothing is occupied.
+        Tensor of shape (Q, 4), float32, zeros where nothing is occupied.
     """
     corners = []
     for occupied in (columns > 0, rows > 0):

@@ -1,12 +1,13 @@
 """OneFormer (Jain et al., CVPR 2023): the whole picture.
 
-Image features are computed once; each task then gets its own queries and its own prediction. In
+Image features are computed once; each task then gets its own queries and prediction. In
 training every image has one task, and its queries are also compared with its texts.
 
 Shapes: B images, T task words, Q queries, K classes, H x W the padded input.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from mmdet.models.detectors import BaseDetector
@@ -18,15 +19,15 @@ from torch import Tensor
 
 from ..images.rules import settle_rules
 from ..kernels.mask_resize import MaskResize
-from ..metainfo import resolve_metainfo
+from ..metainfo import is_thing, resolve_metainfo
 from ..object_limits import default_max_per_image
 from ..panoptic_codes import check_codes
 from ..tasks import check_task
 from . import fusion
 from .contrastive_loss import text_key
-from .oneformer_head import mask_logits
+from .large_images import MergedWindows, WindowedOutputs, check_window
+from .oneformer_head import BatchOutputs, ImageOutputs, mask_logits
 from .targets import batch_targets
-from .windows import check_window, grid_size, image_queries, window_at, window_places
 
 
 @MODELS.register_module()
@@ -46,7 +47,7 @@ class OneFormer(BaseDetector):
             (the default) for as many as there are queries, and at least 100; ``token``: a task word
             that conditions *every* prediction in place of the prediction's own, and ``window``:
             ``size`` and ``overlap`` in pixels; inputs with a longer side are seen in overlapping
-            windows, which bounds the memory (see ``windows``).
+            windows, which bounds the memory (see ``large_images``).
         data_preprocessor: Config of the preprocessor.
 
     Raises:
@@ -68,8 +69,7 @@ class OneFormer(BaseDetector):
         super().__init__(data_preprocessor=data_preprocessor)
         metainfo = self.metainfo = resolve_metainfo(metainfo)
         self.num_classes = len(metainfo['classes'])
-        self.thing_flags = [name in metainfo['thing_classes'] for name in metainfo['classes']]
-        self.register_buffer('is_thing', torch.tensor(self.thing_flags), persistent=False)
+        self.register_buffer('is_thing', torch.from_numpy(is_thing(metainfo)), persistent=False)
         self.test_cfg = dict(test_cfg)
         expected = {'tasks', 'object_mask_thr', 'iou_thr'}
         if set(self.test_cfg) - {'max_per_image', 'token', 'window'} != expected:
@@ -146,7 +146,7 @@ class OneFormer(BaseDetector):
                 and ``filler`` in their metainfo, as ``SampleTask`` makes them.
 
         Returns:
-            Those of ``SetCriterion`` and, if the model has a text branch, ``loss_contrastive``.
+            Losses of ``SetCriterion`` and, if the model has a text branch, ``loss_contrastive``.
         """
         tasks = [sample.task for sample in batch_data_samples]
         encoded = self.panoptic_head.encode(self.extract_feat(batch_inputs))
@@ -155,18 +155,18 @@ class OneFormer(BaseDetector):
             decoded.cls_scores[:, :, 0],
             decoded.mask_embeds[:, :, 0],
             encoded.mask_features,
-            batch_targets(batch_data_samples, self.thing_flags),
+            batch_targets(batch_data_samples, is_thing(self.metainfo)),
         )
         if self.text_mapper is not None:
             text_queries = self.text_mapper(
                 [sample.texts for sample in batch_data_samples],
                 [sample.filler for sample in batch_data_samples],
             )
-            losses['loss_contrastive'] = self.contrastive_loss(
-                decoded.initial_queries[:, 0],
-                text_queries,
-                [text_key(sample.texts, sample.filler) for sample in batch_data_samples],
-            )
+            keys = None
+            if self.contrastive_loss.memory:
+                keys = [text_key(sample.texts, sample.filler) for sample in batch_data_samples]
+            queries = decoded.initial_queries[:, 0]
+            losses['loss_contrastive'] = self.contrastive_loss(queries, text_queries, keys)
         return losses
 
     def _forward(
@@ -202,66 +202,69 @@ class OneFormer(BaseDetector):
         Returns:
             The samples with, for each task, its field:
             ``pred_panoptic_seg`` (``sem_seg`` (1, h, w) holds ``label + INSTANCE_OFFSET * id`` for
-            things, ``label`` for stuff, K for void; ``segments_info`` in its metainfo),
-            ``pred_instances`` (``labels``, ``scores``, ``masks``, ``bboxes``),
-            ``pred_sem_seg`` (``sem_seg`` (1, h, w) holds labels).
+            things, ``label`` for stuff, K for void; ``segments_info`` in its metainfo, see
+            ``fusion.panoptic_map``), ``pred_instances`` (``labels``, ``scores``, ``masks``,
+            ``bboxes``), ``pred_sem_seg`` (``sem_seg`` (1, h, w) holds labels).
         """
-        token = self.test_cfg.get('token')
-        token_of = {task: token or task for task in map(check_task, self.test_cfg['tasks'])}
-        words = list(dict.fromkeys(token_of.values()))
-        predictions = dict(
-            panoptic=self._predict_panoptic,
-            instance=self._predict_instance,
-            semantic=self._predict_semantic,
-        )
-        places = window_places(batch_inputs.shape[-2:], self.test_cfg.get('window'))
-        found = [self._find(batch_inputs[..., rows, columns], words) for rows, columns in places]
+        outputs = self.network_outputs(batch_inputs, batch_data_samples)
         with torch.autocast(batch_inputs.device.type, enabled=False):  # predictions are in float32
             for b, sample in enumerate(batch_data_samples):
                 resize = MaskResize(
-                    grid_size(places[-1], found[-1][-1]),
+                    outputs.grid,
                     batch_inputs.shape[-2:],
                     sample.img_shape,
                     sample.ori_shape if rescale else sample.img_shape,
                     batch_inputs.device,
                 )
-                for task, token in token_of.items():
-                    t = words.index(token)
-                    windows = [
-                        window_at(place, scores[b, t], embeds[b, t], features[b])
-                        for place, (scores, embeds, features) in zip(places, found)
-                    ]
-                    predictions[task](sample, image_queries(windows, sample.img_shape), resize)
+                for task, word in self.task_words().items():
+                    self.post_process(sample, task, outputs.of_image(b, word), resize)
         return batch_data_samples
 
-    def _find(self, batch_inputs: Tensor, words: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """What the predictions are made of: all else of the network is released.
+    def task_words(self) -> dict[str, str]:
+        """Each task to predict, and the task word that conditions its queries."""
+        tasks = map(check_task, self.test_cfg['tasks'])
+        return {task: self.test_cfg.get('token') or task for task in tasks}
 
-        Returns:
-            Class scores (B, T, Q, K + 1), mask embeddings (B, T, Q, C) and mask features
-            (B, C, H/4, W/4).
+    def network_outputs(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList
+    ) -> BatchOutputs | WindowedOutputs:
+        """Outputs for each image and each of the ``task_words``, see ``predict``."""
+        words = list(dict.fromkeys(self.task_words().values()))
+        if (window := self.test_cfg.get('window')) is None:
+            return self.run_network(batch_inputs, words)
+        contents = [sample.img_shape for sample in batch_data_samples]
+        run = partial(self.run_network, tasks=words)
+        return WindowedOutputs(run, batch_inputs, contents, window)
+
+    def run_network(self, batch_inputs: Tensor, tasks: Sequence[str]) -> BatchOutputs:
+        """Compute features once, and decode them for each task.
+
+        Args:
+            batch_inputs: Normalised images of shape (B, 3, H, W).
+            tasks: Task words, each for all images.
         """
         encoded = self.panoptic_head.encode(self.extract_feat(batch_inputs))
-        decoded = self.panoptic_head.decode(encoded, [words] * len(batch_inputs))
+        decoded = self.panoptic_head.decode(encoded, [tasks] * len(batch_inputs))
         scores, embeds = decoded.cls_scores[-1], decoded.mask_embeds[-1]
-        return scores.float(), embeds.float(), encoded.mask_features.float()
+        return BatchOutputs(tasks, scores.float(), embeds.float(), encoded.mask_features.float())
 
-    def _predict_panoptic(self, sample: DetDataSample, queries, resize) -> None:
-        codes, segments = fusion.panoptic_map(
-            queries,
-            resize,
-            self.is_thing,
-            self.test_cfg['object_mask_thr'],
-            self.test_cfg['iou_thr'],
-        )
-        sample.pred_panoptic_seg = PixelData(sem_seg=codes[None])
-        sample.pred_panoptic_seg.set_metainfo(dict(segments_info=segments))
-
-    def _predict_instance(self, sample: DetDataSample, queries, resize) -> None:
-        prediction = fusion.instances(
-            queries, resize, self.is_thing, self.test_cfg['max_per_image']
-        )
-        sample.pred_instances = InstanceData(**prediction)
-
-    def _predict_semantic(self, sample: DetDataSample, queries, resize) -> None:
-        sample.pred_sem_seg = PixelData(sem_seg=fusion.semantic_map(queries, resize)[None])
+    def post_process(
+        self,
+        sample: DetDataSample,
+        task: str,
+        outputs: ImageOutputs | MergedWindows,
+        resize: MaskResize,
+    ) -> None:
+        """Put the prediction of a task into its field of the sample, see ``predict``."""
+        if task == 'panoptic':
+            thresholds = self.test_cfg['object_mask_thr'], self.test_cfg['iou_thr']
+            codes, segments = fusion.panoptic_map(outputs, resize, self.is_thing, *thresholds)
+            sample.pred_panoptic_seg = PixelData(sem_seg=codes[None])
+            sample.pred_panoptic_seg.set_metainfo(dict(segments_info=segments))
+        elif task == 'instance':
+            most = self.test_cfg['max_per_image']
+            found = fusion.instances(outputs, resize, self.is_thing, most)
+            sample.pred_instances = InstanceData(**found)
+        else:
+            labels = fusion.semantic_map(outputs, resize)
+            sample.pred_sem_seg = PixelData(sem_seg=labels[None])

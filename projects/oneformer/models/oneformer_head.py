@@ -13,17 +13,18 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..kernels.class_scores import ScoresOfBlock, relevant_probabilities
 from ..kernels.positional_encoding import positional_encoding
 from .task_queries import TaskQueries
 from .transformer import Decoder, KeyValue
 
 
 @dataclass
-class EncodedImage:
-    """All of an image that the tasks share.
+class EncodedBatch:
+    """What the tasks share of a batch of images.
 
     Attributes:
-        mask_features: Of shape (B, C, h, w), float32.
+        mask_features: Mask features of shape (B, C, h, w), float32.
         shrunk: ``mask_features`` at the sizes of strides 32, 16, 8, for attention masks.
         memories: For each decoder layer the projected keys and values of its level.
     """
@@ -39,9 +40,10 @@ class Decoded:
 
     Attributes:
         cls_scores: Logits of shape (L, B, T, Q, K + 1), the last class is "no object".
-        mask_embeds: Of shape (L, B, T, Q, C); times ``mask_features`` they are mask logits.
-        initial_queries: Of shape (B, T, Q, C), what the contrastive loss compares with texts.
-        object_queries: Of shape (B, T, Q, C), after the last layer.
+        mask_embeds: Mask embeddings of shape (L, B, T, Q, C); times ``mask_features`` they are
+            mask logits.
+        initial_queries: Queries of shape (B, T, Q, C) that are compared with texts.
+        object_queries: Queries of shape (B, T, Q, C), after the last layer.
     """
 
     cls_scores: Tensor
@@ -105,7 +107,7 @@ class OneFormerHead(BaseModule):
             nn.Linear(feat_channels, feat_channels),
         )
 
-    def encode(self, feats: Sequence[Tensor]) -> EncodedImage:
+    def encode(self, feats: Sequence[Tensor]) -> EncodedBatch:
         """Compute what does not depend on a task, once per image.
 
         Args:
@@ -129,10 +131,10 @@ class OneFormerHead(BaseModule):
                 F.interpolate(mask_features, size=level.shape[-2:], mode='bilinear')
                 for level in levels
             ]
-        return EncodedImage(mask_features, shrunk, memories)
+        return EncodedBatch(mask_features, shrunk, memories)
 
-    def decode(self, encoded: EncodedImage, tasks: Sequence[Sequence[str]]) -> Decoded:
-        """Predict for tasks of encoded images.
+    def decode(self, encoded: EncodedBatch, tasks: Sequence[Sequence[str]]) -> Decoded:
+        """Decode tasks of encoded images.
 
         Args:
             encoded: What ``encode`` returned for B images.
@@ -165,7 +167,7 @@ def attention_mask(mask_embeds: Tensor, shrunk: Tensor) -> Tensor:
     """Where each query may look: inside its own mask, or everywhere if that is empty.
 
     Args:
-        mask_embeds: Of shape (B, T, Q, C).
+        mask_embeds: Mask embeddings of shape (B, T, Q, C).
         shrunk: Mask features at the size of the memory, of shape (B, C, h, w).
 
     Returns:
@@ -180,10 +182,62 @@ def mask_logits(mask_embeds: Tensor, mask_features: Tensor) -> Tensor:
     """Mask logits of all queries.
 
     Args:
-        mask_embeds: Of shape (B, T, Q, C).
-        mask_features: Of shape (B, C, h, w).
+        mask_embeds: Mask embeddings of shape (B, T, Q, C).
+        mask_features: Mask features of shape (B, C, h, w).
 
     Returns:
-        Of shape (B, T, Q, h, w).
+        Tensor of shape (B, T, Q, h, w).
     """
     return torch.einsum('btqc,bchw->btqhw', mask_embeds, mask_features)
+
+
+@dataclass
+class ImageOutputs:
+    """Outputs of the network for an image and a task; ``large_images`` has those of windows.
+
+    Attributes:
+        cls_scores: Class logits of shape (Q, K + 1).
+        mask_embeds: Mask embeddings of shape (Q, C).
+        mask_features: Features of shape (C, h, w).
+    """
+
+    cls_scores: Tensor
+    mask_embeds: Tensor
+    mask_features: Tensor
+
+    def mask_logits(self, index: Tensor | slice = slice(None)) -> Tensor:
+        """Mask logits (n, h, w) of the queries of given indices (n,), or of a slice."""
+        return mask_logits(self.mask_embeds[None, None, index], self.mask_features[None])[0, 0]
+
+    def block_scores(self) -> ScoresOfBlock:
+        """A function that returns the two factors of the class scores of a block."""
+        class_weights = self.cls_scores.softmax(-1)[:, :-1]
+        masks = self.mask_logits()
+        return lambda block: relevant_probabilities(class_weights, block.source(masks), block)
+
+
+@dataclass
+class BatchOutputs:
+    """Outputs of the network for a batch; all else of it is released.
+
+    Attributes:
+        tasks: The T task words that the queries were conditioned on.
+        cls_scores: Class logits of shape (B, T, Q, K + 1), float32.
+        mask_embeds: Mask embeddings of shape (B, T, Q, C), float32.
+        mask_features: Features of shape (B, C, h, w), float32.
+    """
+
+    tasks: Sequence[str]
+    cls_scores: Tensor
+    mask_embeds: Tensor
+    mask_features: Tensor
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w)."""
+        return tuple(self.mask_features.shape[-2:])
+
+    def of_image(self, b: int, task: str) -> ImageOutputs:
+        """Outputs for an image and a task."""
+        t = self.tasks.index(task)
+        return ImageOutputs(self.cls_scores[b, t], self.mask_embeds[b, t], self.mask_features[b])

@@ -1,4 +1,4 @@
-"""What should be predicted for a batch, and what its labels leave open.
+"""Targets of a batch, and what its labels leave open.
 
 Where labels are partial, what they leave open is not held against the model: classes that they do
 not annotate leave the softmax, unknown pixels leave the masks, and a query that lies on pixels
@@ -23,11 +23,11 @@ _MASKS = 16  # expanded at a time
 
 @dataclass
 class Targets:
-    """What should be predicted for one image, as one map, of which few masks exist at a time.
+    """Targets of an image as one map, of which few masks exist at a time.
 
     Attributes:
         labels: Classes of shape (N,), N may be zero.
-        target_map: Of shape (H, W), integer: k is target k - 1, 0 is background, -1 is unknown.
+        target_map: Map of shape (H, W), integer: k is target k - 1, 0 is background, -1 is unknown.
         img_id: Identifies the image to ``SetCriterion.sample_points``.
         known: Bool of shape (K,), the classes that the labels annotate; None for all.
         unannotated: Bool of shape (H, W), pixels that may show what the labels do not annotate,
@@ -61,7 +61,7 @@ class Targets:
 
 
 def region_indices(target_map: Tensor) -> Tensor:
-    """Of a map of regions, int64 (H, W): 0 is background or unknown, k is region k - 1."""
+    """A map of regions as int64 (H, W): 0 is background or unknown, k is region k - 1."""
     return target_map.clamp(min=0).long()
 
 
@@ -77,9 +77,9 @@ class SampledTargets:
     mmcv's ``point_sample`` on each mask.
 
     Args:
-        target_map: Of shape (H, W), see ``Targets``.
+        target_map: Map of shape (H, W), see ``Targets``.
         points: (x, y) in [0, 1], of shape (..., P, 2).
-        regions: Of shape (N, R), see ``Targets``.
+        regions: Bool of shape (N, R), see ``Targets``.
     """
 
     def __init__(self, target_map: Tensor, points: Tensor, regions: Tensor | None = None) -> None:
@@ -206,8 +206,8 @@ def known_scores(cls_scores: Tensor, targets: Sequence[Targets]) -> Tensor:
     """Put logits of classes that an image's labels do not annotate to -inf, which stops gradients.
 
     Args:
-        cls_scores: Of shape (L, B, Q, K + 1).
-        targets: Of the B images.
+        cls_scores: Class logits of shape (L, B, Q, K + 1).
+        targets: Targets of the B images.
     """
     if all(target.known is None for target in targets):
         return cls_scores
@@ -228,9 +228,9 @@ def searched_scores(
     the classes that were looked for are pushed down.
 
     Args:
-        cls_scores: Of shape (L, B, Q, K + 1), see ``known_scores``.
+        cls_scores: Class logits of shape (L, B, Q, K + 1), see ``known_scores``.
         wanted: The class that each query is taught, of shape (L, B, Q).
-        targets: Of the B images.
+        targets: Targets of the B images.
         unsure: For each image such queries, bool of shape (L, Q), or None.
     """
     if all(target.searched is None for target in targets):

@@ -21,10 +21,10 @@ class TaskQueries(BaseModule):
 
     Args:
         embed_dims: C.
-        num_layers: Of the query transformer.
-        num_heads: Of the query transformer.
-        feedforward_channels: Of the query transformer.
-        dropout: Of the query transformer; 0.1 in every model of the original.
+        num_layers: Layers of the query transformer.
+        num_heads: Attention heads of its layers.
+        feedforward_channels: Hidden channels of its layers.
+        dropout: Its dropout; 0.1 in every model of the original.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class TaskQueries(BaseModule):
             norm: The final norm of the masked decoder.
 
         Returns:
-            Of shape (B, T, C).
+            Tensor of shape (B, T, C).
 
         Raises:
             ValueError: For a word that is not a task.
@@ -74,12 +74,12 @@ class TaskQueries(BaseModule):
         """Initialise object queries from task tokens and 1/4-scale features.
 
         Args:
-            task_tokens: Of shape (B, T, C).
-            mask_features: Of shape (B, C, h, w).
-            query_pos: Of shape (Q, C).
+            task_tokens: Task tokens of shape (B, T, C).
+            mask_features: Mask features of shape (B, C, h, w).
+            query_pos: Query embeddings of shape (Q, C).
 
         Returns:
-            Of shape (B, T, Q, C), the task token itself as the last query.
+            Tensor of shape (B, T, Q, C), the task token itself as the last query.
         """
         pixels = mask_features.flatten(2).mT  # B hw C
         size = tuple(mask_features.shape[-2:])

@@ -13,7 +13,6 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ..tasks import CONTEXT_LENGTH
-from ..texts import text_list
 from .transformer import MLP, Attention
 
 VOCABULARY_SIZE = 49408
@@ -83,10 +82,10 @@ class TextEncoder(BaseModule):
         Since attention is causal and only the end token is read, zeros behind it change nothing.
 
         Args:
-            ids: Of shape (D, S), S at most 77, each row ending in the end token and zeros.
+            ids: Ids of shape (D, S), S at most 77, each row ends in the end token and zeros.
 
         Returns:
-            Of shape (D, C).
+            Tensor of shape (D, C).
         """
         D, S = ids.shape
         x = self.token_embedding(ids) + self.positional_embedding[:S]  # D S C
@@ -105,7 +104,7 @@ class TextMapper(BaseModule):
         num_texts: N; the model fills in the number of object queries minus ``num_context``.
         num_context: Learned queries appended to those of the prompts, 16 in the original.
         embed_dims: C.
-        num_layers: Of the text encoder.
+        num_layers: Layers of the text encoder.
     """
 
     def __init__(
@@ -132,20 +131,25 @@ class TextMapper(BaseModule):
         up to the longest of them; gradients of equal prompts add up to the same.
 
         Args:
-            texts: For each image one prompt per target, in the order of classes.
+            texts: For each image one prompt per target, in the order of classes; as in the
+                original, what exceeds N is dropped.
             fillers: For each image the prompt of queries without a target.
 
         Returns:
-            Of shape (B, N + context, C), the learned context last.
+            Tensor of shape (B, N + context, C), the learned context last.
         """
-        lists = [text_list(*pair, self.num_texts) for pair in zip(texts, fillers)]
-        index = {text: i for i, text in enumerate(dict.fromkeys(sum(lists, [])))}
+        index = {}  # of the distinct prompts
+        gather = torch.empty(len(texts), self.num_texts, dtype=torch.long)
+        for row, prompts, filler in zip(gather, texts, fillers):
+            wanted = [*prompts[: self.num_texts], filler][: self.num_texts]
+            places = [index.setdefault(text, len(index)) for text in wanted]
+            row.fill_(places[-1])
+            row[: len(places)] = torch.tensor(places)
         device = self.prompt_ctx.weight.device
         ids = nn.utils.rnn.pad_sequence(
             [torch.tensor(token_ids(text)) for text in index], batch_first=True
         )  # D S
         # in float32, since the gradients of hundreds of equal prompts add up here
         features = self.encode(ids.to(device)).float()  # D C
-        gather = torch.tensor([[index[text] for text in texts] for texts in lists], device=device)
-        context = self.prompt_ctx.weight.expand(len(lists), -1, -1)
-        return torch.cat([features[gather], context], dim=1)  # B Q C
+        context = self.prompt_ctx.weight.expand(len(texts), -1, -1)
+        return torch.cat([features[gather.to(device)], context], dim=1)  # B Q C

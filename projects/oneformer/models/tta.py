@@ -13,6 +13,7 @@ from mmengine.structures import PixelData
 from torch import Tensor
 
 from ..datasets.geometry import ResizeShortEdge
+from ..kernels.mask_resize import MaskResize
 from . import fusion
 from .oneformer import OneFormer
 
@@ -26,10 +27,10 @@ class OneFormerTTA(OneFormer):
     the test pipeline has already resized.
 
     Args:
-        *args: Of ``OneFormer``.
+        *args: Arguments of ``OneFormer``.
         tta: ``short_edges`` (lengths in pixels, a view each), ``max_size`` (limit of the long edge
             in pixels) and ``flip`` (whether each view is also shown mirrored).
-        **kwargs: Of ``OneFormer``; ``test_cfg.tasks`` must be the semantic one.
+        **kwargs: Arguments of ``OneFormer``; ``test_cfg.tasks`` must be the semantic one.
 
     Raises:
         ValueError: For other tasks, whose predictions cannot be added up.
@@ -45,7 +46,7 @@ class OneFormerTTA(OneFormer):
         self.flips = (False, True) if tta['flip'] else (False,)
 
     def test_step(self, data: dict) -> list[DetDataSample]:
-        """Predict a batch of images, one after the other.
+        """Label a batch of images, one after the other.
 
         Args:
             data: ``inputs`` (BGR images of shape (3, h, w), uint8) and ``data_samples``.
@@ -56,15 +57,21 @@ class OneFormerTTA(OneFormer):
         for image, sample in zip(data['inputs'], data['data_samples']):
             scores = torch.zeros(self.num_classes, *sample.ori_shape, device=self.is_thing.device)
             for view, flipped in self._views(image):
-                view_sample = DetDataSample(
-                    metainfo=dict(
-                        ori_shape=sample.ori_shape, img_shape=view.shape[1:], flip=flipped
-                    )
-                )
-                view_sample.class_scores = scores
-                super().test_step(dict(inputs=[view], data_samples=[view_sample]))
+                self._add_view(scores, view, flipped)
             sample.pred_sem_seg = PixelData(sem_seg=scores.argmax(0)[None])
         return data['data_samples']
+
+    def _add_view(self, scores: Tensor, view: Tensor, flipped: bool) -> None:
+        """Add the class scores of a view (3, h, w) to those (K, H, W) of others, in place."""
+        sample = DetDataSample(metainfo=dict(img_shape=view.shape[1:]))
+        data = self.data_preprocessor(dict(inputs=[view], data_samples=[sample]), False)
+        inputs, (word,) = data['inputs'], self.task_words().values()
+        outputs = self.network_outputs(inputs, data['data_samples'])
+        with torch.autocast(inputs.device.type, enabled=False):  # scores are in float32
+            resize = MaskResize(
+                outputs.grid, inputs.shape[-2:], view.shape[1:], scores.shape[1:], inputs.device
+            )
+            fusion.add_class_scores(scores, outputs.of_image(0, word), resize, flipped)
 
     def _views(self, image: Tensor) -> Iterator[tuple[Tensor, bool]]:
         """Views of an image (3, h, w), and whether they are mirrored."""
@@ -75,6 +82,3 @@ class OneFormerTTA(OneFormer):
                 view = resized[:, ::-1] if flipped else resized
                 view = np.ascontiguousarray(view.transpose(2, 0, 1))
                 yield torch.from_numpy(view), flipped
-
-    def _predict_semantic(self, sample: DetDataSample, queries, resize) -> None:
-        fusion.add_class_scores(sample.class_scores, queries, resize, sample.flip)

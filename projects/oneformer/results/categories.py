@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..metainfo import is_thing
+
 
 @dataclass(frozen=True)
 class Categories:
@@ -10,13 +12,13 @@ class Categories:
 
     Attributes:
         names: Names of the classes of the model.
-        things: Whether each is a thing.
+        is_thing: Whether each is a thing.
         ids: Category ids in result files, None for a class that these cannot name.
         written: Names in result files.
     """
 
     names: tuple[str, ...] = ()
-    things: tuple[bool, ...] = ()
+    is_thing: tuple[bool, ...] = ()
     ids: tuple[int | None, ...] = ()
     written: tuple[str, ...] = ()
 
@@ -29,10 +31,9 @@ class Categories:
                 ``category_names`` if result files have other names of the classes.
         """
         names = tuple(dataset_meta['classes'])
-        things = set(dataset_meta['thing_classes'])
         return cls(
             names,
-            tuple(name in things for name in names),
+            tuple(is_thing(dataset_meta).tolist()),
             tuple(dataset_meta['category_ids']),
             tuple(dataset_meta.get('category_names') or names),
         )
@@ -41,6 +42,6 @@ class Categories:
         """``categories`` of a COCO JSON, with ``id``, ``name``, ``supercategory``, ``isthing``."""
         return [
             dict(id=number, name=name, supercategory='', isthing=int(isthing))
-            for number, name, isthing in zip(self.ids, self.written, self.things)
+            for number, name, isthing in zip(self.ids, self.written, self.is_thing)
             if number is not None and (isthing or not only_things)
         ]

@@ -105,8 +105,8 @@ def objects_of(prediction: 'Prediction', task: str | None = None) -> Iterator[Fo
         found = [(s['id'], s['label'], s['score'], s['bbox']) for s in prediction.segments]
     else:
         id_map = prediction.semantic_map.astype(np.int32) + 1
-        boxes = boxes_of_ids(id_map, int(id_map.max()))
-        found = [(k, k - 1, None, box) for k, box in enumerate(boxes, 1) if box]
+        ids = range(1, int(id_map.max()) + 1)
+        found = [(k, k - 1, None, box) for k, box in zip(ids, boxes_of_ids(id_map, ids)) if box]
     for number, label, score, box in found:
         yield FoundObject(label, score, tuple(box), crop_of(id_map, box) == number)
 

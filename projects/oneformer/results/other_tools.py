@@ -107,7 +107,7 @@ def _detections(fiftyone: ModuleType, prediction: 'Prediction', task: str) -> li
             bounding_box=[_share(n, of) for n, of in zip(each.box, (width, height) * 2)],
             mask=each.crop.copy(),  # that of an instance is a view of all masks
             confidence=each.score,
-            isthing=prediction.categories.things[each.label],
+            isthing=prediction.categories.is_thing[each.label],
         )
         for each in objects_of(prediction, task)
     ]

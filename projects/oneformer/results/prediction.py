@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.structures import DetDataSample
 from mmengine.logging import print_log
 
 from ..class_matching import names_by_strength, normalise, owners
-from ..panoptic_codes import numbered_segments
+from ..panoptic_codes import boxes_of_ids, decode_segments, labels_of_codes
 from .categories import Categories
 from .coco import coco_dataset
 from .labelme import labelme_content
@@ -36,10 +35,11 @@ class Prediction:
             ``clip/000012``; of an array its position, ``array_000000``.
         path: Of the file, None for an array.
         panoptic_map: Segment ids of shape (H, W), int32, 0 for void, as in the panoptic PNG.
-        segments: Of each id from 1 a dict with ``id``, ``label``, ``category`` (its name),
-            ``isthing``, ``area`` in pixels, ``bbox`` (x, y, width, height), tight, in pixels, and
-            ``score``: the class probability of its query, and of the best query for stuff that
-            several have found.
+        segments: For each id, ascending from 1, a dict with ``id``, ``label``, ``category`` (its
+            name), ``isthing``, ``area`` in pixels, ``bbox`` (x, y, width, height), tight, in
+            pixels, and ``score``: the class probability of its query, and of the best query for
+            stuff that several have found. Where ``classes`` leaves segments out, the others keep
+            their ids.
         masks: Of the instances, bool of shape (N, H, W). They may overlap.
         labels: Of the instances, int64 of shape (N,).
         scores: Of the instances, float32 of shape (N,), from the best: class probability of the
@@ -159,7 +159,7 @@ def keep_labels(sample: DetDataSample, labels: Sequence[int], num_classes: int) 
     if 'pred_panoptic_seg' in sample:
         panoptic = sample.pred_panoptic_seg
         codes = panoptic.sem_seg
-        kept = wanted.to(codes.device)[(codes % INSTANCE_OFFSET).long()]
+        kept = wanted.to(codes.device)[labels_of_codes(codes).long()]
         panoptic.sem_seg = torch.where(kept, codes, num_classes)
         segments = [s for s in panoptic.segments_info if wanted[s['label']]]
         panoptic.set_metainfo(dict(segments_info=segments))
@@ -224,13 +224,16 @@ def to_prediction(
     prediction = Prediction(name, path, categories=categories)
     if 'pred_panoptic_seg' in sample:
         panoptic = sample.pred_panoptic_seg
-        prediction.panoptic_map, segments = numbered_segments(
+        id_map, segments = decode_segments(
             panoptic.sem_seg[0].numpy(), len(categories.names), panoptic.segments_info
         )
-        for segment in segments:
+        boxes = boxes_of_ids(id_map, [segment['id'] for segment in segments])
+        for segment, box in zip(segments, boxes):
             label = segment['label']
-            segment.update(category=categories.names[label], isthing=categories.things[label])
-        prediction.segments = segments
+            segment.update(
+                bbox=box, category=categories.names[label], isthing=categories.is_thing[label]
+            )
+        prediction.panoptic_map, prediction.segments = id_map, segments
     if 'pred_instances' in sample:
         instances = sample.pred_instances
         prediction.masks = instances.masks.numpy()

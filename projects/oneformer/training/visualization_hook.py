@@ -10,7 +10,7 @@ from mmdet.registry import HOOKS
 from mmdet.structures import DetDataSample
 from mmengine.runner import Runner
 
-from ..evaluation.result_files import image_name
+from ..evaluation.data_sample import image_name
 from ..host.safe_io import write_bytes
 from ..images.reading import load_image
 from ..images.rules import DEFAULT

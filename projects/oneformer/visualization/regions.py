@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from mmdet.structures import DetDataSample
 
-from ..panoptic_codes import numbered_segments
+from ..panoptic_codes import decode_segments
 
 
 @dataclass
@@ -57,9 +57,11 @@ def panoptic_regions(sample: DetDataSample, classes: Sequence[str], score_thr: f
     """Segments of the panoptic prediction, with their scores where it has them."""
     panoptic = sample.pred_panoptic_seg
     pred_map, infos = panoptic.sem_seg[0].cpu().numpy(), panoptic.get('segments_info')
-    region_map, segments = numbered_segments(pred_map, len(classes), infos)
+    id_map, segments = decode_segments(pred_map, len(classes), infos)
+    region_of = np.zeros(max((s['id'] for s in segments), default=0) + 1, np.int32)
+    region_of[[s['id'] for s in segments]] = range(1, len(segments) + 1)
     captions = [_caption(classes[s['label']], s.get('score')) for s in segments]
-    return Regions('panoptic', region_map, [s['label'] for s in segments], captions)
+    return Regions('panoptic', region_of[id_map], [s['label'] for s in segments], captions)
 
 
 def instance_regions(sample: DetDataSample, classes: Sequence[str], score_thr: float) -> Regions:

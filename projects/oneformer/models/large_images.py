@@ -2,7 +2,7 @@
 
 The network sees one window at a time, so its memory does not depend on the size of the image. Each
 window has its own queries. Those of neighbouring windows that find the same object where the
-windows overlap become one query, and the usual fusion makes the prediction from the merged queries.
+windows overlap become one query, and the usual fusion makes the prediction from the merged ones.
 
 Points of the 1/4 grid where windows overlap are trusted to each window by its *share*, which falls
 to its border; the shares of a point sum to 1. The window of the largest share is the point's home.
@@ -15,12 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 
+import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from ..kernels.class_scores import BlockScores, ScoresOfBlock, relevant_probabilities
 from ..kernels.mask_resize import Block
-from .fusion import BlockScores, Queries, relevant_probabilities
-from .oneformer_head import mask_logits
+from .oneformer_head import BatchOutputs, ImageOutputs
 
 _STRIDE = 4  # of the grid
 _ALIGNMENT = 32  # windows begin where all maps of the backbone have a cell
@@ -46,16 +49,13 @@ def check_window(window: Mapping) -> None:
         )
 
 
-def window_places(image: tuple[int, int], window: Mapping | None) -> list[tuple[slice, slice]]:
+def window_places(image: tuple[int, int], window: Mapping) -> list[tuple[slice, slice]]:
     """Rows and columns of the windows of an image, row by row.
 
     Args:
         image: (height, width) of the padded input.
-        window: ``size`` of a window's sides and ``overlap`` of neighbours at least, in pixels, or
-            None for one window of the whole image.
+        window: ``size`` of a window's sides and ``overlap`` of neighbours at least, in pixels.
     """
-    if window is None:
-        return [(slice(0, image[0]), slice(0, image[1]))]
     axes = []
     for length in image:
         size = min(window['size'], length)
@@ -65,22 +65,16 @@ def window_places(image: tuple[int, int], window: Mapping | None) -> list[tuple[
 
 
 @dataclass
-class Window:
-    """What was found in a window of an image for a task.
+class Window(ImageOutputs):
+    """Outputs of the network for a window of an image and a task.
 
     Attributes:
         top: First row of the image's grid that it covers.
         left: First column.
-        cls_scores: Logits of shape (Q, K + 1).
-        mask_embeds: Of shape (Q, C).
-        mask_features: Of shape (C, y, x).
     """
 
     top: int
     left: int
-    cls_scores: Tensor
-    mask_embeds: Tensor
-    mask_features: Tensor
 
     @property
     def bottom(self) -> int:
@@ -90,9 +84,12 @@ class Window:
     def right(self) -> int:
         return self.left + self.mask_features.shape[2]
 
-    def masks_of(self, index: Tensor | slice) -> Tensor:
-        """Logits (n, y, x) of the queries of given indices (n,), or of a slice."""
-        return mask_logits(self.mask_embeds[None, None, index], self.mask_features[None])[0, 0]
+    def common(self, rows: slice, columns: slice) -> tuple[slice, slice] | None:
+        """What the window covers of rows and columns of the image's grid, None for nothing."""
+        rows = slice(max(rows.start, self.top), min(rows.stop, self.bottom))
+        columns = slice(max(columns.start, self.left), min(columns.stop, self.right))
+        empty = rows.start >= rows.stop or columns.start >= columns.stop
+        return None if empty else (rows, columns)
 
     def part(self, rows: slice, columns: slice) -> Tensor:
         """Logits (Q, r, c) of a part of the image's grid; outside the border's are repeated."""
@@ -103,31 +100,53 @@ class Window:
         return torch.einsum('qc,crs->qrs', self.mask_embeds, features)
 
 
-def window_at(place: tuple[slice, slice], *found: Tensor) -> Window:
-    """The ``Window`` at given rows and columns of the padded input."""
-    return Window(*(axis.start // _STRIDE for axis in place), *found)
-
-
-def grid_size(place: tuple[slice, slice], mask_features: Tensor) -> tuple[int, int]:
-    """(height, width) of an image's grid by the place and the features of its last window."""
-    h, w = mask_features.shape[-2:]
-    return place[0].start // _STRIDE + h, place[1].start // _STRIDE + w
-
-
-def image_queries(windows: Sequence[Window], content: tuple[int, int]) -> Queries:
-    """The queries of an image from those of its windows.
+class WindowedOutputs:
+    """Outputs of the network for a batch of large images, as ``BatchOutputs`` of small ones.
 
     Args:
-        windows: In the order of ``window_places``.
+        run_network: Function of images (B, 3, y, x) that returns their ``BatchOutputs``.
+        batch_inputs: Images of shape (B, 3, height, width).
+        contents: (height, width) of each image without padding.
+        window: See ``test_cfg.window`` of the model.
+    """
+
+    def __init__(
+        self,
+        run_network: Callable[[Tensor], BatchOutputs],
+        batch_inputs: Tensor,
+        contents: Sequence[tuple[int, int]],
+        window: Mapping,
+    ) -> None:
+        places = window_places(batch_inputs.shape[-2:], window)
+        self.corners = [tuple(axis.start // _STRIDE for axis in place) for place in places]
+        self.outputs = [run_network(batch_inputs[..., rows, columns]) for rows, columns in places]
+        self.contents = contents
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(height, width) of the 1/4 grid of the images."""
+        (top, left), (h, w) = self.corners[-1], self.outputs[-1].grid
+        return top + h, left + w
+
+    def of_image(self, b: int, task: str) -> 'Window | MergedWindows':
+        """Outputs for an image and a task."""
+        found = [outputs.of_image(b, task) for outputs in self.outputs]
+        windows = [Window(**vars(one), top=y, left=x) for one, (y, x) in zip(found, self.corners)]
+        return merge_windows(windows, self.contents[b])
+
+
+def merge_windows(windows: Sequence[Window], content: tuple[int, int]) -> 'Window | MergedWindows':
+    """Outputs for an image from those for its windows.
+
+    Args:
+        windows: Windows in the order of ``window_places``.
         content: (height, width) of the input without padding. Windows that are not needed to cover
             it are left out, so the prediction does not depend on the other images of the batch.
     """
     bottom = _last_needed([window.bottom for window in windows], content[0])
     right = _last_needed([window.right for window in windows], content[1])
     windows = [w for w in windows if w.bottom <= bottom and w.right <= right]
-    if len(windows) == 1:
-        return Queries(windows[0].cls_scores, windows[0].masks_of)
-    return MergedQueries(windows)
+    return windows[0] if len(windows) == 1 else MergedWindows(windows)
 
 
 def _last_needed(ends: Sequence[int], content: int) -> int:
@@ -135,15 +154,18 @@ def _last_needed(ends: Sequence[int], content: int) -> int:
     return min((end for end in ends if end * _STRIDE >= content + _STRIDE), default=max(ends))
 
 
-class MergedQueries(Queries):
-    """Queries of several windows, those of one object merged.
+class MergedWindows:
+    """Outputs for an image from several windows, like ``ImageOutputs``; one query per object.
 
     The class probabilities of a merged query are the mean of its members', weighted by the sizes of
     their masks. Its mask logits are the mean of those of its members by their shares, at points
     whose home is among its windows; elsewhere another window knows better, and it is silent.
 
     Args:
-        windows: That form a grid, row by row.
+        windows: Windows that form a grid, row by row.
+
+    Attributes:
+        cls_scores: Logarithms of class probabilities, of shape (merged queries, K + 1).
     """
 
     def __init__(self, windows: Sequence[Window]) -> None:
@@ -153,13 +175,13 @@ class MergedQueries(Queries):
         self.columns, self.home_columns = axis_shares([(w.left, w.right) for w in windows])
         self.rows, self.columns = self.rows.to(device), self.columns.to(device)
         probabilities = torch.cat([window.cls_scores for window in windows]).softmax(-1)
-        sizes = torch.cat([(w.masks_of(slice(None)) > 0).flatten(1).sum(1) for w in windows])
+        sizes = torch.cat([(w.mask_logits() > 0).flatten(1).sum(1) for w in windows])
         self.group_of = groups(len(sizes), self._links()).to(device)
         weights = (sizes + 1e-3)[:, None]  # that of an empty mask is not zero
         total = probabilities.new_zeros(int(self.group_of.max()) + 1, probabilities.shape[1])
         total.index_add_(0, self.group_of, probabilities * weights)
         mean = total / total.sum(1, keepdim=True)
-        super().__init__(mean.clamp(min=torch.finfo(mean.dtype).tiny).log(), self._masks_of)
+        self.cls_scores = mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
 
     def _links(self) -> list[tuple[int, int]]:
         """Pairs of queries of neighbouring windows that found the same object."""
@@ -174,7 +196,8 @@ class MergedQueries(Queries):
             links += [(i * Q + a, j * Q + b) for a, b in pairs]
         return links
 
-    def _masks_of(self, index: Tensor) -> Tensor:
+    def mask_logits(self, index: Tensor) -> Tensor:
+        """Mask logits (n, h, w) of the merged queries of given indices (n,)."""
         Q = len(self.windows[0].cls_scores)
         place = self.group_of.new_full((len(self.cls_scores),), -1)
         place[index] = torch.arange(len(index), device=place.device)
@@ -183,7 +206,7 @@ class MergedQueries(Queries):
         pieces = [{} for _ in index]  # of each query its logits in each of its windows
         for i, window in enumerate(self.windows):
             queries = found[(found >= i * Q) & (found < (i + 1) * Q)]
-            for n, logits in zip(members[queries].tolist(), window.masks_of(queries - i * Q)):
+            for n, logits in zip(members[queries].tolist(), window.mask_logits(queries - i * Q)):
                 # two queries of a window that found one object
                 pieces[n][i] = logits.maximum(pieces[n].get(i, logits))
         h, w = self.windows[-1].bottom, self.windows[-1].right
@@ -200,27 +223,18 @@ class MergedQueries(Queries):
         total, weight = self.cls_scores.new_zeros(2, *shape)
         for i, logits in piece.items():
             window = self.windows[i]
-            top, bottom = max(rows.start, window.top), min(rows.stop, window.bottom)
-            left, right = max(columns.start, window.left), min(columns.stop, window.right)
-            if top >= bottom or left >= right:
+            if (common := window.common(rows, columns)) is None:
                 continue
-            share = self._share(i, slice(top, bottom), slice(left, right))
-            here = (
-                slice(top - rows.start, bottom - rows.start),
-                slice(left - columns.start, right - columns.start),
-            )
-            there = (
-                slice(top - window.top, bottom - window.top),
-                slice(left - window.left, right - window.left),
-            )
-            total[here] += share * logits[there]
+            share = self._share(i, *common)
+            here = _shifted(common, rows.start, columns.start)
+            total[here] += share * logits[_shifted(common, window.top, window.left)]
             weight[here] += share
         return total / weight
 
     def _share(self, i: int, rows: slice, columns: slice) -> Tensor:
         return self.rows[i, rows, None] * self.columns[i, columns]
 
-    def block_scores(self) -> Callable[[Block], BlockScores]:
+    def block_scores(self) -> ScoresOfBlock:
         """As of one window; where several overlap their class scores are averaged by share."""
         weights = [window.cls_scores.softmax(-1)[:, :-1] for window in self.windows]
 
@@ -228,8 +242,7 @@ class MergedQueries(Queries):
             parts = []
             place = block.grid_rows, block.grid_columns
             for i, (window, class_weights) in enumerate(zip(self.windows, weights)):
-                above_or_below = place[0].stop <= window.top or place[0].start >= window.bottom
-                if above_or_below or place[1].stop <= window.left or place[1].start >= window.right:
+                if window.common(*place) is None:
                     continue
                 used, probabilities = relevant_probabilities(
                     class_weights, window.part(*place), block
@@ -239,6 +252,11 @@ class MergedQueries(Queries):
             return torch.cat(used), torch.cat(probabilities, 1)
 
         return scores
+
+
+def _shifted(place: tuple[slice, slice], top: int, left: int) -> tuple[slice, slice]:
+    """Rows and columns counted from a corner."""
+    return tuple(slice(s.start - begin, s.stop - begin) for s, begin in zip(place, (top, left)))
 
 
 def axis_shares(spans: Sequence[tuple[int, int]]) -> tuple[Tensor, list[slice]]:
@@ -274,10 +292,7 @@ def same_objects(one: Window, other: Window) -> Tensor:
     They have the same best class and an IoU of at least 1/2, and among such pairs each is the
     other's best by IoU times class probabilities.
     """
-    place = (
-        slice(max(one.top, other.top), min(one.bottom, other.bottom)),
-        slice(max(one.left, other.left), min(one.right, other.right)),
-    )
+    place = other.common(slice(one.top, one.bottom), slice(one.left, one.right))
     masks, scores, labels = [], [], []
     for window in (one, other):
         masks.append((window.part(*place) > 0).flatten(1).float())
@@ -299,14 +314,6 @@ def groups(number: int, links: Sequence[tuple[int, int]]) -> Tensor:
     Returns:
         The set of each thing, of shape (number,).
     """
-    parent = list(range(number))
-
-    def first(k: int) -> int:
-        while parent[k] != k:
-            k = parent[k]
-        return k
-
-    for a, b in links:
-        a, b = sorted((first(a), first(b)))
-        parent[b] = a
-    return torch.tensor([first(k) for k in range(number)]).unique(return_inverse=True)[1]
+    pairs = np.array(links, dtype=np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(links), bool), tuple(pairs)), shape=(number, number))
+    return torch.from_numpy(connected_components(graph, directed=False)[1]).long()
