@@ -28,7 +28,7 @@ from .scenes import draw_image, draw_segments, write_set
 from .timing import Figure, ResultsDiffer, Row, Variant, alternate, positive_int
 
 BACKBONES = ('swin-t', 'r50')
-LAYOUT = 'official'  # the original's, as convert_checkpoint calls it
+LAYOUT = 'shi-labs'  # the original's, as convert_checkpoint calls it
 TIMED = ('one_task', 'three_tasks', 'training_step')
 _SHOWN = 5  # names in a message
 

@@ -63,7 +63,7 @@ def text_queries(mapper):
             for j, prompt in enumerate(prompts):
                 ids[i, j, : len(token_ids(prompt))] = torch.tensor(token_ids(prompt))
         features = mapper.encode(ids.flatten(0, 1)).unflatten(0, ids.shape[:2])
-        context = mapper.prompt_ctx.weight.expand(len(lists), -1, -1)
+        context = mapper.context.weight.expand(len(lists), -1, -1)
         return torch.cat([features, context], 1)
 
     return forward

@@ -10,6 +10,7 @@ import re
 
 import pytest
 import torch
+from converting import convert
 from dinat_peer import TINY, over_slow_loops, tiny_peer_config
 from mmdet.registry import MODELS
 from mmengine.logging import MMLogger
@@ -17,7 +18,6 @@ from mmengine.model import BaseModule
 from torch import nn
 from weight_server import WeightServer
 
-from oneformer.conversion import convert
 from oneformer.host.errors import CheckpointError
 from oneformer.kernels import chunks as chunks
 
@@ -406,11 +406,11 @@ def test_what_is_no_backbone_says_so(tmp_path):
     torch.save({'encoder.weight': torch.zeros(2)}, tmp_path / 'file.pth')
     with pytest.raises(CheckpointError, match=r'ResNet of torchvision.*encoder\.weight'):
         initialised(SWIN, tmp_path / 'file.pth')
-    with pytest.raises(CheckpointError, match='not a OneFormer.* no backbone is recognised'):
+    with pytest.raises(CheckpointError, match='not of a OneFormer.* no backbone is recognised'):
         convert(tmp_path / 'file.pth', tmp_path / 'ours.pth')
     torch.save(microsoft_swin(), tmp_path / 'swin.pth')
-    with pytest.raises(CheckpointError, match='not a OneFormer.* without options'):
-        convert(tmp_path / 'swin.pth', tmp_path / 'official.pth', target='official')
+    with pytest.raises(CheckpointError, match='not of a OneFormer.* without options'):
+        convert(tmp_path / 'swin.pth', tmp_path / 'original.pth', target='shi-labs')
     twice = {f'{who}.{k}': v for who in ('student', 'teacher') for k, v in trained(TINY).items()}
     torch.save(twice, tmp_path / 'twice.pth')
     with pytest.raises(CheckpointError, match="more than one DiNAT: 'student.', 'teacher.'"):
@@ -430,7 +430,7 @@ class Malicious:
 def test_no_pickle_is_run(tmp_path):
     content = dict(model=microsoft_swin(), extra=Malicious(tmp_path / 'victim'))
     torch.save(content, tmp_path / 'evil.pth')
-    with pytest.raises(CheckpointError, match='trust_pickle=True in a config'):
+    with pytest.raises(CheckpointError, match='trust_pickle=True in Python or a config'):
         initialised(SWIN, tmp_path / 'evil.pth')
     assert not (tmp_path / 'victim').exists()
     initialised(SWIN, tmp_path / 'evil.pth', trust_pickle=True)
@@ -487,7 +487,7 @@ def test_report_names_what_a_file_of_a_backbone_lacks(tmp_path):
     torch.save(shi_labs_dinat(), tmp_path / 'file.pth')
     report = convert(tmp_path / 'file.pth', tmp_path / 'ours.pth')
     assert report.unused == ['norm.bias', 'head.bias'] and len(report.fresh) == 8
-    assert report.backbone['kernel_size'] == 3 and json.dumps(report.backbone)
+    assert report.model['kernel_size'] == 3 and json.dumps(report.model)
     saved = torch.load(tmp_path / 'ours.pth', weights_only=True)['state_dict']
     assert len(saved) == report.used == len(trained(TINY))
 

@@ -13,9 +13,9 @@ from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
 from oneformer.backbones.neighborhood_attention import NeighborhoodAttention
-from oneformer.conversion.backbones import translate_backbone
 from oneformer.tasks import Prompts
 from oneformer.training.optimizer import is_decayed
+from oneformer.weights import Weights, fit
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def peer():
 
 def test_features_equal_hugging_face(peer):
     ours = MODELS.build(TINY).eval()
-    ours.load_state_dict(translate_backbone(peer.state_dict()).tensors)
+    ours.load_state_dict(fit(Weights.of(peer.state_dict(), 'FILE'), ours, 'backbone').tensors)
     images = torch.randn(2, 3, 61, 75)
     with torch.no_grad():
         features, expected = ours(images), peer(images).feature_maps
@@ -132,7 +132,7 @@ def test_dinat_l_has_the_originals_names_and_shapes(root_dir, config_dir):
     config = Config.fromfile(config_dir / '_base_/models/oneformer_dinat-l.py').model.backbone
     with torch.device('meta'):
         backbone = MODELS.build(dict(config, init_cfg=None))
-    lines = (root_dir / 'tests/data/official_dinat-l_ade20k.txt').read_text().splitlines()
+    lines = (root_dir / 'tests/data/original_dinat-l_ade20k.txt').read_text().splitlines()
     original = dict(line.split('\t') for line in lines if line.startswith('backbone.'))
     ours = {f'backbone.{k}': str(list(v.shape)) for k, v in backbone.state_dict().items()}
     assert ours == original

@@ -1,7 +1,6 @@
 """The config that a checkpoint of training holds decides predictions, and is never run."""
 
 import sys
-from importlib import import_module
 
 import numpy as np
 import pytest
@@ -9,12 +8,12 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
-from oneformer.checkpoints import settings as compared
-from oneformer.checkpoints.content import Checkpoint
-from oneformer.checkpoints.embedded_config import parse_config
-from oneformer.inference import OneFormerInferencer, loading, settings, task_choice
+from oneformer.inference import OneFormerInferencer, settings, task_choice
 from oneformer.inference.settings import read_settings
 from oneformer.tasks import TASKS
+from oneformer.weights import Weights, classes, writing
+from oneformer.weights import settings as compared
+from oneformer.weights.embedded_config import parse_config
 
 QUICKSTART = 'oneformer_efficientnet-lite0_quickstart.py'
 STEPS = [
@@ -30,7 +29,7 @@ LEFT_OUT = ('criterion', 'text_mapper', 'contrastive_loss', 'init_cfg', 'pretrai
 def told(monkeypatch):
     """What is logged."""
     lines = []
-    for module in (loading, settings, task_choice, compared):
+    for module in (classes, settings, task_choice, compared):
         monkeypatch.setattr(module, 'print_log', lambda text, **_: lines.append(text))
     return lines
 
@@ -260,13 +259,12 @@ def test_the_small_model_of_our_own_demo_goes_from_training_to_prediction(
 
 
 def test_what_other_libraries_have_no_place_for_is_told_when_converting(cfg):
-    convert = import_module('oneformer.conversion.convert')  # the package has a function so called
-    notes = convert._left_behind(Checkpoint({}, config_text=cfg.pretty_text), 'huggingface')
+    notes = writing._left_behind(Weights({}, 'FILE', config_text=cfg.pretty_text), 'huggingface')
     assert (
         len(notes) == 1 and 'huggingface has no place for it: trained for LoadPhoto()' in notes[0]
     )
     assert 'object_mask_thr 0.3' in notes[0]
-    (note,) = convert._left_behind(Checkpoint({}, config_text='import os'), 'official')
+    (note,) = writing._left_behind(Weights({}, 'FILE', config_text='import os'), 'shi-labs')
     assert 'cannot be used: line 1 is `import os`' in note
-    assert convert._left_behind(Checkpoint({}), 'official') == []
-    assert convert._left_behind(Checkpoint({}, config_text='import os'), 'plugin') == []
+    assert writing._left_behind(Weights({}, 'FILE'), 'shi-labs') == []
+    assert writing._left_behind(Weights({}, 'FILE', config_text='import os'), 'plugin') == []

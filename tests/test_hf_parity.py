@@ -106,7 +106,7 @@ def test_text_queries_equal_the_peers_without_the_causal_mask(models, monkeypatc
         # Hugging Face builds a causal mask and never applies it
         monkeypatch.setattr(mapper.text_encoder, 'causal', False)
         features = mapper.encode(ids.flatten(0, 1)).unflatten(0, (2, 16))
-        context = mapper.prompt_ctx.weight.expand(2, -1, -1)
+        context = mapper.context.weight.expand(2, -1, -1)
     torch.testing.assert_close(torch.cat([features, context], 1), expected, atol=1e-4, rtol=0)
     # ours is causal, as the original
     assert (causal - expected).abs().max() > 0.01

@@ -17,7 +17,7 @@ from oneformer.host.rehearsal import Length, Rehearsal
 from oneformer.host.rescheduling import follow_config
 from oneformer.host.schedule_check import examine_schedule
 from oneformer.host.train_loop import settle_length
-from oneformer.weights.safe_loading import read_training_checkpoint
+from oneformer.host.unpickling import read_pickle
 
 BASE = 1e-3
 
@@ -343,7 +343,7 @@ def test_a_longer_run_goes_on_by_the_new_schedule(run_tool, first_steps, tmp_pat
     folder = tmp_path / 'longer'
     options = ['--cfg-options', 'train_cfg.max_iters=6', 'optim_wrapper.optimizer.lr=8e-4']
     run_tool('train', config, '--work-dir', folder, '--resume', checkpoint, *options)
-    end = read_training_checkpoint(str(folder / 'iter_6.pth'))
+    end = read_pickle(folder / 'iter_6.pth')
     curve = end['message_hub']['log_scalars']['train/base_lr'].data[0]
     if rates is None:  # what a run of that length has from the start
         schedulers = Config.fromfile(config).param_scheduler

@@ -11,8 +11,8 @@ import torch
 from interrupted import Trainer, write_config
 from mmengine.config import Config
 
+from oneformer.host.unpickling import read_pickle
 from oneformer.training.log_lines import metrics_table
-from oneformer.weights.safe_loading import read_training_checkpoint
 
 ITERS = 4
 # losses of each iteration by itself in the JSON, a point of the curves for two of them
@@ -67,7 +67,7 @@ def log_of(folder):
 
 
 def curves_of(checkpoint):
-    return read_training_checkpoint(str(checkpoint))['message_hub']['runtime_info']['curves']
+    return read_pickle(checkpoint)['message_hub']['runtime_info']['curves']
 
 
 # the start
@@ -275,7 +275,7 @@ def test_a_resumed_run_keeps_the_points_before_it(whole, train):
 
 
 def test_a_run_resumed_from_a_checkpoint_without_points_begins_there(whole, train, tmp_path):
-    content = read_training_checkpoint(str(whole[0] / 'iter_3.pth'))
+    content = read_pickle(whole[0] / 'iter_3.pth')
     del content['message_hub']['runtime_info']['curves']
     del content['message_hub']['resumed_keys']['curves']
     torch.save(content, tmp_path / 'old.pth')
@@ -376,7 +376,7 @@ def test_training_stops_early_with_its_last_checkpoint(followed):
     folder, printed = followed
     assert 'the monitored metric did not improve in the last 2 records' in printed
     assert printed.count('Iter(train)') == 3
-    assert read_training_checkpoint(str(folder / 'iter_3.pth'))['meta']['iter'] == 3
+    assert read_pickle(folder / 'iter_3.pth')['meta']['iter'] == 3
 
 
 def test_wandb_keeps_a_run_without_a_network(follow, monkeypatch):

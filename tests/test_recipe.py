@@ -44,7 +44,7 @@ def test_a_model_for_inference_has_no_text_branch(cfg, model):
 def test_shapes_texts_and_thresholds(cfg, model):
     assert model.panoptic_head.num_queries == len(model.panoptic_head.query_embed.weight) == 250
     assert model.text_mapper.num_texts == 234
-    assert len(model.text_mapper.prompt_ctx.weight) == 16
+    assert len(model.text_mapper.context.weight) == 16
     assert len(model.text_mapper.text_encoder.layers) == 6
     assert len(model.panoptic_head.transformer_decoder.layers) == 9
     assert model.num_classes == 150 and int(model.is_thing.sum()) == 100
@@ -65,7 +65,7 @@ def test_dropout_is_where_the_original_has_it(model):
     for layer in head.pixel_decoder.encoder.layers:
         assert layer.self_attn.dropout.p == 0.1
         assert {m.p for m in layer.ffn.modules() if isinstance(m, torch.nn.Dropout)} == {0.1}
-    for layer in head.task_queries.class_transformer.layers:
+    for layer in head.task_queries.query_transformer.layers:
         attentions = layer.self_attn.attn, layer.cross_attn.attn
         assert {layer.dropout_rate, *(attention.dropout for attention in attentions)} == {0.1}
     for layer in head.transformer_decoder.layers:
@@ -96,7 +96,7 @@ SURPRISES = {
     'panoptic_head.query_embed.weight': 0.0,
     'panoptic_head.level_embed.weight': 0.0,
     'panoptic_head.transformer_decoder.post_norm.weight': 0.0,
-    'text_mapper.prompt_ctx.weight': 0.0,
+    'text_mapper.context.weight': 0.0,
     'text_mapper.text_encoder.token_embedding.weight': 0.0,
 }
 

@@ -24,7 +24,7 @@ from oneformer.host.checkpoint_files import (
 from oneformer.host.resuming import ResumableCheckpointHook
 from oneformer.host.seeding import SeededIndices, random_states, restore_random_states, seeded_by
 from oneformer.host.stopping import EXIT_CODE
-from oneformer.weights.safe_loading import read_training_checkpoint
+from oneformer.host.unpickling import read_pickle
 
 ITERS = 6
 
@@ -67,7 +67,7 @@ def same(one, other):
 
 def assert_same_end(folder, other, name=f'iter_{ITERS}.pth'):
     """All that training goes on from is the same to the bit, but for clocks."""
-    ours, theirs = (read_training_checkpoint(str(path / name)) for path in (folder, other))
+    ours, theirs = (read_pickle(path / name) for path in (folder, other))
     for key in ('state_dict', 'optimizer', 'param_schedulers', 'progress'):
         assert same(ours[key], theirs[key]), key
     for curve in ('train/loss', 'train/loss_cls', 'train/lr'):
@@ -83,7 +83,7 @@ def test_three_kills_change_nothing(trainer, config, undisturbed, tmp_path):
     assert not unfinished(folder)
     assert {path.name for path in folder.glob('*.pth')} == {'iter_5.pth', 'iter_6.pth'}
     for path in folder.glob('*.pth'):
-        read_training_checkpoint(str(path))
+        read_pickle(path)
 
 
 def test_a_signal_saves_and_stops_and_workers_change_nothing(
@@ -97,7 +97,7 @@ def test_a_signal_saves_and_stops_and_workers_change_nothing(
     assert code == EXIT_CODE == 75, log[-3000:]
     newest = checkpoints(folder)[0]
     assert f'saved as {newest}' in log and 'SIGTERM' in log
-    assert read_training_checkpoint(str(newest))['meta']['iter'] < ITERS
+    assert read_pickle(newest)['meta']['iter'] < ITERS
     code, log = trainer.run(config, folder, '--resume', *options)
     assert code == 0, log[-3000:]
     assert f'Load checkpoint from {newest}' in log
@@ -144,7 +144,7 @@ def test_two_processes_stop_together_and_go_on_to_the_bit(trainer, config, tmp_p
     code, log = trainer.run(config, parts, '--resume', *options, processes=2)
     assert code == 0, log[-3000:]
     assert_same_end(parts, whole)
-    states = read_training_checkpoint(str(parts / 'iter_6.pth'))['progress']['random_states']
+    states = read_pickle(parts / 'iter_6.pth')['progress']['random_states']
     assert len(states) == 2 and not torch.equal(states[0]['torch'], states[1]['torch'])
 
 
@@ -236,7 +236,7 @@ def test_training_goes_on_when_a_broken_image_is_repaired(
 ):
     data, folder = tmp_path / 'data', tmp_path / 'run'
     shutil.copytree(tiny_set, data)
-    seed = read_training_checkpoint(str(undisturbed / 'iter_6.pth'))['progress']['sampler_seed']
+    seed = read_pickle(undisturbed / 'iter_6.pth')['progress']['sampler_seed']
     order = torch.randperm(16, generator=torch.Generator().manual_seed(seed)).tolist()
     image = sorted((data / 'train').iterdir())[order[9]]  # of the fifth iteration
     whole = image.read_bytes()
@@ -255,7 +255,7 @@ def test_training_goes_on_when_a_broken_image_is_repaired(
 def test_a_checkpoint_without_random_states_says_what_is_lost(
     run_tool, config, undisturbed, tmp_path
 ):
-    content = read_training_checkpoint(str(undisturbed / 'iter_5.pth'))
+    content = read_pickle(undisturbed / 'iter_5.pth')
     del content['progress']
     torch.save(content, tmp_path / 'old.pth')
     run_tool('train', config, '--work-dir', tmp_path / 'run', '--resume', tmp_path / 'old.pth')
@@ -278,7 +278,7 @@ def test_a_missed_validation_is_made_up_for_and_changes_no_weights(
     said = log.read_text()
     assert said.index('Iter(val)') < said.index('Iter(train) [6/6]')
     assert len(list(folder.glob('best_panoptic_PQ_iter_*.pth'))) == 1
-    ends = [read_training_checkpoint(str(path / 'iter_6.pth')) for path in (folder, undisturbed)]
+    ends = [read_pickle(path / 'iter_6.pth') for path in (folder, undisturbed)]
     assert same(*(end['state_dict'] for end in ends))
     assert same(*(end['progress']['random_states'] for end in ends))
 
@@ -333,10 +333,8 @@ def test_accumulation_averaged_weights_and_memory_go_on_to_the_bit_whatever_the_
     code, log = trainer.run(config, part, '--resume')
     assert code == 0, log[-3000:]
     assert_same_end(part, whole)
-    end = read_training_checkpoint(str(part / 'iter_6.pth'))
-    assert same(
-        end['ema_state_dict'], read_training_checkpoint(str(whole / 'iter_6.pth'))['ema_state_dict']
-    )
+    end = read_pickle(part / 'iter_6.pth')
+    assert same(end['ema_state_dict'], read_pickle(whole / 'iter_6.pth')['ema_state_dict'])
     assert any('memory' in name for name in end['state_dict'])
 
 
@@ -382,7 +380,7 @@ def test_the_best_checkpoint_of_the_run_that_this_goes_on_from_stays(
     other.mkdir()
     best = other / 'best_panoptic_PQ_iter_4.pth'
     best.write_bytes(b'of another run')
-    content = read_training_checkpoint(str(undisturbed / 'iter_5.pth'))
+    content = read_pickle(undisturbed / 'iter_5.pth')
     content['message_hub']['runtime_info'].update(best_ckpt=str(best), best_score=-1.0)
     torch.save(content, other / 'iter_5.pth')
     run_tool(

@@ -74,10 +74,10 @@ def test_distinct_and_trimmed_prompts_change_no_feature_and_no_gradient(mapper):
     queries = mapper(texts, fillers)
     assert queries.shape == (2, 12, 64)
     torch.testing.assert_close(queries[:, :9], plain, atol=1e-5, rtol=0)
-    torch.testing.assert_close(queries[0, 9:], mapper.prompt_ctx.weight)
+    torch.testing.assert_close(queries[0, 9:], mapper.context.weight)
 
     weights = torch.randn(plain.shape, generator=torch.Generator().manual_seed(0))
-    parameters = [p for p in mapper.parameters() if p is not mapper.prompt_ctx.weight]
+    parameters = [p for p in mapper.parameters() if p is not mapper.context.weight]
     expected = torch.autograd.grad((plain * weights).sum(), parameters)
     gradients = torch.autograd.grad((queries[:, :9] * weights).sum(), parameters)
     for gradient, reference in zip(gradients, expected):

@@ -121,7 +121,7 @@ def our_losses(ours, dtype, monkeypatch):
 
     def untrimmed(texts, tasks):  # without a causal mask the padding behind a text matters
         features = mapper.encode(padded_ids().flatten(0, 1)).unflatten(0, (2, 16))
-        return torch.cat([features, mapper.prompt_ctx.weight.expand(2, -1, -1)], 1)
+        return torch.cat([features, mapper.context.weight.expand(2, -1, -1)], 1)
 
     monkeypatch.setattr(mapper, 'forward', untrimmed)
     losses = ours(images, samples, mode='loss')

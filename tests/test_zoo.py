@@ -15,8 +15,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
-from oneformer.conversion.architecture import in_text_branch, meta_model
+from oneformer.weights.architecture import in_text_branch
 from oneformer.weights.hub import HubSource, hub_source
+from oneformer.weights.meta_models import meta_model
 from oneformer.zoo import METRICS, markdown_tables, read_zoo
 
 # The original's yaml files, as its code reads them: first what all configs of a dataset share.
@@ -273,7 +274,7 @@ def test_what_reaches_training_is_the_originals(load, name):
     head = model.panoptic_head
     assert head.num_queries == len(head.query_embed.weight) == recipe.queries
     assert model.text_mapper.num_texts == recipe.queries - 16
-    assert len(model.text_mapper.prompt_ctx.weight) == 16
+    assert len(model.text_mapper.context.weight) == 16
     assert model.test_cfg['max_per_image'] == recipe.queries
     assert model.test_cfg['object_mask_thr'] == data.threshold
     assert model.test_cfg['iou_thr'] == 0.8

@@ -6,19 +6,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from oneformer.checkpoints.content import MARKS  # noqa: E402
-from oneformer.conversion import convert  # noqa: E402
 from oneformer.training.arguments import ToolParser  # noqa: E402
+from oneformer.weights import read, write  # noqa: E402
+from oneformer.weights.names import MARKS  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
     parser = ToolParser(
         description='Convert a checkpoint of the original (.pth, .pkl), of Hugging Face (a folder) '
-        'or of this plugin to another of the three, or the ImageNet weights of a backbone to this '
+        'or of this plugin to one of the three, or the ImageNet weights of a backbone to this '
         'plugin. Where it comes from is read from its keys. It fails with the list of keys if one '
         'is missing, unknown or of a wrong shape.'
     )
-    parser.add_argument('source', help='checkpoint file, or folder of Hugging Face')
+    parser.add_argument('source', help='checkpoint file or URL, or folder of Hugging Face')
     parser.add_argument('destination', help='file to write, or folder for Hugging Face')
     parser.add_argument('--to', choices=list(MARKS), default='plugin', help='(%(default)s)')
     parser.add_argument(
@@ -46,19 +46,18 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     try:
-        report = convert(
-            args.source,
+        written = write(
+            read(args.source, args.trust_pickle),
             args.destination,
-            target=args.to,
+            args.to,
             metainfo=args.metainfo,
             config=args.config,
             drop_text_branch=args.drop_text_branch,
-            trust_pickle=args.trust_pickle,
             overwrite=args.overwrite,
         )
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')
-    print(report)
+    print(written)
 
 
 if __name__ == '__main__':

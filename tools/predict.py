@@ -31,6 +31,11 @@ def parse_args() -> argparse.Namespace:
         help='checkpoint: file, folder, URL, id on the Hugging Face hub, or name in the zoo (the '
         'published weights of the model, which are fetched once)',
     )
+    parser.add_argument(
+        '--trust-pickle',
+        action='store_true',
+        help='load weights that are a pickle of more than tensors (all .pkl): it may run any code',
+    )
     parser.add_argument('--out-dir', default='predictions', help='(%(default)s)')
     parser.add_argument('--tasks', nargs='+', choices=TASKS, help='(of the config)')
     parser.add_argument(
@@ -114,7 +119,7 @@ def main() -> None:
     unreadable, predicted = [], 0
     value_range = dict(percentiles=args.percentiles) if args.percentiles else args.value_range
     try:
-        inferencer = OneFormerInferencer(args.model, args.weights, args.device)
+        inferencer = OneFormerInferencer(args.model, args.weights, args.device, args.trust_pickle)
         for _ in inferencer.stream(
             args.inputs,
             args.out_dir,

@@ -10,6 +10,7 @@ from mmengine.dist import is_main_process  # noqa: E402
 from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
 
 from oneformer.host.distributed import leave_processes  # noqa: E402
+from oneformer.host.errors import CheckpointError  # noqa: E402
 from oneformer.host.safe_io import write_json  # noqa: E402
 from oneformer.tasks import TASKS  # noqa: E402
 from oneformer.training.arguments import ToolParser  # noqa: E402
@@ -25,7 +26,7 @@ from oneformer.training.evaluate import (  # noqa: E402
 def parse_args() -> argparse.Namespace:
     parser = ToolParser(description='Evaluate a OneFormer on all tasks in one pass')
     add_run_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='checkpoint file or URL, or folder of Hugging Face')
     parser.add_argument('--tasks', nargs='+', choices=TASKS, help='what to predict')
     parser.add_argument(
         '--token-matrix',
@@ -85,19 +86,22 @@ def main() -> None:
     cfg = load_config(args)
     if args.show_dir:
         show_pictures(cfg, args.show_dir)
-    if args.token_matrix:
-        metrics = evaluate_token_matrix(cfg, args.checkpoint)
-    else:
-        metrics = evaluate(
-            cfg,
-            args.checkpoint,
-            args.tasks,
-            score=not args.format_only,
-            official=args.official,
-            per_class=args.per_class,
-            tta=args.tta,
-            out_dir=args.out_dir,
-        )
+    try:
+        if args.token_matrix:
+            metrics = evaluate_token_matrix(cfg, args.checkpoint)
+        else:
+            metrics = evaluate(
+                cfg,
+                args.checkpoint,
+                args.tasks,
+                score=not args.format_only,
+                official=args.official,
+                per_class=args.per_class,
+                tta=args.tta,
+                out_dir=args.out_dir,
+            )
+    except CheckpointError as error:
+        raise SystemExit(f'error: {error}') from error
     if is_main_process():
         report(metrics, args)
     leave_processes()

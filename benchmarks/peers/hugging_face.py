@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from oneformer.conversion.huggingface import HUGGINGFACE
 from oneformer.models.text_mapper import token_ids
 from oneformer.tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, Prompts
+from oneformer.weights.names import LAYOUTS
 
 from .batches import Batch, Outputs, target_masks
 from .shapes import CLASSES, Shape, randomise
@@ -61,7 +61,7 @@ def build_hugging_face(shape: Shape, training: bool, device: torch.device) -> nn
 
 def renamed_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Hugging Face's weights as ours."""
-    translation = HUGGINGFACE.to_ours(state_dict)
+    translation = LAYOUTS['huggingface'].to_ours(state_dict)
     assert not translation.unknown + translation.broken
     return translation.tensors
 

@@ -74,7 +74,7 @@ _TABLES = (
     'query_feat.weight',
     'level_embed',
     'level_embed.weight',
-    'prompt_ctx.weight',
+    'context.weight',
     'token_embedding.weight',
     'positional_embedding',
     'relative_position_bias_table',

@@ -15,9 +15,8 @@ other set: "sidewalk, pavement" as "sidewalk" and as "pavement".
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
-_LISTED = 12  # lines of one kind in a message
 _COCO_ENDINGS = re.compile(r'([-_ ](stuff|other|merged))+$', re.IGNORECASE)
 
 
@@ -75,39 +74,3 @@ def match_classes(source: Mapping, target: Mapping) -> list[int | None]:
                 found = [theirs.get(name) for name in names if ours[name] == label]
                 matches[label] = next((row for row in found if row is not None), None)
     return matches
-
-
-def first_lines(lines: Sequence[str]) -> list[str]:
-    """The first lines, indented, and how many more there are."""
-    more = [f'  and {len(lines) - _LISTED} more'] if len(lines) > _LISTED else []
-    return [f'  {line}' for line in lines[:_LISTED]] + more
-
-
-def check_same_classes(source: Mapping, target: Mapping) -> None:
-    """Compare the classes of a checkpoint with those of the model that it is for.
-
-    Args:
-        source: Metainfo of the checkpoint.
-        target: Metainfo of the model.
-
-    Raises:
-        ValueError: If they are not the same in the same order, by ``match_classes``.
-    """
-    theirs, ours = source['classes'], target['classes']
-    matches = match_classes(source, target)
-    if len(theirs) == len(ours) and matches == list(range(len(ours))):
-        return
-    pairs = [
-        f'class {label} is {theirs[label]!r} in the checkpoint, {ours[label]!r} in the config'
-        for label, match in enumerate(matches)
-        if match != label and label < len(theirs)
-    ]
-    raise ValueError(
-        '\n'.join(
-            [
-                f'the checkpoint was trained on {len(theirs)} classes, the config has {len(ours)}, '
-                'and they are not the same in the same order',
-                *first_lines(pairs),
-            ]
-        )
-    )

@@ -132,6 +132,8 @@ class DiNAT(BaseModule):
                 f'but dilations has {[len(level) for level in dilations]}'
             )
         self.out_indices = tuple(out_indices)
+        # options that weights do not tell, kept beside them
+        self.not_in_weights = dict(dilations=[list(level) for level in dilations])
         self.patch_embed = PatchEmbed(embed_dims)
         drop_paths = iter(np.linspace(0, drop_path_rate, sum(depths)).tolist())
         self.levels = nn.ModuleList()

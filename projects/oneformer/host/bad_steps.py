@@ -14,9 +14,8 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
 from .errors import CheckpointError
-from .plain_values import plain_values
 from .seeding import restore_random_states
-from .unpickling import read_pickle
+from .unpickling import plain_values, read_pickle
 
 
 def pack_batch(data: Mapping) -> list[dict]:

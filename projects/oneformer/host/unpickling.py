@@ -2,6 +2,8 @@
 
 import pickle
 import zipfile
+from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -48,14 +50,25 @@ _ALLOWED = [
 ]
 
 
+def plain_values(value):
+    """Dicts of a config, data classes and arrays as what JSON has, at any depth."""
+    if is_dataclass(value):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return {key: plain_values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(plain_values, value))
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
 def read_pickle(path: Path, trust: bool = False, map_location='cpu'):
     """Load what ``torch.save`` wrote, or a plain pickle of detectron2.
 
     Args:
-        path: Of the file.
+        path: The file.
         trust: Load anything, which may run any code; else tensors, plain values and the curves of
             mmengine.
-        map_location: Of ``torch.load``.
+        map_location: Argument of ``torch.load``.
 
     Raises:
         CheckpointError: If the file holds more than that and is not trusted, or is broken.
@@ -77,7 +90,8 @@ def read_pickle(path: Path, trust: bool = False, map_location='cpu'):
     except Exception as error:  # what bytes that are not checkpoints make of an unpickler
         advice = (
             ', or a pickle of more than a checkpoint has, which may run any code when it is '
-            'loaded: give --trust-pickle, or trust_pickle=True in a config, if you trust its source'
+            'loaded: give --trust-pickle, or trust_pickle=True in Python or a config, if you trust '
+            'its source'
         )
         # of torch's page the one sentence that is about this file
         page = ' '.join(str(error).split()).split('WeightsUnpickler error: ')[-1]

@@ -26,11 +26,10 @@ from ..results.prediction import (
     to_prediction,
 )
 from ..results.target_ids import TargetIds
-from ..weights.sources import choose_weights
 from .inputs import Input, InputImage, Source, count_images, list_sources, read_images
 from .options import check_counts, check_thresholds, equal_batches, given
 from .task_choice import choose_tasks
-from .trained_model import check_device, load_trained
+from .trained_model import load_trained
 from .writing import (
     PredictionFiles,
     check_listed,
@@ -62,6 +61,8 @@ class OneFormerInferencer:
             published weights of a ``model`` that is given by its name in the zoo, once. They are
             read without running what they contain, and have to fit the model exactly.
         device: The default is the first GPU if there is one, and else the CPU.
+        trust_pickle: Load weights that are a pickle of more than tensors, such as detectron2's
+            ``.pkl``, which may run any code.
 
     Attributes:
         dataset_meta: ``classes``, ``thing_classes``, ``palette``: of the checkpoint, or if it names
@@ -79,10 +80,10 @@ class OneFormerInferencer:
         model: str | os.PathLike | Config | None = None,
         weights: str | os.PathLike | None = None,
         device: str | torch.device | None = None,
+        trust_pickle: bool = False,
     ) -> None:
-        device = check_device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-        model, weights = choose_weights(model, weights)
-        trained = load_trained(model, weights, device)
+        device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        trained = load_trained(model, weights, device, trust_pickle)
         self.model = trained.model
         self.dataset_meta = trained.dataset_meta
         self.tasks = trained.tasks

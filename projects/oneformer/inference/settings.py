@@ -10,14 +10,14 @@ from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from ..checkpoints.content import Checkpoint
-from ..checkpoints.embedded_config import embedded_config
-from ..checkpoints.settings import describe_settings
-from ..conversion.architecture import assumptions, model_config, shapes_of
 from ..host.errors import CheckpointError
 from ..images.rules import complete_steps
 from ..metainfo import KNOWN_DATASETS
 from ..tasks import TASKS, check_task
+from ..weights.architecture import assumptions, model_config, shapes_of
+from ..weights.embedded_config import embedded_config
+from ..weights.reading import Weights
+from ..weights.settings import describe_settings
 from ..zoo import find_config
 
 _LOADERS = ('LoadPhoto', 'LoadImageFromFile')
@@ -113,9 +113,7 @@ def _tasks_of(model_cfg: Mapping, described: str) -> tuple[str, ...]:
     return tuple(map(check_task, tasks))
 
 
-def guess_settings(
-    checkpoint: Checkpoint, metainfo: Mapping, weights: str | os.PathLike
-) -> Settings:
+def guess_settings(weights: Weights, metainfo: Mapping) -> Settings:
     """Settings of weights without a config.
 
     The architecture is in the shapes. The normalisation is the published models', and the size of
@@ -123,7 +121,7 @@ def guess_settings(
     is logged.
 
     Raises:
-        ValueError: If the architecture cannot be read.
+        CheckpointError: If the architecture cannot be read.
     """
     named = [
         name
@@ -133,13 +131,13 @@ def guess_settings(
     dataset = named[0] if named else 'coco'
     short_edge, max_size, threshold = TEST_SETTINGS[dataset]
     try:
-        model = model_config(shapes_of(checkpoint.tensors), checkpoint.backbone_options)
+        model = model_config(shapes_of(weights.tensors), weights.backbone_options)
     except (KeyError, IndexError, ArithmeticError, ValueError) as error:
-        raise ValueError(
-            f'the architecture of {weights} cannot be read from its shapes ({error}): give the '
-            'config that it was trained with'
+        raise CheckpointError(
+            f'the architecture of {weights.path} cannot be read from its shapes ({error}): give '
+            'the config that it was trained with'
         ) from error
-    for line in assumptions(model['backbone'], checkpoint.backbone_options):
+    for line in assumptions(model['backbone'], weights.backbone_options):
         print_log(f'no config: {line}', logger='current', level=logging.WARNING)
     model['data_preprocessor'] = dict(
         type='DetDataPreprocessor',
@@ -155,7 +153,7 @@ def guess_settings(
         dict(type='PackSegmentInputs'),
     ]
     print_log(
-        f'no config is given, and {weights} holds none: images are resized to a short edge of '
+        f'no config is given, and {weights.path} holds none: images are resized to a short edge of '
         f'{short_edge} (long edge at most {max_size}) and object_mask_thr is {threshold}, as in '
         f'the configs of {dataset}; give the config if the model was trained otherwise',
         logger='current',
@@ -163,21 +161,21 @@ def guess_settings(
     return Settings(ConfigDict(model), pipeline, TASKS)
 
 
-def settings_of_training(checkpoint: Checkpoint, weights: str | os.PathLike) -> Settings | None:
+def settings_of_training(weights: Weights) -> Settings | None:
     """Settings of the config that a checkpoint holds, which are logged; None if it holds none.
 
     Raises:
         CheckpointError: If it holds one that cannot be used; it asks for another.
     """
     try:
-        cfg = embedded_config(checkpoint, weights)
+        cfg = embedded_config(weights)
         if cfg is None:
             return None
-        settings = read_settings(cfg, f'the config of its training in {weights}')
+        settings = read_settings(cfg, f'the config of its training in {weights.path}')
     except ValueError as error:
         raise CheckpointError(f'{error}. Give a config (--model)') from None
     print_log(
-        f'no config is given: the settings are those of the training, which {weights} holds: '
+        f'no config is given: the settings are those of the training, which {weights.path} holds: '
         f'{describe_settings(settings.model, settings.pipeline)}',
         logger='current',
     )

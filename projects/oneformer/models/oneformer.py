@@ -101,6 +101,7 @@ class OneFormer(BaseDetector):
                 num_features = self.panoptic_head.query_embed.weight.numel()
                 contrastive_loss = dict(contrastive_loss, num_features=num_features)
             self.contrastive_loss = MODELS.build(contrastive_loss)
+        self._register_load_state_dict_pre_hook(self._check_names)
         self._register_load_state_dict_pre_hook(self._drop_text_branch)
 
     def _set_max_per_image(self, num_queries: int) -> None:
@@ -125,6 +126,18 @@ class OneFormer(BaseDetector):
         if dataset := (cfg.get('test_dataloader') or {}).get('dataset'):
             settle_rules(get_test_pipeline_cfg(cfg), dataset)
         self._cfg = cfg
+
+    def _check_names(self, state_dict: dict, prefix: str, *args) -> None:
+        """Refuse a OneFormer under other names, of which mmengine's loader would load nothing."""
+        own = f'{prefix}panoptic_head.'
+        names = (own, 'sem_seg_head.predictor.', 'model.transformer_module.')
+        wrapped = isinstance(state_dict.get('model'), Mapping)
+        is_oneformer = wrapped or any(key.startswith(names) for key in state_dict)
+        if is_oneformer and f'{own}task_queries.feature_proj.weight' not in state_dict:
+            raise ValueError(
+                'the tensors have the names of another OneFormer: load them by oneformer.weights, '
+                'or call oneformer.weights.use_safe_loaders() before mmengine or mmdet loads them'
+            )
 
     def _drop_text_branch(self, state_dict: dict, prefix: str, *args) -> None:
         """Let a model built for inference load a checkpoint of training."""

@@ -37,15 +37,15 @@ class TaskQueries(BaseModule):
     ) -> None:
         super().__init__()
         self.task_mlp = MLP(CONTEXT_LENGTH, embed_dims, embed_dims)
-        self.class_input_proj = nn.Conv2d(embed_dims, embed_dims, 1)
-        self.class_transformer = Decoder(
+        self.feature_proj = nn.Conv2d(embed_dims, embed_dims, 1)
+        self.query_transformer = Decoder(
             num_layers, ('self', 'cross'), embed_dims, num_heads, feedforward_channels, dropout
         )
 
     def init_weights(self) -> None:
         """Initialise as the original does."""
         super().init_weights()
-        caffe2_xavier_init(self.class_input_proj)
+        caffe2_xavier_init(self.feature_proj)
 
     def task_tokens(self, tasks: Sequence[Sequence[str]], norm: nn.LayerNorm) -> Tensor:
         """Encode the tasks asked of each image.
@@ -85,9 +85,9 @@ class TaskQueries(BaseModule):
         size = tuple(mask_features.shape[-2:])
         tokens = task_tokens[:, :, None]  # B T 1 C
         queries = tokens.expand(-1, -1, len(query_pos) - 1, -1)
-        for layer in self.class_transformer.layers:
+        for layer in self.query_transformer.layers:
             queries = layer(queries, query_pos[:-1], self._memory(layer.cross_attn, pixels, size))
-        return torch.cat([self.class_transformer.post_norm(queries), tokens], dim=2)
+        return torch.cat([self.query_transformer.post_norm(queries), tokens], dim=2)
 
     def _memory(
         self, attention: Attention, pixels: Tensor, size: tuple[int, int]
@@ -111,8 +111,8 @@ class TaskQueries(BaseModule):
         h, w = size
         half = weight_v.shape[1] // 2
         with torch.autocast(pixels.device.type, enabled=False):
-            weight = weight_k @ self.class_input_proj.weight.flatten(1)
-            bias = weight_k @ self.class_input_proj.bias + bias_k
+            weight = weight_k @ self.feature_proj.weight.flatten(1)
+            bias = weight_k @ self.feature_proj.bias + bias_k
             key_position = project_position(h, w, weight_k, bias)
             rows = axis_code(h, half, pixels.device) @ weight_v[:, :half].mT  # h C
             columns = axis_code(w, half, pixels.device) @ weight_v[:, half:].mT + bias_v  # w C

@@ -118,7 +118,7 @@ class TextMapper(BaseModule):
         self.num_texts = num_texts
         self.text_encoder = TextEncoder(embed_dims, num_layers)
         self.text_projector = MLP(embed_dims, embed_dims, embed_dims)
-        self.prompt_ctx = nn.Embedding(num_context, embed_dims)
+        self.context = nn.Embedding(num_context, embed_dims)
 
     def encode(self, ids: Tensor) -> Tensor:
         """Encode and project token ids (D, S) to text features (D, C)."""
@@ -145,11 +145,11 @@ class TextMapper(BaseModule):
             places = [index.setdefault(text, len(index)) for text in wanted]
             row.fill_(places[-1])
             row[: len(places)] = torch.tensor(places)
-        device = self.prompt_ctx.weight.device
+        device = self.context.weight.device
         ids = nn.utils.rnn.pad_sequence(
             [torch.tensor(token_ids(text)) for text in index], batch_first=True
         )  # D S
         # in float32, since the gradients of hundreds of equal prompts add up here
         features = self.encode(ids.to(device)).float()  # D C
-        context = self.prompt_ctx.weight.expand(len(texts), -1, -1)
+        context = self.context.weight.expand(len(texts), -1, -1)
         return torch.cat([features[gather.to(device)], context], dim=1)  # B Q C

@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from ..host.distributed import init_cpu_processes
 from ..host.launch import check_launch, slurm_variables
 from ..host.train_loop import settle_length
-from ..weights.safe_loading import register_loaders
+from ..weights import use_safe_loaders
 from .arguments import config_file
 from .recipe_options import settle_recipe
 
@@ -82,7 +82,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if osp.exists(cfg.work_dir) and not osp.isdir(cfg.work_dir):
         raise SystemExit(f'the work folder {cfg.work_dir} is a file: give a folder by --work-dir')
     init_cpu_processes(cfg.launcher)
-    register_loaders(trust=args.trust_pickle)
+    use_safe_loaders(trust=args.trust_pickle)
     return cfg
 
 

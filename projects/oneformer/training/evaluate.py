@@ -125,7 +125,7 @@ def evaluate(cfg: Config, checkpoint: str, *args, **kwargs) -> dict:
         names a dict of classes, each with a dict of numbers.
 
     Raises:
-        RuntimeError: If the checkpoint is of another model; the message lists the keys.
+        CheckpointError: If the checkpoint is of another model; the message lists the keys.
     """
     runner = build_runner(inference_config(cfg, *args, **kwargs), Runner)
     runner.load_checkpoint(checkpoint, map_location='cpu', strict=True)

@@ -28,7 +28,7 @@ def model_limits(runner: Runner) -> Limits:
     head, mapper = getattr(model, 'panoptic_head', None), getattr(model, 'text_mapper', None)
     return Limits(
         getattr(head, 'num_queries', None),
-        None if mapper is None else mapper.prompt_ctx.num_embeddings,
+        None if mapper is None else mapper.context.num_embeddings,
         (getattr(model, 'test_cfg', None) or {}).get('max_per_image'),
     )
 

@@ -1,9 +1,21 @@
-"""From anybody's weights to a model, and back."""
+"""Weights of anybody, for a model of ours: read, fitted, written. See docs/weights.md."""
 
-from .pretrained import PretrainedBackbone
-from .reuse_weights import ReuseWeights
-from .safe_loading import register_loaders
+from ..host.errors import CheckpointError
+from .fitting import Fit, fit
+from .hooks import PretrainedBackbone, ReuseWeights
+from .reading import Weights, read
+from .safe_loaders import use_safe_loaders
+from .writing import Written, write
 
-__all__ = ['PretrainedBackbone', 'ReuseWeights', 'register_loaders']
-
-register_loaders()
+__all__ = [
+    'CheckpointError',
+    'Fit',
+    'PretrainedBackbone',
+    'ReuseWeights',
+    'Weights',
+    'Written',
+    'fit',
+    'read',
+    'use_safe_loaders',
+    'write',
+]

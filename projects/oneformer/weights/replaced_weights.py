@@ -3,10 +3,9 @@
 from collections.abc import Mapping, MutableMapping, Sequence
 
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
-
-from ..host.runner_state import bare_model
 
 _PRETRAINED = ('Pretrained', 'PretrainedBackbone', 'PretrainedInit')
 
@@ -71,7 +70,8 @@ def skip_replaced_weights(runner: Runner, fresh: Sequence[str] = ()) -> None:
     if isinstance(runner.model, MutableMapping):
         skipped = _skip_in_config(runner.model)
     else:
-        skipped = _skip_in_module(bare_model(runner))
+        wrapped = is_model_wrapper(runner.model)
+        skipped = _skip_in_module(runner.model.module if wrapped else runner.model)
     for source in skipped:
         print_log(
             f'backbone: {source} is neither downloaded nor read, since all weights come from '

@@ -7,9 +7,11 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from ..host.errors import CheckpointError
-from ..zoo import ZooModel, find_config, find_model, similar_names
+from ..zoo import ZooModel, find_model, similar_names
 from .downloads import ENDINGS, download, find_download
 from .hub import fetch, find_cached, hub_source
+
+Source = str | os.PathLike | ZooModel
 
 _LIST = 'python tools/list_models.py lists them'
 
@@ -18,7 +20,7 @@ class NoSuchWeights(CheckpointError, FileNotFoundError):
     """A name that is of nothing here, on the hub, or in the zoo."""
 
 
-def local_path(source: str | os.PathLike) -> Path:
+def local_path(source: Source) -> Path:
     """A file or folder of weights, which is fetched where it is not here.
 
     What exists here is taken as it is, whatever else has that name. What is fetched is kept, and
@@ -29,7 +31,8 @@ def local_path(source: str | os.PathLike) -> Path:
         source: Path of a file, or of a folder as transformers writes it; name of a model of the zoo
             (``oneformer_swin-l_ade20k``), for its published weights; id of a repository on the
             Hugging Face hub (``shi-labs/oneformer_ade20k_swin_large``, with ``@REVISION`` if it is
-            not to be ``main``), or a link to it or to a file in it; URL of a file.
+            not to be ``main``), or a link to it or to a file in it; URL of a file. A ``ZooModel``
+            is what its name is where nothing here has that name.
 
     Returns:
         A path. A path that was given may not exist: what reads it says so.
@@ -38,6 +41,8 @@ def local_path(source: str | os.PathLike) -> Path:
         CheckpointError: If it cannot be fetched, with the reason, and where to put it by hand;
             ``NoSuchWeights`` for a name that means nothing.
     """
+    if isinstance(source, ZooModel):
+        return fetch_published(source)
     path = Path(source).expanduser()
     if not isinstance(source, str) or os.path.exists(path):  # Path.exists fails for long URLs
         return path
@@ -98,40 +103,9 @@ def fetch_published(model: ZooModel) -> Path:
     return found
 
 
-def choose_weights(model: object, weights: str | os.PathLike | None) -> tuple[object, Path]:
-    """Config and weights of an inferencer, either of which a name of the zoo stands for.
-
-    Args:
-        model: Config, its path, its name in the zoo, or None.
-        weights: See ``local_path``. None takes the published weights of the model.
-
-    Returns:
-        The model, or that of the weights if these are a name of the zoo, and a path.
-
-    Raises:
-        CheckpointError: If there are none, or they cannot be fetched.
-        FileNotFoundError: If there is no such config; nothing is fetched then.
-    """
-    if isinstance(model, str | os.PathLike):
-        find_config(model)
-    if weights is not None:
-        is_name = isinstance(weights, str) and not os.path.exists(weights)
-        if model is None and is_name and find_model(weights):
-            model = weights
-        return model, local_path(weights)
-    published = find_model(model) if isinstance(model, str) else None
-    if published is None:
-        raise CheckpointError(
-            'no weights: give a checkpoint of training, or another one of a OneFormer (file, '
-            'folder, URL, id on the Hugging Face hub), or as the model the name of one with '
-            f'published weights: {_LIST}'
-        )
-    return model, fetch_published(published)
-
-
-def delete_hint(source: str, path: Path) -> str:
-    """What to do about a broken file that was fetched."""
-    if str(path) == str(Path(source).expanduser()):
+def delete_hint(source: Source, path: Path) -> str:
+    """What to do about a broken file that was fetched, nothing for one that was here."""
+    if not isinstance(source, ZooModel) and path == Path(source).expanduser():
         return ''
     if 'snapshots' in path.parts:  # of the hub: its files are beside, under other names
         path = Path(*path.parts[: path.parts.index('snapshots')])

@@ -6,7 +6,6 @@ nothing that only training needs or that would load a file. Classes are those of
 backbones, layers and transforms of the OpenMMLab packages that read no files when they are built.
 """
 
-import os
 from collections.abc import Callable, Mapping
 
 from mmdet.registry import MODELS, TRANSFORMS
@@ -14,8 +13,8 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 from ..host.errors import CheckpointError
-from .content import Checkpoint
 from .plain_python import NotPlainError, entries, plain_value, read_assignments
+from .reading import Weights
 
 _OF_TRAINING = ('criterion', 'text_mapper', 'contrastive_loss')
 _IMAGE_RULES = {'orientation', 'value_range'}
@@ -143,17 +142,13 @@ def parse_config(text: str) -> Config:
     return Config(dict(model=model, test_dataloader=dict(dataset=_dataset(assigned))))
 
 
-def embedded_config(checkpoint: Checkpoint, path: str | os.PathLike) -> Config | None:
+def embedded_config(weights: Weights) -> Config | None:
     """The config that a checkpoint holds, see ``parse_config``; None if it holds none.
-
-    Args:
-        checkpoint: What was read.
-        path: Of the file, for messages.
 
     Raises:
         CheckpointError: If it holds one that cannot be used.
     """
-    text = checkpoint.config_text
+    text = weights.config_text
     if text is None or text == '':
         return None
     try:
@@ -162,6 +157,6 @@ def embedded_config(checkpoint: Checkpoint, path: str | os.PathLike) -> Config |
         return parse_config(text)
     except NotPlainError as error:
         raise CheckpointError(
-            f'the config of its training in {path} (meta.cfg), which is read and never run, cannot '
-            f'be used: {error}'
+            f'the config of its training in {weights.path} (meta.cfg), which is read and never '
+            f'run, cannot be used: {error}'
         ) from None

@@ -3,12 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-import torch
-from mmdet.registry import MODELS
-from mmengine.config import ConfigDict
-from mmengine.registry import DefaultScope
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from ..host.errors import CheckpointError
 
@@ -31,7 +26,7 @@ CLASS_HEAD = ('panoptic_head.cls_embed.weight', 'panoptic_head.cls_embed.bias')
 _TEXT_BRANCH = ('text_mapper.', 'contrastive_loss.')
 _HEAD = 'panoptic_head.'
 _ENCODER = 'panoptic_head.pixel_decoder.encoder.layers.'
-_QUERY_LAYERS = 'panoptic_head.task_queries.class_transformer.layers.'
+_QUERY_LAYERS = 'panoptic_head.task_queries.query_transformer.layers.'
 _DECODER_LAYERS = 'panoptic_head.transformer_decoder.layers.'
 _TEXT_LAYERS = 'text_mapper.text_encoder.layers.'
 
@@ -127,7 +122,7 @@ def dinat_config(shapes: Shapes, options: Mapping) -> dict:
     if dilations is None:
         raise CheckpointError(
             f'the dilations of a DiNAT with kernel {kernel_size} and {depths} blocks are not known '
-            'and cannot be read from its weights; give --config'
+            'and cannot be read from its weights: give the config that it was trained with'
         )
     hidden_channels, channels = shapes['backbone.levels.0.blocks.0.mlp.fc1.weight']
     return dict(
@@ -140,21 +135,6 @@ def dinat_config(shapes: Shapes, options: Mapping) -> dict:
         mlp_ratio=hidden_channels / channels,
         drop_path_rate=0.3,
     )
-
-
-def not_in_weights(backbone: Mapping) -> dict:
-    """Options of a backbone that shapes do not tell, kept in ``meta.backbone`` of our files."""
-    dilations = backbone.get('dilations')
-    return {} if dilations is None else dict(dilations=[list(level) for level in dilations])
-
-
-def contradictions(backbone: Mapping, options: Mapping) -> list[str]:
-    """Lines about options of a backbone that a checkpoint says otherwise beside its weights."""
-    return [
-        f'{name} of the checkpoint are {options[name]}, but {value} in the config'
-        for name, value in not_in_weights(backbone).items()
-        if name in options and not_in_weights(options)[name] != value
-    ]
 
 
 def assumptions(backbone: Mapping, options: Mapping) -> list[str]:
@@ -185,8 +165,8 @@ def backbone_config(shapes: Shapes, options: Mapping | None = None) -> dict:
         if mark in shapes:
             return read(shapes, options or {})
     raise CheckpointError(
-        'the backbone is not recognised: it is none that can be converted, or lacks its first '
-        'block; give --config'
+        'the backbone is not recognised: it is another one, or lacks its first block; give the '
+        'config that it was trained with'
     )
 
 
@@ -197,7 +177,7 @@ def model_config(shapes: Shapes, options: Mapping | None = None) -> dict:
     A missing last layer looks like a smaller model, see ``describe``.
 
     Args:
-        shapes: Of all tensors.
+        shapes: Shape of each tensor, by name.
         options: What the checkpoint says of its backbone beside them: ``dilations`` of a DiNAT.
 
     Raises:
@@ -268,49 +248,12 @@ def config_beside_backbone(shapes: Shapes) -> dict:
     if has_text_branch(shapes):
         model['text_mapper'] = dict(
             type='TextMapper',
-            num_context=shapes['text_mapper.prompt_ctx.weight'][0],
+            num_context=shapes['text_mapper.context.weight'][0],
             embed_dims=channels,
             num_layers=count(shapes, _TEXT_LAYERS),
         )
         model['contrastive_loss'] = dict(type='QueryTextContrastiveLoss')
     return model
-
-
-class _NumbersOnCpu(TorchFunctionMode):
-    """Backbones read their drop path rates from a tensor, which needs values."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = dict(kwargs or {})
-        if func is torch.linspace:
-            kwargs['device'] = 'cpu'
-        return func(*args, **kwargs)
-
-
-def meta_model(model: Mapping) -> nn.Module:
-    """Build a model config on the meta device, without memory for its values."""
-    with (
-        DefaultScope.overwrite_default_scope('mmdet'),
-        torch.device('meta'),
-        _NumbersOnCpu(),
-    ):
-        return MODELS.build(ConfigDict(model))
-
-
-def expected_shapes(model: Mapping) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of all tensors of a model config."""
-    return shapes_of(meta_model(model).state_dict())
-
-
-def window_index(window: int) -> torch.Tensor:
-    """Swin's ``relative_position_index`` of shape (window ** 2, window ** 2), int64.
-
-    Entry (a, b) is the row of the bias table for pixel b as seen from pixel a.
-    """
-    rows, columns = torch.meshgrid(torch.arange(window), torch.arange(window), indexing='ij')
-    rows, columns = rows.flatten(), columns.flatten()
-    down = rows[:, None] - rows + window - 1
-    right = columns[:, None] - columns + window - 1
-    return down * (2 * window - 1) + right
 
 
 def describe_backbone(backbone: Mapping) -> str:

@@ -1,12 +1,8 @@
-"""The names of one library for the tensors of a OneFormer, as rules that are read both ways.
-
-A rule pairs a foreign name with ours. Names are templates: ``{i}`` and ``{j}`` are layer numbers,
-``{leaf}`` is a last part such as ``weight``, ``{rest}`` is any ending.
-"""
+"""The names of one library for the tensors of a OneFormer, as rules that are read both ways."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -49,31 +45,54 @@ class Rule:
     """One foreign tensor, or several stacked on their first axis, that are one of ours.
 
     Attributes:
-        foreign: Template of the foreign name, or templates of those that are stacked.
+        parts: Templates of the foreign names, several if they are stacked.
         ours: Template of our name, with the same fields.
         to_ours: Change of the values.
         to_foreign: The inverse of ``to_ours``.
     """
 
-    foreign: str | tuple[str, ...]
+    parts: tuple[str, ...]
     ours: str
     to_ours: Callable[[Tensor], Tensor] = lambda tensor: tensor
     to_foreign: Callable[[Tensor], Tensor] = lambda tensor: tensor
 
     @cached_property
-    def parts(self) -> tuple[str, ...]:
-        """Templates of all foreign names."""
-        return (self.foreign,) if isinstance(self.foreign, str) else self.foreign
-
-    @cached_property
     def patterns(self) -> tuple[re.Pattern, ...]:
-        """Of ``parts``."""
+        """Patterns of ``parts``."""
         return tuple(map(template_pattern, self.parts))
 
     @cached_property
     def our_pattern(self) -> re.Pattern:
-        """Of ``ours``."""
+        """Pattern of ``ours``."""
         return template_pattern(self.ours)
+
+
+def rules_of(
+    rows: Iterable[tuple], column: int, changes: Mapping[str, tuple[Callable, Callable]]
+) -> list[Rule]:
+    """Rules of one column of a table of names, see ``names``.
+
+    Args:
+        rows: Names, ours first. A row whose first name is empty or ends with a dot has what goes
+            before the names of the rows below it.
+        column: Index of the foreign names; where a row has None there, or ends before, they have
+            no such tensor.
+        changes: For some of our names what is done to the values: to ours, and back.
+    """
+    rules, prefixes = [], ()
+    for row in rows:
+        if row[0] == '' or row[0].endswith('.'):
+            prefixes = row
+            continue
+        prefix, theirs = (
+            cells[column] if column < len(cells) else None for cells in (prefixes, row)
+        )
+        if prefix is not None and theirs is not None:
+            names = (theirs,) if isinstance(theirs, str) else theirs
+            ours = prefixes[0] + row[0]
+            foreign = tuple(prefix + name for name in names)
+            rules.append(Rule(foreign, ours, *changes.get(ours, ())))
+    return rules
 
 
 @dataclass
@@ -107,6 +126,14 @@ class Backbone:
     mark: str
     rules: Sequence[Rule]
 
+    def alone(self, prefix: str, name: str) -> 'Backbone':
+        """The names without what goes before them inside a model."""
+        rules = [
+            replace(rule, parts=tuple(part.removeprefix(prefix) for part in rule.parts))
+            for rule in self.rules
+        ]
+        return Backbone(name, self.mark.removeprefix(prefix), rules)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -125,7 +152,7 @@ class Layout:
     backbones: Sequence[Backbone]
     unused: Sequence[str]
 
-    def _foreign_rules(self, keys: Iterable[str]) -> list[Rule]:
+    def rules_for(self, keys: Iterable[str]) -> list[Rule]:
         """Rules for a foreign state dict; those of the head alone if its backbone is unknown."""
         for backbone in self.backbones:
             if backbone.mark in keys:
@@ -144,7 +171,7 @@ class Layout:
     def to_ours(self, state_dict: Mapping[str, Tensor]) -> Translation:
         """Rename foreign tensors."""
         translation = Translation()
-        rules = self._foreign_rules(state_dict)
+        rules = self.rules_for(state_dict)
         unused = [template_pattern(template) for template in self.unused]
         done = set()
         for key in state_dict:
@@ -190,10 +217,6 @@ class Layout:
         if unknown:
             raise CheckpointError(key_list(f'{self.name} has no names for', unknown))
         return foreign
-
-    def names_of(self, key: str, state_dict: Mapping[str, Tensor]) -> list[str]:
-        """Foreign names that make up one of our tensors, as this foreign state dict spells them."""
-        return foreign_names(self._foreign_rules(state_dict), key)
 
 
 def rebuilt_by_us(key: str) -> bool:

@@ -1,5 +1,6 @@
-"""config.json of Hugging Face's transformers: written for a model of ours, or held against one."""
+"""config.json of Hugging Face's transformers: read, held against a model of ours, and written."""
 
+import re
 from collections.abc import Mapping
 
 from ..host.errors import CheckpointError, key_list
@@ -22,6 +23,31 @@ _FREE = {
     'label2id',
     'metainfo',
 }
+
+# of a DiNAT whose config.json leaves them out
+_DILATIONS = [[1, 8, 1], [1, 4, 1, 4], [1, 2, 1, 2, 1, 2], [1, 1, 1, 1, 1]]
+
+
+def backbone_options_in(config: Mapping) -> dict:
+    """What config.json says of the backbone and shapes do not tell."""
+    backbone = config.get('backbone_config') or config
+    is_dinat = backbone.get('model_type') == 'dinat'
+    return dict(dilations=backbone.get('dilations') or _DILATIONS) if is_dinat else {}
+
+
+def classes_in(config: Mapping) -> dict:
+    """Metainfo of config.json: the names of ``id2label``, and what else we wrote; empty if unnamed.
+
+    Raises:
+        CheckpointError: If the labels are not numbers from 0 on.
+    """
+    names = config.get('id2label') or {}
+    if all(re.fullmatch(r'LABEL_\d+', str(name)) for name in names.values()):
+        return {}
+    labels = [str(label) for label in range(len(names))]
+    if set(labels) != set(names):
+        raise CheckpointError(f'id2label of config.json does not name the labels 0 to {labels[-1]}')
+    return {**(config.get('metainfo') or {}), 'classes': [names[label] for label in labels]}
 
 
 def _differences(config: Mapping, expected: Mapping, expected_backbone: Mapping) -> list[str]:

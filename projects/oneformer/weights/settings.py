@@ -1,7 +1,6 @@
 """What of a config decides a model's predictions beside its weights: told, and compared."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 
 from mmengine.logging import print_log
@@ -9,8 +8,8 @@ from mmengine.logging import print_log
 from ..host.errors import CheckpointError
 from ..images.rules import complete_steps
 from ..object_limits import default_max_per_image
-from .content import Checkpoint
 from .embedded_config import embedded_config
+from .reading import Weights
 
 _OF_LABELS = ('LoadAnnotations', 'LoadPanopticAnnotations', 'LoadSegmentMap', 'SampleTask')
 _THRESHOLDS = ('object_mask_thr', 'iou_thr', 'max_per_image', 'window')
@@ -75,21 +74,17 @@ def differences(trained: Mapping, given: Mapping) -> list[str]:
 
 
 def warn_of_differences(
-    checkpoint: Checkpoint,
-    path: str | os.PathLike,
-    model: Mapping,
-    pipeline: Sequence[Mapping] | None,
+    weights: Weights, model: Mapping, pipeline: Sequence[Mapping] | None
 ) -> None:
     """Tell where a given config predicts otherwise than the config of the training would.
 
     Args:
-        checkpoint: That may hold the config of its training.
-        path: Of the file, for messages.
-        model: Of the given config.
-        pipeline: Its ``complete_steps`` of the test; None if their size is not the config's.
+        weights: A checkpoint that may hold the config of its training.
+        model: Model of the given config.
+        pipeline: The ``complete_steps`` of the test; None if their size is not the config's.
     """
     try:
-        cfg = embedded_config(checkpoint, path)
+        cfg = embedded_config(weights)
     except CheckpointError as error:
         print_log(f'not compared with the given config: {error}', logger='current')
         return
@@ -99,5 +94,7 @@ def warn_of_differences(
     own = [] if pipeline is None else complete_steps(dataset.pipeline, dataset)
     trained = prediction_settings(cfg.model, own)
     if lines := differences(trained, prediction_settings(model, pipeline or [])):
-        title = f'{path} was trained with other settings than those of the config, which count:'
+        title = (
+            f'{weights.path} was trained with other settings than those of the config, which count:'
+        )
         print_log('\n'.join([title, *lines]), logger='current', level=logging.WARNING)

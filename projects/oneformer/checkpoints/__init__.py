@@ -1,1 +1,0 @@
-"""Checkpoints of any library: found, read without running code, checked, and written whole."""

@@ -1,0 +1,216 @@
+"""``fit``: what of weights a model loads, what starts fresh, and what is refused."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..class_matching import match_classes
+from ..host.errors import CheckpointError, key_list
+from .architecture import CLASS_HEAD, has_text_branch, in_text_branch, shapes_of
+from .backbone_names import ENCODER
+from .classes import class_difference, class_table, classes_of, reuse_rows
+from .misfits import comparable, config_advice, misfits
+from .reading import PREFIX, Weights, numbers_of
+from .rules import rebuilt_by_us
+
+HOWS = ('predict', 'exact', 'start', 'backbone')
+_TABLE = '.relative_position_bias_table'
+_OUTPUT_NORMS = tuple(f'norm{n}.' for n in range(4))
+
+
+@dataclass
+class Fit:
+    """What a model gets.
+
+    Attributes:
+        tensors: State dict to load. For a backbone it lacks what starts fresh; else it is whole,
+            with the model's own tensors for what starts fresh.
+        fresh: Names of tensors that stay as the model has them.
+        unused: Lines about tensors of the file that are left out.
+        resized: Names of bias tables that were interpolated.
+        lines: Lines for the log.
+    """
+
+    tensors: dict[str, Tensor]
+    fresh: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    resized: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+
+def fit(weights: Weights, model: nn.Module, how: str = 'exact', fresh: Sequence[str] = ()) -> Fit:
+    """Decide what a model loads of weights.
+
+    Args:
+        weights: What was read.
+        model: A ``OneFormer``, or for ``'backbone'`` a backbone.
+        how: ``'predict'``: everything has to fit, but for the text branch, and the model was built
+            for the classes of the weights. ``'exact'``, for tests and training that goes on:
+            everything has to fit, and the classes have to be the same in the same order.
+            ``'start'``, for training that starts: rows of the class head are re-used by the names
+            of the classes, a text branch that is missing starts fresh, and so does ``fresh``.
+            ``'backbone'``: only output norms may be missing, and what is not of a backbone is left;
+            bias tables of Swin for another window are interpolated.
+        fresh: What the names of those tensors begin with that start fresh.
+
+    Raises:
+        CheckpointError: For what does not fit, with the names of the tensors and what to change.
+    """
+    if how not in HOWS:
+        raise ValueError(f'how is {how!r}: it has to be one of {HOWS}')
+    if how == 'backbone':
+        return _fit_backbone(weights, model)
+    if weights.is_backbone:
+        raise CheckpointError(
+            f'{weights.path} is not of a OneFormer, but a backbone ({weights.layout}): train with '
+            f"model.backbone.init_cfg=dict(type='PretrainedBackbone', "
+            f'checkpoint={weights.path!r}) and without load_from'
+        )
+    others = contradictions(model, weights)
+    if how == 'start':
+        return _fit_start(weights, model, fresh, others)
+    if others:
+        title = f'{weights.path} is of another model than the config:'
+        raise CheckpointError('\n'.join([title, *others]))
+    return _fit_exactly(weights, model, how)
+
+
+def options_beside(model: nn.Module) -> dict:
+    """Options of a model's backbone that weights do not tell, kept in ``meta.backbone``."""
+    return getattr(getattr(model, 'backbone', None), 'not_in_weights', {})
+
+
+def contradictions(model: nn.Module, weights: Weights) -> list[str]:
+    """Lines about options of the backbone that weights say otherwise beside their tensors."""
+    theirs = {
+        name: [list(level) for level in value]
+        for name, value in weights.backbone_options.items()
+        if value is not None
+    }
+    return [
+        f'{name} of the checkpoint are {theirs[name]}, but {value} in the config'
+        for name, value in options_beside(model).items()
+        if theirs.get(name, value) != value
+    ]
+
+
+def _refuse_misfits(
+    weights: Weights, tensors: Mapping[str, Tensor], model: nn.Module, *hints: str, advise: bool
+) -> None:
+    theirs, ours = comparable(shapes_of(tensors), shapes_of(model.state_dict()))
+    if problems := misfits(weights, {key: tensors[key] for key in theirs}, ours):
+        title = (
+            f'{weights.path} does not fit the model of the config: give the config that it was '
+            'trained with'
+        )
+        advice = config_advice(theirs, ours) if advise else []
+        raise CheckpointError('\n'.join([title, *problems, *advice, *hints]))
+
+
+def _completed(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of a model with the tensors that it gets, and its own for what is rebuilt."""
+    state = model.state_dict()  # which carries the versions of modules, too
+    for key in state.keys() & tensors.keys():
+        is_index = key.endswith('.relative_position_index')
+        if not is_index and (state[key].shape == tensors[key].shape or not rebuilt_by_us(key)):
+            state[key] = tensors[key]
+    return state
+
+
+def _fit_exactly(weights: Weights, model: nn.Module, how: str) -> Fit:
+    _refuse_misfits(weights, weights.tensors, model, advise=how == 'exact')
+    if how == 'exact' and (
+        difference := class_difference(classes_of(weights, model.metainfo), model.metainfo)
+    ):
+        raise CheckpointError(
+            f'{difference}. Take the config of its classes. To train on other classes than those '
+            'of a checkpoint, give it as load_from without --resume'
+        )
+    return Fit(_completed(model, weights.tensors))
+
+
+def _fit_start(
+    weights: Weights, model: nn.Module, fresh: Sequence[str], lines: Sequence[str]
+) -> Fit:
+    state = model.state_dict()
+    unknown = [start for start in fresh if not any(key.startswith(start) for key in state)]
+    if unknown:
+        raise ValueError(f'default_hooks.weights.fresh names what no tensor begins with: {unknown}')
+    told = [f'newly initialised as the config says: {start}' for start in fresh]
+    if has_text_branch(state) and not has_text_branch(weights.tensors):
+        fresh = [*fresh, *filter(in_text_branch, state)]
+        told.append('text branch: not in the checkpoint, newly initialised')
+    elif has_text_branch(weights.tensors) and not has_text_branch(state):
+        told.append('text branch: left out, since the model has none')
+    begins = tuple(fresh)
+    tensors = {key: value for key, value in weights.tensors.items() if not key.startswith(begins)}
+    own = {key: value for key, value in state.items() if key.startswith(begins)}
+    option = '--cfg-options default_hooks.weights.fresh=[BEGINNING_OF_A_NAME,...]'
+    hint = f'Or to start some tensors newly initialised: {option}'
+    _refuse_misfits(weights, tensors | own, model, hint, advise=True)
+    if not CLASS_HEAD[0].startswith(begins):
+        source = classes_of(
+            weights,
+            model.metainfo,
+            'start the class head afresh, by --cfg-options '
+            'default_hooks.weights.fresh=[panoptic_head.cls_embed.]',
+        )
+        rows = match_classes(source, model.metainfo)
+        for key in CLASS_HEAD:
+            tensors[key] = reuse_rows(tensors[key], state[key], rows)
+        told.append(class_table(source['classes'], model.metainfo['classes'], rows))
+    return Fit(_completed(model, tensors), fresh=list(own), lines=[*told, *lines])
+
+
+def resize_table(table: Tensor, rows: int) -> Tensor:
+    """Interpolate Swin's bias table, of shape ((2 w - 1) ** 2, heads), for another window w.
+
+    Bicubic, as Swin's own code does it.
+    """
+    old, new = round(len(table) ** 0.5), round(rows**0.5)
+    grid = table.T.reshape(1, -1, old, old).float()
+    grid = F.interpolate(grid, size=(new, new), mode='bicubic')
+    return grid.flatten(2)[0].T.to(table.dtype).contiguous()
+
+
+def _fit_backbone(weights: Weights, backbone: nn.Module) -> Fit:
+    inside = {
+        key.removeprefix(PREFIX): value
+        for key, value in weights.tensors.items()
+        if key.startswith(PREFIX)
+    }
+    outside = [key for key in weights.tensors if not key.startswith(PREFIX)]
+    fitted = Fit({}, unused=weights.unused + numbers_of(outside))
+    wheres = ('',) if weights.is_backbone else (PREFIX, ENCODER)
+    unknown, wrong = (
+        [line for line in lines if line.startswith(wheres)]
+        for lines in (weights.unknown, weights.broken)
+    )
+    missing, state = [], backbone.state_dict()
+    for key, own in state.items():
+        tensor = inside.get(key)
+        if rebuilt_by_us(key):
+            continue
+        if tensor is None:
+            (fitted.fresh if key.startswith(_OUTPUT_NORMS) else missing).append(key)
+            continue
+        is_table = key.endswith(_TABLE) and tensor.dim() == 2
+        if is_table and tensor.shape[1] == own.shape[1] and len(tensor) != len(own):
+            tensor = resize_table(tensor, len(own))
+            fitted.resized.append(key)
+        if tensor.shape != own.shape:
+            wrong.append(f'{key}: {tuple(tensor.shape)}, expected {tuple(own.shape)}')
+        fitted.tensors[key] = tensor
+    for key in inside:
+        if key not in state and not rebuilt_by_us(key):
+            (fitted.unused if key.startswith(_OUTPUT_NORMS) else unknown).append(key)
+    lists = [
+        key_list('missing', missing),
+        key_list('unknown', unknown),
+        key_list('wrong shape', wrong),
+    ]
+    if any(lists):
+        raise CheckpointError(f'as {weights.layout}:\n' + '\n'.join(filter(None, lists)))
+    return fitted

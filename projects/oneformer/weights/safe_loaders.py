@@ -1,0 +1,81 @@
+"""Let mmengine and mmdet read checkpoints as ``read`` does: anybody's, without running a pickle.
+
+mmengine loads any pickle that torch's safe loading refuses, and so runs code of whoever wrote the
+file. After ``use_safe_loaders`` all that goes through its loaders of files and URLs is read here:
+``load_from``, ``resume``, testing, and mmdet's ``init_detector`` and ``DetInferencer``.
+"""
+
+from collections.abc import Mapping
+
+from mmengine.runner import CheckpointLoader
+from torch import Tensor
+
+from ..host.errors import CheckpointError
+from .classes import classes_of
+from .reading import Weights, check_tensors, current_name, read_with_content, recognise
+
+
+def use_safe_loaders(trust: bool = False) -> None:
+    """Replace mmengine's loaders of files and URLs in this process.
+
+    Our tools call it. Call it once after ``import oneformer`` to give ``init_detector`` or a
+    ``Runner`` files of the original or of Hugging Face.
+
+    Args:
+        trust: Load pickles of more than tensors, which may run any code, see ``read_pickle``.
+    """
+
+    # mmengine's log prints this name from its eleventh letter on
+    @CheckpointLoader.register_scheme(('', 'http://', 'https://'), force=True)
+    def load_from_local(filename: str, map_location=None):
+        return load_checkpoint(filename, trust, map_location)
+
+
+def load_checkpoint(source: str, trust: bool = False, map_location=None) -> dict:
+    """Content of a checkpoint as mmengine has it, its weights under our names.
+
+    A OneFormer also has ``weights``, what was read, for ``ReuseWeights``. Another model is left as
+    it is, but for the check of its values.
+
+    Args:
+        source: See ``read``.
+        trust: See ``read``.
+        map_location: Argument of ``torch.load``.
+
+    Raises:
+        CheckpointError: See ``read``.
+    """
+    weights, content = read_with_content(source, trust, map_location, _oneformer_in)
+    if weights is None:
+        return content
+    if weights.layout == 'plugin':
+        loaded = dict(content) if 'state_dict' in content else {}
+        ema = loaded.get('ema_state_dict')
+        if isinstance(ema, Mapping):
+            loaded['ema_state_dict'] = {current_name(key): value for key, value in ema.items()}
+    else:
+        loaded = dict(meta=_meta_of(weights))
+    return dict(loaded, state_dict=weights.tensors, weights=weights)
+
+
+def _oneformer_in(content, path, config: Mapping) -> Weights | None:
+    """Weights of a OneFormer, None if it is another model."""
+    found = content
+    for wrapper in ('state_dict', 'model'):
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            found = content[wrapper]
+            break
+    if not isinstance(found, Mapping):
+        raise CheckpointError(f'{path} holds a {type(found).__name__}, not tensors by name')
+    if config or recognise([str(key).removeprefix('module.') for key in found]):
+        return Weights.of(content, path, config)
+    check_tensors({k: v for k, v in found.items() if isinstance(v, Tensor)}, path)
+    return None
+
+
+def _meta_of(weights: Weights) -> dict:
+    """Metainfo as mmengine keeps it, with the classes if anything tells them."""
+    try:
+        return dict(dataset_meta=classes_of(weights), backbone=weights.backbone_options)
+    except CheckpointError:
+        return dict(backbone=weights.backbone_options)
