@@ -4,6 +4,8 @@ import json
 
 from checkout_worker import Checkout, digest, seed, serve
 
+_TARGET_MAPS = ('gt_target_map', 'gt_panoptic_seg')
+
 
 class DataWorker(Checkout):
     """Its training set is that of the nuclei config."""
@@ -27,7 +29,9 @@ class DataWorker(Checkout):
         for packed in self._samples():
             sample = packed['data_samples']
             targets = [tensor for _, tensor in sorted(sample.gt_instances.items())]
-            tensors = digest(packed['inputs'], sample.gt_panoptic_seg.sem_seg, *targets)
+            # an earlier version may be checked, in which the map had the other name
+            (target_map,) = (sample.get(name) for name in _TARGET_MAPS if name in sample)
+            tensors = digest(packed['inputs'], target_map.sem_seg, *targets)
             digests.append([tensors, json.dumps([sample.task, sample.texts, sample.filler])])
         return digests
 

@@ -27,7 +27,7 @@ def image(img_id, num_targets):
     sample.gt_instances = InstanceData(labels=torch.tensor([0, 4, 1][:num_targets]))
     target_map = torch.randint(num_targets + 1, (1, 8, 8), generator=generator)
     target_map = target_map.repeat_interleave(8, 1).repeat_interleave(8, 2).to(torch.int16)
-    sample.gt_panoptic_seg = PixelData(sem_seg=target_map)
+    sample.gt_target_map = PixelData(sem_seg=target_map)
     return torch.randn(3, SIDE, SIDE, generator=generator), sample
 
 

@@ -154,7 +154,7 @@ def one_image(labels, texts):
     sample.gt_instances = InstanceData(labels=torch.tensor(labels))
     target_map = torch.zeros(1, 64, 64, dtype=torch.int16)
     target_map[0, :20, :30] = 1
-    sample.gt_panoptic_seg = PixelData(sem_seg=target_map)
+    sample.gt_target_map = PixelData(sem_seg=target_map)
     return torch.randn(1, 3, 64, 64), [sample]
 
 

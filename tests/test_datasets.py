@@ -247,7 +247,7 @@ def test_official_coco_annotation_loads_by_config_alone(config_dir, shared_dir):
     for sample in train:
         assert sample['inputs'].shape == (3, 1024, 1024)
         labels = sample['data_samples'].gt_instances.labels
-        assert sample['data_samples'].gt_panoptic_seg.sem_seg.max() == len(labels)
+        assert sample['data_samples'].gt_target_map.sem_seg.max() == len(labels)
         assert len(sample['data_samples'].texts) == len(labels)
 
 

@@ -175,7 +175,7 @@ def test_a_training_step_inside_oneformer(config_dir):
             batch_input_shape=(64, 64),
         ),
         gt_instances=InstanceData(labels=torch.tensor([0, 4])),
-        gt_panoptic_seg=PixelData(sem_seg=torch.from_numpy(target_map)),
+        gt_target_map=PixelData(sem_seg=torch.from_numpy(target_map)),
     )
     losses = model(torch.randn(2, 3, 64, 64), [sample, sample], mode='loss')
     sum(losses.values()).backward()

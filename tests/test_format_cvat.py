@@ -220,11 +220,11 @@ def test_jobs_and_projects_have_their_labels_elsewhere(tmp_path, where):
 
 
 def test_images_may_be_elsewhere_and_names_have_windows_separators(tmp_path):
-    write_image(tmp_path / 'images/cam/1.jpg')
+    write_image(tmp_path / 'elsewhere/cam/1.jpg')
     write(tmp_path / 'a.xml', [('cam\\1.JPG', [polygon('car', star(60, 44, 36))])])
     text = problems_of(CvatSource(tmp_path / 'a.xml'))
     assert "image 'cam\\\\1.JPG' does not exist" in text
-    source = CvatSource(tmp_path / 'a.xml', images=str(tmp_path / 'images'))
+    source = CvatSource(tmp_path / 'a.xml', images=str(tmp_path / 'elsewhere'))
     assert list(read(source)) == ['cam/1.jpg']
 
 

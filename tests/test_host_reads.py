@@ -47,7 +47,7 @@ def batch():
             token_ids(text)  # the tokeniser works on the host
         sample = DetDataSample(metainfo=metainfo)
         sample.gt_instances = InstanceData(labels=torch.tensor([0, 4]))
-        sample.gt_panoptic_seg = PixelData(sem_seg=target_map.clone())
+        sample.gt_target_map = PixelData(sem_seg=target_map.clone())
         if partial:
             sample.gt_instances.regions = torch.tensor([[True, False], [True, True]])
         samples.append(sample)
@@ -71,7 +71,7 @@ def test_the_step_of_a_gpu_reads_nothing_outside_the_matching(model, monkeypatch
 
         for sample in samples:
             sample.gt_instances.labels = on_gpu(sample.gt_instances.labels)
-            sample.gt_panoptic_seg.sem_seg = on_gpu(sample.gt_panoptic_seg.sem_seg)
+            sample.gt_target_map.sem_seg = on_gpu(sample.gt_target_map.sem_seg)
             if 'regions' in sample.gt_instances:
                 sample.gt_instances.regions = on_gpu(sample.gt_instances.regions)
         fakes = {name: on_gpu(tensor) for name, tensor in tensors.items()}

@@ -612,7 +612,7 @@ def panoptic_png_with_a_palette(place):
     picture = Image.open(path)
     picture.quantize(4).save(path)
     assert Image.open(path).mode == 'P'
-    assert sorted(place.load()['data_samples'].gt_panoptic_seg.sem_seg.unique().tolist()) in (
+    assert sorted(place.load()['data_samples'].gt_target_map.sem_seg.unique().tolist()) in (
         [1, 2],
         [0, 1],  # of the instance task
     )
@@ -851,7 +851,7 @@ def classes_without_things(place):
     names = dict(classes=('sky', 'cat'), thing_classes=())
     for category in place.content['categories']:
         category['isthing'] = 0
-    assert place.load(metainfo=names)['data_samples'].gt_panoptic_seg.sem_seg.max() <= 2
+    assert place.load(metainfo=names)['data_samples'].gt_target_map.sem_seg.max() <= 2
 
 
 @case

@@ -38,7 +38,7 @@ def sample(task, target_map, labels, img_id):
             batch_input_shape=target_map.shape,
         ),
         gt_instances=InstanceData(labels=torch.tensor(labels, dtype=torch.long)),
-        gt_panoptic_seg=PixelData(sem_seg=torch.from_numpy(target_map)[None]),
+        gt_target_map=PixelData(sem_seg=torch.from_numpy(target_map)[None]),
     )
 
 

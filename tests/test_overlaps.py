@@ -53,7 +53,7 @@ def masks_of(annotations):
 def taught(sample):
     """Labels and masks that the criterion gets of a packed sample."""
     sample = sample['data_samples']
-    sample.set_metainfo(dict(batch_input_shape=sample.gt_panoptic_seg.shape[-2:]))
+    sample.set_metainfo(dict(batch_input_shape=sample.gt_target_map.shape[-2:]))
     (targets,) = batch_targets([sample], IS_THING)
     return targets.labels.tolist(), targets.masks.numpy()
 
@@ -134,7 +134,7 @@ def test_a_crop_without_overlaps_gives_the_plain_map(tmp_path):
             samples[overlaps] = results['data_samples']
         assert ('regions' in samples['full'].gt_instances) == overlap
         if not overlap:
-            maps = [s.gt_panoptic_seg.sem_seg for s in samples.values()]
+            maps = [s.gt_target_map.sem_seg for s in samples.values()]
             assert torch.equal(*maps) and maps[0].unique().tolist() == [0, 1, 2]
             assert samples['full'].texts == samples['topmost'].texts
 
@@ -146,7 +146,7 @@ def test_without_overlaps_nothing_is_added(tmp_path):
     assert 'region_segments' not in results and results['gt_seg_map'].max() == 3
     sample = build(tmp_path)[0]['data_samples']
     assert list(sample.gt_instances.keys()) == ['labels']
-    assert sample.gt_panoptic_seg.sem_seg.unique().tolist() == [-1, 0, 1, 2]
+    assert sample.gt_target_map.sem_seg.unique().tolist() == [-1, 0, 1, 2]
 
 
 ORDERS = [

@@ -150,7 +150,7 @@ def sample(task, target_map, labels, **metainfo):
             **metainfo,
         ),
         gt_instances=InstanceData(labels=torch.tensor(labels)),
-        gt_panoptic_seg=PixelData(sem_seg=target_map[None]),
+        gt_target_map=PixelData(sem_seg=target_map[None]),
     )
 
 

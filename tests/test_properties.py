@@ -262,7 +262,7 @@ def data_sample(scene, batch_size):
             batch_input_shape=batch_size,
         ),
         gt_instances=InstanceData(labels=torch.from_numpy(labels)),
-        gt_panoptic_seg=PixelData(sem_seg=torch.from_numpy(target_map)[None]),
+        gt_target_map=PixelData(sem_seg=torch.from_numpy(target_map)[None]),
     )
 
 

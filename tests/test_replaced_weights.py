@@ -168,7 +168,7 @@ def test_a_failed_download_is_one_line_with_the_settings_that_avoid_it(
         f'{server.url}/cut.pth': 'cannot be downloaded (the last 900 bytes are missing)',
         f'{server.url}/junk.pth': f'If the download is at fault, delete {tmp_path}/cache/hub/',
         f'{server.url}/page.pth': 'cannot be downloaded (the server answers with a web page',
-        'nowhere/resnet18.pth': "No such file or directory: 'nowhere/resnet18.pth'",
+        'nowhere/resnet18.pth': 'weights nowhere/resnet18.pth do not exist',
     }
     for source, reason in cases.items():
         init_cfg = dict(type='PretrainedBackbone', checkpoint=source)

@@ -115,7 +115,7 @@ def our_losses(ours, dtype, monkeypatch):
             )
         )
         sample.gt_instances = InstanceData(labels=labels[i])
-        sample.gt_panoptic_seg = PixelData(sem_seg=maps[i][None])
+        sample.gt_target_map = PixelData(sem_seg=maps[i][None])
         samples.append(sample)
     mapper = ours.text_mapper
 

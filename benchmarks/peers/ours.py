@@ -81,7 +81,7 @@ def our_samples(batch: Batch) -> list[DetDataSample]:
             )
         )
         sample.gt_instances = InstanceData(labels=labels)
-        sample.gt_panoptic_seg = PixelData(sem_seg=segment_map[None])
+        sample.gt_target_map = PixelData(sem_seg=segment_map[None])
         samples.append(sample)
     return samples
 

@@ -35,10 +35,11 @@ class PackSegmentInputs(BaseTransform):
     """Turn a sample into ``inputs`` and a ``DetDataSample``.
 
     After ``SampleTask`` the sample holds the targets of one task: ``gt_instances.labels`` (N,) and
-    ``gt_panoptic_seg.sem_seg`` (1, H, W), in which k is target k - 1, 0 is background and -1 is
+    ``gt_target_map.sem_seg`` (1, H, W), in which k is target k - 1, 0 is background and -1 is
     unknown. Where targets overlap, k is a region, and ``gt_instances.regions`` (N, R), bool, says
-    which of them each target consists of. Without ``SampleTask``, for evaluation, k in that map is
-    ``segments_info[k - 1]`` of the metainfo, the topmost where objects overlap, and 0 is void.
+    which of them each target consists of. Without ``SampleTask``, for evaluation, it holds
+    ``gt_panoptic_seg.sem_seg`` (1, H, W), in which k is ``segments_info[k - 1]`` of the metainfo,
+    the topmost where objects overlap, and 0 is void.
     """
 
     def transform(self, results: dict) -> dict:
@@ -57,6 +58,7 @@ class PackSegmentInputs(BaseTransform):
         if 'gt_seg_map' in results:
             seg_map = topmost_map(results['gt_seg_map'], results.get('region_segments'))
             seg_map = torch.from_numpy(np.ascontiguousarray(seg_map))
-            sample.gt_panoptic_seg = PixelData(sem_seg=seg_map[None])
+            name = 'gt_target_map' if 'gt_labels' in results else 'gt_panoptic_seg'
+            setattr(sample, name, PixelData(sem_seg=seg_map[None]))
         image = np.ascontiguousarray(results['img'].transpose(2, 0, 1))
         return dict(inputs=torch.from_numpy(image), data_samples=sample)

@@ -110,9 +110,9 @@ class PanopticWriter(ResultWriter):
         ]
         name, (height, width) = f'{image.stem}.png', id_map.shape
         write_png(osp.join(self.out_dir, 'panoptic', name), id_picture(id_map))
-        image = dict(id=image.img_id, file_name=image.name, height=height, width=width)
+        entry = dict(id=image.img_id, file_name=image.name, height=height, width=width)
         annotation = dict(image_id=image.img_id, file_name=name, segments_info=infos)
-        return dict(image=image, annotation=annotation)
+        return dict(image=entry, annotation=annotation)
 
     def finish(self, contents: Sequence[Mapping]) -> None:
         result = dict(

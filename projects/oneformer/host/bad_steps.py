@@ -30,8 +30,8 @@ def pack_batch(data: Mapping) -> list[dict]:
         packed = dict(input=image, metainfo=plain_values(sample.metainfo))
         if 'gt_instances' in sample:
             packed['labels'] = sample.gt_instances.labels
-        if 'gt_panoptic_seg' in sample:
-            packed['target_map'] = sample.gt_panoptic_seg.sem_seg
+        if 'gt_target_map' in sample:
+            packed['target_map'] = sample.gt_target_map.sem_seg
         images.append(packed)
     return images
 
@@ -44,7 +44,7 @@ def unpack_batch(images: list[dict]) -> dict[str, list]:
         if 'labels' in image:
             sample.gt_instances = InstanceData(labels=image['labels'])
         if 'target_map' in image:
-            sample.gt_panoptic_seg = PixelData(sem_seg=image['target_map'])
+            sample.gt_target_map = PixelData(sem_seg=image['target_map'])
         samples.append(sample)
     return dict(inputs=[image['input'] for image in images], data_samples=samples)
 

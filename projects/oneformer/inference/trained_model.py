@@ -16,7 +16,7 @@ from ..weights.fitting import fit
 from ..weights.reading import read
 from ..weights.settings import warn_of_differences
 from ..weights.sources import Source
-from ..zoo import find_model
+from ..zoo import find_config, find_model
 from .settings import Settings, guess_settings, read_settings, settings_of_training
 
 
@@ -84,10 +84,13 @@ def _choose(model: object, weights: str | os.PathLike | None) -> tuple[object, S
 
     Raises:
         CheckpointError: If neither says which weights.
+        FileNotFoundError: If there is no such config.
     """
     if weights is not None:
         is_name = isinstance(weights, str) and not os.path.exists(weights)
         return (weights if model is None and is_name and find_model(weights) else model), weights
+    if isinstance(model, str | os.PathLike):
+        find_config(model)
     published = find_model(model) if isinstance(model, str) else None
     if published is None:
         raise CheckpointError(

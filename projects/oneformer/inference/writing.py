@@ -273,11 +273,11 @@ class PredictionFiles:
             else:
                 self.video_of[task].add(overlay)
         if is_written:
-            image = ResultImage(
+            named = ResultImage(
                 own.get('image_id', image.stem), own.get('file_name', image.name), image.stem
             )
             for task, writer in self.writers.items():
-                self.contents[task].append(writer.write(image, *_result_of(prediction, task)))
+                self.contents[task].append(writer.write(named, *_result_of(prediction, task)))
             for files in self.object_files:
                 files.add(prediction, image.stem, image.pixels, **own)
 

@@ -129,11 +129,10 @@ class OneFormer(BaseDetector):
 
     def _check_names(self, state_dict: dict, prefix: str, *args) -> None:
         """Refuse a OneFormer under other names, of which mmengine's loader would load nothing."""
-        own = f'{prefix}panoptic_head.'
-        names = (own, 'sem_seg_head.predictor.', 'model.transformer_module.')
+        earlier = f'{prefix}panoptic_head.task_queries.class_input_proj.'
+        names = (earlier, 'sem_seg_head.predictor.', 'model.transformer_module.')
         wrapped = isinstance(state_dict.get('model'), Mapping)
-        is_oneformer = wrapped or any(key.startswith(names) for key in state_dict)
-        if is_oneformer and f'{own}task_queries.feature_proj.weight' not in state_dict:
+        if wrapped or any(key.startswith(names) for key in state_dict):
             raise ValueError(
                 'the tensors have the names of another OneFormer: load them by oneformer.weights, '
                 'or call oneformer.weights.use_safe_loaders() before mmengine or mmdet loads them'

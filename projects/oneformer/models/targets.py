@@ -146,7 +146,7 @@ def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Ta
     """Gather each sample's targets at the padded input size.
 
     Args:
-        data_samples: With ``gt_instances.labels`` (N,), ``gt_panoptic_seg.sem_seg`` (1, h, w), in
+        data_samples: With ``gt_instances.labels`` (N,), ``gt_target_map.sem_seg`` (1, h, w), in
             which k is target k - 1, 0 is background and -1 is unknown, where targets overlap
             ``gt_instances.regions`` (N, R), see ``Targets``, and in their metainfo ``task`` and,
             where labels are partial, ``known_labels``, ``searched_labels`` and ``ignore``.
@@ -158,7 +158,7 @@ def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Ta
     targets = []
     for sample in data_samples:
         labels = sample.gt_instances.labels
-        target_map = sample.gt_panoptic_seg.sem_seg[0]
+        target_map = sample.gt_target_map.sem_seg[0]
         height, width = sample.batch_input_shape
         target_map = F.pad(
             target_map, (0, width - target_map.shape[1], 0, height - target_map.shape[0])

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from mmdet.registry import MODELS
+from mmdet.registry import MODELS, TRANSFORMS
 from mmdet.structures import DetDataSample
 from mmengine.structures import PixelData
 from torch import Tensor
 
-from ..datasets.geometry import ResizeShortEdge
 from ..kernels.mask_resize import MaskResize
 from . import fusion
 from .oneformer import OneFormer
@@ -42,7 +41,10 @@ class OneFormerTTA(OneFormer):
             raise ValueError(
                 f'test-time augmentation is for the semantic task, not {self.test_cfg["tasks"]}'
             )
-        self.resizes = [ResizeShortEdge([edge], tta['max_size']) for edge in tta['short_edges']]
+        resize = dict(type='ResizeShortEdge', max_size=tta['max_size'])
+        self.resizes = [
+            TRANSFORMS.build(dict(resize, short_edges=[edge])) for edge in tta['short_edges']
+        ]
         self.flips = (False, True) if tta['flip'] else (False,)
 
     def test_step(self, data: dict) -> list[DetDataSample]:
