@@ -11,6 +11,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from ..run_length import encode_mask
+from .collecting import Collected
 
 
 @dataclass(frozen=True)
@@ -139,22 +140,24 @@ class AnnotationSource(ABC):
     kinds: ClassVar[tuple[str, ...]] = ('instance', 'panoptic', 'semantic')
 
     def __init__(self, path: Path, **options) -> None:
-        self.path = path
-        self.options = options
+        self.path, self.options = path, options
+        self._folder = path
+        self._categories: Sequence[Category] = []
+        self._found = Collected()
 
     @classmethod  # noqa: B027  most have none
     def add_options(cls, parser: ArgumentParser) -> None:
         """Add the format's own options, such as ``--classes``, to its sub-command."""
 
     @property
-    @abstractmethod
     def categories(self) -> Sequence[Category]:
         """Classes in the order of the source, after ``find``."""
+        return self._categories
 
     @property
     def image_folder(self) -> Path:
         """Folder below which images have their names, after ``find``."""
-        return self.path
+        return self._folder
 
     @abstractmethod
     def find(self) -> tuple[list[SourceImage], list[str]]:
@@ -167,7 +170,7 @@ class AnnotationSource(ABC):
 
     def notes(self) -> list[str]:
         """What a user should know although nothing is wrong, after ``find``."""
-        return []
+        return self._found.notes()
 
     @abstractmethod
     def read(self, image: SourceImage) -> AnnotatedImage:

@@ -44,14 +44,10 @@ class BddSource(AnnotationSource):
     def __init__(self, path: Path, **options) -> None:
         super().__init__(path, **options)
         self.names: dict[int, str] = {}
-        self._categories: list[Category] = []
-        self._folder = path
-        self._found = Collected()
         self._table: Path | None = None
 
     @classmethod
     def add_options(cls, parser: ArgumentParser) -> None:
-        """Options about classes and folders."""
         parser.add_argument(
             '--classes',
             metavar='FILE',
@@ -60,17 +56,6 @@ class BddSource(AnnotationSource):
         )
         parser.add_argument('--images', type=Path, help='folder of the images, if not found')
         parser.add_argument('--masks', type=Path, help='folder of the bitmasks, if not found')
-
-    @property
-    def categories(self) -> Sequence[Category]:
-        return self._categories
-
-    @property
-    def image_folder(self) -> Path:
-        return self._folder
-
-    def notes(self) -> list[str]:
-        return self._found.notes()
 
     def find(self) -> tuple[list[SourceImage], list[str]]:
         self._found = found = Collected()
@@ -92,15 +77,7 @@ class BddSource(AnnotationSource):
             return [], found.problems() or [f'{masks} has no bitmask of an image in {images}']
         self._folder = common_folder([pair.image for pair in pairs])
         table = [] if self._table is None else [self._table]
-        return [
-            SourceImage(
-                pair.image.relative_to(self._folder).as_posix(),
-                pair.image,
-                pair.split,
-                (pair.mask, *table),
-            )
-            for pair in pairs
-        ], found.problems()
+        return [pair.source_image(self._folder, *table) for pair in pairs], found.problems()
 
     def _find_masks(self) -> Path | None:
         """The folder of bitmasks: ``labels/pan_seg/bitmasks`` as it is unpacked."""
@@ -185,12 +162,8 @@ class BddSource(AnnotationSource):
                 )
             crowd = bool(bits & CROWD) or number == 0
             if kinds[name] and not number:
-                losses.append(
-                    Loss(
-                        'things without a number',
-                        f'{mask}: pixels of {name!r} have object number 0 and become a crowd',
-                    )
-                )
+                text = f'{mask}: pixels of {name!r} have object number 0 and become a crowd'
+                losses.append(Loss('things without a number', text))
             ignored = bool(bits & IGNORE)
             regions.append(Region(name, code=code, crowd=crowd, ignored=ignored, where=where))
         return regions, losses
@@ -198,11 +171,8 @@ class BddSource(AnnotationSource):
 
 def _from_one(table: ClassTable) -> dict[int, str]:
     """Names by number: those of the table, or its lines from 1 on."""
-    if any(entry.value is not None for entry in table.entries):
-        found = table.by_value
-    else:
-        found = {number + 1: name for number, name in table.by_value.items()}
-    return {number: name for number, name in found.items() if name is not None}
+    first = int(all(entry.value is None for entry in table.entries))
+    return {first + number: name for number, name in table.by_value.items() if name is not None}
 
 
 def read_bitmask(path: Path) -> np.ndarray:

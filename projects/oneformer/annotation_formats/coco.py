@@ -32,14 +32,10 @@ class CocoSource(AnnotationSource):
 
     def __init__(self, path: Path, **options) -> None:
         super().__init__(path, **options)
-        self._categories: list[Category] = []
-        self._folder = path
-        self._found = Collected()
         self._pngs: LabelPngs | None = None
 
     @classmethod
     def add_options(cls, parser: ArgumentParser) -> None:
-        """Options about files, crowds and boxes."""
         parser.add_argument(
             '--ann-files',
             nargs='+',
@@ -72,17 +68,6 @@ class CocoSource(AnnotationSource):
             metavar='TEXT',
             help="what label PNGs' names have after those of images (default: found out)",
         )
-
-    @property
-    def categories(self) -> Sequence[Category]:
-        return self._categories
-
-    @property
-    def image_folder(self) -> Path:
-        return self._folder
-
-    def notes(self) -> list[str]:
-        return self._found.notes()
 
     def find(self) -> tuple[list[SourceImage], list[str]]:
         self._found = found = Collected()

@@ -88,11 +88,8 @@ def _existing(json: CocoJson, found: Collected) -> list[Mapping]:
     """Images whose file exists, each with its size; the others are reported."""
     folder, file = Folder(str(json.folder)), str(json.path)
     entries = [e for e in json.content['images'] if isinstance(e, dict)]
-    missing = []
-    for entry in entries:
-        name = entry.get('file_name', entry.get('coco_url'))
-        if isinstance(name, str) and folder.find(name) is None:
-            missing.append(name)
+    names = [entry.get('file_name', entry.get('coco_url')) for entry in entries]
+    missing = [name for name in names if isinstance(name, str) and folder.find(name) is None]
     if missing:
         found.error(
             'missing images',
@@ -101,7 +98,7 @@ def _existing(json: CocoJson, found: Collected) -> list[Mapping]:
             file,
         )
     lost = set(missing)
-    kept = [e for e in entries if str(e.get('file_name', e.get('coco_url'))) not in lost]
+    kept = [entry for entry, name in zip(entries, names) if str(name) not in lost]
     for entry in kept:
         if all(entry.get(key) is None for key in _SIZES) and isinstance(
             entry.get('file_name'), str

@@ -1,6 +1,5 @@
 """JSONs in COCO instance format: which there are in a folder, and where their images lie."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from ..datasets.file_names import Folder, read_urls
 from ..datasets.mending import mend
 from ..datasets.readings import Readings
 from .collecting import Collected
-from .reading import read_json, slashed, some
+from .reading import json_files, read_json, slashed, some
 from .split_names import split_of, split_of_path
 
 LISTS = ('images', 'annotations', 'categories')
@@ -60,12 +59,7 @@ def _candidates(source: Path, chosen: Sequence[str] | None) -> list[Path]:
         return [source]
     if chosen:
         return [source / name for name in chosen]
-    found = []
-    for parent, folders, files in os.walk(source, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        names = sorted(n for n in files if n.lower().endswith('.json') and not n.startswith('.'))
-        found += [Path(parent, name) for name in names]
-    return found
+    return list(json_files(source))
 
 
 def load_jsons(

@@ -7,7 +7,6 @@ from typing import ClassVar
 from .class_tables import ClassTable
 from .label_maps import Runs, read_class_map
 from .map_source import MapSource
-from .mask_pairs import MaskPair, find_pairs
 from .table_files import read_class_table
 
 _TABLES = ('label_colors.txt', 'labelmap.txt', 'class_dict.csv', 'colors.json', 'colors.csv')
@@ -21,7 +20,6 @@ class ColorMaskSource(MapSource):
 
     @classmethod
     def add_options(cls, parser: ArgumentParser) -> None:
-        """Options about the table and the folders."""
         parser.add_argument(
             '--colors',
             type=Path,
@@ -54,16 +52,6 @@ class ColorMaskSource(MapSource):
                 '"128 0 0 car"'
             )
         return table
-
-    def find_pairs(self) -> list[MaskPair]:
-        options = self.options
-        return find_pairs(
-            self.path,
-            options.get('images'),
-            options.get('masks'),
-            options.get('mask_suffix'),
-            self._found,
-        )
 
     def read_map(self, mask: Path) -> Runs:
         return read_class_map(mask, 'mask', self.table)

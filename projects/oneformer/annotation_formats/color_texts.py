@@ -27,9 +27,13 @@ def as_color(value: Any) -> Color | None:
     return tuple(value[:3])
 
 
-def hex_of(color: Color) -> str:
-    """``'#rrggbb'`` of a colour."""
-    return '#' + bytes(color).hex()
+def hex_color(text: Any) -> Color | None:
+    """(R, G, B) of a text ``'#rrggbb'``, also without #; None for anything else."""
+    try:
+        found = tuple(bytes.fromhex(str(text).removeprefix('#')))
+    except ValueError:
+        return None
+    return found if len(found) == 3 else None
 
 
 def nearest(color: Color, others: list[Color]) -> Color:

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config
@@ -19,7 +20,8 @@ from .choices import Choices, choose_categories, png_names
 from .destination import Destination
 from .outputs import OUTPUTS, Part
 from .report import describe
-from .splitting import SYNONYMS, parse_shares, read_lists, split_by_lists, split_by_share
+from .split_names import SYNONYMS
+from .splitting import parse_shares, read_lists, split_by_lists, split_by_share
 from .worker import Worker, fingerprint
 
 DEFAULT_SHARES = {'train': 0.8, 'val': 0.2}
@@ -127,7 +129,8 @@ def convert(
     parts.update((image.name, worker.part(image)) for image in todo)
     part_of, notes = _divide(images, parts, choices)
     if choices.copy_images:
-        _copy_images([i for i in images if i.name in part_of], folder / 'images', workers)
+        copied = [image for image in images if image.name in part_of]
+        for_each(partial(_copy_image, folder / 'images'), copied, workers)
     destination.write(parts, part_of)
     left = [c.name for c in source.categories if c.name not in output.category_of]
     if left:
@@ -140,19 +143,9 @@ def convert(
     return '\n'.join(filter(None, lines)), count_errors(checked)
 
 
-class _Copy:
-    """Copies an image below a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __call__(self, image: SourceImage) -> None:
-        target = self.folder / image.name
-        if target.exists() and target.stat().st_size == image.path.stat().st_size:
-            return
-        with replacing(target) as temporary:
-            shutil.copyfile(image.path, temporary)
-
-
-def _copy_images(images: Sequence[SourceImage], folder: Path, workers: int) -> None:
-    for_each(_Copy(folder), images, workers)
+def _copy_image(folder: Path, image: SourceImage) -> None:
+    target = folder / image.name
+    if target.exists() and target.stat().st_size == image.path.stat().st_size:
+        return
+    with replacing(target) as temporary:
+        shutil.copyfile(image.path, temporary)

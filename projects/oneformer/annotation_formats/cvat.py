@@ -6,12 +6,12 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
-from .annotated import AnnotatedImage, AnnotationSource, Category, SourceImage
+from .annotated import AnnotatedImage, AnnotationSource, SourceImage
 from .bitmaps import mask_of_runs
 from .cvat_files import CvatFiles
 from .drawing import Drawing, Piece
 from .options import add_boxes, add_images, draw_box
-from .reading import finite, whole
+from .reading import all_finite, finite, whole
 
 _NOT_AREAS = ('polyline', 'points', 'skeleton', 'cuboid', 'tag')
 _ELLIPSE_SIDES = 180
@@ -28,7 +28,6 @@ class CvatSource(AnnotationSource):
 
     @classmethod
     def add_options(cls, parser: ArgumentParser) -> None:
-        """Add ``--images``, ``--boxes`` and ``--groups``."""
         add_images(parser, 'images/ beside the XML, or its own folder')
         add_boxes(parser)
         parser.add_argument(
@@ -39,26 +38,15 @@ class CvatSource(AnnotationSource):
             'exports of CVAT do, "apart" as objects (%(default)s)',
         )
 
-    @property
-    def categories(self) -> Sequence[Category]:
-        """Labels in the order of the XML, with their colours."""
-        return self._files.categories
-
-    @property
-    def image_folder(self) -> Path:
-        """The folder of the images."""
-        return self._files.folder
-
     def find(self) -> tuple[list[SourceImage], list[str]]:
-        """Read the XML, and look for the images."""
-        return self._files.find()
+        found = self._files.find()
+        self._categories, self._folder = self._files.categories, self._files.folder
+        return found
 
     def notes(self) -> list[str]:
-        """Images without a shape, and those that the XML does not list."""
         return self._files.notes
 
     def read(self, image: SourceImage) -> AnnotatedImage:
-        """Read the shapes of an image."""
         file, text = image.annotation
         element = ET.fromstring(text)
         place = f'{file}: image {element.get("name")!r}'
@@ -141,10 +129,6 @@ def _points(text: str | None, place: str) -> list[list[float]]:
     return points
 
 
-def _numbers(shape: ET.Element, keys: Sequence[str], place: str) -> list[float]:
-    return [finite(shape.get(key), f'{place}: {key}') for key in keys]
-
-
 def _rotated(
     points: Sequence[tuple[float, float]], x: float, y: float, shape: ET.Element, place: str
 ) -> list[tuple[float, float]]:
@@ -158,7 +142,7 @@ def _rotated(
 
 
 def _box(shape: ET.Element, place: str) -> list[tuple[float, float]]:
-    left, top, right, bottom = _numbers(shape, ('xtl', 'ytl', 'xbr', 'ybr'), place)
+    left, top, right, bottom = all_finite(shape.get, ('xtl', 'ytl', 'xbr', 'ybr'), place)
     points = [(left, top), (right, top), (right, bottom), (left, bottom)]
     if not shape.get('rotation'):
         return points
@@ -166,7 +150,7 @@ def _box(shape: ET.Element, place: str) -> list[tuple[float, float]]:
 
 
 def _ellipse(shape: ET.Element, place: str) -> list[tuple[float, float]]:
-    x, y, across, down = _numbers(shape, ('cx', 'cy', 'rx', 'ry'), place)
+    x, y, across, down = all_finite(shape.get, ('cx', 'cy', 'rx', 'ry'), place)
     step = 2 * math.pi / _ELLIPSE_SIDES
     larger = math.sqrt(step / math.sin(step))  # of the same area as the ellipse
     points = [

@@ -7,21 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from .annotated import Category, SourceImage
+from .color_texts import hex_color
 from .options import image_folder
 from .reading import ImageFolder, missing_image, name_problems, slashed, some
 from .xml_files import read_xml
 
 _META = ('task', 'job', 'project')
-
-
-def _hex_color(text: str | None) -> tuple[int, int, int] | None:
-    """A colour #rrggbb; None for anything else."""
-    digits = (text or '').removeprefix('#')
-    try:
-        found = tuple(bytes.fromhex(digits))
-    except ValueError:
-        return None
-    return found if len(found) == 3 else None
 
 
 class CvatFiles:
@@ -90,7 +81,7 @@ class CvatFiles:
             if label.find('parent') is None:
                 name = label.findtext('name') or ''
                 names.append(name)
-                found[name] = Category(name, color=_hex_color(label.findtext('color')))
+                found[name] = Category(name, color=hex_color(label.findtext('color')))
         if not names:
             self._problems.append(
                 f'{file} lists no labels (meta/task/labels): export it with CVAT again'

@@ -2,17 +2,16 @@
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..images.image_files import read_file
-from ..images.label_files import load_label
 from .annotated import AnnotatedImage, Category, Loss, Region, SourceImage
 from .class_tables import ClassEntry, ClassTable
 from .hf_rows import METADATA, Row, read_rows
-from .label_maps import Runs, frame_of_mask, header_mode, read_class_map, read_colors, upright
+from .label_maps import Runs, frame_of_mask, read_class_map, read_numbers, upright
 from .map_source import MapSource
-from .mask_pairs import MaskPair, find_pairs
+from .mask_pairs import MaskPair
 from .reading import some, whole
 from .split_names import split_of_path
 from .table_files import read_class_table
@@ -34,7 +33,6 @@ class HuggingFaceSource(MapSource):
 
     @classmethod
     def add_options(cls, parser: ArgumentParser) -> None:
-        """Options about classes, columns and folders."""
         parser.add_argument(
             '--id2label',
             type=Path,
@@ -86,26 +84,22 @@ class HuggingFaceSource(MapSource):
         if not self.path.is_dir():
             return [], [f'{self.path} is not a folder: give that of images and metadata']
         images, problems = super().find()
-        return [self._with_segments(image) for image in images], problems
-
-    def _with_segments(self, image: SourceImage) -> SourceImage:
-        segments = self._segments.get(image.annotation[0])
-        annotation = (*image.annotation, segments)
-        return SourceImage(image.name, image.path, image.split, annotation)
+        return [
+            replace(one, annotation=(*one.annotation, self._segments.get(one.annotation[0])))
+            for one in images
+        ], problems
 
     def find_pairs(self) -> list[MaskPair]:
-        found, options = self._found, self.options
         files = sorted(path for name in METADATA for path in self.path.glob(f'**/{name}'))
         if not files:
             tables = sorted(self.path.glob('**/metadata.parquet'))
-            if tables:
-                text = f'{tables[0]} is not read: write it as metadata.jsonl'
-                found.error('metadata', text)
-                return []
-            folders = (options.get('images'), options.get('masks'), options.get('mask_suffix'))
-            return find_pairs(self.path, *folders, found)
-        rows = [row for path in files for row in read_rows(path, options.get('mask_column'), found)]
-        return self._pairs_of(rows)
+            if not tables:
+                return super().find_pairs()
+            text = f'{tables[0]} is not read: write it as metadata.jsonl'
+            self._found.error('metadata', text)
+            return []
+        column = self.options.get('mask_column')
+        return self._pairs_of([r for path in files for r in read_rows(path, column, self._found)])
 
     def _pairs_of(self, rows: Sequence[Row]) -> list[MaskPair]:
         """Images and masks of rows; what is missing is reported."""
@@ -134,11 +128,9 @@ class HuggingFaceSource(MapSource):
             seen[row.image] = row.where
             if panoptic:
                 self._keep_segments(row)
-            pairs.append(MaskPair(row.image, row.mask, self._split(row.image)))
+            split = split_of_path(row.image.parent / 'x', self.path)
+            pairs.append(MaskPair(row.image, row.mask, split))
         return pairs
-
-    def _split(self, image: Path) -> str | None:
-        return split_of_path(image.parent / 'x', self.path)
 
     def _keep_segments(self, row: Row) -> None:
         """Check the segments of a row, and keep them by its mask."""
@@ -190,7 +182,7 @@ class HuggingFaceSource(MapSource):
         mask, segments = image.annotation[0], image.annotation[-1]
         if segments is None:
             return super().read(image)
-        numbers = _read_ids(mask)
+        numbers, _ = read_numbers(mask, 'panoptic PNG')
         frame, losses = frame_of_mask(image.path, mask, numbers.shape)
         runs = Runs.of(upright(numbers, frame))
         counts, codes = runs.counts(), runs.codes()
@@ -211,11 +203,3 @@ class HuggingFaceSource(MapSource):
                 code = codes[number]
                 regions.append(Region(name, code=code, crowd=segment['crowd'], where=where))
         return AnnotatedImage(frame.height, frame.width, regions, losses=losses)
-
-
-def _read_ids(path: Path):
-    """Ids of the segments, int32 of shape (H, W): R + 256 G + 65536 B, or the numbers in grey."""
-    what = 'panoptic PNG'
-    if header_mode(read_file(str(path), what), f'{what} {path}') in ('RGB', 'RGBA'):
-        return read_colors(path, what)
-    return load_label(str(path), what).values

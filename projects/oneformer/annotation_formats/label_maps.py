@@ -21,7 +21,6 @@ from .annotated import Loss
 from .class_tables import ClassTable
 from .color_texts import Color, nearest
 from .frames import Frame, frame_of
-from .reading import some
 
 VOID = -1
 _SHOWN = 5  # colours in a message
@@ -107,6 +106,13 @@ def read_colors(path: Path, what: str) -> np.ndarray:
     return loaded.pixels[..., ::-1].astype(np.int32) @ np.array([1, 256, 65536], np.int32)
 
 
+def read_numbers(path: Path, what: str) -> tuple[np.ndarray, bool]:
+    """Numbers of a mask, int32 (H, W), and whether it is in colour, see ``read_colors``."""
+    if header_mode(read_file(str(path), what), f'{what} {path}') in ('RGB', 'RGBA'):
+        return read_colors(path, what), True
+    return load_label(str(path), what).values.astype(np.int32), False
+
+
 def split_code(code: int) -> Color:
     """The (R, G, B) of a number of ``read_colors``."""
     return code & 255, code >> 8 & 255, code >> 16
@@ -138,37 +144,34 @@ def _describe_unknown(unknown: Mapping[int, int], table: ClassTable) -> str:
 
 def _of_colors(codes: np.ndarray, table: ClassTable, extra: Mapping, name: str) -> Runs:
     """Positions of classes in ``table.names``, of a map of colours."""
-    runs = Runs.of(codes)
-    position = {None: VOID, **{name: k for k, name in enumerate(table.names)}}
-    meaning = {color_code(color): position[name] for color, name in extra.items()}
-    meaning |= {color_code(color): position[name] for color, name in table.by_color.items()}
-    return _translated(runs, meaning, lambda rest: _describe_unknown(rest, table), name)
+    meaning = {color_code(color): name for color, name in (extra | table.by_color).items()}
+    return _translated(Runs.of(codes), meaning, table, _describe_unknown, name)
 
 
 def _of_values(values: np.ndarray, table: ClassTable, extra: Mapping, name: str) -> Runs:
     """Positions of classes in ``table.names``, of a map of numbers."""
+    runs, meaning = Runs.of(values.astype(np.int32)), extra | table.by_value
+    return _translated(runs, meaning, table, _describe_numbers, name)
+
+
+def _describe_numbers(unknown: Mapping[int, int], table: ClassTable) -> str:
+    """Which numbers a table does not list, and what to do."""
+    listed = ', '.join(f'{value} in {count} pixels' for value, count in unknown.items())
+    return (
+        f'the numbers {listed}, which {table.file} does not list (it has {len(table.by_value)} '
+        f'from {min(table.by_value)} to {max(table.by_value)}): add them there, or correct the '
+        'mask'
+    )
+
+
+def _translated(runs: Runs, meaning: Mapping, table: ClassTable, describe, name: str) -> Runs:
     position = {None: VOID, **{name: k for k, name in enumerate(table.names)}}
-    numbers = {**extra, **table.by_value}
-    meaning = {value: position[name] for value, name in numbers.items()}
-
-    def describe(rest: Mapping[int, int]) -> str:
-        listed = ', '.join(f'{value} in {count} pixels' for value, count in rest.items())
-        return (
-            f'the numbers {listed}, which {table.file} does not list (it has {len(table.by_value)} '
-            f'from {min(table.by_value)} to {max(table.by_value)}): add them there, or correct the '
-            'mask'
-        )
-
-    return _translated(Runs.of(values.astype(np.int32)), meaning, describe, name)
-
-
-def _translated(runs: Runs, meaning: Mapping[int, int], describe, name: str) -> Runs:
     found = runs.counts()
     unknown = {value: count for value, count in found.items() if value not in meaning}
     if unknown:
-        raise ValueError(f'{name} has {describe(unknown)}')
+        raise ValueError(f'{name} has {describe(unknown, table)}')
     known = np.array(sorted(found))
-    means = np.array([meaning[value] for value in known.tolist()])
+    means = np.array([position[meaning[value]] for value in known.tolist()])
     return Runs(means[np.searchsorted(known, runs.values)], runs.lengths, runs.shape)
 
 
@@ -241,8 +244,3 @@ def frame_of_mask(image: Path, mask: Path, shape: tuple[int, int]) -> tuple[Fram
 def upright(numbers: np.ndarray, frame: Frame) -> np.ndarray:
     """A map (H, W) of numbers in the frame of the image."""
     return turn(np.ascontiguousarray(numbers, np.int32), frame.turns)
-
-
-def listed(names: list[str]) -> str:
-    """Names of classes in a note."""
-    return some(map(repr, names))

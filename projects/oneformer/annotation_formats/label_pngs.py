@@ -119,11 +119,7 @@ class LabelPngs:
             where = f'area of {name} in {path.name}'
             regions.append(Region(name, code=code, crowd=thing, order=-1, where=where))
             if thing:
-                losses.append(
-                    Loss(
-                        'pixels of things without an object',
-                        f'{path}: {code_area(code)} pixels of {name!r} are in no object of the '
-                        'JSON: they become a crowd',
-                    )
-                )
+                text = f'{code_area(code)} pixels of {name!r} are in no object of the JSON'
+                text = f'{path}: {text}: they become a crowd'
+                losses.append(Loss('pixels of things without an object', text))
         return regions, losses

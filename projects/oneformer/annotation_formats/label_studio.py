@@ -14,7 +14,7 @@ from .brush import decode_brush
 from .drawing import Drawing, Piece
 from .label_studio_tasks import AREAS, Drawn, LabelStudioTasks, drawn_by, stated_size
 from .options import add_boxes, add_images, add_without_labels, draw_box, without_labels_note
-from .reading import expect, finite
+from .reading import all_finite, expect, finite
 
 _ELLIPSE_SIDES = 180
 
@@ -30,7 +30,6 @@ class LabelStudioSource(AnnotationSource):
 
     @classmethod
     def add_options(cls, parser: ArgumentParser) -> None:
-        """Add ``--images``, ``--annotation``, ``--boxes`` and ``--without-labels``."""
         add_images(parser, 'images/ beside the JSON, or its own folder')
         parser.add_argument(
             '--annotation',
@@ -41,28 +40,18 @@ class LabelStudioSource(AnnotationSource):
         add_boxes(parser)
         add_without_labels(parser, 'skip', 'tasks that nobody has annotated')
 
-    @property
-    def categories(self) -> Sequence[Category]:
-        """Labels of all regions, sorted."""
-        return [Category(name) for name in self._tasks.labels]
-
-    @property
-    def image_folder(self) -> Path:
-        """The folder of the images."""
-        return self._tasks.folder
-
     def find(self) -> tuple[list[SourceImage], list[str]]:
-        """Read the tasks, and look for the images."""
-        return self._tasks.find()
+        found = self._tasks.find()
+        self._categories, self._folder = list(map(Category, self._tasks.labels)), self._tasks.folder
+        return found
 
     def notes(self) -> list[str]:
-        """Tasks without an annotation, and images without a task."""
         choice = self.options.get('without_labels') or 'skip'
-        note = without_labels_note(self._tasks.without, choice, 'have a task without annotation')
-        return [*self._tasks.notes, *([note] if note else [])]
+        return self._tasks.notes + without_labels_note(
+            self._tasks.without, choice, 'have a task without annotation'
+        )
 
     def read(self, image: SourceImage) -> AnnotatedImage:
-        """Read the regions of a task."""
         task, results = image.annotation
         place = f'{self._tasks.file}: task {task}'
         drawing = Drawing(image.path, place, stated_size(results, place))
@@ -137,29 +126,23 @@ def _scaled(points: Sequence, scale: np.ndarray, place: str) -> list[tuple[float
     return found
 
 
-def _numbers(value: Mapping, keys: Sequence[str], place: str) -> list[float]:
-    return [finite(value.get(key), f'{place}: {key}') for key in keys]
-
-
 def _turned(points: np.ndarray, center: np.ndarray, value: Mapping, place: str) -> np.ndarray:
     """Points in pixels turned clockwise by ``rotation``, in degrees."""
     angle = math.radians(finite(value.get('rotation') or 0, f'{place}: rotation'))
-    turn = np.array(
-        [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]],
-    )
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     return (points - center) @ turn + center
 
 
 def _box(value: Mapping, scale: np.ndarray, place: str) -> Any:
     """Corners of a rectangle, which is turned about its upper left corner."""
-    x, y, width, height = _numbers(value, ('x', 'y', 'width', 'height'), place)
+    x, y, width, height = all_finite(value.get, ('x', 'y', 'width', 'height'), place)
     points = np.array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)]) * scale
     return _turned(points, points[0], value, place)
 
 
 def _ellipse(value: Mapping, scale: np.ndarray, place: str) -> Any:
     """A polygon of the area of an ellipse, which is turned about its centre."""
-    x, y, across, down = _numbers(value, ('x', 'y', 'radiusX', 'radiusY'), place)
+    x, y, across, down = all_finite(value.get, ('x', 'y', 'radiusX', 'radiusY'), place)
     step = 2 * math.pi / _ELLIPSE_SIDES
     angles = np.arange(_ELLIPSE_SIDES) * step
     radii = np.array([across, down]) * scale * math.sqrt(step / math.sin(step))

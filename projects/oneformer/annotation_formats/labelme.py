@@ -23,12 +23,10 @@ class LabelmeSource(AnnotationSource):
 
     def __init__(self, path: Path, **options) -> None:
         super().__init__(path, **options)
-        self._classes: list[str] = []
         self._files = LabelmeFiles(path, options.get('images'), options.get('extract'))
 
     @classmethod
     def add_options(cls, parser: ArgumentParser) -> None:
-        """Add ``--images``, ``--extract``, ``--boxes`` and ``--without-labels``."""
         add_images(parser, 'what imagePath says')
         parser.add_argument(
             '--extract',
@@ -38,38 +36,23 @@ class LabelmeSource(AnnotationSource):
         add_boxes(parser, 'keep')
         add_without_labels(parser, 'skip', 'images without a JSON file')
 
-    @property
-    def categories(self) -> Sequence[Category]:
-        """Labels of all shapes, sorted."""
-        return [Category(name) for name in self._classes]
-
-    @property
-    def image_folder(self) -> Path:
-        """The folder that all images are in."""
-        return self._files.folder
-
     def find(self) -> tuple[list[SourceImage], list[str]]:
-        """Look for JSON files, their images, and all labels."""
         found = self._files.find()
-        problems = list(found.problems)
-        for name in sorted(found.labels):
-            if not name.strip():
-                problems.append(
-                    f'{found.labels[name]}: a shape has the empty label {name!r}: name it'
-                )
-        problems += spelling_problems(sorted(found.labels), self.path)
-        self._classes = sorted(found.labels)
-        images = [SourceImage(*one) for one in found.images]
-        if self.options.get('without_labels') == 'keep':
-            images += [SourceImage(name, path) for name, path in found.without]
-        return sorted(images, key=lambda image: image.name), problems
+        names = sorted(found.labels)
+        problems = found.problems + [
+            f'{found.labels[name]}: a shape has the empty label {name!r}: name it'
+            for name in names
+            if not name.strip()
+        ]
+        problems += spelling_problems(names, self.path)
+        self._categories, self._folder = list(map(Category, names)), self._files.folder
+        kept = found.without if self.options.get('without_labels') == 'keep' else []
+        return sorted(found.images + kept, key=lambda image: image.name), problems
 
     def notes(self) -> list[str]:
-        """Images without a JSON file, and JSON files of something else."""
-        names = [name for name, _ in self._files.found.without]
+        names = [image.name for image in self._files.found.without]
         choice = self.options.get('without_labels') or 'skip'
-        note = without_labels_note(names, choice, 'have no JSON file')
-        return [*self._files.found.notes, *([note] if note else [])]
+        return self._files.found.notes + without_labels_note(names, choice, 'have no JSON file')
 
     def read(self, image: SourceImage) -> AnnotatedImage:
         """Read the shapes of a JSON file; those of one label and ``group_id`` are one object."""
@@ -100,8 +83,8 @@ class LabelmeSource(AnnotationSource):
         first = members[0][1]
         where = f'shape{"s" * (len(numbers) > 1)} {", ".join(map(str, numbers))}'
         options = dict(order=max(numbers), extra=_extra(first))
-        kept = [piece for _, shape, piece in members if not _is_box(shape)]
-        boxes = [(n, piece) for n, shape, piece in members if _is_box(shape)]
+        kept = [p for _, shape, p in members if shape.get('shape_type') != 'rectangle']
+        boxes = [(n, p) for n, shape, p in members if shape.get('shape_type') == 'rectangle']
         choice = self.options.get('boxes') or 'keep'
         if boxes and (not kept or choice != 'keep'):
             for number, piece in boxes:
@@ -133,10 +116,6 @@ class LabelmeSource(AnnotationSource):
             return Piece(_circle(x1, y1, math.hypot(x2 - x1, y2 - y1)), where=where)
         corners = int(min(x1, x2)), int(min(y1, y2)), int(max(x1, x2)), int(max(y1, y2))
         return _mask_piece(shape.get('mask'), corners, place, where)
-
-
-def _is_box(shape: Mapping) -> bool:
-    return shape.get('shape_type') == 'rectangle'
 
 
 def _extra(shape: Mapping) -> dict:

@@ -1,17 +1,19 @@
 """Find labelme's JSON files and their images."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..host.safe_io import write_bytes
+from .annotated import SourceImage
 from .bitmaps import decode_base64
 from .reading import (
     ImageFolder,
     existing_file,
     expect,
+    json_files,
     missing_image,
     read_json,
     shortened,
@@ -29,15 +31,15 @@ class Found:
     """JSON files and their images.
 
     Attributes:
-        images: Name, path, split (None where folders do not say) and JSON file of each image.
-        without: Name and path of images without a JSON file.
+        images: Images, each with its JSON file as annotation.
+        without: Images without a JSON file.
         labels: Each label, and the file that has it first.
         problems: Sentences that say what is wrong.
         notes: Sentences that a user should know.
     """
 
-    images: list[tuple[str, Path, str | None, Path]] = field(default_factory=list)
-    without: list[tuple[str, Path]] = field(default_factory=list)
+    images: list[SourceImage] = field(default_factory=list)
+    without: list[SourceImage] = field(default_factory=list)
     labels: dict[str, Path] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -78,7 +80,7 @@ class LabelmeFiles:
         if self.images is not None and not self.images.is_dir():
             found.problems.append(f'--images {self.images} is not a folder')
             return found
-        files = [self.path] if single else sorted(_jsons(root))
+        files = [self.path] if single else sorted(json_files(root))
         image_of, others = {}, []
         for file in files:
             try:
@@ -155,13 +157,14 @@ class LabelmeFiles:
         names = [image.relative_to(self.folder).as_posix() for image in files_of]
         splits = splits_of_folders(names)
         for (image, files), name, split in zip(files_of.items(), names, splits):
-            self.found.images.append((name, image, split, files[0]))
+            self.found.images.append(SourceImage(name, image, split, files[0]))
         if single:
             return
         folders = [where] if self.folder == where else sorted(parents)
         others = {folder / name for folder in folders for name in ImageFolder(folder).names}
         for image in sorted(others - files_of.keys()):
-            self.found.without.append((image.relative_to(self.folder).as_posix(), image))
+            name = image.relative_to(self.folder).as_posix()
+            self.found.without.append(SourceImage(name, image))
 
 
 def _below(images: Path, name: str, file: Path, root: Path) -> list[Path]:
@@ -169,14 +172,6 @@ def _below(images: Path, name: str, file: Path, root: Path) -> list[Path]:
     inside = file.parent.relative_to(root)
     last = Path(name).name
     return [images / inside / last, images / Path(name).name, images / name.lstrip('./')]
-
-
-def _jsons(folder: Path) -> Iterable[Path]:
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        for name in files:
-            if name.lower().endswith('.json') and not name.startswith('.'):
-                yield Path(parent) / name
 
 
 def _is_labelme(content: Any) -> bool:

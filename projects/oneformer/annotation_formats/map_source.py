@@ -9,8 +9,9 @@ from typing import ClassVar
 from .annotated import AnnotatedImage, AnnotationSource, Category, Region, SourceImage
 from .class_tables import ClassTable
 from .collecting import Collected
-from .label_maps import Runs, frame_of_mask, listed, upright
-from .mask_pairs import MaskPair, common_folder
+from .label_maps import Runs, frame_of_mask, upright
+from .mask_pairs import MaskPair, common_folder, find_pairs
+from .reading import some
 
 
 class MapSource(AnnotationSource):
@@ -21,8 +22,6 @@ class MapSource(AnnotationSource):
     def __init__(self, path: Path, **options) -> None:
         super().__init__(path, **options)
         self.table: ClassTable | None = None
-        self._folder = path
-        self._found = Collected()
 
     @classmethod
     def add_void(cls, parser: ArgumentParser) -> None:
@@ -40,13 +39,6 @@ class MapSource(AnnotationSource):
         table = self.table
         return [Category(name, None, table.color_of(name)) for name in table.names] if table else []
 
-    @property
-    def image_folder(self) -> Path:
-        return self._folder
-
-    def notes(self) -> list[str]:
-        return self._found.notes()
-
     @abstractmethod
     def read_table(self) -> ClassTable:
         """The table of classes.
@@ -56,9 +48,10 @@ class MapSource(AnnotationSource):
             ValueError: If it is broken, or missing.
         """
 
-    @abstractmethod
     def find_pairs(self) -> list[MaskPair]:
         """Images with their masks; problems go to ``self._found``."""
+        folders = map(self.options.get, ('images', 'masks', 'mask_suffix'))
+        return find_pairs(self.path, *folders, self._found)
 
     def find(self) -> tuple[list[SourceImage], list[str]]:
         self._found = found = Collected()
@@ -68,20 +61,13 @@ class MapSource(AnnotationSource):
             self.table = None
             found.error('table of classes', str(error))
         if self.table and self.table.void_names:
-            found.note(f'pixels of {listed(self.table.void_names)} count as not annotated')
+            names = some(map(repr, self.table.void_names))
+            found.note(f'pixels of {names} count as not annotated')
         pairs = self.find_pairs()
         if not pairs:
             return [], found.problems()
         self._folder = common_folder([pair.image for pair in pairs])
-        images = [
-            SourceImage(
-                pair.image.relative_to(self._folder).as_posix(),
-                pair.image,
-                pair.split,
-                (pair.mask, *self._files_of(pair.mask)),
-            )
-            for pair in pairs
-        ]
+        images = [pair.source_image(self._folder, *self._files_of(pair.mask)) for pair in pairs]
         return sorted(images, key=lambda image: image.name), found.problems()
 
     def _files_of(self, mask: Path) -> list[Path]:

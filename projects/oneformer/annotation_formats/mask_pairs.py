@@ -4,11 +4,12 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from .annotated import SourceImage
 from .collecting import Collected
 from .reading import IMAGE_SUFFIXES, ImageFolder, ambiguous_image, some, without_suffix
-from .split_names import split_of
+from .split_names import split_of, split_of_folders
 
 IMAGE_FOLDERS = ('images', 'image', 'imgs', 'img', 'jpegimages', 'photos', 'pictures', 'rgb')
 IMAGE_FOLDERS += ('leftimg8bit', '701_stillsraw_full')
@@ -31,6 +32,11 @@ class MaskPair:
     image: Path
     mask: Path
     split: str | None
+
+    def source_image(self, folder: Path, *others: Path) -> SourceImage:
+        """The image, named below a folder, with the mask and other files as its annotation."""
+        name = self.image.relative_to(folder).as_posix()
+        return SourceImage(name, self.image, self.split, (self.mask, *others))
 
 
 def _inner(folder: Path) -> dict[str, Path]:
@@ -86,10 +92,6 @@ def find_ending(stems: Sequence[str], masks: Sequence[str]) -> str:
     return endings.most_common(1)[0][0] if endings else ''
 
 
-def _split_of_name(name: str) -> str | None:
-    return next(filter(None, map(split_of, reversed(PurePosixPath(name).parent.parts))), None)
-
-
 def pair_folders(
     images: Path, masks: Path, split: str | None, ending: str | None, found: Collected
 ) -> list[MaskPair]:
@@ -129,7 +131,7 @@ def pair_folders(
             )
         else:
             used[candidates[0]] = name
-            own = split or _split_of_name(candidates[0])
+            own = split or split_of_folders(candidates[0])
             pairs.append(MaskPair(images / candidates[0], masks / name, own))
     _report_alone(images, masks, alone, len(names), found)
     _note_unlabelled(images, folder.names, used, shared and ending, found)
@@ -162,11 +164,7 @@ def _note_unlabelled(
 
 
 def find_pairs(
-    source: Path,
-    images: Path | None,
-    masks: Path | None,
-    ending: str | None,
-    found: Collected,
+    source: Path, images: Path | None, masks: Path | None, ending: str | None, found: Collected
 ) -> list[MaskPair]:
     """All images with their masks, by the folders that the user named or by usual names.
 

@@ -77,13 +77,13 @@ def draw_box(
         )
 
 
-def without_labels_note(names: Sequence[str], choice: str, what: str) -> str | None:
-    """The note on images without labels; None if there are none."""
+def without_labels_note(names: Sequence[str], choice: str, what: str) -> list[str]:
+    """The note on images without labels; none if there are none."""
     if not names:
-        return None
+        return []
     done = {
         'keep': 'taken as images in which nothing is; --without-labels skip leaves them out',
         'skip': 'left out as not annotated; --without-labels keep takes them as images in which '
         'nothing is',
     }[choice]
-    return f'{len(names)} images {what}, such as {some(names[:3])}: they are {done}'
+    return [f'{len(names)} images {what}, such as {some(names[:3])}: they are {done}']

@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as mask_utils
 
 from ..host.safe_io import write_png
+from ..panoptic_codes import boxes_of_ids, id_picture
 from ..run_length import code_area, decode_mask, json_code
 from .annotated import AnnotatedImage, Category, Loss, Region, SourceImage
 
@@ -38,10 +39,6 @@ class Part:
     known: dict[str, list[str]]
     unlabelled: float = 0.0
 
-    def as_json(self) -> dict:
-        """Plain values, which the constructor takes."""
-        return asdict(self)
-
 
 def _known_classes(annotated: AnnotatedImage) -> dict[str, list[str]]:
     """Which classes were looked for, under the keys of LVIS."""
@@ -57,9 +54,9 @@ def _known_classes(annotated: AnnotatedImage) -> dict[str, list[str]]:
 def _with_pixels(
     image: SourceImage, annotated: AnnotatedImage, regions: Sequence[Region]
 ) -> tuple[list[tuple[Region, dict]], list[Loss]]:
-    """Regions with their codes, and the losses of those that cover the centre of no pixel."""
+    """Regions, lower ones first, with codes, and losses of those that cover no pixel's centre."""
     found, losses = [], list(annotated.losses)
-    for region in regions:
+    for region in sorted(regions, key=lambda region: region.order):
         code = region.encoded(annotated.height, annotated.width)
         if code_area(code):
             found.append((region, code))
@@ -114,34 +111,31 @@ class InstanceOutput(Output):
     def part(self, image: SourceImage, annotated: AnnotatedImage, scratch: Path) -> Part:
         things = [r for r in annotated.regions if self.category_of[r.category].is_thing]
         # later in the JSON is what lies above
-        found, losses = _with_pixels(image, annotated, sorted(things, key=lambda r: r.order))
-        annotations = []
-        for region, code in found:
-            annotations.append(
-                dict(
-                    category=region.category,
-                    segmentation=region.polygons or json_code(code),
-                    bbox=mask_utils.toBbox(code).tolist(),
-                    area=code_area(code),
-                    iscrowd=int(region.crowd or region.ignored),
-                    **region.extra,
-                )
+        found, losses = _with_pixels(image, annotated, things)
+        annotations = [
+            dict(
+                category=region.category,
+                segmentation=region.polygons or json_code(code),
+                bbox=mask_utils.toBbox(code).tolist(),
+                area=code_area(code),
+                iscrowd=int(region.crowd or region.ignored),
+                **region.extra,
             )
+            for region, code in found
+        ]
         regions = [region for region, _ in found]
         return self._part(image, annotated, regions, annotations=annotations, losses=losses)
 
 
 def _paint(
-    image: SourceImage, annotated: AnnotatedImage, losses: list[Loss]
-) -> tuple[np.ndarray, list[Region]]:
-    """The number, from 1, of the region on top at each pixel (0 for none), and these regions."""
-    ordered = sorted(annotated.regions, key=lambda region: region.order)
-    found, told = _with_pixels(image, annotated, ordered)
-    losses += told
+    image: SourceImage, annotated: AnnotatedImage
+) -> tuple[np.ndarray, list[Region], list[Loss]]:
+    """The number, from 1, of the region on top at each pixel (0 for none), these, and losses."""
+    found, losses = _with_pixels(image, annotated, annotated.regions)
     numbers = np.zeros((annotated.height, annotated.width), np.int32)
     for number, (region, code) in enumerate(found, 1):
         numbers[decode_mask(code)] = 0 if region.ignored else number
-    return numbers, [region for region, _ in found]
+    return numbers, [region for region, _ in found], losses
 
 
 class PanopticOutput(Output):
@@ -150,33 +144,28 @@ class PanopticOutput(Output):
     png_folder = 'segments'
 
     def part(self, image: SourceImage, annotated: AnnotatedImage, scratch: Path) -> Part:
-        losses: list[Loss] = []
-        numbers, regions = _paint(image, annotated, losses)
+        numbers, regions, losses = _paint(image, annotated)
         # the areas of a class that is not counted are one segment
         segment_of, owners = np.zeros(len(regions) + 1, np.int32), []
-        of_stuff: dict[str, int] = {}
+        known: dict[int | str, int] = {}
         for number, region in enumerate(regions, 1):
             if region.ignored:
                 continue
-            if self.category_of[region.category].is_thing:
+            key = number if self.category_of[region.category].is_thing else region.category
+            if key not in known:
                 owners.append(region)
-                segment_of[number] = len(owners)
-                continue
-            if region.category not in of_stuff:
-                owners.append(region)
-                of_stuff[region.category] = len(owners)
-            segment_of[number] = of_stuff[region.category]
+            segment_of[number] = known.setdefault(key, len(owners))
         segments = segment_of[numbers]
         areas = np.bincount(segments.ravel(), minlength=len(owners) + 1)
+        boxes = boxes_of_ids(segments, range(1, len(owners) + 1))
         entries = []
-        for segment, region in enumerate(owners, 1):
-            if areas[segment]:
-                entries.append(self._entry(segments, segment, region, int(areas[segment])))
+        for segment, (region, box) in enumerate(zip(owners, boxes), 1):
+            if box:
+                entries.append(self._entry(segment, region, int(areas[segment]), box))
             else:
                 message = f'{image.name}, {region.where or region.category}: others cover it'
                 losses.append(Loss('region wholly covered by others', message))
-        rgb = np.stack([segments & 255, segments >> 8 & 255, segments >> 16], -1).astype(np.uint8)
-        write_png(self.png_of(image.name), rgb, scratch)
+        write_png(self.png_of(image.name), id_picture(segments), scratch)
         return self._part(
             image,
             annotated,
@@ -186,16 +175,13 @@ class PanopticOutput(Output):
             unlabelled=float(areas[0] / segments.size),
         )
 
-    def _entry(self, segments: np.ndarray, segment: int, region: Region, area: int) -> dict:
-        mask = segments == segment
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        top, left = int(rows[0]), int(columns[0])
+    def _entry(self, segment: int, region: Region, area: int, box: list[int]) -> dict:
         crowd = region.crowd and bool(self.category_of[region.category].is_thing)
         return dict(
             id=segment,
             category=region.category,
             area=area,
-            bbox=[left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1],
+            bbox=box,
             iscrowd=int(crowd),
             **region.extra,
         )
@@ -208,8 +194,7 @@ class SemanticOutput(Output):
     void = 255
 
     def part(self, image: SourceImage, annotated: AnnotatedImage, scratch: Path) -> Part:
-        losses: list[Loss] = []
-        numbers, regions = _paint(image, annotated, losses)
+        numbers, regions, losses = _paint(image, annotated)
         label_of = {category.name: i for i, category in enumerate(self.categories)}
         values = np.array([self.void, *(label_of[r.category] for r in regions)], np.uint8)
         write_png(self.png_of(image.name), values[numbers], scratch)

@@ -3,7 +3,7 @@
 import functools
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -67,6 +67,11 @@ def finite(value: Any, what: str) -> float:
     if found is None or not math.isfinite(found):
         raise ValueError(f'{what} is {_short(value)}, not a finite number: correct it')
     return found
+
+
+def all_finite(get: Callable, keys: Sequence[str], place: str) -> list[float]:
+    """The numbers that ``get`` has under some keys, see ``finite``."""
+    return [finite(get(key), f'{place}: {key}') for key in keys]
 
 
 def whole(value: Any, what: str, least: int | None = None) -> int:
@@ -134,6 +139,14 @@ def slashed(name: str) -> str:
     if '\\' not in name and '//' not in name and './' not in name:
         return name
     return PureWindowsPath(name).as_posix() if '\\' in name else str(PurePosixPath(name))
+
+
+def json_files(folder: Path) -> Iterator[Path]:
+    """The JSON files in and below a folder, sorted in each; hidden ones are left out."""
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        names = sorted(n for n in files if n.lower().endswith('.json') and not n.startswith('.'))
+        yield from (Path(parent, name) for name in names)
 
 
 class ImageFolder:

@@ -4,16 +4,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-_WORDS = {
-    'train': 'train',
-    'training': 'train',
-    'val': 'val',
-    'valid': 'val',
-    'validation': 'val',
-    'dev': 'val',
-    'test': 'test',
-    'testing': 'test',
-}
+SYNONYMS = dict(training='train', validation='val', valid='val', dev='val', testing='test')
+_WORDS = dict(SYNONYMS, train='train', val='val', test='test')
 
 
 def split_of(name: str) -> str | None:
@@ -30,11 +22,12 @@ def split_of_path(path: Path, root: Path) -> str | None:
     return next(filter(None, map(split_of, names)), None)
 
 
+def split_of_folders(name: str) -> str | None:
+    """The part of an image by its folders, the innermost first, as ``images/train/1.jpg``."""
+    return next(filter(None, map(split_of, reversed(PurePosixPath(name).parent.parts))), None)
+
+
 def splits_of_folders(names: Sequence[str]) -> list[str | None]:
-    """The part of each image by its folders, as ``images/train/1.jpg``; None for all if one has no
-    such folder."""
-    found = [
-        next(filter(None, map(split_of, reversed(PurePosixPath(name).parent.parts))), None)
-        for name in names
-    ]
+    """The part of each image by its folders; None for all if one has no such folder."""
+    found = [split_of_folders(name) for name in names]
     return found if all(found) else [None] * len(found)

@@ -7,8 +7,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from ..datasets.text_files import decode_text
 from ..images.image_files import read_file
 
-SYNONYMS = dict(training='train', validation='val', valid='val', dev='val', testing='test')
-
 
 def order_splits(names: Iterable[str]) -> list[str]:
     """Different names of parts, train and val first."""

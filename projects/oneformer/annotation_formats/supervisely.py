@@ -8,9 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .annotated import AnnotatedImage, AnnotationSource, Category, SourceImage
+from .annotated import AnnotatedImage, AnnotationSource, SourceImage
 from .bitmaps import decode_base64, mask_of_png, unpack
-from .drawing import Drawing, Piece, outline_points
+from .drawing import Drawing, Piece, box_piece, outline_points
 from .options import add_boxes, add_without_labels, draw_box, without_labels_note
 from .reading import expect, read_json, some, whole
 from .supervisely_files import SuperviselyFiles
@@ -30,33 +30,20 @@ class SuperviselySource(AnnotationSource):
 
     @classmethod
     def add_options(cls, parser: ArgumentParser) -> None:
-        """Add ``--boxes`` and ``--without-labels``."""
         add_boxes(parser)
         add_without_labels(parser, 'skip', 'images without a JSON file')
 
-    @property
-    def categories(self) -> Sequence[Category]:
-        """Classes in the order of meta.json."""
-        return self._files.categories
-
-    @property
-    def image_folder(self) -> Path:
-        """The folder of the project."""
-        return self._files.folder
-
     def find(self) -> tuple[list[SourceImage], list[str]]:
-        """Read meta.json, and look for images and annotations."""
         images, problems = self._files.find()
+        self._categories, self._folder = self._files.categories, self._files.folder
         if self.options.get('without_labels') == 'keep':
             images = sorted(images + self._files.without, key=lambda image: image.name)
         return images, problems
 
     def notes(self) -> list[str]:
-        """Images without a JSON file."""
         names = [image.name for image in self._files.without]
         choice = self.options.get('without_labels') or 'skip'
-        note = without_labels_note(names, choice, 'have no JSON file')
-        return [*self._files.notes, *([note] if note else [])]
+        return self._files.notes + without_labels_note(names, choice, 'have no JSON file')
 
     def read(self, image: SourceImage) -> AnnotatedImage:
         """Read the objects of a JSON; figures of one class and instance key are one object."""
@@ -129,8 +116,7 @@ def _rectangle(figure: Mapping, place: str, where: str) -> Piece:
     first, second = outline_points([*corners, corners[0]], place)[:2]
     left, top = np.minimum(first, second)
     right, bottom = np.maximum(first, second) + 1
-    points = [(left, top), (right, top), (right, bottom), (left, bottom)]
-    return Piece(points, where=where)
+    return box_piece(left, top, right, bottom, where)
 
 
 def _piece(figure: Mapping, kind: str, size: tuple[int, int], place: str, where: str) -> Piece:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .annotated import Category, SourceImage
+from .color_texts import hex_color
 from .reading import IMAGE_SUFFIXES, expect, name_problems, read_json, some
 from .split_names import splits_of_folders
 
@@ -65,7 +66,7 @@ class SuperviselyFiles:
             name = one.get('title')
             names.append(name)
             if isinstance(name, str) and name not in self.shapes:
-                self.categories.append(Category(name, color=_color(one.get('color'))))
+                self.categories.append(Category(name, color=hex_color(one.get('color'))))
                 self.shapes[name] = one.get('shape')
         self._problems += name_problems(names, meta)
 
@@ -113,12 +114,3 @@ def _datasets(folder: Path) -> Iterator[Path]:
         if 'ann' in folders and 'img' in folders:
             yield Path(parent)
             folders[:] = [name for name in folders if name not in ('ann', 'img')]
-
-
-def _color(text: object) -> tuple[int, int, int] | None:
-    """A colour #RRGGBB; None for anything else."""
-    try:
-        found = tuple(bytes.fromhex(str(text).removeprefix('#')))
-    except ValueError:
-        return None
-    return found if len(found) == 3 else None

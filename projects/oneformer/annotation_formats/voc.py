@@ -10,13 +10,7 @@ import numpy as np
 from ..class_matching import normalise
 from .annotated import AnnotatedImage, Category, Loss, Region, SourceImage
 from .class_tables import ClassEntry, ClassTable
-from .label_maps import (
-    VOID,
-    Runs,
-    frame_of_mask,
-    read_class_map,
-    upright,
-)
+from .label_maps import VOID, Runs, frame_of_mask, read_class_map, upright
 from .map_source import MapSource
 from .mask_pairs import MaskPair, placed
 from .reading import ImageFolder, ambiguous_image, some, without_suffix
@@ -61,7 +55,6 @@ class VocSource(MapSource):
 
     @classmethod
     def add_options(cls, parser: ArgumentParser) -> None:
-        """Options about classes and folders."""
         parser.add_argument(
             '--classes',
             metavar='FILE',
@@ -75,7 +68,7 @@ class VocSource(MapSource):
     def categories(self) -> Sequence[Category]:
         things = self.objects is not None and self.options.get('classes') == 'voc'
         return [
-            Category(c.name, False if is_background(c.name) else things or None, c.color)
+            Category(c.name, normalise(c.name) != 'background' and (things or None), c.color)
             for c in super().categories
         ]
 
@@ -223,11 +216,6 @@ class VocSource(MapSource):
             text = f'{path}: all pixels of object {number} are void in the mask of classes'
             losses.append(Loss('objects without a class', text))
         return self.areas(rest) + regions, losses
-
-
-def is_background(name: str) -> bool:
-    """Whether this is the class of all pixels of no other class."""
-    return normalise(name) == 'background'
 
 
 def _roots(path: Path) -> list[Path]:

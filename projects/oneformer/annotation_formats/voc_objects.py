@@ -5,9 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..images.image_files import read_file
-from ..images.label_files import load_label
-from .label_maps import color_code, header_mode, listed, read_colors
+from .label_maps import color_code, read_numbers
 
 BORDER = 255  # the number, and the colour, of pixels between objects
 BORDER_COLOR = (224, 224, 192)
@@ -15,15 +13,9 @@ BORDER_COLOR = (224, 224, 192)
 
 def read_objects(path: Path) -> np.ndarray:
     """Number of the object of each pixel, int32 of shape (H, W); 0 for none and for borders."""
-    what = 'mask'
-    data = read_file(str(path), what)
-    if header_mode(data, f'{what} {path}') in ('RGB', 'RGBA'):
-        numbers = read_colors(path, what)
-        border = numbers == color_code(BORDER_COLOR)
-    else:
-        numbers = load_label(str(path), what).values.astype(np.int32)
-        border = numbers == BORDER
-    return np.where(border, 0, numbers)
+    numbers, colored = read_numbers(path, 'mask')
+    border = color_code(BORDER_COLOR) if colored else BORDER
+    return np.where(numbers == border, 0, numbers)
 
 
 def labels_of(
@@ -51,6 +43,6 @@ def labels_of(
         others = f' (as have {len(torn) - 1} others)' if len(torn) > 1 else ''
         raise ValueError(
             f'mask {path}: object {number} has pixels of several classes, {text}{others}: correct '
-            f'this mask or that of the classes ({listed([names[labels[0][0]]])} first)'
+            f'this mask or that of the classes ({names[labels[0][0]]!r} first)'
         )
     return {number: labels[0][0] for number, labels in of_object.items()}

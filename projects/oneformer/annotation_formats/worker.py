@@ -3,7 +3,7 @@
 import hashlib
 import json
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -85,6 +85,6 @@ class Worker:
             regions.insert(0, Region.of_mask(self.background, whole, order=float('-inf')))
         annotated = replace(annotated, regions=regions)
         part = self.output.part(image, annotated, self.folder)
-        kept = dict(fingerprint=fingerprint(image), part=part.as_json())
+        kept = dict(fingerprint=fingerprint(image), part=asdict(part))
         with replacing(self._path(image), self.folder) as temporary:
             temporary.write_text(json.dumps(kept))

@@ -23,11 +23,10 @@ class YoloSource(AnnotationSource):
     def __init__(self, path: Path, **options) -> None:
         super().__init__(path, **options)
         self._names = Names({}, None)
-        self._found = Found()
+        self._files = Found()
 
     @classmethod
     def add_options(cls, parser: ArgumentParser) -> None:
-        """Add ``--classes``, ``--boxes`` and ``--without-labels``."""
         parser.add_argument(
             '--classes',
             nargs='+',
@@ -38,50 +37,34 @@ class YoloSource(AnnotationSource):
         add_boxes(parser)
         add_without_labels(parser, 'keep', 'images without a label file')
 
-    @property
-    def categories(self) -> Sequence[Category]:
-        """Classes by their number."""
-        return [Category(name) for name in self._names.by_number.values()]
-
-    @property
-    def image_folder(self) -> Path:
-        """The folder that all images are in."""
-        return self._found.folder
-
     def find(self) -> tuple[list[SourceImage], list[str]]:
-        """Look for images, their label files, and the names of classes."""
         self._names, problems = find_names(self.path, self.options.get('classes'))
         if problems:
             return [], problems
         names = list(self._names.by_number.values())
         problems = name_problems(names, self._names.file or '--classes')
-        self._found = find_files(self.path, self._names.config, self._names.config_path)
-        problems += self._found.problems
+        self._files = find_files(self.path, self._names.config, self._names.config_path)
+        self._categories, self._folder = list(map(Category, names)), self._files.folder
+        problems += self._files.problems
         skip = self.options.get('without_labels') == 'skip'
         images = [
             SourceImage(name, path, split, (label, self._names.file))
-            for name, path, split, label in self._found.images
+            for name, path, split, label in self._files.images
             if label is not None or not skip
         ]
         return images, problems
 
     def notes(self) -> list[str]:
-        """Images without label files, and empty files, each counted for itself."""
-        missing = [name for name, _, _, label in self._found.images if label is None]
+        images = self._files.images
+        missing = [name for name, *_, label in images if label is None]
         choice = self.options.get('without_labels') or 'keep'
-        note = without_labels_note(missing, choice, 'have no label file')
-        empty = [
-            name
-            for name, _, _, label in self._found.images
-            if label is not None and not label.stat().st_size
-        ]
-        notes = [*self._found.notes, *([note] if note else [])]
+        notes = self._files.notes + without_labels_note(missing, choice, 'have no label file')
+        empty = sum(label is not None and not label.stat().st_size for *_, label in images)
         if empty:
-            notes.append(f'{len(empty)} images have an empty label file: nothing is in them')
+            notes.append(f'{empty} images have an empty label file: nothing is in them')
         return notes
 
     def read(self, image: SourceImage) -> AnnotatedImage:
-        """Read the rows of a label file."""
         label = image.annotation[0]
         drawing = Drawing(image.path, label or image.path)
         if label is not None:

@@ -1,7 +1,7 @@
 """Find the images of a YOLO dataset and their label files."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -186,17 +186,9 @@ def _texts(folder: Path) -> dict[str, Path]:
     """Label files in a folder by their names without suffix."""
     if not folder.is_dir():
         return {}
-    names = [n for n in os.listdir(folder) if n.lower().endswith('.txt') and n[0] != '.']
-    labels = [
-        n for n in names if n.lower() not in _NO_LABELS and not n.lower().startswith('readme')
-    ]
-    return {Path(n).stem: folder / n for n in sorted(labels)}
-
-
-def _entries(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for split in SPLITS:
-        if config.get(split) not in (None, '', []):
-            yield split, config[split]
+    names = [n for n in sorted(os.listdir(folder)) if n.lower().endswith('.txt')]
+    labels = [n for n in names if not n.lower().startswith(('.', 'readme'))]
+    return {Path(n).stem: folder / n for n in labels if n.lower() not in _NO_LABELS}
 
 
 def find_files(path: Path, config: Mapping[str, Any], config_path: Path | None) -> Found:
@@ -208,7 +200,7 @@ def find_files(path: Path, config: Mapping[str, Any], config_path: Path | None) 
         config_path: The data.yaml, if there is one.
     """
     finder = _Finder()
-    entries = list(_entries(config))
+    entries = [(s, config[s]) for s in SPLITS if config.get(s) not in (None, '', [])]
     if config_path is not None and entries:
         root, notes = _root(config, config_path)
         finder.found.notes += notes

@@ -76,16 +76,12 @@ def _names_of_config(content: Mapping, path: Path) -> tuple[dict[int, str], list
         for number, name in sorted(names.items())
         if isinstance(name, bool)
     ]
-    names = {number: _as_text(names[number]) for number in sorted(names)}
+    # YAML takes some names for numbers
+    names = {k: str(v) if isinstance(v, int | float) else v for k, v in sorted(names.items())}
     count = content.get('nc')
     if count is not None and count != len(names):
         problems.append(f'{path}: nc is {count!r}, but names has {len(names)}: correct one of them')
     return names, problems
-
-
-def _as_text(value: Any) -> Any:
-    """A name that YAML took for a number as a text; others as they are."""
-    return str(value) if isinstance(value, int | float) else value
 
 
 def _names_of_list(path: Path) -> dict[int, str]:

@@ -197,6 +197,19 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
         self.namesakes = frozenset(n for n, stem in pairs if n == stem and osp.splitext(n)[1])
         return data_list
 
+    def image_name(self, image: Mapping) -> str:
+        """Path of an image below its folder, from an entry in ``images``."""
+        return image['file_name']
+
+    def image_of(self, image: Mapping) -> dict:
+        """A sample without labels, from an entry in ``images``."""
+        return dict(
+            img_id=image['id'],
+            img_path=osp.join(self.data_prefix['img'], self.image_name(image)),
+            height=image['height'],
+            width=image['width'],
+        )
+
     def segment_of(self, label: int, entry: Mapping) -> dict:
         """A segment of a sample, from an entry of a JSON."""
         segment = dict(
@@ -225,12 +238,7 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
         return read_coco(self.ann_file, self.labels_kind, self.report, folders, optional)
 
     def note_categories(self, content: Mapping, label_of: Mapping[int, int | None]) -> None:
-        """Remember the classes that the JSON annotates, and its category ids for result files.
-
-        Args:
-            content: Content of the JSON.
-            label_of: Category id to label.
-        """
+        """Remember the classes that the JSON annotates, and its category ids for result files."""
         self.note_annotated(label_of.values(), self.ann_file)
         self._metainfo['category_ids'] = category_of_label(
             content, label_of, self._metainfo, self.ann_file

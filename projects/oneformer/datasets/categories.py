@@ -28,17 +28,12 @@ def labels_by_name(
     names = list(names)
     unknown = [name for name in names if name.strip() not in label_of]
     if unknown:
-        report(
-            Finding(
-                'category is not a class',
-                f'{source} has categories that are not among the {len(metainfo["classes"])} '
-                f'classes of the dataset: {unknown}{closest(unknown, label_of)}. Add them to '
-                'metainfo.classes, or to metainfo.aliases with the name of their class, or with '
-                'None to leave them out',
-                source,
-                ', '.join(unknown),
-            )
+        message = (
+            f'{source} has categories that are not among the {len(metainfo["classes"])} classes of '
+            f'the dataset: {unknown}{closest(unknown, label_of)}. Add them to metainfo.classes, or '
+            'to metainfo.aliases with the name of their class, or with None to leave them out'
         )
+        report(Finding('category is not a class', message, source, ', '.join(unknown)))
     return {name: label_of.get(name.strip()) for name in names}
 
 
@@ -58,40 +53,26 @@ def match_categories(
     Returns:
         Category id to label; None for a category that is left out or was reported.
     """
-    categories = complete(
-        categories,
-        dict(id=WHOLE, name=TEXT),
-        'category',
-        ann_file,
-        report,
-        optional=dict(isthing=FLAG),
-    )
+    keys, optional = dict(id=WHOLE, name=TEXT), dict(isthing=FLAG)
+    categories = complete(categories, keys, 'category', ann_file, report, optional)
     label_of = labels_by_name([c['name'] for c in categories], metainfo, ann_file, report)
     labels, things, confused = {}, metainfo['thing_classes'], []
     for category in categories:
         number, name = category['id'], category['name']
         label = label_of[name]
         if labels.setdefault(number, label) != label:
-            report(
-                Finding(
-                    'category id listed twice',
-                    f'{ann_file} has two categories of id {number}, one of them {name}: give each '
-                    'an id of its own',
-                    ann_file,
-                    number,
-                )
+            message = (
+                f'{ann_file} has two categories of id {number}, one of them {name}: give each '
+                'an id of its own'
             )
+            report(Finding('category id listed twice', message, ann_file, number))
         isthing = category.get('isthing')
         if None not in (label, isthing) and bool(isthing) != (metainfo['classes'][label] in things):
             confused.append(name)
     if confused:
-        report(
-            Finding(
-                'thing or stuff',
-                f'{ann_file} and metainfo.thing_classes disagree whether these are things: '
-                f'{confused}. Correct one of the two',
-                ann_file,
-                ', '.join(confused),
-            )
+        message = (
+            f'{ann_file} and metainfo.thing_classes disagree whether these are things: '
+            f'{confused}. Correct one of the two'
         )
+        report(Finding('thing or stuff', message, ann_file, ', '.join(confused)))
     return labels

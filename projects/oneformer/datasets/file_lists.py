@@ -85,29 +85,19 @@ def _report_missing(
         hint = ''
         if len(parts) > 1 and all(part.lower().endswith(SUFFIXES) for part in parts):
             hint = ' Write one name per line, without that of the label image.'
-        report(
-            Finding(
-                'listed file is missing',
-                f'{path}: {len(missing)} of {total} listed names have no file in {folder.path}, '
-                f'one is {name!r}: {folder.meant(name)} does not exist. Correct the list, or '
-                f'check data_prefix.{folder.key} and {folder.option} of the dataset.{hint} '
-                f'{folder.contents()}',
-                path,
-                name,
-            )
+        message = (
+            f'{path}: {len(missing)} of {total} listed names have no file in {folder.path}, '
+            f'one is {name!r}: {folder.meant(name)} does not exist. Correct the list, or '
+            f'check data_prefix.{folder.key} and {folder.option} of the dataset.{hint} '
+            f'{folder.contents()}'
         )
+        report(Finding('listed file is missing', message, path, name))
 
 
 def pair_listed(
     path: str, images: Folder, labels: Folder, report: OnFinding
 ) -> list[tuple[str, str]]:
-    """The pairs that a list names, in its order.
-
-    Args:
-        path: Path of the list.
-        images: Folder of images.
-        labels: Folder of label images.
-        report: Callback as in ``read_list``; also for names without files, or with several.
+    """The pairs that a list names, in its order; names without one file each are reported.
 
     Returns:
         Paths of image and label image for each pair.

@@ -78,17 +78,13 @@ def _slashed(name: str, folder: Folder) -> str | None:
 def read_names(entries: Iterable, folder: Folder, what: str, readings: Readings) -> None:
     """Replace ``file_name`` by the file that it means beyond doubt, in place.
 
-    Args:
-        entries: Dicts; others, and names that are refused, are left alone.
-        folder: Folder of the files.
-        what: Name of an entry in messages.
-        readings: Collector of the replacements.
+    Entries that are no dicts, and names that are refused, are left alone.
     """
     named = [e for e in entries if type(e) is dict and type(e.get('file_name')) is str]
     for entry in named:
         slashed = _slashed(entry['file_name'], folder)
         if slashed is not None:
-            _replace(entry, slashed, 'backslash in a file name', what, readings)
+            readings.replace('backslash in a file name', entry, 'file_name', slashed, what)
     if not folder.names() or len({osp.dirname(e['file_name']) for e in named}) > _MAX_FOLDERS:
         return
     for entry in named:
@@ -96,13 +92,8 @@ def read_names(entries: Iterable, folder: Folder, what: str, readings: Readings)
         if name not in folder.names() and FILE_NAME.fits(name):
             found = folder.find(name)
             if found not in (None, name):
-                _replace(entry, found, 'file name in another spelling', what, readings)
-
-
-def _replace(entry: dict, name: str, kind: str, what: str, readings: Readings) -> None:
-    before = entry.get('file_name')
-    readings.note(kind, entry_name(entry, what, 'file_name'), before, name, entry.get('id'))
-    entry['file_name'] = name
+                kind = 'file name in another spelling'
+                readings.replace(kind, entry, 'file_name', found, what)
 
 
 def _ends_of_url(url: str) -> list[str]:

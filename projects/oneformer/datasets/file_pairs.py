@@ -142,17 +142,11 @@ def make_folders(
     }
     if shared and labels is None:
         labels = (LABEL_SUFFIX,)
+    no_images = _longer(labels, images) if shared else ()
+    no_labels = _longer(images, labels) if shared and images else ()
     return (
-        Folder(
-            paths['img'], 'img', images, _longer(labels, images) if shared else (), inner['img']
-        ),
-        Folder(
-            paths['seg'],
-            'seg',
-            labels,
-            _longer(images, labels) if shared and images else (),
-            inner['seg'],
-        ),
+        Folder(paths['img'], 'img', images, no_images, inner['img']),
+        Folder(paths['seg'], 'seg', labels, no_labels, inner['seg']),
     )
 
 
@@ -184,41 +178,30 @@ def _report_alone(
     guess = _guess(alone, other, len(alone) < len(found))
     for stem in alone:
         file = osp.join(mine.path, found[stem][0])
-        report(
-            Finding(
-                kind,
-                f'{len(alone)} of {len(found)} files in {mine.path} have no partner in '
-                f'{other.path}, one is {stem}: {file} needs {other.meant(stem)}. Add it, or check '
-                f'img_suffix and seg_map_suffix of the dataset.{guess}',
-                file,
-                stem,
-            )
+        message = (
+            f'{len(alone)} of {len(found)} files in {mine.path} have no partner in '
+            f'{other.path}, one is {stem}: {file} needs {other.meant(stem)}. Add it, or check '
+            f'img_suffix and seg_map_suffix of the dataset.{guess}'
         )
+        report(Finding(kind, message, file, stem))
 
 
 def only_file(folder: Folder, stem: str, names: Sequence[str], report: OnFinding) -> str:
     """Path of the only file of a name; the others are reported."""
     if len(names) > 1:
         what = dict(img='images of one label', seg='label images of one image')[folder.key]
-        report(
-            Finding(
-                'ambiguous files',
-                f'{folder.path} has {len(names)} {what}, {stem}: {", ".join(names)}. Remove all '
-                f'but one, or name the ending that is meant by {folder.option}',
-                osp.join(folder.path, names[1]),
-                stem,
-            )
+        message = (
+            f'{folder.path} has {len(names)} {what}, {stem}: {", ".join(names)}. Remove all '
+            f'but one, or name the ending that is meant by {folder.option}'
         )
+        report(Finding('ambiguous files', message, osp.join(folder.path, names[1]), stem))
     return osp.join(folder.path, names[0])
 
 
 def pair_all(images: Folder, labels: Folder, report: OnFinding) -> list[tuple[str, str]]:
     """All pairs of two folders, in the order of their names.
 
-    Args:
-        images: Folder of images.
-        labels: Folder of label images.
-        report: Callback for names without a partner, and names that several files share.
+    Names without a partner, and those that several files share, are reported.
 
     Returns:
         Paths of image and label image for each pair.

@@ -1,6 +1,5 @@
 """Datasets in COCO instance format: images, and a JSON of polygons or run-length codes."""
 
-import os.path as osp
 from collections.abc import Collection, Mapping, Sequence
 
 from mmdet.registry import DATASETS
@@ -100,16 +99,11 @@ class InstanceDataset(SegmentDataset):
         )
         if not entries:
             raise ValueError(f'{self.ann_file} lists no image')
-        images = {number: self._image(entry) for number, entry in entries.items()}
-        keys = dict(id=ID, image_id=ID, category_id=WHOLE)
+        images = {n: dict(self.image_of(e), segments_info=[]) for n, e in entries.items()}
+        keys, optional = dict(id=ID, image_id=ID, category_id=WHOLE), dict(iscrowd=FLAG, area=AREA)
         seen, units = set(), Units(self.ann_file)
         annotations = complete(
-            content['annotations'],
-            keys,
-            'annotation',
-            self.ann_file,
-            self.report,
-            optional=dict(iscrowd=FLAG, area=AREA),
+            content['annotations'], keys, 'annotation', self.ann_file, self.report, optional
         )
         for annotation in annotations:
             if self._usable(annotation, images, label_of, seen):
@@ -118,12 +112,9 @@ class InstanceDataset(SegmentDataset):
                     continue
                 entry = entries[annotation['image_id']]
                 units.see(annotation['segmentation'], annotation, entry['height'], entry['width'])
-                images[annotation['image_id']]['segments_info'].append(
-                    dict(
-                        self.segment_of(label, annotation),
-                        segmentation=annotation['segmentation'],
-                    )
-                )
+                segment = self.segment_of(label, annotation)
+                segment['segmentation'] = annotation['segmentation']
+                images[annotation['image_id']]['segments_info'].append(segment)
         if finding := units.finding():
             self.report(finding)
         searches = Searches(entries, label_of, self.ann_file, self.report)
@@ -170,21 +161,8 @@ class InstanceDataset(SegmentDataset):
             if label is not None and not self.is_thing[label]
         ]
 
-    def _image(self, image: Mapping) -> dict:
-        return dict(
-            img_id=image['id'],
-            img_path=osp.join(self.data_prefix['img'], image['file_name']),
-            height=image['height'],
-            width=image['width'],
-            segments_info=[],
-        )
-
     def _usable(self, annotation: Mapping, images: Mapping, label_of: Mapping, seen: set) -> bool:
-        """Report what is wrong with an annotation; whether it has an image and a segmentation.
-
-        Args:
-            seen: Ids of the annotations before; the id of this one is added.
-        """
+        """Report what is wrong with an annotation; whether it has an image and a segmentation."""
         number, img_id = annotation['id'], annotation['image_id']
         if annotation['category_id'] not in label_of:
             self.report_json(
@@ -195,13 +173,11 @@ class InstanceDataset(SegmentDataset):
                 'annotation',
             )
         if number in seen:
-            self.report_json(
-                'annotation id listed twice',
-                number,
+            message = (
                 f': annotation id {number} occurs twice, the second time in image id {img_id}: '
-                'give each an id of its own, as pycocotools needs',
-                WARNING,
+                'give each an id of its own, as pycocotools needs'
             )
+            self.report_json('annotation id listed twice', number, message, WARNING)
         seen.add(number)
         if img_id not in images:
             self.report_json(

@@ -61,15 +61,11 @@ def check_size(
 ) -> None:
     """Report labels whose (height, width) differs from that of the image."""
     if tuple(size) != tuple(results['ori_shape']):
-        report(
-            Finding(
-                'sizes differ',
-                f'{what} has (height, width) {tuple(size)}, but image {results["img_path"]} has '
-                f'{tuple(results["ori_shape"])}: {frame_hint(size, results)}',
-                file,
-                results['img_id'],
-            )
+        message = (
+            f'{what} has (height, width) {tuple(size)}, but image {results["img_path"]} has '
+            f'{tuple(results["ori_shape"])}: {frame_hint(size, results)}'
         )
+        report(Finding('sizes differ', message, file, results['img_id']))
 
 
 def _count_values(values: np.ndarray, what: str) -> tuple[int, str]:
@@ -166,14 +162,12 @@ def _no_class(values: np.ndarray, path: str, results: Mapping) -> Finding:
     meaning = results['segment_of_value']
     first, text = _count_values(values[meaning[values] < 0], 'value')
     meant = np.flatnonzero(meaning >= 0).tolist()
-    return Finding(
-        'value is not a class',
+    message = (
         f'label PNG {path} has {text}, which means no class (the {len(meant)} values from '
         f'{meant[0]} to {meant[-1]} do): check label_classes, ignore_index and '
-        f'reduce_zero_label of the dataset.{explain_values(values, results)}',
-        path,
-        first,
+        f'reduce_zero_label of the dataset.{explain_values(values, results)}'
     )
+    return Finding('value is not a class', message, path, first)
 
 
 def read_label_png(results: Mapping, report: OnFinding = refuse, seen: Seen = None) -> np.ndarray:
@@ -218,15 +212,11 @@ def _read_label_colors(results: Mapping, report: OnFinding) -> np.ndarray:
     if unknown.any():
         found, counts = count_colors(png[unknown][:, ::-1])
         rest = f' and {counts[1:].sum()} pixels of others, such as {found[1]}' if found[1:] else ''
-        report(
-            Finding(
-                'colour is not a class',
-                f'label PNG {path} has {counts[0]} pixels of colour (R, G, B) {found[0]}{rest}, '
-                'which label_colors does not list: add it there, with None for void. Export '
-                'without smooth edges, if these are mixtures of listed colours',
-                path,
-                str(found[0]),
-            )
+        message = (
+            f'label PNG {path} has {counts[0]} pixels of colour (R, G, B) {found[0]}{rest}, '
+            'which label_colors does not list: add it there, with None for void. Export '
+            'without smooth edges, if these are mixtures of listed colours'
         )
+        report(Finding('colour is not a class', message, path, str(found[0])))
         segment_map[unknown] = 0
     return segment_map

@@ -36,9 +36,6 @@ def judge_some(dataset: SemanticDataset) -> Iterator[Finding]:
     """Judge a few label PNGs, spread over a dataset; see ``judge_teaching``.
 
     The finding is an error only if these are all PNGs of a dataset that is trained on.
-
-    Args:
-        dataset: A loaded dataset.
     """
     total, values, looked_at, path = len(dataset), Counter(), 0, None
     indices = np.unique(np.linspace(0, total - 1, _LOOKED_AT).round().astype(int))

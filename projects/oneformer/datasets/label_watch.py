@@ -1,13 +1,11 @@
 """Watch the label images of a dataset for palettes that change, and for unusual encodings."""
 
-import logging
 from collections.abc import Mapping
 
 import numpy as np
-import torch
-from mmengine.logging import print_log
 
 from ..images.label_files import LabelImage
+from ..images.notes import SayOnce
 from .findings import ERROR, WARNING, Finding
 from .pixel_counts import count_values
 
@@ -58,29 +56,22 @@ class PaletteTable:
                 recoloured = recoloured or (value, color, before, file)
         if moved:
             color, value, before, file = moved
-            return Finding(
-                'palettes differ',
+            message = (
                 f'label PNG {path} has the colour (R, G, B) {color} at value {value} of its '
                 f'palette, and {file} has it at value {before}: each file has a palette of its '
                 'own, so that a value means another class in each. Say label_colors={(R, G, B): '
                 'name, ...} in the dataset, to go by colours, or export the labels with one '
-                'palette for all',
-                path,
-                value,
-                ERROR,
+                'palette for all'
             )
+            return Finding('palettes differ', message, path, value, ERROR)
         if recoloured:
             value, color, before, file = recoloured
-            return Finding(
-                'palettes differ',
+            message = (
                 f'label PNG {path} has the colour (R, G, B) {color} at value {value} of its '
-                f'palette, and {file} has {before}: values are read whatever their colours. If '
-                'the colours are the classes, say label_colors={(R, G, B): name, ...} in the '
-                'dataset',
-                path,
-                value,
-                WARNING,
+                f'palette, and {file} has {before}: values are read whatever their colours. If the '
+                'colours are the classes, say label_colors={(R, G, B): name, ...} in the dataset'
             )
+            return Finding('palettes differ', message, path, value, WARNING)
         return None
 
 
@@ -96,13 +87,13 @@ class LabelWatch:
     def __init__(self) -> None:
         self._palettes: set[bytes] = set()
         self._table = PaletteTable()
-        self._said = torch.zeros(2, dtype=torch.bool).share_memory_()
+        self._say = SayOnce(('kind', 'palettes'))
 
     def __call__(self, label: LabelImage, results: Mapping) -> None:
         """Look at the label image of a sample."""
         path = results['seg_map_path']
         if label.note:
-            self._say(0, f'label images such as {path} {label.note}')
+            self._say([('kind', f'label images such as {path} {label.note}')])
         if label.palette is None or len(self._palettes) > _PALETTES:
             return
         if label.palette not in self._palettes:
@@ -112,9 +103,4 @@ class LabelWatch:
                 self._palettes.discard(label.palette)  # or the next of its kind would pass
                 raise ValueError(found.message)
             if found is not None:
-                self._say(1, found.message)
-
-    def _say(self, kind: int, text: str) -> None:
-        if not self._said[kind]:
-            self._said[kind] = True
-            print_log(text, logger='current', level=logging.WARNING)
+                self._say([('palettes', found.message)])

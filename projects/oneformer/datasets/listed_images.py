@@ -12,14 +12,7 @@ from .findings import ERROR, WARNING, Finding, OnFinding
 def images_by_id(
     images: Iterable[Mapping], ann_file: str, report: OnFinding, folder: str = ''
 ) -> dict:
-    """Complete entries of ``images`` of a JSON by their id; duplicates are reported.
-
-    Args:
-        images: Entries of the JSON.
-        ann_file: The JSON, for messages.
-        report: Callback for each fault.
-        folder: Folder of the image files, for messages.
-    """
+    """Complete entries of ``images`` of a JSON by their id; faults and duplicates are reported."""
     by_id, id_of_file = {}, {}
     keys = dict(id=ID, file_name=FILE_NAME, height=SIDE, width=SIDE)
     hint = partial(name_hint, folder=folder)
@@ -33,29 +26,20 @@ def images_by_id(
         before = by_id.setdefault(number, image)
         if before is not image:
             differ = before['file_name'] != file_name
+            message = f'{ann_file} lists image id {number} twice, ' + (
+                f'as {before["file_name"]} and {file_name}: give one another id'
+                if differ
+                else f'{file_name}: remove one entry'
+            )
             report(
                 Finding(
-                    'image listed twice',
-                    f'{ann_file} lists image id {number} twice, '
-                    + (
-                        f'as {before["file_name"]} and {file_name}: give one another id'
-                        if differ
-                        else f'{file_name}: remove one entry'
-                    ),
-                    ann_file,
-                    number,
-                    ERROR if differ else WARNING,
+                    'image listed twice', message, ann_file, number, ERROR if differ else WARNING
                 )
             )
         elif id_of_file.setdefault(file_name, number) != number:
-            report(
-                Finding(
-                    'image listed twice',
-                    f'{ann_file} lists image {file_name} as image id {id_of_file[file_name]} and '
-                    f'{number}: remove one, or it is seen twice as often as others',
-                    ann_file,
-                    number,
-                    WARNING,
-                )
+            message = (
+                f'{ann_file} lists image {file_name} as image id {id_of_file[file_name]} and '
+                f'{number}: remove one, or it is seen twice as often as others'
             )
+            report(Finding('image listed twice', message, ann_file, number, WARNING))
     return by_id

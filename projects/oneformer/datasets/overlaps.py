@@ -92,9 +92,6 @@ class _Stacks:
     """The objects on each region of a map that is being painted.
 
     Crowds are below all others and hidden by them, so they count as nothing here.
-
-    Args:
-        crowds: Whether each of the S segments is a crowd.
     """
 
     def __init__(self, crowds: Sequence[bool]) -> None:
@@ -103,14 +100,9 @@ class _Stacks:
         self.overlaps = 0
 
     def lay(self, number: int, below: np.ndarray) -> np.ndarray | int:
-        """Put segment ``number`` on regions.
+        """Put segment ``number`` on the regions ``below``; the regions of its pixels after.
 
-        Args:
-            below: Regions of its pixels before.
-
-        Returns:
-            Regions of its pixels after: its own number where it lies alone. If it lies alone
-            nowhere, its own number is where most of it lies.
+        Its own number is where it lies alone, or if it does so nowhere, where most of it lies.
         """
         if not below.any():
             return number

@@ -67,32 +67,17 @@ class PanopticDataset(SegmentDataset):
             content['images'], self.ann_file, self.report, self.data_prefix['img']
         )
         if content['annotations'] is None:
-            return self.note_images([self._image(image) for image in images.values()])
+            return self.note_images([self.image_of(image) for image in images.values()])
         if not content['annotations']:
             raise ValueError(f'{self.ann_file} annotates no image')
         searches = Searches(images, label_of, self.ann_file, self.report)
-        return self.note_images(
-            [
-                self._parse(annotation, images, label_of, searches)
-                for annotation in self._one_per_image(content['annotations'], images)
-            ]
-        )
+        annotations = self._one_per_image(content['annotations'], images)
+        parsed = [self._parse(one, images, label_of, searches) for one in annotations]
+        return self.note_images(parsed)
 
     def get_data_info(self, idx: int) -> dict:
         """The sample ``idx``, with the JSON's ``category_ids`` to recognise a PNG of categories."""
         return dict(super().get_data_info(idx), category_ids=self._listed_categories)
-
-    def image_name(self, image: Mapping) -> str:
-        """Path of an image below its folder, from an entry in ``images``."""
-        return image['file_name']
-
-    def _image(self, image: Mapping) -> dict:
-        return dict(
-            img_id=image['id'],
-            img_path=osp.join(self.data_prefix['img'], self.image_name(image)),
-            height=image['height'],
-            width=image['width'],
-        )
 
     def _one_per_image(self, annotations: Sequence[Mapping], images: Mapping) -> list[Mapping]:
         """Annotations of listed images, one for each."""
@@ -116,27 +101,22 @@ class PanopticDataset(SegmentDataset):
                 )
         alone = [img_id for img_id in images if img_id not in of_image]
         if alone:
-            self.report_json(
-                'image without annotation',
-                alone[0],
+            message = (
                 f' does not annotate {len(alone)} of its {len(images)} images, which are left out; '
                 f'the first is image id {alone[0]!r} ({images[alone[0]]["file_name"]}): annotate '
-                'them, with an empty segments_info where nothing is to be found',
-                WARNING,
+                'them, with an empty segments_info where nothing is to be found'
             )
+            self.report_json('image without annotation', alone[0], message, WARNING)
         return list(of_image.values())
 
     def _parse(
         self, annotation: Mapping, images: Mapping, label_of: Mapping, searches: Searches
     ) -> dict:
         img_id = annotation['image_id']
+        keys, optional = dict(id=WHOLE, category_id=WHOLE), dict(iscrowd=FLAG, area=AREA)
+        what = f'segment of image id {img_id}'
         infos = complete(
-            annotation['segments_info'],
-            dict(id=WHOLE, category_id=WHOLE),
-            f'segment of image id {img_id}',
-            self.ann_file,
-            self.report,
-            optional=dict(iscrowd=FLAG, area=AREA),
+            annotation['segments_info'], keys, what, self.ann_file, self.report, optional
         )
         if len(infos) > MAX_SEGMENTS:
             self.report_json(
@@ -172,7 +152,7 @@ class PanopticDataset(SegmentDataset):
             else:
                 segments.append(self.segment_of(label, segment))
         return dict(
-            self._image(images[img_id]),
+            self.image_of(images[img_id]),
             seg_map_path=osp.join(self.data_prefix['seg'], annotation['file_name']),
             segments_info=segments,
             void_ids=void_ids,

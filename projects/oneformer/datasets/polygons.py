@@ -92,10 +92,7 @@ def _refuse_points(value: Any) -> None:
 
 
 def as_polygons(segmentation: Any) -> tuple[Any, str | None]:
-    """A segmentation in COCO's brackets.
-
-    Args:
-        segmentation: Segmentation as in a JSON, not empty.
+    """A segmentation in COCO's brackets, from one of a JSON that is not empty.
 
     Returns:
         The segmentation, and in which other way it was written (a kind of ``Readings``); None if
@@ -133,11 +130,7 @@ def _first_leaf(value: Any) -> Any:
 
 
 class Units:
-    """Looks at the polygons of a file for those that are not in pixels.
-
-    Args:
-        file: The JSON.
-    """
+    """Looks at the polygons of a file for those that are not in pixels."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -181,13 +174,11 @@ class Units:
                 ERROR if 2 * self.shares > self.polygons else WARNING,
             )
         if self._percents and self.polygons > _FEW and self._highest > _PERCENT / 2:
-            return Finding(
-                'polygons in percent',
+            message = (
                 f'{self.file}: all {self.polygons} polygons lie within 0 to {_PERCENT}, although '
                 f'all images are larger than {2 * _PERCENT} pixels: if these are percents, as of '
                 'Label Studio, multiply each x by the width and each y by the height, and divide '
-                f'by {_PERCENT}',
-                self.file,
-                severity=WARNING,
+                f'by {_PERCENT}'
             )
+            return Finding('polygons in percent', message, self.file, severity=WARNING)
         return None

@@ -27,11 +27,7 @@ _REMEDIES = {
 
 
 class Readings:
-    """Counts values that are read in another way than they are written, to log it once.
-
-    Args:
-        file: The JSON.
-    """
+    """Counts values that are read in another way than they are written, to log it once."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -51,6 +47,11 @@ class Readings:
             kind, [0, f'{name}: {_short(found)} -> {_short(read)}', number]
         )
         seen[0] += 1
+
+    def replace(self, kind: str, entry: dict, key: str, read: Any, what: str) -> None:
+        """Replace the value of an entry by what it is read as, and remember it."""
+        self.note(kind, entry_name(entry, what, key), entry.get(key), read, entry.get('id'))
+        entry[key] = read
 
     def tell(self, report: OnFinding) -> None:
         """Report a warning for each kind, and forget them."""
@@ -107,19 +108,9 @@ def entry_name(entry: Mapping, what: str, key: str) -> str:
 
 
 def read_numbers(
-    entries: Iterable,
-    keys: Mapping[str, Callable[[Any], Any]],
-    what: str,
-    readings: Readings,
+    entries: Iterable, keys: Mapping[str, Callable[[Any], Any]], what: str, readings: Readings
 ) -> None:
-    """Replace values by the numbers that they mean, in place.
-
-    Args:
-        entries: Dicts; others are left alone.
-        keys: Function that reads each key: ``whole``, ``flag`` or ``number``.
-        what: Name of an entry in messages.
-        readings: Collector of the replacements.
-    """
+    """Replace the values of keys by the numbers that they mean by a function, in place."""
     for entry in entries:
         if type(entry) is not dict:
             continue
@@ -129,22 +120,13 @@ def read_numbers(
                 continue
             meant = read(value)
             if meant is not None:
-                name = entry_name(entry, what, key)
-                readings.note('number of another type', name, value, meant, entry.get('id'))
-                entry[key] = meant
+                readings.replace('number of another type', entry, key, meant, what)
 
 
 def read_lists(
     entries: Iterable[dict], keys: frozenset[str], what: str, readings: Readings
 ) -> None:
-    """Replace the elements of lists by the whole numbers that they mean, in place.
-
-    Args:
-        entries: Dicts.
-        keys: Keys of the lists; a value that is not a list is left alone.
-        what: Name of an entry in messages.
-        readings: Collector of the replacements.
-    """
+    """Replace the elements of the lists of these keys by the whole numbers that they mean."""
     for entry in entries:
         for key in () if keys.isdisjoint(entry) else sorted(keys):
             values = entry.get(key)
@@ -181,9 +163,7 @@ def read_ids(entries: Iterable, key: str, known: Collection, what: str, readings
                 same.setdefault(_plain(one), []).append(one)
         meant = same.get(_plain(value), ())
         if len(meant) == 1:
-            name = entry_name(entry, what, key)
-            readings.note('id of another type', name, value, meant[0], entry.get('id'))
-            entry[key] = meant[0]
+            readings.replace('id of another type', entry, key, meant[0], what)
 
 
 def _plain(value: Any) -> Any:

@@ -165,13 +165,11 @@ class Searches:
             wrong = [n for n in value if type(n) is not int or n not in self.label_of]
             if wrong:
                 shown = reprlib.repr(wrong[0] if len(wrong) == 1 else wrong)
-                self._tell(
-                    'category not listed',
-                    img_id,
+                message = (
                     f'has {shown} in its {key}, which the JSON does not list as a category'
-                    f'{some_ids(self.label_of)}: add the category, or take it out',
-                    ERROR,
+                    f'{some_ids(self.label_of)}: add the category, or take it out'
                 )
+                self._tell('category not listed', img_id, message, ERROR)
         return lists
 
     def _tell(self, kind: str, img_id: int | str, text: str, severity: str = WARNING) -> None:

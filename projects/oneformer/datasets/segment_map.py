@@ -64,15 +64,11 @@ def encode_instances(results: Mapping, report: OnFinding = refuse) -> list[Mappi
         try:
             codes.append(encode_segmentation(segment['segmentation'], height, width))
         except ValueError as error:
-            report(
-                Finding(
-                    'wrong segmentation',
-                    f'{results["ann_file"]}: annotation {segment["id"]} of image '
-                    f'{results["img_path"]}: {error}; correct the JSON',
-                    results['ann_file'],
-                    segment['id'],
-                )
+            message = (
+                f'{results["ann_file"]}: annotation {segment["id"]} of image '
+                f'{results["img_path"]}: {error}; correct the JSON'
             )
+            report(Finding('wrong segmentation', message, results['ann_file'], segment['id']))
             codes.append(encode_mask(np.zeros((height, width), bool, order='F')))
     return codes
 

@@ -25,13 +25,7 @@ def require_text(value: Any, name: str) -> None:
 
 
 def require_folders(prefix: Any, keys: Collection[str], kind: str) -> None:
-    """Raise ValueError with the remedy if ``data_prefix`` is not a dict of the texts it needs.
-
-    Args:
-        prefix: Value of ``data_prefix`` in the config.
-        keys: Keys that it must have.
-        kind: The class of the dataset, for the message.
-    """
+    """Raise ValueError with the remedy if ``data_prefix`` is not a dict of the texts it needs."""
     form = f'dict({", ".join(f"{key}=..." for key in keys)})'
     if not isinstance(prefix, Mapping):
         raise ValueError(

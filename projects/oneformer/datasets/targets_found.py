@@ -72,12 +72,7 @@ def count_targets(data_list: Sequence[dict]) -> TargetsFound | None:
 
 
 def missing_targets(dataset: SegmentDataset, found: TargetsFound) -> Iterator[Finding]:
-    """Findings about what a dataset cannot teach, with the likely cause.
-
-    Args:
-        dataset: A built dataset.
-        found: Counts of the dataset.
-    """
+    """Findings about what a dataset cannot teach, with the likely cause."""
     severity = WARNING if dataset.test_mode or not dataset.needs_targets else ERROR
     if not found.objects:
         text = _why_nothing(dataset, found)
@@ -87,24 +82,18 @@ def missing_targets(dataset: SegmentDataset, found: TargetsFound) -> Iterator[Fi
     yield from _missing_classes(dataset, found)
     if found.crowds.total() > found.objects.total():
         total = found.crowds.total() + found.objects.total()
-        yield Finding(
-            'mostly crowds',
+        message = (
             f'{dataset.ann_file}: {found.crowds.total()} of {total} annotated objects are crowds '
-            f'(iscrowd=1). {CROWD_REMEDY}',
-            dataset.ann_file,
-            None,
-            WARNING,
+            f'(iscrowd=1). {CROWD_REMEDY}'
         )
+        yield Finding('mostly crowds', message, dataset.ann_file, None, WARNING)
     if 2 * found.no_areas > found.areas:
-        yield Finding(
-            'areas of 0',
+        message = (
             f'{dataset.ann_file}: {found.no_areas} of {found.areas} areas are 0: AP takes such '
             'objects for small ones, and PQ takes the area for that of the segment. Write the '
-            'number of pixels, or leave area out',
-            dataset.ann_file,
-            None,
-            WARNING,
+            'number of pixels, or leave area out'
         )
+        yield Finding('areas of 0', message, dataset.ann_file, None, WARNING)
 
 
 def _why_nothing(dataset: SegmentDataset, found: TargetsFound) -> str:
@@ -131,15 +120,12 @@ def _why_nothing(dataset: SegmentDataset, found: TargetsFound) -> str:
 def _missing_tasks(dataset: SegmentDataset, found: TargetsFound) -> Iterator[Finding]:
     classes, where = dataset.metainfo['classes'], where_of(dataset)
     if len(classes) == 1 and 'semantic' in dataset.tasks:
-        yield Finding(
-            'one class only',
+        message = (
             f'{where}: the only class is {classes[0]!r}, so the semantic task can predict nothing '
             'else, and its mIoU is always 100. Add a class for the rest, as background, that the '
-            'labels annotate, or score by PQ and AP and leave SemanticIoU out',
-            where,
-            None,
-            WARNING,
+            'labels annotate, or score by PQ and AP and leave SemanticIoU out'
         )
+        yield Finding('one class only', message, where, None, WARNING)
     things = [label for label in found.objects if dataset.is_thing[label]]
     if dataset.labels_kind == 'panoptic' and not things:
         crowds = sum(n for label, n in found.crowds.items() if dataset.is_thing[label])
@@ -152,13 +138,8 @@ def _missing_tasks(dataset: SegmentDataset, found: TargetsFound) -> Iterator[Fin
         else:
             why = 'metainfo.thing_classes is empty. Name the classes with countable objects there, '
             why += 'or score and train without this task (SampleTask.probs, test_cfg.tasks)'
-        yield Finding(
-            'task without targets',
-            f'{where}: the instance task has no target: {why}',
-            where,
-            'instance',
-            WARNING,
-        )
+        message = f'{where}: the instance task has no target: {why}'
+        yield Finding('task without targets', message, where, 'instance', WARNING)
 
 
 def _missing_classes(dataset: SegmentDataset, found: TargetsFound) -> Iterator[Finding]:
@@ -173,32 +154,25 @@ def _missing_classes(dataset: SegmentDataset, found: TargetsFound) -> Iterator[F
     nothing = [classes[label] for label in missing if not found.crowds[label]]
     if never:
         names = names_text([classes[label] for label in never])
-        yield Finding(
-            'class not searched',
+        message = (
             f'{dataset.ann_file}: {len(never)} of {len(known)} classes were looked for in none of '
             f'the {found.looked_at} images, so that nothing is taught or scored of them: {names}. '
-            'Correct what the images list, or take the categories out of the JSON',
-            dataset.ann_file,
-            names,
-            WARNING,
+            'Correct what the images list, or take the categories out of the JSON'
         )
+        yield Finding('class not searched', message, dataset.ann_file, names, WARNING)
     if crowds:
-        yield Finding(
-            'class of crowds only',
+        names = names_text(crowds)
+        message = (
             f'{dataset.ann_file}: all annotated objects of {len(crowds)} of {len(known)} classes '
-            f'are crowds: {names_text(crowds)}. {CROWD_REMEDY}',
-            dataset.ann_file,
-            names_text(crowds),
-            WARNING,
+            f'are crowds: {names}. {CROWD_REMEDY}'
         )
+        yield Finding('class of crowds only', message, dataset.ann_file, names, WARNING)
     if nothing and not dataset.test_mode:
-        yield Finding(
-            'class without target',
+        names = names_text(nothing)
+        message = (
             f'{dataset.ann_file} lists {len(known)} classes, and annotates nothing of '
-            f'{len(nothing)} of them: {names_text(nothing)}. Training teaches that they never '
-            'occur: add annotations, correct the category ids, or if they were not annotated take '
-            'the categories out of the JSON',
-            dataset.ann_file,
-            names_text(nothing),
-            WARNING,
+            f'{len(nothing)} of them: {names}. Training teaches that they never occur: add '
+            'annotations, correct the category ids, or if they were not annotated take the '
+            'categories out of the JSON'
         )
+        yield Finding('class without target', message, dataset.ann_file, names, WARNING)

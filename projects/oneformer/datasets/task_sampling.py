@@ -24,10 +24,7 @@ _TARGET_OF = dict(
 
 
 def derive_targets(
-    segment_map: np.ndarray,
-    segments: Sequence[Mapping],
-    task: str,
-    ignore: Collection[str] = (),
+    segment_map: np.ndarray, segments: Sequence[Mapping], task: str, ignore: Collection[str] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
     """Relabel a map of segments as the targets of a task.
 

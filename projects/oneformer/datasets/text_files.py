@@ -35,12 +35,7 @@ def decode_text(content: bytes) -> str:
 
 
 def parse_json(content: bytes, path: str, tell: Callable[[str], None] | None = None) -> Any:
-    """Content of a JSON, with or without a byte order mark.
-
-    Args:
-        content: Bytes of the file.
-        path: Path of the file, for messages.
-        tell: Callback for a sentence about the byte order mark, if there is one.
+    """Content of a JSON, with or without a byte order mark, of which ``tell`` gets a sentence.
 
     Raises:
         ValueError: If it is not a JSON.

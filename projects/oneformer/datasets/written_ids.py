@@ -26,11 +26,7 @@ def _whole(value: Any) -> int | None:
 
 
 def count_categories(annotations: Any) -> Counter:
-    """Annotations (or panoptic segments) of each category id; faulty entries are left out.
-
-    Args:
-        annotations: Annotations of a JSON, which may be anything.
-    """
+    """Annotations (or panoptic segments) of each category id; faulty entries are left out."""
     entries = annotations if isinstance(annotations, list) else []
     entries = [entry for entry in entries if isinstance(entry, Mapping)]
     infos = [entry['segments_info'] for entry in entries if 'segments_info' in entry]
@@ -147,10 +143,6 @@ def fill_numbers(
 ) -> tuple[list[int], list[int]]:
     """Give labels without a number the lowest ones above all others.
 
-    Args:
-        numbers: Numbers of the labels.
-        taken: Other numbers that are in use.
-
     Returns:
         The numbers, and the labels with a new one.
     """
@@ -168,10 +160,6 @@ def join_numbers(metainfos: Sequence[Mapping], names: Sequence[str]) -> dict:
 
     A number that is taken is not given to a second class. Where datasets differ, the log says
     whose numbers result files have.
-
-    Args:
-        metainfos: Metainfo of each dataset.
-        names: Names of the datasets, for messages.
 
     Returns:
         Values of the keys of ``WRITTEN`` that some dataset has.
@@ -205,12 +193,7 @@ def join_numbers(metainfos: Sequence[Mapping], names: Sequence[str]) -> dict:
 
 
 def tell_other_numbers(ours: Mapping, theirs: Mapping) -> None:
-    """Warn where the validation dataset has other numbers for classes than the training dataset.
-
-    Args:
-        ours: Metainfo of the training dataset.
-        theirs: Metainfo of the validation dataset.
-    """
+    """Warn where the validation dataset has other numbers for classes than the training dataset."""
     for key in WRITTEN[:2]:
         pairs = zip(
             *(

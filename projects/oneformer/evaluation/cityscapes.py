@@ -79,7 +79,7 @@ def ground_truth_file(data_sample: dict, seg_prefix: str, kind: str) -> str:
     """
     stem = file_stem(data_sample)
     if not stem.endswith(_SUFFIX):
-        raise ValueError(f'the name of a photo of Cityscapes ends with {_SUFFIX}.png')
+        raise ValueError(f'the name of an image of Cityscapes ends with {_SUFFIX}.png')
     image_id = stem.removesuffix(_SUFFIX)
     city = image_id.split('_')[0]
     path = osp.join(seg_prefix, city, f'{image_id}_gtFine_{kind}.png')
@@ -308,10 +308,7 @@ class CityscapesInstanceFiles(ResultFiles):
 
     task = default_prefix = 'instance'
     writer_type = CityscapesInstanceWriter
-
-    def stem_of(self, data_sample: Mapping) -> str:
-        """See ``file_stem``."""
-        return file_stem(data_sample)
+    stem_of = staticmethod(file_stem)
 
 
 @METRICS.register_module()
@@ -319,7 +316,4 @@ class CityscapesSemanticFiles(SemanticFiles):
     """``CityscapesSemanticWriter`` as a metric; without sub-folders, as the original writes it."""
 
     writer_type = CityscapesSemanticWriter
-
-    def stem_of(self, data_sample: Mapping) -> str:
-        """See ``file_stem``."""
-        return file_stem(data_sample)
+    stem_of = staticmethod(file_stem)

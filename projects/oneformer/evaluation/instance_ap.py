@@ -15,13 +15,7 @@ from ..datasets.settings import require_text
 from ..metainfo import is_thing
 from .classwise import ClasswiseMetric, mean
 from .counting import most_of_classes, tell_beyond
-from .data_sample import (
-    encode,
-    naming_image,
-    read_detections,
-    read_ground_truth,
-    read_known,
-)
+from .data_sample import encode, naming_image, read_detections, read_ground_truth, read_known
 from .instance_file import InstanceFile, encode_annotation
 from .nothing_to_score import tell_nan
 

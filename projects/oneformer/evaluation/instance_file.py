@@ -37,23 +37,7 @@ def plain_id(img_id: int | str) -> int | str:
 
 
 def _read_images(ann_file: str, dataset_meta: Mapping, first_id: int) -> dict[int | str, dict]:
-    """Annotations of a COCO instance file, with labels by name or alias.
-
-    Args:
-        ann_file: The JSON.
-        dataset_meta: Metainfo with ``classes``, ``thing_classes`` and optionally ``aliases``.
-        first_id: Number of the first annotation; the others follow in the order of the file.
-
-    Returns:
-        Dict of each image by its ``plain_id``: ``height``, ``width``, ``annotations``, whose
-        ``category_id`` is the label, and ``known``, the classes that the image was searched for,
-        or None.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not in COCO instance format, uses ids that it does not list, or has
-            categories that are not among the thing classes.
-    """
+    """The images of an ``InstanceFile`` by ``plain_id``; ``category_id`` in them is the label."""
     if not exists(ann_file):
         raise FileNotFoundError(
             f'instance file {ann_file} does not exist: check InstanceAP.ann_file'

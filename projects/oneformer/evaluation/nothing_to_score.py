@@ -41,14 +41,7 @@ def tell_nan(
     reasons: Mapping[str, str],
     level: int = logging.WARNING,
 ) -> None:
-    """Log why scores are nan.
-
-    Args:
-        metric: Name of the metric.
-        scores: Name to number.
-        reasons: Reason for nan by name of a score; others have none.
-        level: Level of the log.
-    """
+    """Log why scores are nan, of those for whose names there is a reason."""
     names_of = {}
     for name, score in scores.items():
         if math.isnan(score) and reasons.get(name):

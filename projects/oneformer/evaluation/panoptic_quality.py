@@ -99,9 +99,6 @@ class PanopticQuality(ClasswiseMetric):
     Averages run over the classes that occur in ground truth or prediction; where no class of a
     split occurs, its three numbers are nan. Where the labels say what was looked for in an image,
     nothing else can be predicted wrongly there.
-
-    Args:
-        **kwargs: Of ``ClasswiseMetric``.
     """
 
     task = default_prefix = 'panoptic'

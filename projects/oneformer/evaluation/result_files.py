@@ -36,6 +36,7 @@ class ResultFiles(BaseMetric):
 
     task: str
     writer_type: type[ResultWriter]
+    stem_of = staticmethod(image_stem)  # what the results of an image are called: mirrors folders
 
     def __init__(self, out_dir: str, options: Mapping | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -65,10 +66,6 @@ class ResultFiles(BaseMetric):
         if self.writer is None:
             self.writer = self.writer_type(self.out_dir, self.dataset_meta, **self.options)
         return self.writer
-
-    def stem_of(self, data_sample: Mapping) -> str:
-        """What the results of an image are called, without suffix: folders are mirrored."""
-        return image_stem(data_sample)
 
     def refuse_namesakes(self, stem: str) -> None:
         """Raise ValueError about several images of one name."""
@@ -114,12 +111,7 @@ class InstanceFiles(ResultFiles):
 
 @METRICS.register_module()
 class SemanticFiles(ResultFiles):
-    """``SemanticWriter`` as a metric.
-
-    Args:
-        reduce_zero_label: See ``SemanticWriter``.
-        **kwargs: Arguments of ``ResultFiles``.
-    """
+    """``SemanticWriter`` as a metric."""
 
     task = default_prefix = 'semantic'
     writer_type = SemanticWriter

@@ -194,7 +194,7 @@ class SemanticIoU(ClasswiseMetric):
         if len(things) == 1:
             print_log(
                 f'SemanticIoU: {self.dataset_meta["classes"][0]!r} is the only class, so that '
-                'every pixel is answered with it, and mIoU is 100 whatever the model learned: add '
+                'every pixel is predicted as it, and mIoU is 100 whatever the model learned: add '
                 'a class for the rest, or look at PQ and AP',
                 logger='current',
                 level=logging.WARNING,

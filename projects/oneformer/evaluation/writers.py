@@ -115,17 +115,13 @@ class PanopticWriter(ResultWriter):
         return dict(image=entry, annotation=annotation)
 
     def finish(self, contents: Sequence[Mapping]) -> None:
+        meta, things = self.dataset_meta, is_thing(self.dataset_meta).astype(int).tolist()
         result = dict(
             images=[content['image'] for content in contents],
             annotations=[content['annotation'] for content in contents],
             categories=[
-                dict(id=category, name=category_name(label, self.dataset_meta), isthing=isthing)
-                for label, (category, isthing) in enumerate(
-                    zip(
-                        category_ids(self.dataset_meta),
-                        is_thing(self.dataset_meta).astype(int).tolist(),
-                    )
-                )
+                dict(id=category, name=category_name(label, meta), isthing=things[label])
+                for label, category in enumerate(category_ids(meta))
                 if category is not None
             ],
         )

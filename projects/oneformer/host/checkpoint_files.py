@@ -131,18 +131,18 @@ def resume_newest(runner: Runner) -> None:
     Raises:
         SystemExit: If there are checkpoints, and none can be read.
     """
-    answer = [None]
+    choice = [None]
     if is_main_process():
         try:
             paths = checkpoints(runner.work_dir)
-            answer = [newest_readable(paths) if paths else None]
+            choice = [newest_readable(paths) if paths else None]
         except ValueError as error:
-            answer = [SystemExit(str(error))]
-    broadcast_object_list(answer)
-    if isinstance(answer[0], SystemExit):
-        raise answer[0]
-    if answer[0] is None:
+            choice = [SystemExit(str(error))]
+    broadcast_object_list(choice)
+    if isinstance(choice[0], SystemExit):
+        raise choice[0]
+    if choice[0] is None:
         print_log(f'nothing to resume in {runner.work_dir}: training starts anew', 'current')
         runner._resume = False
     else:
-        runner._resume, runner._load_from = True, str(answer[0])
+        runner._resume, runner._load_from = True, str(choice[0])

@@ -36,13 +36,7 @@ def max_pixels() -> int:
 
 
 def check_pixels(height: int, width: int, what: str) -> None:
-    """Raise ``ImageTooLargeError`` for a size above the limit.
-
-    Args:
-        height: Height in pixels.
-        width: Width in pixels.
-        what: Name of the file or entry that has this size, for the message.
-    """
+    """Raise ``ImageTooLargeError`` if ``what`` has a size in pixels above the limit."""
     limit = max_pixels()
     if height * width > limit:
         raise ImageTooLargeError(
@@ -99,11 +93,6 @@ def upright_size(path: Path, what: str, remedy: str) -> tuple[int, int]:
     """Height and width of an image by its header, turned upright by its EXIF orientation.
 
     A file that does not end as a JPEG or PNG should is decoded in full.
-
-    Args:
-        path: Path of the file.
-        what: What it is, for messages.
-        remedy: What to do if it is damaged, for messages.
 
     Raises:
         ValueError: If the file is empty, truncated, not an image, or one of absurd size.

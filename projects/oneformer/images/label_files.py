@@ -157,10 +157,6 @@ def _decode(data: bytes, name: str) -> LabelImage:
 def load_label(path: str, what: str) -> LabelImage:
     """Read a label image: grey of up to 16 bits, with a palette, or in colours that are all equal.
 
-    Args:
-        path: Path of the file.
-        what: Kind of file, for messages.
-
     Raises:
         OSError: If the file is missing or cannot be read.
         ColorLabelError: If it holds colours.

@@ -58,11 +58,7 @@ def _tiff_compression(data: bytes) -> int | None:
 
 
 def lossy_format(data: bytes) -> str | None:
-    """The format of an image, if its compression changes numbers, in a few words; else None.
-
-    Args:
-        data: Content of the file, whatever its name is.
-    """
+    """The format of an image, if its compression changes numbers, in a few words; else None."""
     for start, name in _STARTS.items():
         if data.startswith(start):
             return name
@@ -77,13 +73,7 @@ def lossy_format(data: bytes) -> str | None:
 
 
 def refuse_lossy(data: bytes, path: str, what: str) -> None:
-    """Raise ValueError for an image whose compression changes numbers.
-
-    Args:
-        data: Content of the file.
-        path: Path of the file, for the message.
-        what: Kind of file, for the message.
-    """
+    """Raise ValueError for an image whose compression changes numbers."""
     found = lossy_format(data)
     if found is None:
         return

@@ -1,7 +1,7 @@
 """Notes for people about images that can be read in more than one way."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from mmengine.logging import print_log
@@ -93,44 +93,39 @@ def image_notes(
     if (bits := bits_of(loaded, rules)) is not None:
         low, high = loaded.values
         white = loaded.value_range[1]
-        notes.append(
-            (
-                bits,
-                f'image {path} has values of {loaded.dtype} from {low} to {high}: the range of the '
-                f'fewest of {STEP_WORDS} bits that hold them, 0 to {white}, becomes 0 to 255. '
-                f'{depth_advice(white)}',
-            )
+        text = (
+            f'image {path} has values of {loaded.dtype} from {low} to {high}: the range of the '
+            f'fewest of {STEP_WORDS} bits that hold them, 0 to {white}, becomes 0 to 255. '
+            f'{depth_advice(white)}'
         )
+        notes.append((bits, text))
     if loaded.transparent:
-        notes.append(
-            (
-                'transparent',
-                f'image {path} has {100 * loaded.transparent:.1f} % transparent pixels, which are '
-                'read with the colours that the file holds below: paint a background if these '
-                'mean nothing',
-            )
+        text = (
+            f'image {path} has {100 * loaded.transparent:.1f} % transparent pixels, which are '
+            'read with the colours that the file holds below: paint a background if these '
+            'mean nothing'
         )
+        notes.append(('transparent', text))
     if loaded.pages > 1:
-        notes.append(
-            (
-                'pages',
-                f'image {path} is a file of {loaded.pages} images, of which the first is read: '
-                'save the others as files of their own',
-            )
+        text = (
+            f'image {path} is a file of {loaded.pages} images, of which the first is read: '
+            'save the others as files of their own'
         )
+        notes.append(('pages', text))
     return notes
 
 
 class SayOnce:
     """Logs one note of each kind, whichever worker process of a data loader meets it first."""
 
-    def __init__(self) -> None:
-        self._said = torch.zeros(len(_KINDS), dtype=torch.bool).share_memory_()
+    def __init__(self, kinds: Sequence[str | int] = _KINDS) -> None:
+        self.kinds = kinds
+        self._said = torch.zeros(len(kinds), dtype=torch.bool).share_memory_()
 
     def __call__(self, notes: Iterable[tuple[str | int, str]]) -> None:
         """Log the notes of kinds that have not been logged."""
         for kind, text in notes:
-            place = _KINDS.index(kind)
+            place = self.kinds.index(kind)
             if not self._said[place]:
                 self._said[place] = True
                 print_log(text, logger='current', level=logging.WARNING)

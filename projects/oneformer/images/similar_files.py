@@ -17,9 +17,6 @@ def _key(name: str) -> str:
 def similar_files(path: str) -> str:
     """The addition to a message about a file that does not exist.
 
-    Args:
-        path: Path of the file.
-
     Returns:
         Words in brackets after a blank, such as the files that its folder has under the same name
         with another suffix; empty if there is no hint.

@@ -141,12 +141,7 @@ def advise(
 
 
 def advice_text(name: str, advice: Mapping) -> list[str]:
-    """Lines for a terminal; the settings are lines of a config.
-
-    Args:
-        name: Name of the dataset.
-        advice: See ``advise``.
-    """
+    """Lines for a terminal; the settings are lines of a config."""
     lines = []
     if advice['objects']:
         low, middle, high = advice['sides'].values()

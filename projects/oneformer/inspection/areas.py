@@ -157,28 +157,17 @@ def likely_cause(errors: Sequence[Disagreement]) -> str:
 
 
 def sum_up_areas(ann_file: str, errors: Sequence[Disagreement], total: int) -> list[Finding]:
-    """One finding for all areas of a dataset that disagree, none if none does.
-
-    Args:
-        ann_file: The JSON.
-        errors: Areas that disagree.
-        total: Number of segments that were compared.
-    """
+    """One finding for all areas of a dataset that disagree, none if none does."""
     if not errors:
         return []
     worst = max(errors, key=lambda error: error.share)
     far = sum(error.share > _FAR for error in errors)
     how_far = f'{far} of them by more than {_FAR:.0%}' if far else f'none by more than {_FAR:.0%}'
-    return [
-        Finding(
-            'areas disagree',
-            f'{ann_file}: the areas of {len(errors)} of {total} segments are not their numbers of '
-            f'pixels, {how_far}, most that of {worst.name}: area {worst.stated}, {worst.pixels} '
-            f'pixels{likely_cause(errors)}. PQ takes a stated area for that of the segment, and '
-            'AP tells small objects from large ones by it: correct the areas, or leave them out; '
-            'if all pictures are of other images, correct these',
-            ann_file,
-            worst.id,
-            WARNING,
-        )
-    ]
+    message = (
+        f'{ann_file}: the areas of {len(errors)} of {total} segments are not their numbers of '
+        f'pixels, {how_far}, most that of {worst.name}: area {worst.stated}, {worst.pixels} '
+        f'pixels{likely_cause(errors)}. PQ takes a stated area for that of the segment, and '
+        'AP tells small objects from large ones by it: correct the areas, or leave them out; '
+        'if all pictures are of other images, correct these'
+    )
+    return [Finding('areas disagree', message, ann_file, worst.id, WARNING)]

@@ -75,12 +75,7 @@ def task_lines(texts: Sequence[str], filler: str) -> list[str]:
 
 
 def draw_overlaps(results: Mapping, regions: Regions) -> Regions:
-    """Targets that overlap, the topmost on top; hidden parts are outlined.
-
-    Args:
-        results: A sample with ``region_segments``.
-        regions: Regions of its map, see ``sample_targets``.
-    """
+    """Targets that overlap, the topmost on top; hidden parts are outlined."""
     classes, outlines = results['classes'], regions.region_map
     segment_map = topmost_map(results['gt_seg_map'], results['region_segments'])
     labels, target_map = derive_targets(

@@ -90,15 +90,12 @@ def check_labels(
     pixels, whole = count_pixels(segment_map, len(segments), stacks)
     void, pixels, whole = int(pixels[0]), pixels[1:], whole[1:]
     if not findings and not pixels.any() and 'searched_labels' not in sample:
+        message = (
+            f'image id {sample["img_id"]} ({sample["img_path"]}) has no labelled pixel: it '
+            'teaches that nothing is there; remove it if it was not annotated'
+        )
         findings.append(
-            Finding(
-                'empty image',
-                f'image id {sample["img_id"]} ({sample["img_path"]}) has no labelled pixel: it '
-                'teaches that nothing is there; remove it if it was not annotated',
-                sample['img_path'],
-                sample['img_id'],
-                WARNING,
-            )
+            Finding('empty image', message, sample['img_path'], sample['img_id'], WARNING)
         )
     # if no id of the PNG is right, a finding for each segment would hide the reason
     unlisted = not pixels.any() and any(f.kind == UNLISTED_ID for f in findings)
@@ -180,10 +177,6 @@ def check_samples(
 def build_leniently(config: Mapping, report: OnFinding) -> SegmentDataset | None:
     """Build a dataset without its pipeline and without its faulty entries.
 
-    Args:
-        config: Config of the dataset.
-        report: Callback for each fault.
-
     Returns:
         The dataset, or None if it cannot be built at all, which is reported, too.
     """
@@ -217,14 +210,7 @@ def _pipelines(cfg: Config) -> dict[str, Sequence[Mapping]]:
 
 
 def check_set(config: Mapping, workers: int, cfg: Config, trains: bool) -> Checked:
-    """Check the dataset of a config; see ``check_config``.
-
-    Args:
-        config: Config of the dataset.
-        workers: Processes.
-        cfg: Config of training.
-        trains: Whether it is a training set, for which settings are recommended.
-    """
+    """Check the dataset of a config, and recommend settings for one that trains."""
     findings = []
     dataset = build_leniently(config, findings.append)
     if dataset is None:

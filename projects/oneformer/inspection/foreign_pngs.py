@@ -31,12 +31,7 @@ def _owner(ids: set[int], path: str, dataset: SegmentDataset) -> Mapping | None:
 
 
 def name_owners(found: Sequence, dataset: SegmentDataset) -> list:
-    """The findings, with the first PNGs of unlisted ids explained by the images that list them.
-
-    Args:
-        found: Findings of a dataset, among others.
-        dataset: The dataset.
-    """
+    """The findings, with the first PNGs of unlisted ids explained by the images that list them."""
     named, searches = [], 0
     for finding in found:
         if isinstance(finding, Finding) and finding.kind == UNLISTED_ID:

@@ -139,11 +139,7 @@ def _others(facts: Sequence[ImageFacts], total: int) -> list[Finding]:
 
 
 def differing_rules(rules: Mapping[str, ImageRules]) -> dict[str, Finding]:
-    """Findings about datasets whose images are read by other rules than those of training.
-
-    Args:
-        rules: Rules of each dataset, by its name, see ``configured_sets``.
-    """
+    """Findings about datasets whose images are read by other rules than those of training."""
     trained = [r for name, r in rules.items() if name.startswith('train')]
     effects = [(r.turns, r.depth) for r in trained]
     return {
@@ -161,12 +157,7 @@ def differing_rules(rules: Mapping[str, ImageRules]) -> dict[str, Finding]:
 
 
 def join_facts(found: Sequence[Finding | ImageFacts], total: int) -> list[Finding]:
-    """The findings, followed by one for each kind of facts.
-
-    Args:
-        found: Findings and facts of a dataset.
-        total: Number of its images.
-    """
+    """The findings, followed by one for each kind of facts."""
     facts = [fact for fact in found if isinstance(fact, ImageFacts)]
     findings = [finding for finding in found if isinstance(finding, Finding)]
     joined = [_frames(facts, total), _depths(facts, total), *_others(facts, total)]

@@ -44,12 +44,9 @@ class LabelFacts:
 
 
 def count_mixtures(values: np.ndarray) -> tuple[int, int]:
-    """Count changes of the value along some rows, and those through a value in between.
+    """Count changes of values (H, W) along some rows, and those through a value in between.
 
     Interpolation and smooth edges put mixtures between two classes, where annotation has a step.
-
-    Args:
-        values: Values of shape (H, W).
     """
     rows = values[:: max(1, len(values) // _ROWS)]
     left, middle, right = rows[:, :-2], rows[:, 1:-1], rows[:, 2:]
@@ -105,18 +102,13 @@ def _mixtures(facts: Sequence[LabelFacts]) -> list[Finding]:
     worst = max(found, key=lambda f: f.mixed)
     shown = ', '.join(map(str, list(worst.values)[:_SHOWN]))
     more = ', ...' if len(worst.values) > _SHOWN else ''
-    return [
-        Finding(
-            'mixed values',
-            f'{len(found)} of {len(facts)} label PNGs, such as {worst.path}, have values in '
-            f'between where the value changes ({shown}{more} occur): they look resized with '
-            'interpolation, or drawn with smooth edges, and such mixtures of two classes are '
-            'another class. Export them again, and resize by nearest neighbour',
-            worst.path,
-            worst.id,
-            WARNING,
-        )
-    ]
+    message = (
+        f'{len(found)} of {len(facts)} label PNGs, such as {worst.path}, have values in '
+        f'between where the value changes ({shown}{more} occur): they look resized with '
+        'interpolation, or drawn with smooth edges, and such mixtures of two classes are '
+        'another class. Export them again, and resize by nearest neighbour'
+    )
+    return [Finding('mixed values', message, worst.path, worst.id, WARNING)]
 
 
 def _without_pixels(dataset: SemanticDataset, counts: Sequence[Mapping]) -> list[Finding]:
@@ -148,13 +140,7 @@ def _without_pixels(dataset: SemanticDataset, counts: Sequence[Mapping]) -> list
 def join_label_facts(
     found: Sequence[Finding | LabelFacts], dataset: SemanticDataset, counts: Sequence[Mapping]
 ) -> list[Finding]:
-    """The findings, followed by one for each kind of facts, and for what is not taught.
-
-    Args:
-        found: Findings and facts of a dataset.
-        dataset: The dataset.
-        counts: Counts of its images, from ``check_sample``.
-    """
+    """The findings, followed by one for each kind of facts, and for what is not taught."""
     facts = [fact for fact in found if isinstance(fact, LabelFacts)]
     findings = [finding for finding in found if not isinstance(finding, LabelFacts)]
     if any(finding.kind in _MEANINGS for finding in findings):

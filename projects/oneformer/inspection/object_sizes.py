@@ -35,12 +35,7 @@ class ObjectSizes:
 
 
 def sizes_of(dataset: SegmentDataset, counts: Sequence[Mapping]) -> ObjectSizes:
-    """Objects among the targets of a dataset; regions of stuff, and of label PNGs, do not count.
-
-    Args:
-        dataset: The dataset.
-        counts: Counts of its images, from ``check_sample``.
-    """
+    """Objects among the targets of a dataset; regions of stuff, and of label PNGs, do not count."""
     rows = [
         (area, label, *count['shape'])
         for count in counts

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from ..datasets.base import SegmentDataset
 from ..datasets.findings import ERROR, WARNING, Finding
-from ..datasets.targets_found import TargetsFound, names_text, where_of
+from ..datasets.targets_found import names_text, where_of
 from .areas import sum_up_areas
 
 
@@ -42,7 +42,8 @@ def _without_pixels(dataset: SegmentDataset, shown: Counter, images: int) -> lis
     if dataset.test_mode:
         return []  # a note of the summary; a small set need not have all classes
     classes = dataset.metainfo['classes']
-    missing = [label for label in _promised(dataset.targets_found) if not shown[label]]
+    promised = sorted(dataset.targets_found.objects) if dataset.targets_found else []
+    missing = [label for label in promised if not shown[label]]
     if not missing:
         return []
     names = names_text([classes[label] for label in missing])
@@ -52,8 +53,3 @@ def _without_pixels(dataset: SegmentDataset, shown: Counter, images: int) -> lis
         'or leave out the classes'
     )
     return [Finding('class without target', message, where, names, WARNING)]
-
-
-def _promised(found: TargetsFound | None) -> list[int]:
-    """Labels that should have pixels, and are without an earlier finding."""
-    return sorted(found.objects) if found else []

@@ -29,13 +29,7 @@ class Checked:
 
 
 def summarize(dataset: SegmentDataset, counts: Sequence[Mapping], limits: Limits) -> dict:
-    """Statistics of a dataset, for ``summary_text`` and as JSON.
-
-    Args:
-        dataset: The dataset.
-        counts: Counts of its images, from ``check_sample``.
-        limits: Limits of the config.
-    """
+    """Statistics of a dataset, for ``summary_text`` and as JSON."""
     classes = dataset.metainfo['classes']
     segments, crowds = (
         Counter(label for count in counts for label in count[key]) for key in ('targets', 'crowds')

@@ -127,9 +127,7 @@ class ADE20K(ResumablePreparation):
             image=dict(id=sample.image_id, file_name=files['image'].name)
             | dict(height=height, width=width),
             annotation=dict(
-                image_id=sample.image_id,
-                file_name=sample.outputs[0].name,
-                segments_info=segments,
+                image_id=sample.image_id, file_name=sample.outputs[0].name, segments_info=segments
             ),
             instances=[
                 dict(
@@ -149,23 +147,12 @@ class ADE20K(ResumablePreparation):
             for label, name in enumerate(CLASSES)
         ]
         images = [part['image'] for part in parts.read(samples)]
-        write_records(
-            panoptic,
-            parts.folder,
-            dict(
-                images=images,
-                annotations=(part['annotation'] for part in parts.read(samples)),
-                categories=categories,
-            ),
-        )
+        annotations = (part['annotation'] for part in parts.read(samples))
+        content = dict(images=images, annotations=annotations, categories=categories)
+        write_records(panoptic, parts.folder, content)
         instances = (record for part in parts.read(samples) for record in part['instances'])
-        write_records(
-            instance,
-            parts.folder,
-            dict(
-                images=images,
-                # pycocotools takes the id 0 for 'no match'
-                annotations=(dict(record, id=n) for n, record in enumerate(instances, 1)),
-                categories=[categories[label] for label in THINGS],
-            ),
-        )
+        # pycocotools takes the id 0 for 'no match'
+        numbered = (dict(record, id=n) for n, record in enumerate(instances, 1))
+        things = [categories[label] for label in THINGS]
+        content = dict(images=images, annotations=numbered, categories=things)
+        write_records(instance, parts.folder, content)

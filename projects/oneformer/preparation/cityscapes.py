@@ -42,12 +42,8 @@ class Cityscapes(ResumablePreparation):
             for kind in ('instanceIds', 'labelIds')
         }
         for kind, found in truth.items():
-            inventory.match(
-                images,
-                f'images of leftImg8bit/{split}',
-                found,
-                f'{kind} PNGs of gtFine/{split}',
-            )
+            other = f'{kind} PNGs of gtFine/{split}'
+            inventory.match(images, f'images of leftImg8bit/{split}', found, other)
         if inventory.problems:
             return [], inventory.problems
         output = self.targets(split)[0].with_suffix('')

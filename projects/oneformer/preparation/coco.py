@@ -200,13 +200,8 @@ class COCO(ResumablePreparation):
 
     def merge(self, split: str, samples: Sequence[Sample], parts: Parts) -> None:
         records = (record for part in parts.read(samples) for record in part['instances'])
-        write_records(
-            self.targets(split)[0],
-            parts.folder,
-            dict(
-                images=(sample.record['image'] for sample in samples),
-                # pycocotools takes the id 0 for 'no match'
-                annotations=(dict(record, id=n) for n, record in enumerate(records, 1)),
-                categories=self.things[split],
-            ),
-        )
+        # pycocotools takes the id 0 for 'no match'
+        numbered = (dict(record, id=n) for n, record in enumerate(records, 1))
+        images = (sample.record['image'] for sample in samples)
+        content = dict(images=images, annotations=numbered, categories=self.things[split])
+        write_records(self.targets(split)[0], parts.folder, content)

@@ -52,16 +52,9 @@ class Mapillary(Preparation):
             _SOURCE,
         )
         if panoptic is not None:
-            for key, names in (
-                ('images', (image['file_name'] for image in panoptic['images'])),
-                ('annotations', (record['file_name'] for record in panoptic['annotations'])),
-            ):
-                inventory.match(
-                    images,
-                    f'images of {folder}/images',
-                    (name.rsplit('.', 1)[0] for name in names),
-                    f'{key} of {name}',
-                )
+            for key in ('images', 'annotations'):
+                stems = (entry['file_name'].rsplit('.', 1)[0] for entry in panoptic[key])
+                inventory.match(images, f'images of {folder}/images', stems, f'{key} of {name}')
         if inventory.problems:
             return [], inventory.problems
         return [

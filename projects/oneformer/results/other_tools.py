@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .objects import objects_of
+from .objects import crop_of, objects_of
 
 if TYPE_CHECKING:
     from .prediction import Prediction
@@ -39,14 +39,13 @@ def to_supervision(prediction: 'Prediction', task: str | None = None) -> Any:
         return supervision.Detections.empty()
     boxes = np.array([each.box for each in found], np.float32)
     boxes[:, 2:] += boxes[:, :2]
-    labels = np.array([each.label for each in found])
     scores = [each.score for each in found]
     return supervision.Detections(
         xyxy=boxes,
         mask=_masks(supervision, found, size),
         confidence=None if None in scores else np.array(scores, np.float32),
-        class_id=labels,
-        data=dict(class_name=np.array([names[label] for label in labels])),
+        class_id=np.array([each.label for each in found]),
+        data=dict(class_name=np.array([names[each.label] for each in found])),
     )
 
 
@@ -56,8 +55,7 @@ def _masks(supervision: ModuleType, found: list, size: tuple[int, int]) -> Any:
     if compact is None:
         masks = np.zeros((len(found), *size), bool)
         for mask, each in zip(masks, found):
-            x, y, width, height = each.box
-            mask[y : y + height, x : x + width] = each.crop
+            crop_of(mask, each.box)[:] = each.crop
         return masks
     parts = []
     for each in found:

@@ -15,7 +15,7 @@ def is_decayed(module: nn.Module, module_name: str, parameter_name: str) -> bool
     """Whether the original decays a parameter.
 
     Norms and embeddings are not decayed; everything else is, biases included. Three rules surprise
-    (official train_net.py): the pixel decoder's level embedding is a bare parameter there and is
+    (its train_net.py): the pixel decoder's level embedding is a bare parameter there and is
     decayed, although mmdet holds it in an ``nn.Embedding``; so are ConvNeXt's own norms, which only
     derive from ``nn.LayerNorm`` here; relative position biases are not.
 

@@ -80,22 +80,14 @@ def _places(
     """Boxes for a text in a region or next to it, the best first, int (n, 4).
 
     For a text that is larger than its region, places next to it come first, so that both are seen;
-    any other stays inside, where it is not taken for that of a neighbour.
-
-    Args:
-        inside: The region in its box, bool of shape (h, w).
-        corner: (x, y) of that box.
-        text: (width, height) of the text.
-        size: (height, width) of the picture, inside which places in the region are moved.
+    any other stays inside, where it is not taken for that of a neighbour. ``inside`` is the region
+    in its box at ``corner`` (x, y), bool (h, w); places in it are moved inside the picture.
     """
     (x, y), (width, height) = corner, text
     h, w = inside.shape
     most = size[1] - width, size[0] - height
     within = [
-        (
-            max(0, min(x + px - width // 2, most[0])),
-            max(0, min(y + py - height // 2, most[1])),
-        )
+        (max(0, min(x + px - width // 2, most[0])), max(0, min(y + py - height // 2, most[1])))
         for px, py in _inner_points(inside)
     ]
     middle, centre = x + (w - width) // 2, y + (h - height) // 2

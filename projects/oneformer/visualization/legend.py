@@ -1,5 +1,6 @@
 """A legend in a corner of a picture: the classes that it shows, with their colours."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,11 +48,10 @@ class Legend:
 def present_labels(region_map: np.ndarray, labels: Sequence[int]) -> list[int]:
     """Labels of the regions that have pixels, those with most first."""
     areas = np.bincount(region_map[region_map > 0], minlength=len(labels) + 1)[1:]
-    pixels = {}
+    pixels = Counter()
     for label, area in zip(labels, areas.tolist()):
-        if area:
-            pixels[label] = pixels.get(label, 0) + area
-    return sorted(pixels, key=lambda label: (-pixels[label], label))
+        pixels[label] += area
+    return sorted(+pixels, key=lambda label: (-pixels[label], label))
 
 
 def place_legend(
@@ -80,10 +80,8 @@ def place_legend(
         w, h = max(size[0] for size in sizes) + line + 2, line * len(lines)
         if w * h > _SHARE * height * width:
             continue
-        corners = [(x, y) for y in (height - h, 0) for x in (width - w, 0)]
-        boxes = [(x, y, w, h) for x, y in corners]
-        free = layout.free(np.array(boxes))
-        if free:
+        boxes = [(x, y, w, h) for y in (height - h, 0) for x in (width - w, 0)]
+        if free := layout.free(np.array(boxes)):
             box = min(free, key=lambda b: edges[b[1] : b[1] + h, b[0] : b[0] + w].sum())
             layout.take(box)
             return Legend(box, lines, line, scale)
