@@ -142,16 +142,8 @@ def text_table(models: Sequence[ZooModel]) -> str:
     rows = [['name', 'backbone', 'dataset', 'crop', *metrics, 'published weights']]
     for model in models:
         numbers = [_number(model.metrics.get(metric)) for metric in metrics]
-        rows.append(
-            [
-                model.name,
-                model.backbone,
-                model.dataset,
-                model.crop,
-                *numbers,
-                model.weights[0].removeprefix(_HUB) if model.weights else '-',
-            ]
-        )
+        weights = model.weights[0].removeprefix(_HUB) if model.weights else '-'
+        rows.append([model.name, model.backbone, model.dataset, model.crop, *numbers, weights])
     table = AsciiTable(rows)
     table.inner_column_border = table.outer_border = False
     return table.table

@@ -34,7 +34,7 @@ class DurableBackend(LocalBackend):
         except OSError as error:
             raise CheckpointNotWritten(
                 f'{filepath} could not be written ({error.strerror}). Checkpoints written before '
-                'are intact: make room, then continue with --resume',
+                'are intact: make room, then continue with --resume'
             ) from error
 
 

@@ -11,6 +11,7 @@ Two facts of the installed stack stop ``import mmdet.models``, neither of which 
 import importlib.util
 import sys
 from importlib.machinery import ModuleSpec
+from importlib.metadata import version
 from types import ModuleType
 
 
@@ -55,7 +56,7 @@ def switch_off_mmpretrain_multimodal() -> None:
     if name in sys.modules or importlib.util.find_spec('transformers') is None:
         return
     package = importlib.util.find_spec('mmpretrain')
-    if package is None or _transformers_has_pruning():
+    if package is None or int(version('transformers').split('.')[0]) < 5:  # which have it
         return
     # by file, since importing the package is what fails
     path = f'{package.submodule_search_locations[0]}/utils/dependency.py'
@@ -64,12 +65,6 @@ def switch_off_mmpretrain_multimodal() -> None:
     spec.loader.exec_module(module)
     module.WITH_MULTIMODAL = False
     sys.modules[name] = module
-
-
-def _transformers_has_pruning() -> bool:
-    from importlib.metadata import version
-
-    return int(version('transformers').split('.')[0]) < 5
 
 
 provide_missing_ops()

@@ -28,18 +28,11 @@ _MOST_NAMED = 3
 
 @dataclass
 class _Forward:
-    """One batch since the last update.
+    """One batch since the last update."""
 
-    Attributes:
-        data: Batch as the data loader returned it.
-        random_state: States of all generators before the forward pass.
-        is_finite: Whether its loss is finite, a bool without dimensions on the device.
-        losses: Losses by name.
-    """
-
-    data: Mapping
-    random_state: dict
-    is_finite: Tensor | None = None
+    data: Mapping  # as the data loader returned it
+    random_state: dict  # before the forward pass
+    is_finite: Tensor | None = None  # its loss, a bool without dimensions on the device
     losses: dict = field(default_factory=dict)
 
     def describe(self) -> dict:

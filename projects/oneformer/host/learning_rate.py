@@ -6,13 +6,6 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 
-def images_per_step(cfg: Config) -> int:
-    """Images of all processes and accumulated batches that one optimizer step sees."""
-    processes = 1 if cfg.get('launcher', 'none') == 'none' else int(os.environ['WORLD_SIZE'])
-    accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
-    return processes * cfg.train_dataloader.batch_size * accumulated
-
-
 def scale_learning_rate(cfg: Config) -> None:
     """Apply ``auto_scale_lr`` if it is enabled: in proportion to the images per step.
 
@@ -22,7 +15,10 @@ def scale_learning_rate(cfg: Config) -> None:
     rule = cfg.get('auto_scale_lr') or {}
     if not rule.get('enable'):
         return
-    optimizer, images = cfg.optim_wrapper.optimizer, images_per_step(cfg)
+    processes = 1 if cfg.get('launcher', 'none') == 'none' else int(os.environ['WORLD_SIZE'])
+    accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
+    images = processes * cfg.train_dataloader.batch_size * accumulated
+    optimizer = cfg.optim_wrapper.optimizer
     # the config that a run has written down is scaled already
     base = rule.get('scaled_from', optimizer.lr)
     rate = base * images / rule.base_batch_size

@@ -25,6 +25,10 @@ class Length(NamedTuple):
         by_epoch = not isinstance(loop, IterBasedTrainLoop)
         return cls(loop.max_iters, loop.max_epochs, len(runner.train_dataloader), by_epoch)
 
+    def end(self, by_epoch: bool) -> tuple[int, str]:
+        """The length in epochs or iterations, and their unit."""
+        return (self.epochs, 'epoch') if by_epoch else (self.iterations, 'iteration')
+
 
 def scheduler_configs(runner: Runner) -> list[dict] | None:
     """Configs of the schedulers of a runner with one optimizer; None if unknown."""
@@ -55,8 +59,7 @@ class Rehearsal:
         for config in configs:
             config = copy.deepcopy(dict(config))
             config.pop('verbose', None)
-            by_epoch = config.get('by_epoch', True)
-            config.setdefault('end', length.epochs if by_epoch else length.iterations)
+            config.setdefault('end', length.end(config.get('by_epoch', True))[0])
             arguments = dict(optimizer=self.optimizer, epoch_length=length.epoch)
             self.schedulers.append(PARAM_SCHEDULERS.build(config, default_args=arguments))
         self.optimizer._global_step = 0  # or they warn that it has made no step

@@ -11,12 +11,7 @@ from pathlib import Path
 
 import torch
 from mmdet.registry import HOOKS
-from mmengine.dist import (
-    all_gather_object,
-    get_rank,
-    get_world_size,
-    is_main_process,
-)
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
@@ -51,16 +46,13 @@ def _run_settings(runner: Runner) -> dict[str, int | str]:
 
 
 def _make_loadable(optimizer: MutableMapping) -> None:
-    """Undo what would slow or prevent the optimizer's loading of its state.
-
-    Counts of steps stay on the CPU, where a new optimizer has them: AdamW reads each in every step.
-    torch moves them itself for those kinds that want them on the GPU. The empty state of a loss
-    scale that was switched off, as with bfloat16, is not for one that is on.
-    """
+    """Undo what would slow or prevent the optimizer's loading of its state."""
+    # counts of steps stay on the CPU, where a new optimizer has them: AdamW reads each in every
+    # step, and torch moves them itself for those kinds that want them on the GPU
     for values in optimizer.get('state', {}).values():
         if isinstance(values.get('step'), Tensor):
             values['step'] = values['step'].cpu()
-    if not optimizer.get('loss_scaler', True):
+    if not optimizer.get('loss_scaler', True):  # of a scale that was off, as with bfloat16
         del optimizer['loss_scaler']
 
 
@@ -212,7 +204,7 @@ class ResumableCheckpointHook(CheckpointHook):
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         hub.update_info('last_ckpt', self.last_ckpt)
         self._progress = dict(
-            random_states=self._states_of_all(),
+            random_states=all_gather_object(self._before_val or random_states()),  # of training
             sampler_seed=self._placed.sampler.seed,
             circumstances=_run_settings(runner),
             validated=self._before_val is not None,
@@ -241,10 +233,6 @@ class ResumableCheckpointHook(CheckpointHook):
                 )
             self.keep_ckpt_ids = kept[-self.max_keep_ckpts :]
             hub.update_info('keep_ckpt_ids', self.keep_ckpt_ids)
-
-    def _states_of_all(self) -> list[dict]:
-        """Random states of all processes; during validation those of training."""
-        return all_gather_object(self._before_val or random_states())
 
     def _remove(self, path: str) -> None:
         """Remove a checkpoint of this run; the best one of the run that it resumed stays."""

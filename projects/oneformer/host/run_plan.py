@@ -65,14 +65,15 @@ def _moments(moments: Sequence[int], unit: str) -> str:
 def _validations(runner: Runner) -> tuple[list[int], str]:
     """Moments of the validations to come, and their unit."""
     loop, length = runner.train_loop, Length.of(runner)
-    done, end = (runner.epoch, length.epochs) if length.by_epoch else (runner.iter, loop.max_iters)
+    end, unit = length.end(length.by_epoch)
+    done = runner.epoch if length.by_epoch else runner.iter
     steps, intervals = loop.dynamic_milestones, loop.dynamic_intervals
     moments = [
         i
         for i in range(max(done + 1, loop.val_begin), end + 1)
         if i == end or i % intervals[bisect.bisect(steps, i + 1) - 1] == 0
     ]
-    return moments, 'epoch' if length.by_epoch else 'iteration'
+    return moments, unit
 
 
 def describe_validation(runner: Runner) -> str:
@@ -89,9 +90,8 @@ def describe_checkpoints(runner: Runner) -> str:
     hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
     if hook is None:
         return 'none'
-    length = Length.of(runner)
-    # a loop over iterations is one epoch
-    done, end = (runner.epoch, length.epochs) if hook.by_epoch else (runner.iter, length.iterations)
+    end, unit = Length.of(runner).end(hook.by_epoch)  # a loop over iterations is one epoch
+    done = runner.epoch if hook.by_epoch else runner.iter
     interval, begin = hook.interval, hook.save_begin
     moments = [
         i
@@ -103,7 +103,7 @@ def describe_checkpoints(runner: Runner) -> str:
     if hook.save_best and runner.val_loop is not None:
         best = hook.save_best if isinstance(hook.save_best, str) else ', '.join(hook.save_best)
         kept += f'{"," if kept else ";"} and the best (save_best: {best})'
-    return _moments(moments, 'epoch' if hook.by_epoch else 'iteration') + kept
+    return _moments(moments, unit) + kept
 
 
 def describe_length(length: Length, images: int, batch: int, done: int) -> str:
@@ -129,12 +129,7 @@ def describe_length(length: Length, images: int, batch: int, done: int) -> str:
 
 
 def plan_facts(runner: Runner, batch: int) -> dict[str, str]:
-    """Facts of the plan, for the banner.
-
-    Args:
-        runner: Runner before its training.
-        batch: Images of an iteration of all processes.
-    """
+    """Facts of the plan, for the banner; ``batch`` is images of an iteration of all processes."""
     dataset, length = runner.train_dataloader.dataset, Length.of(runner)
     facts = {
         'training set': count(len(dataset), 'image'),

@@ -29,16 +29,9 @@ def _last(scheduler: _ParamScheduler) -> tuple[int, str] | None:
     return (scheduler.end, 'end') if scheduler.end < INF else None
 
 
-def _unreached(scheduler: _ParamScheduler, end: int) -> str | None:
-    """Sentence about steps of a scheduler that the run does not reach.
-
-    Args:
-        scheduler: Any.
-        end: End of the run, in the scheduler's unit.
-    """
-    end = min(end, scheduler.end)
-    begin = scheduler.begin
-    unit = 'epoch' if scheduler.by_epoch else 'iteration'
+def _unreached(scheduler: _ParamScheduler, end: int, unit: str) -> str | None:
+    """Sentence about steps of a scheduler that the run, which ends there, does not reach."""
+    end, begin = min(end, scheduler.end), scheduler.begin
     late = sorted(step for step in getattr(scheduler, 'milestones', ()) if begin + step >= end)
     if late:
         return (
@@ -63,13 +56,12 @@ def _of_one(scheduler: _ParamScheduler, length: Length, final: float) -> list[st
         ]
     if scheduler.param_name != 'lr' or needs_metrics(scheduler):
         return []
-    end = length.epochs if scheduler.by_epoch else length.iterations
-    if unreached := _unreached(scheduler, end):
+    end, unit = length.end(scheduler.by_epoch)
+    if unreached := _unreached(scheduler, end, unit):
         return [unreached]
     last = _last(scheduler)
     if last is None or last[0] <= end + 1:
         return []
-    unit = 'epoch' if scheduler.by_epoch else 'iteration'
     remedy = _FOLLOW if last[1] == 'end' else f'set {last[1]} for {end} {unit}s'
     return [
         f'{_name(scheduler)} goes on to {unit} {last[0]} ({last[1]}), and the run ends at {end}: '
@@ -100,7 +92,7 @@ def _of_the_end(
 
 def _remedy(schedulers: Sequence[_ParamScheduler], length: Length) -> str:
     for scheduler in schedulers:
-        end = length.epochs if scheduler.by_epoch else length.iterations
+        end, _ = length.end(scheduler.by_epoch)
         if isinstance(scheduler, PolyParamScheduler) and scheduler.end == end:
             return f"mmengine's {_name(scheduler)} is at 0 a step before its end: set end={end + 1}"
     ends = ', '.join(f'{_name(s)} with end={s.end}' for s in schedulers if s.end < INF)

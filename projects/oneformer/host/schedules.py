@@ -4,21 +4,15 @@ from collections.abc import Sequence
 
 from mmdet.registry import PARAM_SCHEDULERS
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
-from mmengine.optim.scheduler.param_scheduler import (
-    INF,
-    MultiStepParamScheduler,
-    _ParamScheduler,
-)
-
-_NO_END = (
-    '{} needs the length of the run as end. A Runner fills it in; elsewhere give '
-    'end=train_cfg.max_iters'
-)
+from mmengine.optim.scheduler.param_scheduler import INF, MultiStepParamScheduler, _ParamScheduler
 
 
 def _check(name: str, begin: int, end: int) -> None:
     if end >= INF:
-        raise ValueError(_NO_END.format(name))
+        raise ValueError(
+            f'{name} needs the length of the run as end. A Runner fills it in; elsewhere give '
+            'end=train_cfg.max_iters'
+        )
     if end <= begin:
         raise ValueError(
             f'{name} begins at iteration {begin}, and the run ends at {end}: lower begin, or '
@@ -26,56 +20,8 @@ def _check(name: str, begin: int, end: int) -> None:
         )
 
 
-class _WholeRunPoly(_ParamScheduler):
-    """See ``WholeRunPolyLR``."""
-
-    def __init__(
-        self,
-        optimizer,
-        param_name: str,
-        power: float = 0.9,
-        eta_min: float = 0,
-        warmup: int = 0,
-        warmup_factor: float = 0.01,
-        begin: int = 0,
-        end: int = INF,
-        by_epoch: bool = False,
-        **kwargs,
-    ) -> None:
-        _check('WholeRunPolyLR', begin, end)
-        if not (warmup >= 0 and 0 < warmup_factor <= 1):
-            raise ValueError(
-                f'WholeRunPolyLR has warmup={warmup} and warmup_factor={warmup_factor}, but takes '
-                'a number of iterations from 0, and a factor above 0 and up to 1'
-            )
-        self.power, self.eta_min = power, eta_min
-        self.warmup_factor = warmup_factor
-        self.warmup = min(warmup, (end - begin) // 10)
-        super().__init__(optimizer, param_name, begin=begin, end=end, by_epoch=by_epoch, **kwargs)
-
-    def _warm(self, step: int) -> float:
-        """Share of the base rate at a step of the warm-up, or at the one after it."""
-        return self.warmup_factor + (1 - self.warmup_factor) * step / max(self.warmup, 1)
-
-    def _decay(self, step: int) -> float:
-        rest = self.end - self.begin - self.warmup
-        return (1 - (step - self.warmup) / rest) ** self.power
-
-    def _get_value(self) -> list[float]:
-        # from the last value, as in mmengine, so that it combines with other schedulers
-        step = self.last_step
-        values = [group[self.param_name] for group in self.optimizer.param_groups]
-        if step > self.warmup:
-            ratio, least = self._decay(step) / self._decay(step - 1), self.eta_min
-            return [(value - least) * ratio + least for value in values]
-        if not self.warmup:
-            return values
-        ratio = self._warm(step) / (self._warm(step - 1) if step else 1)
-        return [value * ratio for value in values]
-
-
 @PARAM_SCHEDULERS.register_module()
-class WholeRunPolyLR(LRSchedulerMixin, _WholeRunPoly):
+class WholeRunPolyLR(LRSchedulerMixin, _ParamScheduler):
     """Polynomial decay from the first to the last iteration of the run.
 
     With n iterations and w of them to warm up, iteration k = 0, ..., n - 1 has the rate
@@ -101,43 +47,52 @@ class WholeRunPolyLR(LRSchedulerMixin, _WholeRunPoly):
         ValueError: If ``end`` is missing or not after ``begin``, or the warm-up is out of range.
     """
 
-
-class _WholeRunMultiStep(MultiStepParamScheduler):
-    """See ``WholeRunMultiStepLR``."""
-
     def __init__(
         self,
         optimizer,
-        param_name: str,
-        steps: Sequence[int] = (),
-        of: int | None = None,
-        milestones: Sequence[int] | None = None,
+        power: float = 0.9,
+        eta_min: float = 0,
+        warmup: int = 0,
+        warmup_factor: float = 0.01,
         begin: int = 0,
         end: int = INF,
         by_epoch: bool = False,
         **kwargs,
     ) -> None:
-        _check('WholeRunMultiStepLR', begin, end)
-        if milestones is None:
-            if of is None or any(not 0 < step < of for step in steps):
-                raise ValueError(
-                    f'WholeRunMultiStepLR has steps={list(steps)} and of={of}, but takes steps '
-                    'within a run of that length'
-                )
-            milestones = [round(step * (end - begin) / of) for step in steps]
-        super().__init__(
-            optimizer,
-            param_name,
-            milestones=milestones,
-            begin=begin,
-            end=end,
-            by_epoch=by_epoch,
-            **kwargs,
-        )
+        _check('WholeRunPolyLR', begin, end)
+        if not (warmup >= 0 and 0 < warmup_factor <= 1):
+            raise ValueError(
+                f'WholeRunPolyLR has warmup={warmup} and warmup_factor={warmup_factor}, but takes '
+                'a number of iterations from 0, and a factor above 0 and up to 1'
+            )
+        self.power, self.eta_min = power, eta_min
+        self.warmup_factor = warmup_factor
+        self.warmup = min(warmup, (end - begin) // 10)
+        super().__init__(optimizer, begin=begin, end=end, by_epoch=by_epoch, **kwargs)
+
+    def _warm(self, step: int) -> float:
+        """Share of the base rate at a step of the warm-up, or at the one after it."""
+        return self.warmup_factor + (1 - self.warmup_factor) * step / max(self.warmup, 1)
+
+    def _decay(self, step: int) -> float:
+        rest = self.end - self.begin - self.warmup
+        return (1 - (step - self.warmup) / rest) ** self.power
+
+    def _get_value(self) -> list[float]:
+        # from the last value, as in mmengine, so that it combines with other schedulers
+        step = self.last_step
+        values = [group[self.param_name] for group in self.optimizer.param_groups]
+        if step > self.warmup:
+            ratio, least = self._decay(step) / self._decay(step - 1), self.eta_min
+            return [(value - least) * ratio + least for value in values]
+        if not self.warmup:
+            return values
+        ratio = self._warm(step) / (self._warm(step - 1) if step else 1)
+        return [value * ratio for value in values]
 
 
 @PARAM_SCHEDULERS.register_module()
-class WholeRunMultiStepLR(LRSchedulerMixin, _WholeRunMultiStep):
+class WholeRunMultiStepLR(LRSchedulerMixin, MultiStepParamScheduler):
     """Steps down at the same shares of the run, whatever its length.
 
     Iteration k = 0, 1, ... has the rate base * gamma ** (number of steps up to k).
@@ -155,3 +110,25 @@ class WholeRunMultiStepLR(LRSchedulerMixin, _WholeRunMultiStep):
     Raises:
         ValueError: If ``end`` is missing or not after ``begin``, or steps are outside the run.
     """
+
+    def __init__(
+        self,
+        optimizer,
+        steps: Sequence[int] = (),
+        of: int | None = None,
+        milestones: Sequence[int] | None = None,
+        begin: int = 0,
+        end: int = INF,
+        by_epoch: bool = False,
+        **kwargs,
+    ) -> None:
+        _check('WholeRunMultiStepLR', begin, end)
+        if milestones is None:
+            if of is None or any(not 0 < step < of for step in steps):
+                raise ValueError(
+                    f'WholeRunMultiStepLR has steps={list(steps)} and of={of}, but takes steps '
+                    'within a run of that length'
+                )
+            milestones = [round(step * (end - begin) / of) for step in steps]
+        place = dict(begin=begin, end=end, by_epoch=by_epoch)
+        super().__init__(optimizer, milestones=milestones, **place, **kwargs)

@@ -21,15 +21,7 @@ def _check_length(length: object, where: str) -> int:
 
 
 def _length_of(cfg: Mapping, max_iters: int | None) -> int:
-    """The length of a run, from the two places that may state it.
-
-    Args:
-        cfg: Config of the run.
-        max_iters: Iterations that the training loop states.
-
-    Raises:
-        ValueError: If it is not a length, or is stated nowhere.
-    """
+    """The length of a run, which its config or the loop states; ValueError if neither does."""
     own = cfg.get('max_iters')
     if own is None and max_iters is None:
         raise ValueError('the length of training is missing: set train_cfg.max_iters')

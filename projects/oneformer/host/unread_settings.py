@@ -13,50 +13,30 @@ from collections.abc import Iterator, Set
 from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.runner import FlexibleRunner, Runner
 
 # beside the arguments of the runners' constructors
 _READ = {
-    'compile',
-    'runner_type',
-    'model_wrapper_cfg',
-    'sync_bn',
-    'find_unused_parameters',
-    'activation_checkpointing',
-    'efficient_conv_bn_eval',
-    'init_model_weights_for_test_or_val',
-    'gpu_ids',
-    'custom_imports',
-    'tta_model',
-    'tta_pipeline',
-    'opencv_num_threads',
+    *('compile', 'runner_type', 'model_wrapper_cfg', 'sync_bn', 'find_unused_parameters'),
+    *('activation_checkpointing', 'efficient_conv_bn_eval', 'init_model_weights_for_test_or_val'),
+    *('gpu_ids', 'custom_imports', 'tta_model', 'tta_pipeline', 'opencv_num_threads'),
     'mp_start_method',
-    # of this project
-    'tta',
-    'official_evaluator',
-    'format_evaluator',
+    *('tta', 'official_evaluator', 'format_evaluator'),  # of this project
 }
 _MEANT = {
-    'lr': 'optim_wrapper.optimizer.lr',
-    'base_lr': 'optim_wrapper.optimizer.lr',
-    'learning_rate': 'optim_wrapper.optimizer.lr',
+    **dict.fromkeys(('lr', 'base_lr', 'learning_rate'), 'optim_wrapper.optimizer.lr'),
     'weight_decay': 'optim_wrapper.optimizer.weight_decay',
     'optimizer': 'optim_wrapper.optimizer',
     'optimizer_config': 'optim_wrapper',
-    'clip_grad': 'optim_wrapper.clip_grad',
-    'grad_clip': 'optim_wrapper.clip_grad',
+    **dict.fromkeys(('clip_grad', 'grad_clip'), 'optim_wrapper.clip_grad'),
     'accumulative_counts': 'optim_wrapper.accumulative_counts',
-    'amp': 'optim_wrapper.type (or --amp)',
-    'fp16': 'optim_wrapper.type (or --amp)',
-    'lr_config': 'param_scheduler',
-    'lr_scheduler': 'param_scheduler',
-    'scheduler': 'param_scheduler',
-    'batch_size': 'train_dataloader.batch_size',
-    'samples_per_gpu': 'train_dataloader.batch_size',
-    'num_workers': 'train_dataloader.num_workers',
-    'workers_per_gpu': 'train_dataloader.num_workers',
+    **dict.fromkeys(('amp', 'fp16'), 'optim_wrapper.type (or --amp)'),
+    **dict.fromkeys(('lr_config', 'lr_scheduler', 'scheduler'), 'param_scheduler'),
+    **dict.fromkeys(('batch_size', 'samples_per_gpu'), 'train_dataloader.batch_size'),
+    **dict.fromkeys(('num_workers', 'workers_per_gpu'), 'train_dataloader.num_workers'),
     'data_root': 'train_dataloader.dataset.data_root',
     'train_pipeline': 'train_dataloader.dataset.pipeline',
     'test_pipeline': 'test_dataloader.dataset.pipeline',
@@ -65,8 +45,7 @@ _MEANT = {
     'num_queries': 'model.panoptic_head.num_queries',
     'backbone': 'model.backbone',
     'pretrained': 'model.backbone.init_cfg (or load_from)',
-    'checkpoint': 'load_from',
-    'weights': 'load_from',
+    **dict.fromkeys(('checkpoint', 'weights'), 'load_from'),
     'resume_from': 'resume and load_from (or --resume FILE)',
     'seed': 'randomness.seed',
     'evaluation': 'val_evaluator and train_cfg.val_interval',
@@ -95,16 +74,10 @@ def settings() -> frozenset[str]:
 
 
 def _source(path: str) -> tuple[set[str], set[str], list[str]]:
-    """Names in a config file.
-
-    Returns:
-        Names that it assigns, names that it makes other values of, and the files of its ``_base_``.
-    """
-    with open(path, encoding='utf-8') as file:
-        text = file.read()
+    """Names that a file assigns, those that it makes other values of, and files of ``_base_``."""
     if not path.endswith('.py'):
         return set(Config._file2dict(path)[0]), set(), []
-    tree = ast.parse(text)
+    tree = ast.parse(Path(path).read_text(encoding='utf-8'))
     assigned = {
         target.id
         for node in tree.body
@@ -124,27 +97,23 @@ def _source(path: str) -> tuple[set[str], set[str], list[str]]:
 
 
 def _made_use_of(path: str) -> tuple[set[str], set[str]]:
-    """Names that a config file and its bases assign, and the variables among them.
-
-    A variable is a name that the file which assigns it last, or one that builds on that, reads.
-    """
+    """Names that a config file and its bases assign, and the variables among them."""
     assigned, read, bases = _source(path)
     everything, variables = set(), set()
     for base in bases:
         names, used = _made_use_of(base)
         everything |= names
         variables |= used
+    # what the file which assigns a name last, or one that builds on that, reads
     return everything | assigned, (variables - assigned) | read
 
 
-def _values(value: object) -> Iterator[object]:
+def nested_values(value: object) -> Iterator[object]:
+    """A value of a config, and all that it holds at any depth."""
     yield value
-    if isinstance(value, dict):
-        for part in value.values():
-            yield from _values(part)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _values(part)
+    if isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from nested_values(part)
 
 
 def _occurs(value: object, config: dict) -> bool:
@@ -155,12 +124,12 @@ def _occurs(value: object, config: dict) -> bool:
         items = [(k, v) for k, v in value.items() if k != '_delete_']
         return any(
             isinstance(v, dict) and all(k in v and v[k] == part for k, part in items)
-            for v in _values(config)
+            for v in nested_values(config)
         )
     if isinstance(value, str):
-        texts = [v for v in _values(config) if isinstance(v, str)]
+        texts = [v for v in nested_values(config) if isinstance(v, str)]
         return value in texts or ('/' in value and any(value in text for text in texts))  # a path
-    return any(type(v) is type(value) and v == value for v in _values(config))
+    return any(type(v) is type(value) and v == value for v in nested_values(config))
 
 
 def _meant(key: str, cfg: dict) -> str:
@@ -195,10 +164,8 @@ def unread_settings(cfg: Config) -> list[str]:
     """
     train_cfg = cfg.get('train_cfg') or {}
     follows = not train_cfg or 'OneFormerTrainLoop' in str(train_cfg.get('type'))
-    if follows or cfg.get('max_iters') == train_cfg.get('max_iters'):
-        read = settings() | {'max_iters'}
-    else:
-        read = settings()
+    is_read = follows or cfg.get('max_iters') == train_cfg.get('max_iters')
+    read = settings() | ({'max_iters'} if is_read else set())
     unknown = {key for key in cfg if key not in read and not key.startswith('_')}
     path = cfg.filename
     if not unknown or not path or not osp.isfile(path) or Config._is_lazy_import(path):
@@ -211,6 +178,7 @@ def unread_settings(cfg: Config) -> list[str]:
 def _sentences(cfg: Config, read: Set[str], unknown: Set[str]) -> list[str]:
     path = cfg.filename
     assigned, variables = _made_use_of(path)
+    of_bases = {name for base in _source(path)[2] for name in _made_use_of(base)[1]}
     changed = _changed_later(cfg, unknown & assigned)
     # a config that a run has written down has the values of variables, and no trace of their use
     if not variables & assigned and not Config._get_base_files(path):
@@ -222,7 +190,7 @@ def _sentences(cfg: Config, read: Set[str], unknown: Set[str]) -> list[str]:
         if _occurs(cfg[key], known):
             continue
         where = 'the config' if key in assigned and key not in changed else 'the command line'
-        if key in changed & variables or (key in assigned and _is_variable_of_a_base(path, key)):
+        if key in changed & variables or key in assigned & of_bases:
             why = 'other settings were made of it before, and keep what they have'
         else:
             why = 'nothing reads it'
@@ -234,7 +202,3 @@ def _sentences(cfg: Config, read: Set[str], unknown: Set[str]) -> list[str]:
 def _is_misspelt(key: str) -> bool:
     known = [*settings(), 'max_iters']
     return key not in _MEANT and bool(get_close_matches(key, known, n=1, cutoff=0.85))
-
-
-def _is_variable_of_a_base(path: str, key: str) -> bool:
-    return any(key in _made_use_of(base)[1] for base in _source(path)[2])

@@ -16,10 +16,8 @@ def _moment(runner: Runner) -> str:
     if not isinstance(runner._train_loop, BaseLoop):  # validation alone
         return 'validation'
     length = Length.of(runner)
-    unit = 'epoch' if length.by_epoch else 'iteration'
-    done, end = (
-        (runner.epoch, length.epochs) if length.by_epoch else (runner.iter, runner.max_iters)
-    )
+    end, unit = length.end(length.by_epoch)
+    done = runner.epoch if length.by_epoch else runner.iter
     kind = 'the final validation,' if done >= end else 'validation'
     return f'{kind} after {unit} {done} of {end}'
 

@@ -30,13 +30,7 @@ from .inputs import Input, InputImage, Source, count_images, list_sources, read_
 from .options import check_counts, check_thresholds, equal_batches, given
 from .task_choice import choose_tasks
 from .trained_model import load_trained
-from .writing import (
-    PredictionFiles,
-    check_listed,
-    check_places,
-    labels_with_ids,
-    with_category_ids,
-)
+from .writing import PredictionFiles, check_listed, check_places, labels_with_ids, with_category_ids
 
 _LOOKAHEAD = 4  # batches of images held in memory, among which those of equal size are found
 
@@ -83,13 +77,11 @@ class OneFormerInferencer:
         trust_pickle: bool = False,
     ) -> None:
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        trained = load_trained(model, weights, device, trust_pickle)
-        self.model = trained.model
-        self.dataset_meta = trained.dataset_meta
-        self.tasks = trained.tasks
+        self.model, settings, self.dataset_meta = load_trained(model, weights, device, trust_pickle)
+        self.tasks = settings.tasks
         with DefaultScope.overwrite_default_scope('mmdet'):
-            self.transform = Compose(trained.pipeline[1:])
-        self.image_rules = rules_of_step(trained.pipeline[0])
+            self.transform = Compose(settings.pipeline[1:])
+        self.image_rules = rules_of_step(settings.pipeline[0])
         self.say = SayOnce()
 
     def __call__(
@@ -269,13 +261,7 @@ class OneFormerInferencer:
         size = image.pixels.shape[:2]
         path = str(image.source.path or image.name)
         packed = self.transform(
-            dict(
-                img=image.pixels,
-                img_path=path,
-                img_id=image.stem,
-                img_shape=size,
-                ori_shape=size,
-            )
+            dict(img=image.pixels, img_path=path, img_id=image.stem, img_shape=size, ori_shape=size)
         )
         packed['data_samples'].set_metainfo(dict(image_name=image.name, image_stem=image.stem))
         return packed

@@ -223,12 +223,9 @@ def _read_frames(source: Source) -> Iterator[InputImage]:
         fps = capture.get(cv2.CAP_PROP_FPS) or 25.0  # some containers do not state it
         stated = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         number = 0
-        while True:
-            there, image = capture.read()
-            if not there:
-                break
+        while (read := capture.read())[0]:
             name = f'{source.stem}/{number:06d}'
-            yield InputImage(name, name, source, image, fps)
+            yield InputImage(name, name, source, read[1], fps)
             number += 1
     finally:
         capture.release()

@@ -123,12 +123,9 @@ def guess_settings(weights: Weights, metainfo: Mapping) -> Settings:
     Raises:
         CheckpointError: If the architecture cannot be read.
     """
-    named = [
-        name
-        for name, meta in KNOWN_DATASETS.items()
-        if tuple(meta['classes']) == metainfo['classes']
-    ]
-    dataset = named[0] if named else 'coco'
+    classes = metainfo['classes']
+    same = (name for name, meta in KNOWN_DATASETS.items() if tuple(meta['classes']) == classes)
+    dataset = next(same, 'coco')
     short_edge, max_size, threshold = TEST_SETTINGS[dataset]
     try:
         model = model_config(shapes_of(weights.tensors), weights.backbone_options)

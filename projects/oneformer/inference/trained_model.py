@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from mmdet.registry import MODELS
@@ -18,24 +17,6 @@ from ..weights.settings import warn_of_differences
 from ..weights.sources import Source
 from ..zoo import find_config, find_model
 from .settings import Settings, guess_settings, read_settings, settings_of_training
-
-
-@dataclass
-class TrainedModel:
-    """A model, and what its predictions mean.
-
-    Attributes:
-        model: With its weights, for inference.
-        pipeline: Configs of the test transforms, the first of which loads the image.
-        dataset_meta: With ``classes``, ``thing_classes``, and maybe ``palette`` and
-            ``category_ids``.
-        tasks: Task words that it predicts unless others are asked for.
-    """
-
-    model: nn.Module
-    pipeline: list[dict]
-    dataset_meta: dict
-    tasks: tuple[str, ...]
 
 
 def check_device(device: str | torch.device) -> torch.device:
@@ -106,7 +87,7 @@ def load_trained(
     weights: str | os.PathLike | None,
     device: str | torch.device,
     trust_pickle: bool = False,
-) -> TrainedModel:
+) -> tuple[nn.Module, Settings, dict]:
     """Build a model for inference.
 
     Args:
@@ -116,6 +97,10 @@ def load_trained(
             published weights of a model that is given by its name in the zoo.
         device: Where to.
         trust_pickle: See ``weights.read``.
+
+    Returns:
+        The model with its weights, its settings, and ``classes``, ``thing_classes``, and maybe
+        ``palette`` and ``category_ids`` of its predictions.
 
     Raises:
         FileNotFoundError: If the config does not exist.
@@ -134,4 +119,4 @@ def load_trained(
         warn_of_differences(read_weights, given.model, given.pipeline)
     trained = build_model(settings, metainfo, None if given else read_weights.path)
     trained.load_state_dict(fit(read_weights, trained, 'predict').tensors)
-    return TrainedModel(trained.to(device).eval(), settings.pipeline, metainfo, settings.tasks)
+    return trained.to(device).eval(), settings, metainfo

@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import cv2
@@ -138,43 +138,22 @@ def with_category_ids(dataset_meta: Mapping, tell: bool = True) -> dict:
     return {**dataset_meta, 'category_ids': filled}
 
 
-class _Video:
-    """An MPEG-4 file that appears when it is complete; use it as a context.
+@contextmanager
+def _video(path: Path, fps: float, size: tuple[int, int]) -> Iterator[cv2.VideoWriter]:
+    """Yield what writes BGR frames of a (width, height) to an MPEG-4, which appears when complete.
 
-    Args:
-        path: Of the file.
-        fps: Frames per second.
+    Raises:
+        OSError: If OpenCV was built without a video encoder.
     """
-
-    def __init__(self, path: Path, fps: float) -> None:
-        self.path = path
-        self.fps = fps
-        self.writer = None
-
-    def __enter__(self) -> '_Video':
-        self.stack = ExitStack()
-        # OpenCV reads the container from the ending
-        self.temporary = self.stack.enter_context(replacing(self.path, ending='.tmp.mp4'))
-        return self
-
-    def __exit__(self, *error) -> None:
-        if self.writer is not None:
-            self.writer.release()
-        self.stack.__exit__(*error)
-
-    def add(self, frame: np.ndarray) -> None:
-        """Append a frame: BGR, uint8, of shape (H, W, 3).
-
-        Raises:
-            OSError: If OpenCV was built without a video encoder.
-        """
-        if self.writer is None:
-            codec = cv2.VideoWriter_fourcc(*'mp4v')
-            size = frame.shape[1::-1]
-            self.writer = cv2.VideoWriter(str(self.temporary), codec, self.fps, size)
-            if not self.writer.isOpened():
-                raise OSError(f'OpenCV cannot write {self.path}: it has no encoder for mp4v')
-        self.writer.write(frame)
+    codec = cv2.VideoWriter_fourcc(*'mp4v')
+    with replacing(path, ending='.tmp.mp4') as temporary:  # whose ending says the container
+        writer = cv2.VideoWriter(str(temporary), codec, fps, size)
+        try:
+            if not writer.isOpened():
+                raise OSError(f'OpenCV cannot write {path}: it has no encoder for mp4v')
+            yield writer
+        finally:
+            writer.release()
 
 
 def _result_of(prediction: Prediction, task: str) -> tuple:
@@ -262,16 +241,22 @@ class PredictionFiles:
             entry = self.ids.entry(image.name, image.source.path)
             self.ids.check_size(entry, image.pixels.shape[:2])
             own = dict(image_id=entry['id'], file_name=entry['file_name'])
-        if image.source is not self.video_source:
-            self._change_video(image)
+        if image.source is not self.video_source:  # the last video is complete
+            self.videos.close()
+            self.video_source, self.video_of = image.source, {}
         for task in self.writers:
             overlay = self.visualizer.draw_prediction(image.pixels[..., ::-1], sample, task)
             overlay = np.ascontiguousarray(overlay[..., ::-1])
+            folder = self.out_dir / 'overlays' / task
             if image.fps is None:
                 jpeg = cv2.imencode('.jpg', overlay)[1].tobytes()
-                write_bytes(self._overlay_path(task, image.stem, '.jpg'), jpeg)
-            else:
-                self.video_of[task].add(overlay)
+                write_bytes(folder / f'{image.stem}.jpg', jpeg)
+                continue
+            if task not in self.video_of:
+                path = folder / f'{image.source.stem}.mp4'
+                video = _video(path, image.fps, overlay.shape[1::-1])
+                self.video_of[task] = self.videos.enter_context(video)
+            self.video_of[task].write(overlay)
         if is_written:
             named = ResultImage(
                 own.get('image_id', image.stem), own.get('file_name', image.name), image.stem
@@ -280,16 +265,3 @@ class PredictionFiles:
                 self.contents[task].append(writer.write(named, *_result_of(prediction, task)))
             for files in self.object_files:
                 files.add(prediction, image.stem, image.pixels, **own)
-
-    def _overlay_path(self, task: str, stem: str, suffix: str) -> Path:
-        return self.out_dir / 'overlays' / task / (stem + suffix)
-
-    def _change_video(self, image: InputImage) -> None:
-        """Complete the last video, and begin that of the image if it is a frame."""
-        self.videos.close()
-        self.video_source, self.video_of = None, {}
-        if image.fps is not None:
-            self.video_source = image.source
-            for task in self.writers:
-                path = self._overlay_path(task, image.source.stem, '.mp4')
-                self.video_of[task] = self.videos.enter_context(_Video(path, image.fps))

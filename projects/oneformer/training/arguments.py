@@ -80,24 +80,10 @@ _INSTEAD = dict(
 # options that only one tool has, or one tool in the usual meaning
 OWNERS = dict(
     train=('--amp', '--auto-scale-lr', '--compile', '--dry-run', '--resume'),
-    test=(
-        '--format-only',
-        '--official',
-        '--per-class',
-        '--show-dir',
-        '--token-matrix',
-        '--tta',
-    ),
+    test=('--format-only', '--official', '--per-class', '--show-dir', '--token-matrix', '--tta'),
     predict=(
-        '--classes',
-        '--frames',
-        '--iou-thr',
-        '--max-per-image',
-        '--object-mask-thr',
-        '--orientation',
-        '--percentiles',
-        '--score-thr',
-        '--value-range',
+        *('--classes', '--frames', '--iou-thr', '--max-per-image', '--object-mask-thr'),
+        *('--orientation', '--percentiles', '--score-thr', '--value-range'),
     ),
     convert_checkpoint=('--drop-text-branch', '--metainfo', '--overwrite', '--to'),
     check_dataset=('--split', '--workers'),
@@ -168,9 +154,8 @@ class ToolParser(argparse.ArgumentParser):
 
     def _own(self, names: Sequence[str]) -> str | None:
         """This tool's name of an option that has these names elsewhere."""
-        for name in names:
-            if name in self._option_string_actions:
-                return f'here it is {name}'
+        if own := next(filter(self._option_string_actions.get, names), None):
+            return f'here it is {own}'
         places = [action.dest for action in self._actions if not action.option_strings]
         for name in names:
             if name in places:

@@ -35,11 +35,7 @@ _DETAILS = ('processes', 'deformable attention', 'test size', 'queries', 'precis
 
 
 def describe_devices(devices: Sequence[tuple[str, str]]) -> str:
-    """Name and count the devices of the processes.
-
-    Args:
-        devices: Node and device name of each process.
-    """
+    """Name and count the devices of the processes, of which it takes (node, device) each."""
     nodes = count(len({node for node, _ in devices}), 'node')
     counts = Counter(name for _, name in devices)
     names = ', '.join(f'{count} x {name}' for name, count in counts.items())
@@ -76,12 +72,7 @@ def _log(runner: Runner, title: str, facts: dict[str, str], warnings: Sequence[s
 
 
 def _examine(runner: Runner, used: float) -> tuple[str, list[str]]:
-    """The schedule in words, and settings that do not fit the run or are not read; for the log.
-
-    Args:
-        runner: Runner before its training.
-        used: The learning rate before any schedule.
-    """
+    """The schedule from a rate in words, and settings that do not fit the run or are not read."""
     if not is_main_process():
         return '', []
     rates, warnings = examine_schedule(runner, used)

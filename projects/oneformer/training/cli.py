@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from ..host.distributed import init_cpu_processes
 from ..host.launch import check_launch, slurm_variables
 from ..host.train_loop import settle_length
+from ..host.unread_settings import nested_values
 from ..weights import use_safe_loaders
 from .arguments import config_file
 from .recipe_options import settle_recipe
@@ -43,11 +44,7 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 def leave_out_hooks(cfg: Config) -> None:
-    """Let ``default_hooks.NAME=None`` leave out any hook, as mmengine does for some of its own.
-
-    Args:
-        cfg: Config, changed in place. Hooks that mmengine would add stay None, which it respects.
-    """
+    """Let ``default_hooks.NAME=None`` leave out any hook, as mmengine does for those it adds."""
     hooks = cfg.get('default_hooks') or {}
     for name in [name for name, hook in hooks.items() if hook is None and name not in _ADDED]:
         del hooks[name]
@@ -93,7 +90,8 @@ def use_batch_norm_without_gpu(cfg: Config) -> None:
     """
     if torch.cuda.is_available():
         return
-    synced = _norms(cfg.model, 'SyncBN')
+    parts = [part for part in nested_values(cfg.model) if isinstance(part, dict)]
+    synced = [part for part in parts if part.get('type') == 'SyncBN']
     for norm in synced:
         norm['type'] = 'BN'
     if synced:
@@ -102,16 +100,6 @@ def use_batch_norm_without_gpu(cfg: Config) -> None:
             'statistics of its own images',
             logger='current',
         )
-
-
-def _norms(config: object, kind: str) -> list[dict]:
-    """All dicts of this ``type`` in a config, at any depth."""
-    if isinstance(config, dict):
-        found = [config] if config.get('type') == kind else []
-        return found + [norm for value in config.values() for norm in _norms(value, kind)]
-    if isinstance(config, list | tuple):
-        return [norm for value in config for norm in _norms(value, kind)]
-    return []
 
 
 def use_float32_without_gpu(cfg: Config) -> None:

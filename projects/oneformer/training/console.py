@@ -31,11 +31,7 @@ DETAIL = dict(detail=True)  # ``extra`` of a record that the screen does without
 
 
 class _Screen(logging.Filter):
-    """Filters the records for the screen.
-
-    Args:
-        details: Whether to show records marked by ``DETAIL``, too.
-    """
+    """Filters the records for the screen; ``details`` are those marked by ``DETAIL``."""
 
     def __init__(self, details: bool) -> None:
         super().__init__()

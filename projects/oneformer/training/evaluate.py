@@ -65,13 +65,11 @@ def inference_config(
         test_cfg.token = check_task(token)
     metrics = []
     if score and official:
-        metrics += require_key(
-            cfg, 'official_evaluator', "[dict(type='SemanticIoU', seg_prefix=...)]"
-        )
+        example = "[dict(type='SemanticIoU', seg_prefix=...)]"
+        metrics += require_key(cfg, 'official_evaluator', example)
     elif score:
-        metrics += (
-            cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-        )
+        own = cfg.test_evaluator
+        metrics += own if isinstance(own, list) else [own]
     if out_dir is not None:
         example = "[dict(type='PanopticFiles'), dict(type='SemanticFiles')]"
         writers = require_key(cfg, 'format_evaluator', example)
@@ -91,9 +89,8 @@ def inference_config(
             if issubclass(METRICS.get(metric['type']), ClasswiseMetric):
                 metric.classwise = True
     # a model for inference has nothing to optimise
-    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
-        cfg[key] = None
-    for key in ('val_dataloader', 'val_cfg', 'val_evaluator'):
+    of_training = ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler')
+    for key in (*of_training, 'val_dataloader', 'val_cfg', 'val_evaluator'):
         cfg[key] = None
     return cfg
 

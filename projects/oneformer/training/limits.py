@@ -47,12 +47,7 @@ def warn_of_training_limits(runner: Runner) -> None:
 
 
 def warn_of_scoring_limits(runner: Runner, loop) -> None:
-    """``warn_of_limits`` for a dataset of validation or test.
-
-    Args:
-        runner: Runner of the run.
-        loop: Loop of validation or test, with ``dataloader`` and ``evaluator``.
-    """
+    """``warn_of_limits`` for the dataset of a loop of validation or test."""
     metrics = [m for m in loop.evaluator.metrics if isinstance(m, InstanceAP)]
     limits, max_dets = model_limits(runner), min((m.max_dets for m in metrics), default=None)
     if limits.queries is not None and limits.max_per_image == limits.queries:

@@ -38,12 +38,9 @@ def _resize(cfg: Config, size: int) -> None:
             'would change: set the sizes of its transforms'
         )
     before = tests[0]['short_edges'][0]
-    changed = {}
-    for step in steps:  # the loaders may share one
-        if id(step) not in changed:
-            changed[id(step)] = step
-            step['short_edges'] = [max(round(e * size / before), 1) for e in step['short_edges']]
-            step['max_size'] = max(round(step['max_size'] * size / before), 1)
+    for step in {id(step): step for step in steps}.values():  # the loaders may share one
+        step['short_edges'] = [max(round(e * size / before), 1) for e in step['short_edges']]
+        step['max_size'] = max(round(step['max_size'] * size / before), 1)
 
 
 def _crop(cfg: Config, size: int) -> None:

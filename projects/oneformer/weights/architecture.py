@@ -15,12 +15,7 @@ _CONVNEXTS = {((3, 3, 27, 3), 192): 'large', ((3, 3, 27, 3), 256): 'xlarge'}
 _DINAT_DEPTHS = (3, 4, 18, 5)
 _DILATIONS = {
     7: [[1, 18, 1], [1, 5, 1, 9], [*[1, 2, 1, 3, 1, 4] * 3], [1, 2, 1, 2, 1]],
-    11: [
-        [1, 20, 1],
-        [1, 5, 1, 10],
-        [*[1, 2, 1, 3, 1, 4, 1, 5] * 2, 1, 5],
-        [1, 2, 1, 2, 1],
-    ],
+    11: [[1, 20, 1], [1, 5, 1, 10], [*[1, 2, 1, 3, 1, 4, 1, 5] * 2, 1, 5], [1, 2, 1, 2, 1]],
 }
 CLASS_HEAD = ('panoptic_head.cls_embed.weight', 'panoptic_head.cls_embed.bias')
 _TEXT_BRANCH = ('text_mapper.', 'contrastive_loss.')

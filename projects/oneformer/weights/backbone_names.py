@@ -16,155 +16,118 @@ _RESNET = [
     # ours | SHI-Labs, who have detectron2's
     ('backbone.', 'backbone.stem.'),
     ('conv1.weight', 'conv1.weight'),
-    ('bn1.{leaf}', 'conv1.norm.{leaf}'),
+    ('bn1.*', 'conv1.norm.*'),
     *(
         row
         for n in _FOUR
         for row in (
             (f'backbone.layer{n + 1}.{{i}}.', f'backbone.res{n + 2}.{{i}}.'),
             ('downsample.0.weight', 'shortcut.weight'),
-            ('downsample.1.{leaf}', 'shortcut.norm.{leaf}'),
+            ('downsample.1.*', 'shortcut.norm.*'),
             ('conv{j}.weight', 'conv{j}.weight'),
-            ('bn{j}.{leaf}', 'conv{j}.norm.{leaf}'),
+            ('bn{j}.*', 'conv{j}.norm.*'),
         )
     ),
 ]
 
-_BLOCK, _STAGE = 'blocks.{j}.', 'encoder.layers.{i}.'
-_SWIN = [
-    # ours | SHI-Labs and Microsoft | Hugging Face in files | in memory | timm of 2023 and later
-    ('backbone.', 'backbone.', ENCODER, f'{ENCODER}swin.', 'backbone.'),
+_STAGE = 'encoder.layers.{i}.'
+_BLOCK = f'{_STAGE}blocks.{{j}}.'
+_PARTS = ('query', 'key', 'value')
+_TABLE = 'relative_position_bias_table'
+_SWIN_BLOCKS = [
+    # ours | SHI-Labs, Microsoft and timm of 2023 and later | Hugging Face in files | in memory
+    ('backbone.', 'backbone.', ENCODER, f'{ENCODER}swin.'),
     (
-        'patch_embed.projection.{leaf}',
-        'patch_embed.proj.{leaf}',
-        'embeddings.patch_embeddings.projection.{leaf}',
-        'embeddings.patch_embeddings.projection.{leaf}',
-        'patch_embed.proj.{leaf}',
+        'patch_embed.projection.*',
+        'patch_embed.proj.*',
+        *['embeddings.patch_embeddings.projection.*'] * 2,
     ),
-    (
-        'patch_embed.norm.{leaf}',
-        'patch_embed.norm.{leaf}',
-        'embeddings.norm.{leaf}',
-        'embeddings.norm.{leaf}',
-        'patch_embed.norm.{leaf}',
-    ),
+    ('patch_embed.norm.*', 'patch_embed.norm.*', *['embeddings.norm.*'] * 2),
     (
         'backbone.stages.{i}.blocks.{j}.',
         'backbone.layers.{i}.blocks.{j}.',
-        ENCODER + _STAGE + _BLOCK,
-        f'{ENCODER}swin.' + _STAGE + _BLOCK,
-        'backbone.layers.{i}.blocks.{j}.',
+        ENCODER + _BLOCK,
+        f'{ENCODER}swin.{_BLOCK}',
     ),
     (
-        'attn.w_msa.qkv.{leaf}',
-        'attn.qkv.{leaf}',
-        tuple(f'attention.self.{part}.{{leaf}}' for part in ('query', 'key', 'value')),
-        tuple(f'attention.{part}_proj.{{leaf}}' for part in 'qkv'),
-        'attn.qkv.{leaf}',
+        'attn.w_msa.qkv.*',
+        'attn.qkv.*',
+        tuple(f'attention.self.{part}.*' for part in _PARTS),
+        tuple(f'attention.{part}_proj.*' for part in 'qkv'),
     ),
     (
-        'attn.w_msa.relative_position_bias_table',
-        'attn.relative_position_bias_table',
-        'attention.self.relative_position_bias_table',
-        'attention.relative_position_bias.relative_position_bias_table',
-        'attn.relative_position_bias_table',
+        f'attn.w_msa.{_TABLE}',
+        f'attn.{_TABLE}',
+        f'attention.self.{_TABLE}',
+        f'attention.relative_position_bias.{_TABLE}',
     ),
-    (
-        'attn.w_msa.proj.{leaf}',
-        'attn.proj.{leaf}',
-        'attention.output.dense.{leaf}',
-        'attention.o_proj.{leaf}',
-        'attn.proj.{leaf}',
-    ),
-    ('norm1.{leaf}', 'norm1.{leaf}', *['layernorm_before.{leaf}'] * 2, 'norm1.{leaf}'),
-    ('norm2.{leaf}', 'norm2.{leaf}', *['layernorm_after.{leaf}'] * 2, 'norm2.{leaf}'),
-    (
-        'ffn.layers.0.0.{leaf}',
-        'mlp.fc1.{leaf}',
-        'intermediate.dense.{leaf}',
-        'mlp.fc1.{leaf}',
-        'mlp.fc1.{leaf}',
-    ),
-    (
-        'ffn.layers.1.{leaf}',
-        'mlp.fc2.{leaf}',
-        'output.dense.{leaf}',
-        'mlp.fc2.{leaf}',
-        'mlp.fc2.{leaf}',
-    ),
-    (
-        'backbone.stages.{i}.',
-        'backbone.layers.{i}.',
-        ENCODER + _STAGE,
-        f'{ENCODER}swin.' + _STAGE,
-        None,
-    ),
-    ('downsample.{rest}', *['downsample.{rest}'] * 3, None),
-    # timm steps down at the beginning of a stage, not at the end of the one before
+    ('attn.w_msa.proj.*', 'attn.proj.*', 'attention.output.dense.*', 'attention.o_proj.*'),
+    ('norm1.*', 'norm1.*', *['layernorm_before.*'] * 2),
+    ('norm2.*', 'norm2.*', *['layernorm_after.*'] * 2),
+    ('ffn.layers.0.0.*', 'mlp.fc1.*', 'intermediate.dense.*', 'mlp.fc1.*'),
+    ('ffn.layers.1.*', 'mlp.fc2.*', 'output.dense.*', 'mlp.fc2.*'),
+]
+# of the four outputs of any backbone but ResNet
+_NORMS = [
+    ('backbone.', 'backbone.', *[f'{ENCODER}hidden_states_norms.'] * 2),
+    *((f'norm{n}.*', f'norm{n}.*', *[f'stage{n + 1}.*'] * 2) for n in _FOUR),
+]
+_SWIN = [
+    *_SWIN_BLOCKS,
+    ('backbone.stages.{i}.', 'backbone.layers.{i}.', ENCODER + _STAGE, f'{ENCODER}swin.{_STAGE}'),
+    ('downsample.**', *['downsample.**'] * 3),
+    *_NORMS,
+]
+# timm steps down at the beginning of a stage, not at the end of the one before
+_SWIN_OF_TIMM = [
+    *_SWIN_BLOCKS,
     *(
         row
         for n in range(3)
         for row in (
-            (f'backbone.stages.{n}.', None, None, None, f'backbone.layers.{n + 1}.'),
-            ('downsample.{rest}', None, None, None, 'downsample.{rest}'),
+            (f'backbone.stages.{n}.', f'backbone.layers.{n + 1}.'),
+            ('downsample.**', 'downsample.**'),
         )
     ),
-    ('backbone.', 'backbone.', f'{ENCODER}hidden_states_norms.', f'{ENCODER}hidden_states_norms.'),
-    *((f'norm{n}.{{leaf}}', f'norm{n}.{{leaf}}', *[f'stage{n + 1}.{{leaf}}'] * 2) for n in _FOUR),
 ]
 
 _CONVNEXT = [
     # ours | SHI-Labs and Facebook | Hugging Face | timm
     ('backbone.downsample_layers.', 'backbone.downsample_layers.', ENCODER, 'backbone.'),
-    ('0.0.{leaf}', '0.0.{leaf}', 'embeddings.patch_embeddings.{leaf}', 'stem.0.{leaf}'),
-    ('0.1.{leaf}', '0.1.{leaf}', 'embeddings.layernorm.{leaf}', 'stem.1.{leaf}'),
+    ('0.0.*', '0.0.*', 'embeddings.patch_embeddings.*', 'stem.0.*'),
+    ('0.1.*', '0.1.*', 'embeddings.layernorm.*', 'stem.1.*'),
     (
-        '{i}.{j}.{leaf}',
-        '{i}.{j}.{leaf}',
-        'encoder.stages.{i}.downsampling_layer.{j}.{leaf}',
-        'stages.{i}.downsample.{j}.{leaf}',
+        *['{i}.{j}.*'] * 2,
+        'encoder.stages.{i}.downsampling_layer.{j}.*',
+        'stages.{i}.downsample.{j}.*',
     ),
     (
-        'backbone.stages.{i}.{j}.',
-        'backbone.stages.{i}.{j}.',
+        *['backbone.stages.{i}.{j}.'] * 2,
         f'{ENCODER}encoder.stages.{{i}}.layers.{{j}}.',
         'backbone.stages.{i}.blocks.{j}.',
     ),
     ('gamma', 'gamma', 'layer_scale_parameter', 'gamma'),
-    ('depthwise_conv.{leaf}', 'dwconv.{leaf}', 'dwconv.{leaf}', 'conv_dw.{leaf}'),
-    ('norm.{leaf}', 'norm.{leaf}', 'layernorm.{leaf}', 'norm.{leaf}'),
-    ('pointwise_conv1.{leaf}', 'pwconv1.{leaf}', 'pwconv1.{leaf}', 'mlp.fc1.{leaf}'),
-    ('pointwise_conv2.{leaf}', 'pwconv2.{leaf}', 'pwconv2.{leaf}', 'mlp.fc2.{leaf}'),
-    ('backbone.', 'backbone.', f'{ENCODER}hidden_states_norms.'),
-    *((f'norm{n}.{{leaf}}', f'norm{n}.{{leaf}}', f'stage{n + 1}.{{leaf}}') for n in _FOUR),
+    ('depthwise_conv.*', 'dwconv.*', 'dwconv.*', 'conv_dw.*'),
+    ('norm.*', 'norm.*', 'layernorm.*', 'norm.*'),
+    ('pointwise_conv1.*', 'pwconv1.*', 'pwconv1.*', 'mlp.fc1.*'),
+    ('pointwise_conv2.*', 'pwconv2.*', 'pwconv2.*', 'mlp.fc2.*'),
 ]
 
 _DINAT = [
-    # ours | SHI-Labs, whose names our modules have | Hugging Face
-    ('backbone.', 'backbone.', ENCODER),
-    (
-        'patch_embed.proj.{i}.{leaf}',
-        'patch_embed.proj.{i}.{leaf}',
-        'embeddings.patch_embeddings.projection.{i}.{leaf}',
-    ),
-    ('patch_embed.norm.{leaf}', 'patch_embed.norm.{leaf}', 'embeddings.norm.{leaf}'),
-    (*['levels.{i}.downsample.{rest}'] * 2, 'encoder.levels.{i}.downsample.{rest}'),
-    (
-        *['backbone.levels.{i}.blocks.{j}.'] * 2,
-        f'{ENCODER}encoder.levels.{{i}}.layers.{{j}}.',
-    ),
-    (
-        *['attn.qkv.{leaf}'] * 2,
-        tuple(f'attention.self.{part}.{{leaf}}' for part in ('query', 'key', 'value')),
-    ),
-    ('attn.rpb', 'attn.rpb', 'attention.self.rpb'),
-    ('attn.proj.{leaf}', 'attn.proj.{leaf}', 'attention.output.dense.{leaf}'),
-    ('norm1.{leaf}', 'norm1.{leaf}', 'layernorm_before.{leaf}'),
-    ('norm2.{leaf}', 'norm2.{leaf}', 'layernorm_after.{leaf}'),
-    ('mlp.fc1.{leaf}', 'mlp.fc1.{leaf}', 'intermediate.dense.{leaf}'),
-    ('mlp.fc2.{leaf}', 'mlp.fc2.{leaf}', 'output.dense.{leaf}'),
-    ('backbone.', 'backbone.', f'{ENCODER}hidden_states_norms.'),
-    *((f'norm{n}.{{leaf}}', f'norm{n}.{{leaf}}', f'stage{n + 1}.{{leaf}}') for n in _FOUR),
+    # ours, which are SHI-Labs' | Hugging Face
+    ('backbone.', ENCODER),
+    ('patch_embed.proj.{i}.*', 'embeddings.patch_embeddings.projection.{i}.*'),
+    ('patch_embed.norm.*', 'embeddings.norm.*'),
+    ('levels.{i}.downsample.**', 'encoder.levels.{i}.downsample.**'),
+    ('backbone.levels.{i}.blocks.{j}.', f'{ENCODER}encoder.levels.{{i}}.layers.{{j}}.'),
+    ('attn.qkv.*', tuple(f'attention.self.{part}.*' for part in _PARTS)),
+    ('attn.rpb', 'attention.self.rpb'),
+    ('attn.proj.*', 'attention.output.dense.*'),
+    ('norm1.*', 'layernorm_before.*'),
+    ('norm2.*', 'layernorm_after.*'),
+    ('mlp.fc1.*', 'intermediate.dense.*'),
+    ('mlp.fc2.*', 'output.dense.*'),
+    *(row[1:3] for row in _NORMS),
 ]
 
 
@@ -184,26 +147,21 @@ _FIRST = f'{ENCODER}encoder.layers.0.blocks.0.attention.'
 SHI_LABS = [
     _backbone('ResNet', _RESNET, 1, 'backbone.stem.conv1.weight'),
     _backbone('Swin', _SWIN, 1, 'backbone.layers.0.blocks.0.attn.qkv.weight'),
-    _backbone('ConvNeXt', _CONVNEXT, 1, 'backbone.stages.0.0.dwconv.weight'),
-    _backbone('DiNAT', _DINAT, 1, 'backbone.levels.0.blocks.0.attn.rpb'),
+    _backbone('ConvNeXt', _CONVNEXT + _NORMS, 1, 'backbone.stages.0.0.dwconv.weight'),
+    _backbone('DiNAT', _DINAT, 0, 'backbone.levels.0.blocks.0.attn.rpb'),
 ]
 HUGGING_FACE = [
     _backbone('Swin', _SWIN, 2, f'{_FIRST}self.query.weight'),
     _backbone('Swin in memory', _SWIN, 3, f'{ENCODER}swin.{_FIRST[len(ENCODER) :]}q_proj.weight'),
-    _backbone('DiNAT', _DINAT, 2, f'{ENCODER}encoder.levels.0.layers.0.attention.self.rpb'),
-    _backbone('ConvNeXt', _CONVNEXT, 2, f'{ENCODER}encoder.stages.0.layers.0.dwconv.weight'),
+    _backbone('DiNAT', _DINAT, 1, f'{ENCODER}encoder.levels.0.layers.0.attention.self.rpb'),
+    _backbone(
+        'ConvNeXt', _CONVNEXT + _NORMS, 2, f'{ENCODER}encoder.stages.0.layers.0.dwconv.weight'
+    ),
 ]
 
 _OURS = [Rule(('{rest}',), 'backbone.{rest}')]
-_RESNET_ALONE, _SWIN_ALONE, _CONVNEXT_ALONE, _DINAT_ALONE = (
-    backbone.alone('backbone.', name)
-    for backbone, name in zip(
-        SHI_LABS,
-        ('ResNet of detectron2', 'Swin of Microsoft', 'ConvNeXt of Facebook', 'DiNAT'),
-        strict=True,
-    )
-)
-_TIMM_SWIN = _backbone('', _SWIN, 4, 'backbone.layers.3.downsample.reduction.weight')
+_resnet, _swin, _convnext, _dinat = SHI_LABS
+_TIMM_SWIN = _backbone('', _SWIN_OF_TIMM, 1, 'backbone.layers.3.downsample.reduction.weight')
 _TIMM_CONVNEXT = _backbone('', _CONVNEXT, 3, 'backbone.stages.0.blocks.0.conv_dw.weight')
 
 # files of backbones alone, as those who trained them on ImageNet publish them
@@ -212,14 +170,14 @@ BACKBONE_FILES = Layout(
     head=[],
     backbones=[
         Backbone('ResNet of torchvision or OpenMMLab', 'layer1.0.conv1.weight', _OURS),
-        _RESNET_ALONE,
+        _resnet.alone('backbone.', 'ResNet of detectron2'),
         _TIMM_SWIN.alone('backbone.', 'Swin of timm'),
-        _SWIN_ALONE,
+        _swin.alone('backbone.', 'Swin of Microsoft'),
         Backbone('Swin of OpenMMLab', 'stages.0.blocks.0.attn.w_msa.qkv.weight', _OURS),
-        _CONVNEXT_ALONE,
+        _convnext.alone('backbone.', 'ConvNeXt of Facebook'),
         _TIMM_CONVNEXT.alone('backbone.', 'ConvNeXt of timm'),
         Backbone('ConvNeXt of OpenMMLab', 'stages.0.0.depthwise_conv.weight', _OURS),
-        _DINAT_ALONE,
+        _dinat.alone('backbone.', 'DiNAT'),
         *(backbone.alone(ENCODER, f'{backbone.name} of Hugging Face') for backbone in HUGGING_FACE),
     ],
     unused=[

@@ -116,12 +116,7 @@ def classes_to_predict(weights: Weights, configured: Mapping | str | None) -> di
 
 
 def class_difference(source: Mapping, target: Mapping) -> str | None:
-    """What the classes of weights and of a model differ in, None if they are the same in order.
-
-    Args:
-        source: Metainfo of the weights.
-        target: Metainfo of the model.
-    """
+    """What metainfo of weights and of a model differ in, None for the same classes in order."""
     theirs, ours = source['classes'], target['classes']
     matches = match_classes(source, target)
     if len(theirs) == len(ours) and matches == list(range(len(ours))):

@@ -155,13 +155,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 class _Transfer:
-    """A file on its way.
-
-    Args:
-        url: From where.
-        file: Where to, empty.
-        size: Its bytes, if they are known.
-    """
+    """A file on its way from a URL to an empty file, of ``size`` bytes if they are known."""
 
     def __init__(self, url: str, file: BinaryIO, size: int | None) -> None:
         self.url, self.file, self.recorded = url, file, size

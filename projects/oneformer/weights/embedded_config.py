@@ -31,18 +31,10 @@ _MODULES = (
     'torch.nn.',
 )
 _MODELS_ELSEWHERE = ('mmpretrain.ConvNeXt',)
-_TRANSFORMS = (
-    'CenterCrop',
-    'FixScaleResize',
-    'FixShapeResize',
-    'LoadAnnotations',
-    'LoadImageFromFile',
-    'LoadPanopticAnnotations',
-    'Normalize',
-    'PackDetInputs',
-    'Pad',
-    'Resize',
-)
+_TRANSFORMS = {
+    *('CenterCrop', 'FixScaleResize', 'FixShapeResize', 'Normalize', 'Pad', 'Resize'),
+    *('LoadAnnotations', 'LoadImageFromFile', 'LoadPanopticAnnotations', 'PackDetInputs'),
+}
 
 
 def _is_model(name: str, cls: type) -> bool:
@@ -55,11 +47,9 @@ def _is_transform(name: str, cls: type) -> bool:
 
 def _registered(name: str, registry: Registry) -> type | None:
     """A class that is in a registry or its parents already; nothing is imported."""
-    while registry is not None:
-        if name in registry.module_dict:
-            return registry.module_dict[name]
+    while registry is not None and name not in registry.module_dict:
         registry = registry.parent
-    return None
+    return None if registry is None else registry.module_dict[name]
 
 
 def _known_type(name, where: str, registry: Registry, allowed: Callable) -> str:

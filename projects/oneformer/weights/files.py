@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..host.errors import CheckpointError
 from ..host.safe_io import replacing, write_json
-from .reading import WEIGHT_FILES
+from .hub import WEIGHT_FILES
 
 
 def check_destination(source: Path, path: Path, is_folder: bool, overwrite: bool) -> None:

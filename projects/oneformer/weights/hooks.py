@@ -7,12 +7,12 @@ from contextlib import suppress
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import BaseModule, is_model_wrapper, update_init_info
+from mmengine.model import BaseModule, update_init_info
 from mmengine.registry import HOOKS, WEIGHT_INITIALIZERS
 from mmengine.runner import BaseLoop
-from torch import nn
 
 from ..host.errors import CheckpointError, key_list
+from ..host.runner_state import bare_model
 from ..images.rules import complete_steps
 from .fitting import fit, options_beside
 from .reading import Weights, read
@@ -24,11 +24,6 @@ _REMEDY = (
     'random weights by --cfg-options model.backbone.init_cfg=None'
 )
 _OF_TRAINING = ('meta', 'optimizer', 'message_hub')
-
-
-def _bare_model(runner) -> nn.Module:
-    """The model without the wrapper of several processes."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _tell_other_settings(runner, weights: Weights) -> None:
@@ -74,7 +69,7 @@ class ReuseWeights(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint: MutableMapping) -> None:
         """Keep what weights do not tell of their backbone beside them."""
-        checkpoint['meta']['backbone'] = options_beside(_bare_model(runner))
+        checkpoint['meta']['backbone'] = options_beside(bare_model(runner))
 
     def after_load_checkpoint(self, runner, checkpoint: MutableMapping) -> None:
         """Change the checkpoint in place, before it goes to the model.
@@ -95,7 +90,7 @@ class ReuseWeights(Hook):
                 'from its weights, by load_from without --resume'
             )
         how = 'start' if trains and not runner._resume else 'exact'
-        fitted = fit(weights, _bare_model(runner), how, self.fresh)
+        fitted = fit(weights, bare_model(runner), how, self.fresh)
         checkpoint['state_dict'] = fitted.tensors
         for line in fitted.lines:
             print_log(line, logger='current')

@@ -15,7 +15,7 @@ HUB = 'https://huggingface.co'
 
 _CONFIG = 'config.json'
 # of one file or of several with an index; what transformers prefers comes first
-_WEIGHTS = ('model.safetensors', 'pytorch_model.bin')
+WEIGHT_FILES = ('model.safetensors', 'pytorch_model.bin')
 _ID = re.compile(r'[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*')
 _SECONDS = 10  # until the hub answers at all
 
@@ -44,11 +44,9 @@ def _cache() -> Path:
     """Folder of the library's cache, as above."""
     from huggingface_hub import constants
 
-    if folder := os.environ.get('HF_HUB_CACHE'):
-        return Path(folder).expanduser()
-    if home := os.environ.get('HF_HOME'):
-        return Path(home).expanduser() / 'hub'
-    return Path(constants.HF_HUB_CACHE)
+    home = os.environ.get('HF_HOME')
+    default = os.path.join(home, 'hub') if home else constants.HF_HUB_CACHE
+    return Path(os.environ.get('HF_HUB_CACHE') or default).expanduser()
 
 
 def hub_source(source: str) -> HubSource | None:
@@ -84,19 +82,11 @@ def hub_source(source: str) -> HubSource | None:
 
 
 def _gather(source: HubSource, get: Callable[[str], Path | None]) -> Path | None:
-    """Get the files of a source.
-
-    Args:
-        source: Of which.
-        get: From the path of a file in the repository to where it is, None if it has none.
-
-    Returns:
-        Path of the file, or of the folder of config.json and all weights; None if it lacks them.
-    """
+    """Path of the file, or of the folder of config.json and all weights; None if it lacks some."""
     if source.file:
         return get(source.file)
     config = get(_CONFIG)
-    for name in _WEIGHTS if config else ():
+    for name in WEIGHT_FILES if config else ():
         if get(name):
             return config.parent
         if index := get(f'{name}.index.json'):
@@ -158,7 +148,7 @@ def fetch(source: HubSource) -> Path:
     if found is None:
         raise CheckpointError(
             f'{source.repository} at {_endpoint()} has not the files of a model of transformers '
-            f'({_CONFIG} and one of {", ".join(_WEIGHTS)}, or of their index): give the URL of '
+            f'({_CONFIG} and one of {", ".join(WEIGHT_FILES)}, or of their index): give the URL of '
             'a file of weights in it'
         )
     return found
@@ -175,11 +165,7 @@ def _fetch(source: HubSource) -> Path | None:
         nonlocal revision
         try:
             path = hf_hub_download(
-                source.repository,
-                name,
-                revision=revision,
-                endpoint=endpoint,
-                cache_dir=_cache(),
+                source.repository, name, revision=revision, endpoint=endpoint, cache_dir=_cache()
             )
         except RemoteEntryNotFoundError:
             if source.file:
@@ -205,7 +191,7 @@ def _by_hand(source: HubSource) -> str:
     if source.file:
         return f'bring {page}/resolve/{source.revision}/{source.file} here and give its path'
     return (
-        f'bring {_CONFIG} and {" or ".join(_WEIGHTS)} of {page}/tree/{source.revision} into a '
+        f'bring {_CONFIG} and {" or ".join(WEIGHT_FILES)} of {page}/tree/{source.revision} into a '
         'folder here and give its path'
     )
 
@@ -214,27 +200,20 @@ def _refusal(source: HubSource, error: Exception) -> CheckpointError:
     """What an error means for a user."""
     from huggingface_hub import errors
 
-    name = source.repository
-    if isinstance(error, errors.GatedRepoError):
-        return CheckpointError(
-            f'{name} is given to those who ask for it: ask on {_endpoint()}/{name}, then log in '
-            'with "hf auth login" or set HF_TOKEN'
-        )
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return CheckpointError(
-            f'{name} is neither a file or folder here nor a repository of {_endpoint()}; if it is '
-            'a private one, log in with "hf auth login" or set HF_TOKEN'
-        )
-    if isinstance(error, errors.RevisionNotFoundError):
-        return CheckpointError(
-            f'{name} has no revision {source.revision}: give a branch, a tag or a commit that '
-            f'{_endpoint()}/{name}/commits lists'
-        )
-    if isinstance(error, errors.RemoteEntryNotFoundError):
-        return CheckpointError(
-            f'{name} has no file {source.file}: give one that '
-            f'{_endpoint()}/{name}/tree/{source.revision} lists'
-        )
+    name, endpoint = source.repository, _endpoint()
+    page, log_in = f'{endpoint}/{name}', 'log in with "hf auth login" or set HF_TOKEN'
+    known = {
+        errors.GatedRepoError: f'is given to those who ask for it: ask on {page}, then {log_in}',
+        errors.RepositoryNotFoundError: 'is neither a file or folder here nor a repository of '
+        f'{endpoint}; if it is a private one, {log_in}',
+        errors.RevisionNotFoundError: f'has no revision {source.revision}: give a branch, a tag or '
+        f'a commit that {page}/commits lists',
+        errors.RemoteEntryNotFoundError: f'has no file {source.file}: give one that '
+        f'{page}/tree/{source.revision} lists',
+    }
+    for kind, refusal in known.items():  # the first is one of the second
+        if isinstance(error, kind):
+            return CheckpointError(f'{name} {refusal}')
     if isinstance(error, OSError) and error.errno is not None:  # those of the network have none
         return CheckpointError(
             f'{name} cannot be kept in {_cache()} ({error.strerror}): make room or give leave to '
@@ -243,6 +222,6 @@ def _refusal(source: HubSource, error: Exception) -> CheckpointError:
     cause = error.__cause__ or error
     reason = (str(cause).strip().split('\n')[0] or type(cause).__name__).rstrip('.')
     return CheckpointError(
-        f'{name} is not here and cannot be fetched from {_endpoint()} ({reason}): set HF_ENDPOINT '
+        f'{name} is not here and cannot be fetched from {endpoint} ({reason}): set HF_ENDPOINT '
         f'to the URL of a mirror, or {_by_hand(source)}'
     )

@@ -88,42 +88,30 @@ def check_config(config: Mapping, expected: Mapping) -> None:
         raise CheckpointError(key_list('config.json does not fit to the weights', wrong))
 
 
-def swin_options(backbone: Mapping) -> dict:
-    """``backbone_config`` of mmdet's Swin."""
-    return dict(
-        model_type='swin',
+# by the type of our backbone
+_KINDS = {'OneFormerSwinTransformer': 'swin', 'SwinTransformer': 'swin', 'DiNAT': 'dinat'}
+
+
+def _backbone_options(backbone: Mapping) -> dict:
+    """``backbone_config`` of a backbone of ours."""
+    options = dict(
+        model_type=_KINDS[backbone['type']],
         embed_dim=backbone['embed_dims'],
         depths=list(backbone['depths']),
         num_heads=list(backbone['num_heads']),
-        window_size=backbone['window_size'],
-        image_size=backbone.get('pretrain_img_size', 224),
         drop_path_rate=backbone.get('drop_path_rate', 0.3),
         out_features=['stage1', 'stage2', 'stage3', 'stage4'],
     )
-
-
-def dinat_options(backbone: Mapping) -> dict:
-    """``backbone_config`` of our DiNAT."""
+    if options['model_type'] == 'swin':
+        window, image = backbone['window_size'], backbone.get('pretrain_img_size', 224)
+        return dict(options, window_size=window, image_size=image)
     return dict(
-        model_type='dinat',
-        embed_dim=backbone['embed_dims'],
-        depths=list(backbone['depths']),
-        num_heads=list(backbone['num_heads']),
+        options,
         kernel_size=backbone['kernel_size'],
         dilations=[list(level) for level in backbone['dilations']],
         mlp_ratio=float(backbone['mlp_ratio']),
         layer_scale_init_value=0.0,
-        drop_path_rate=backbone['drop_path_rate'],
-        out_features=['stage1', 'stage2', 'stage3', 'stage4'],
     )
-
-
-# by the type of our backbone
-BACKBONE_OPTIONS = {
-    'OneFormerSwinTransformer': swin_options,
-    'SwinTransformer': swin_options,
-    'DiNAT': dinat_options,
-}
 
 
 def config_of(model: Mapping, shapes: Shapes, metainfo: Mapping) -> dict:
@@ -135,12 +123,11 @@ def config_of(model: Mapping, shapes: Shapes, metainfo: Mapping) -> dict:
         metainfo: Of the classes, of plain values.
 
     Raises:
-        CheckpointError: If its backbone is not one of ``BACKBONE_OPTIONS``.
+        CheckpointError: If its backbone is not one of ``_KINDS``.
     """
     backbone, head = model['backbone'], model['panoptic_head']
-    if backbone['type'] not in BACKBONE_OPTIONS:
-        known = ', '.join(BACKBONE_OPTIONS)
-        raise CheckpointError(f'Hugging Face has no {backbone["type"]}, only {known}')
+    if backbone['type'] not in _KINDS:
+        raise CheckpointError(f'Hugging Face has no {backbone["type"]}, only {", ".join(_KINDS)}')
     encoder, decoder = head['pixel_decoder']['encoder'], head['transformer_decoder']
     channels = shapes['panoptic_head.query_embed.weight'][1]
     inner = shapes['panoptic_head.transformer_decoder.layers.0.ffn.layers.0.0.bias'][0]
@@ -148,7 +135,7 @@ def config_of(model: Mapping, shapes: Shapes, metainfo: Mapping) -> dict:
     options = dict(
         architectures=['OneFormerForUniversalSegmentation'],
         model_type='oneformer',
-        backbone_config=BACKBONE_OPTIONS[backbone['type']](backbone),
+        backbone_config=_backbone_options(backbone),
         num_queries=head['num_queries'],
         hidden_dim=channels,
         conv_dim=channels,

@@ -27,11 +27,7 @@ class _NumbersOnCpu(TorchFunctionMode):
 
 def meta_model(model: Mapping) -> nn.Module:
     """Build a model config on the meta device."""
-    with (
-        DefaultScope.overwrite_default_scope('mmdet'),
-        torch.device('meta'),
-        _NumbersOnCpu(),
-    ):
+    with DefaultScope.overwrite_default_scope('mmdet'), torch.device('meta'), _NumbersOnCpu():
         return MODELS.build(ConfigDict(model))
 
 

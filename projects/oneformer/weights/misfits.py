@@ -44,24 +44,21 @@ def misfits(
     )
     missing = [key for key in ours if key not in theirs]
     unknown = [key for key in theirs if key not in ours]
-    misshapen = [key for key, shape in ours.items() if theirs.get(key, shape) != shape]
 
     def name(key: str) -> str:
         return ' + '.join(weights.source_names(key))
 
+    misshapen = [
+        f'{name(key)}: {theirs[key]} in the checkpoint, {shape} in the model'
+        for key, shape in ours.items()
+        if theirs.get(key, shape) != shape
+    ]
     names = (name for key in missing for name in weights.source_names(key))
     lines = []
     for title, listed in (
         ('not in the model', [*weights.unknown, *map(name, unknown)]),
         ('missing in the checkpoint', [name for name in names if name not in weights.keys]),
-        (
-            'of another shape',
-            weights.broken
-            + [
-                f'{name(key)}: {theirs[key]} in the checkpoint, {ours[key]} in the model'
-                for key in misshapen
-            ],
-        ),
+        ('of another shape', [*weights.broken, *misshapen]),
     ):
         if listed:
             shown = [f'  {line}' for line in listed] if every else first_lines(listed)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +13,12 @@ from torch import Tensor
 from ..host.errors import CheckpointError, key_list
 from ..host.unpickling import plain_values, read_pickle
 from .backbone_names import BACKBONE_FILES, find_backbone
+from .hub import WEIGHT_FILES
 from .huggingface_config import backbone_options_in
 from .names import EARLIER, LAYOUTS, MARKS
 from .rules import Rule, foreign_names
 from .sources import Source, delete_hint, local_path
 
-# of one file or of several with an index; what transformers prefers comes first
-WEIGHT_FILES = ('model.safetensors', 'pytorch_model.bin')
 PREFIX = 'backbone.'
 
 
@@ -72,8 +70,7 @@ class Weights:
             CheckpointError: If it is not a dict of tensors, if what is beside them is malformed, or
                 if neither a OneFormer nor a backbone is in it.
         """
-        if not isinstance(content, Mapping):
-            raise CheckpointError(f'{path} holds a {type(content).__name__}, not tensors by name')
+        state_dict = state_dict_in(content, path)
         meta = content.get('meta') or {}
         beside = {}
         for name in ('dataset_meta', 'backbone'):
@@ -85,7 +82,7 @@ class Weights:
             beside[name] = plain_values(part)
         config = dict(config or {})
         return cls(
-            **_translated(_tensors_in(content, path), path),
+            **_translated(_tensors_in(state_dict, path), path),
             path=str(path),
             dataset_meta=beside['dataset_meta'],
             backbone_options={**beside['backbone'], **backbone_options_in(config)},
@@ -119,8 +116,7 @@ def read_with_content(
     """What ``read`` returns, and all that the file holds, of which training needs more.
 
     Args:
-        source: See ``read``.
-        trust: See ``read``.
+        source, trust: See ``read``.
         map_location: Argument of ``torch.load``.
         translate: Called with content, path and config.json.
     """
@@ -193,14 +189,18 @@ def read_json(path: Path) -> dict:
     return content
 
 
+def state_dict_in(content: object, path: str | os.PathLike) -> Mapping:
+    """The dict of tensors in the content of a file; CheckpointError if there is none."""
+    if isinstance(content, Mapping):
+        wrapped = (content.get(wrapper) for wrapper in ('state_dict', 'model'))
+        return next((part for part in wrapped if isinstance(part, Mapping)), content)
+    raise CheckpointError(f'{path} holds a {type(content).__name__}, not tensors by name')
+
+
 def _tensors_in(content: Mapping, path: str | os.PathLike) -> dict[str, Tensor]:
     """Tensors of a file by its names, without what a wrapper puts before those of a OneFormer."""
-    for wrapper in ('state_dict', 'model'):
-        if isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-            break
     tensors = {
-        re.sub(r'^module\.', '', str(key)): torch.from_numpy(value)
+        str(key).removeprefix('module.'): torch.from_numpy(value)
         if isinstance(value, np.ndarray)
         else value
         for key, value in content.items()
@@ -240,8 +240,7 @@ def check_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> Non
 def recognise(tensors: Mapping[str, Tensor]) -> str | None:
     """Layout of a state dict, a key of ``MARKS``, or None if it is not of a OneFormer."""
     return next(
-        (name for name, mark in MARKS.items() if any(key.startswith(mark) for key in tensors)),
-        None,
+        (name for name, mark in MARKS.items() if any(key.startswith(mark) for key in tensors)), None
     )
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, MutableMapping, Sequence
 
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
+
+from ..host.runner_state import bare_model
 
 _PRETRAINED = ('Pretrained', 'PretrainedBackbone', 'PretrainedInit')
 
@@ -48,12 +49,12 @@ def _skip_in_module(model: nn.Module) -> list[str]:
 
 
 def _skip_in_config(model: MutableMapping) -> list[str]:
-    backbone, skipped = model.get('backbone') or {}, []
+    backbone = model.get('backbone') or {}
     source = _source(backbone.get('init_cfg'))
-    if source is not None:
-        backbone['init_cfg'] = None
-        skipped.append(source)
-    return skipped
+    if source is None:
+        return []
+    backbone['init_cfg'] = None
+    return [source]
 
 
 def skip_replaced_weights(runner: Runner, fresh: Sequence[str] = ()) -> None:
@@ -67,11 +68,8 @@ def skip_replaced_weights(runner: Runner, fresh: Sequence[str] = ()) -> None:
     replacement = replacing_checkpoint(runner, fresh)
     if replacement is None:
         return
-    if isinstance(runner.model, MutableMapping):
-        skipped = _skip_in_config(runner.model)
-    else:
-        wrapped = is_model_wrapper(runner.model)
-        skipped = _skip_in_module(runner.model.module if wrapped else runner.model)
+    is_built = not isinstance(runner.model, MutableMapping)
+    skipped = _skip_in_module(bare_model(runner)) if is_built else _skip_in_config(runner.model)
     for source in skipped:
         print_log(
             f'backbone: {source} is neither downloaded nor read, since all weights come from '

@@ -73,8 +73,8 @@ def rules_of(
     """Rules of one column of a table of names, see ``names``.
 
     Args:
-        rows: Names, ours first. A row whose first name is empty or ends with a dot has what goes
-            before the names of the rows below it.
+        rows: Names, ours first, in which ``*`` is ``{leaf}`` and ``**`` is ``{rest}``. A row whose
+            first name is empty or ends with a dot has what goes before the names of the rows below.
         column: Index of the foreign names; where a row has None there, or ends before, they have
             no such tensor.
         changes: For some of our names what is done to the values: to ours, and back.
@@ -89,9 +89,11 @@ def rules_of(
         )
         if prefix is not None and theirs is not None:
             names = (theirs,) if isinstance(theirs, str) else theirs
-            ours = prefixes[0] + row[0]
-            foreign = tuple(prefix + name for name in names)
-            rules.append(Rule(foreign, ours, *changes.get(ours, ())))
+            ours, *foreign = (
+                name.replace('**', '{rest}').replace('*', '{leaf}')
+                for name in (prefixes[0] + row[0], *(prefix + name for name in names))
+            )
+            rules.append(Rule(tuple(foreign), ours, *changes.get(ours, ())))
     return rules
 
 
@@ -180,7 +182,7 @@ class Layout:
             if any(pattern.fullmatch(key) for pattern in unused):
                 translation.unused.append(key)
                 continue
-            rule, fields = _find(rules, key)
+            rule, fields = _find(rules, key, lambda rule: rule.patterns)
             if rule is None:
                 translation.unknown.append(key)
                 continue
@@ -204,7 +206,7 @@ class Layout:
         foreign, unknown = {}, []
         rules = self._our_rules(state_dict)
         for key, tensor in state_dict.items():
-            rule, fields = _find_ours(rules, key)
+            rule, fields = _find(rules, key)
             if rule is None:
                 unknown.append(key)
                 continue
@@ -228,20 +230,15 @@ def rebuilt_by_us(key: str) -> bool:
 
 def foreign_names(rules: Iterable[Rule], key: str) -> list[str]:
     """Foreign names that make up one of our tensors; none if no rule knows it."""
-    rule, fields = _find_ours(rules, key)
+    rule, fields = _find(rules, key)
     return [part.format(**fields) for part in rule.parts] if rule else []
 
 
-def _find(rules: Iterable[Rule], key: str) -> tuple[Rule | None, dict[str, str]]:
+def _find(
+    rules: Iterable[Rule], key: str, patterns: Callable = lambda rule: [rule.our_pattern]
+) -> tuple[Rule | None, dict[str, str]]:
     for rule in rules:
-        for pattern in rule.patterns:
+        for pattern in patterns(rule):
             if match := pattern.fullmatch(key):
                 return rule, match.groupdict()
-    return None, {}
-
-
-def _find_ours(rules: Iterable[Rule], key: str) -> tuple[Rule | None, dict[str, str]]:
-    for rule in rules:
-        if match := rule.our_pattern.fullmatch(key):
-            return rule, match.groupdict()
     return None, {}

@@ -12,7 +12,14 @@ from torch import Tensor
 
 from ..host.errors import CheckpointError
 from .classes import classes_of
-from .reading import Weights, check_tensors, current_name, read_with_content, recognise
+from .reading import (
+    Weights,
+    check_tensors,
+    current_name,
+    read_with_content,
+    recognise,
+    state_dict_in,
+)
 
 
 def use_safe_loaders(trust: bool = False) -> None:
@@ -38,8 +45,7 @@ def load_checkpoint(source: str, trust: bool = False, map_location=None) -> dict
     it is, but for the check of its values.
 
     Args:
-        source: See ``read``.
-        trust: See ``read``.
+        source, trust: See ``read``.
         map_location: Argument of ``torch.load``.
 
     Raises:
@@ -60,13 +66,7 @@ def load_checkpoint(source: str, trust: bool = False, map_location=None) -> dict
 
 def _oneformer_in(content, path, config: Mapping) -> Weights | None:
     """Weights of a OneFormer, None if it is another model."""
-    found = content
-    for wrapper in ('state_dict', 'model'):
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            found = content[wrapper]
-            break
-    if not isinstance(found, Mapping):
-        raise CheckpointError(f'{path} holds a {type(found).__name__}, not tensors by name')
+    found = state_dict_in(content, path)
     if config or recognise([str(key).removeprefix('module.') for key in found]):
         return Weights.of(content, path, config)
     check_tensors({k: v for k, v in found.items() if isinstance(v, Tensor)}, path)

@@ -60,12 +60,7 @@ def prediction_settings(model: Mapping, pipeline: Sequence[Mapping]) -> dict:
 
 
 def differences(trained: Mapping, given: Mapping) -> list[str]:
-    """Lines about settings of a checkpoint's training that a given config has otherwise.
-
-    Args:
-        trained: From ``prediction_settings``, of the training.
-        given: Likewise, of the config.
-    """
+    """Lines about ``prediction_settings`` of a training that those of a config say otherwise."""
     return [
         f'  {name}: {value} in the checkpoint, {given[name]} in the config'
         for name, value in trained.items()

@@ -186,10 +186,7 @@ def _model_of(weights: Weights, tensors: Mapping[str, Tensor], cfg: Config | Non
 
 
 def _metainfo(given: str | None, cfg: Config | None, weights: Weights, num_classes: int) -> dict:
-    """Classes from the argument, or else from the config and the weights, which have to agree.
-
-    The argument may leave out classes that the weights name.
-    """
+    """Classes of the argument and, if it has none, the weights; else of config and weights."""
     if given is not None:
         is_file = given not in KNOWN_DATASETS and Path(given).is_file()
         metainfo = read_json(Path(given)) if is_file else given
