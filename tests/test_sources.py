@@ -20,7 +20,7 @@ from weight_server import COMMIT, WeightServer
 from oneformer import zoo
 from oneformer.host.errors import CheckpointError
 from oneformer.inference import OneFormerInferencer
-from oneformer.weights import downloads
+from oneformer.weights import downloads, use_safe_loaders
 from oneformer.weights.downloads import download, place_of
 from oneformer.weights.sources import local_path
 from oneformer.zoo import find_config
@@ -507,6 +507,7 @@ def test_a_name_is_all_that_prediction_needs(tiny, server, run_tool, tmp_path):
 
 
 def test_what_mmengine_loads_may_have_a_name_too(tiny, server):
+    use_safe_loaders()
     link = f'https://hf.co/{REPOSITORY}/resolve/main/tiny.pth'
     for source in (NAME, link, f'{server.url}/files/tiny.pth'):
         loaded = CheckpointLoader.load_checkpoint(source, map_location='cpu')['state_dict']
