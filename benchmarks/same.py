@@ -71,7 +71,7 @@ def check_equal(what: str, found: Mapping[str, Sequence], by_name: bool = True) 
 
     Args:
         what: What was found.
-        found: For ``ours`` and ``peer`` pairs of a name and a number for the content.
+        found: Pairs of a name and a number for the content, of ``ours`` and of ``peer``.
         by_name: Whether names have to be equal, too.
     """
 

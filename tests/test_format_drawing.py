@@ -153,7 +153,6 @@ def test_images_of_a_folder_are_found_in_other_spellings_if_only_one_fits(tmp_pa
     assert folder.named('./a/2.png') == 'a/2.png'
     assert folder.named('a/2.Png') is None
     assert folder.of_stem('a/1') == ['a/1.JPG'] and folder.of_stem('b/2') == []
-    assert [sorted(group) for group in folder.shared_stems()] == [['a/2.PNG', 'a/2.png']]
     assert existing_file(tmp_path / 'b/X.JPG') == tmp_path / 'b/x.jpg'
     with pytest.raises(ValueError, match='is not a folder'):
         ImageFolder(tmp_path / 'none')

@@ -388,7 +388,7 @@ def test_wandb_keeps_a_run_without_a_network(follow, monkeypatch):
 
 def test_mlflow_keeps_a_run_in_a_file(follow):
     mlflow = pytest.importorskip('mlflow', reason='a service of its own: pip install mlflow')
-    pytest.importorskip('sqlalchemy')  # mlflow-skinny lacks it
+    pytest.importorskip('sqlalchemy', reason='mlflow-skinny lacks it: pip install mlflow')
     follow('mlflow')
     client = mlflow.MlflowClient('sqlite:///mlflow.db')
     experiment = client.get_experiment_by_name('oneformer')

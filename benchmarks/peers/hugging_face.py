@@ -28,7 +28,7 @@ def build_hugging_face(shape: Shape, training: bool, device: torch.device) -> nn
 
     Args:
         shape: Its sizes.
-        training: With text branch; then it wants texts and cannot do without.
+        training: Whether it has a text branch; then it wants texts and cannot do without.
         device: Where to put it.
     """
     from transformers import OneFormerConfig, OneFormerForUniversalSegmentation, SwinConfig

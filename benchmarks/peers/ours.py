@@ -52,7 +52,7 @@ def build_ours(
 
     Args:
         shape: Its sizes.
-        training: With criterion and text branch.
+        training: Whether it has criterion and text branch.
         device: Where to put it.
         backbone: 'swin-t' or 'r50'.
     """

@@ -29,7 +29,7 @@ def names_by_strength(metainfo: Mapping) -> Iterator[list[list[str]]]:
     """For each of the five steps and each class the names it has, see the module.
 
     Args:
-        metainfo: With ``classes`` and optionally ``aliases``, other name -> class or None.
+        metainfo: Dict with ``classes`` and optionally ``aliases``, other name -> class or None.
     """
     classes = metainfo['classes']
     yield [[name] for name in classes]

@@ -46,7 +46,7 @@ class Prompts:
             says "a" before vowels too ("a photo with a airplane").
         filler: Prompt of a query that no target claims, with ``{task}`` and, if wanted,
             ``{article}``, which there is right ("an instance photo").
-        synonyms: For a class other names, of which one is drawn for each target; list the class
+        synonyms: Other names of a class, of which one is drawn for each target; list the class
             itself to keep it among them.
 
     Raises:

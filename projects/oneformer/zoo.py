@@ -24,10 +24,10 @@ class ZooModel:
     """A model of the zoo.
 
     Attributes:
-        name: Of its config, ``oneformer_{backbone}[_{start}-pre]_{dataset}[-{crop}]``.
+        name: Name of its config, ``oneformer_{backbone}[_{start}-pre]_{dataset}[-{crop}]``.
         config: Path in the repository.
-        backbone: As people write it.
-        dataset: As people write it.
+        backbone: Name of the backbone as people write it.
+        dataset: Name of the dataset as people write it.
         crop: Height and width in pixels of what it trains on, ``HxW``.
         metrics: Published number of each of ``METRICS`` that has one, in percent.
         weights: URLs of the published weights, the first of which is taken if it can be had: their

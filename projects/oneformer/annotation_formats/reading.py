@@ -192,10 +192,6 @@ class ImageFolder:
         exact = [name for name in found if without_suffix(name) == stem]
         return exact or found
 
-    def shared_stems(self) -> list[list[str]]:
-        """Groups of files that differ in nothing but the suffix and case."""
-        return [names for names in self._stems.values() if len(names) > 1]
-
 
 @functools.lru_cache(maxsize=256)
 def _listed(folder: str) -> Folder:

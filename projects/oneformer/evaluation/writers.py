@@ -95,7 +95,7 @@ class PanopticWriter(ResultWriter):
         Args:
             image: The image.
             id_map: Ids of shape (H, W), int32, 0 for void.
-            segments: For each id ``id``, ``label``, ``area`` and maybe ``score``.
+            segments: A dict for each id: ``id``, ``label``, ``area`` and maybe ``score``.
         """
         boxes = boxes_of_ids(id_map, [segment['id'] for segment in segments])
         infos = [

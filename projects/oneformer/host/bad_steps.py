@@ -69,7 +69,7 @@ class Replay:
     """What a forward and a backward pass showed.
 
     Attributes:
-        losses: By name.
+        losses: Losses by name.
         activations: Modules whose output is not finite, in the order of the forward pass.
         gradients: Modules the gradient of whose output is not finite, in the order of the backward
             pass.
@@ -134,9 +134,9 @@ def replay_batch(model: nn.Module, batch: Mapping, dtype: torch.dtype | None = N
     """Run one batch of ``read_step`` forward and backward, twice if there is something to find.
 
     Args:
-        model: In training mode, with the weights of the step.
+        model: Model in training mode, with the weights of the step.
         batch: One of ``read_step(...)['batches']``.
-        dtype: Of mixed precision, without a loss scale.
+        dtype: Number format of mixed precision, without a loss scale.
     """
     replay = Replay()
     buffers = [buffer.clone() for buffer in model.buffers()]

@@ -21,7 +21,7 @@ def check_launch(launcher: str, environ: Mapping[str, str]) -> None:
     """Refuse what was asked to run as several processes and would not.
 
     Args:
-        launcher: As of ``tools/train.py``.
+        launcher: Launcher as ``tools/train.py`` names it.
         environ: The environment.
 
     Raises:

@@ -79,7 +79,7 @@ class SeededIndices(Sampler):
 
     Attributes:
         epoch: Part of the keys.
-        position: Of the next sample in the stream of this process.
+        position: Position of the next sample in the stream of this process.
         skipped: Samples to leave out when the sampler begins anew.
     """
 

@@ -144,8 +144,8 @@ class OneFormerInferencer:
             orientation: ``'upright'`` turns images by the EXIF orientation of their files, and
                 ``'stored'`` does not; results have the same frame. The default is the config's, and
                 else ``'upright'``.
-            value_range: Of images with more than 8 bits, what becomes 0 to 255, see
-                ``image_depth.to_eight_bits``; the default is the config's.
+            value_range: Range of images with more than 8 bits that becomes 0 to 255, see
+                ``images.depth.to_eight_bits``; the default is the config's.
             on_unreadable: Called with the name and the error of a file that cannot be read, which
                 is then left out; of a damaged video the frames that can be decoded are predicted.
                 Without it the error is raised.

@@ -38,7 +38,7 @@ def build_model(
     """Build a model for inference, with random weights.
 
     Args:
-        settings: With its config.
+        settings: Settings with its config.
         metainfo: Its classes.
         weights: Path of the checkpoint whose word the config is, None for a config of the user.
 
@@ -95,7 +95,7 @@ def load_trained(
             a checkpoint of training holds; without it the architecture is read from the weights.
         weights: Whatever ``weights.read`` takes; a text branch is not needed. None takes the
             published weights of a model that is given by its name in the zoo.
-        device: Where to.
+        device: Device of the model.
         trust_pickle: See ``weights.read``.
 
     Returns:

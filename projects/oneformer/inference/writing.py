@@ -74,7 +74,7 @@ def check_listed(
 
     Args:
         sources: All inputs.
-        ids: Of the JSON.
+        ids: Ids of the JSON.
         labels: Classes that result files may have to name.
         frames: Whether results of the frames of videos are written.
 
@@ -100,10 +100,10 @@ def labels_with_ids(
     """The classes whose category ids the results of tasks and formats have.
 
     Args:
-        dataset_meta: With ``classes`` and ``thing_classes``.
-        labels: That may be predicted, None for all.
-        tasks: That are asked.
-        formats: That are asked.
+        dataset_meta: Dict with ``classes`` and ``thing_classes``.
+        labels: Labels that may be predicted, None for all.
+        tasks: Tasks that are asked.
+        formats: Formats that are asked.
     """
     things = is_thing(dataset_meta)
     labels = range(len(things)) if labels is None else labels
@@ -120,7 +120,7 @@ def with_category_ids(dataset_meta: Mapping, tell: bool = True) -> dict:
     Classes that this JSON does not list get ids that are free, which is logged.
 
     Args:
-        dataset_meta: Of the model.
+        dataset_meta: Metainfo of the model.
         tell: Whether it is logged.
     """
     ids, classes = dataset_meta.get('category_ids'), dataset_meta['classes']
@@ -179,10 +179,10 @@ class PredictionFiles:
         tasks: Task words, the predictions to write.
         dataset_meta: Classes, things, category ids, and maybe a palette.
         frames: Also write PNGs and JSON entries of the frames of videos.
-        formats: Of ``results.files.FORMATS``: write ``coco.json``, ``labelme/NAME.json``, or
+        formats: Names in ``results.files.FORMATS``: write ``coco.json``, ``labelme/NAME.json``, or
             ``yolo/labels/NAME.txt`` and ``yolo/data.yaml`` as well.
         ids: Image ids and file names are taken from here.
-        rules: By which images are read.
+        rules: Rules by which images are read.
     """
 
     def __init__(
@@ -230,7 +230,7 @@ class PredictionFiles:
 
         Args:
             image: What was predicted.
-            sample: With the predictions, for the pictures.
+            sample: Sample with the predictions, for the pictures.
             prediction: The same as arrays, for the files.
 
         Raises:

@@ -46,8 +46,8 @@ def best_classes(class_weights: Tensor, probabilities: Tensor) -> Tensor:
     not decide are scored in full.
 
     Args:
-        class_weights: Of shape (n, K).
-        probabilities: Of shape (r, n, c).
+        class_weights: Tensor of shape (n, K).
+        probabilities: Tensor of shape (r, n, c).
 
     Returns:
         Labels of shape (r, c).

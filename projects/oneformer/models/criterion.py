@@ -52,7 +52,7 @@ def mask_costs(
 
     Args:
         logits: Mask logits of shape (..., Q, P).
-        targets: In [0, 1], of shape (..., N, P).
+        targets: Values in [0, 1], of shape (..., N, P).
         valid: 0 or 1 of shape (..., P); all points by default.
 
     Returns:
@@ -80,7 +80,7 @@ def point_losses(
 
     Args:
         logits: Mask logits of shape (..., P).
-        targets: In [0, 1], of the same shape.
+        targets: Values in [0, 1], of the same shape.
         valid: 0 or 1 of the same shape; all points by default.
 
     Returns:
@@ -102,7 +102,7 @@ def assign(costs: Sequence[Tensor]) -> list[Tensor]:
     """Solve the assignment of each image and decoder output.
 
     Args:
-        costs: For each image of shape (L, Q, N).
+        costs: Costs of each image, of shape (L, Q, N).
 
     Returns:
         For each image the query of each target, of shape (L, N) and on the device of the costs;

@@ -154,8 +154,8 @@ class OneFormer(BaseDetector):
 
         Args:
             batch_inputs: Normalised images of shape (B, 3, H, W).
-            batch_data_samples: With the targets (see ``batch_targets``), and ``task``, ``texts``
-                and ``filler`` in their metainfo, as ``SampleTask`` makes them.
+            batch_data_samples: Samples with the targets (see ``batch_targets``), and ``task``,
+                ``texts`` and ``filler`` in their metainfo, as ``SampleTask`` makes them.
 
         Returns:
             Losses of ``SetCriterion`` and, if the model has a text branch, ``loss_contrastive``.
@@ -208,7 +208,7 @@ class OneFormer(BaseDetector):
 
         Args:
             batch_inputs: Normalised images of shape (B, 3, H, W).
-            batch_data_samples: With ``img_shape`` and ``ori_shape`` in their metainfo.
+            batch_data_samples: Samples with ``img_shape`` and ``ori_shape`` in their metainfo.
             rescale: Predict at ``ori_shape``, else at ``img_shape``.
 
         Returns:

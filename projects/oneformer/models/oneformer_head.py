@@ -26,7 +26,7 @@ class EncodedBatch:
     Attributes:
         mask_features: Mask features of shape (B, C, h, w), float32.
         shrunk: ``mask_features`` at the sizes of strides 32, 16, 8, for attention masks.
-        memories: For each decoder layer the projected keys and values of its level.
+        memories: Projected keys and values of the level of each decoder layer.
     """
 
     mask_features: Tensor
@@ -138,7 +138,7 @@ class OneFormerHead(BaseModule):
 
         Args:
             encoded: What ``encode`` returned for B images.
-            tasks: For each image the same number T of task words.
+            tasks: Task words of each image, the same number T for all.
 
         Raises:
             ValueError: For a word that is not a task.

@@ -73,7 +73,7 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
         """Let the tokens of all levels attend to each other.
 
         Args:
-            maps: Of shape (B, C, h, w), from the coarsest.
+            maps: Tensors of shape (B, C, h, w), from the coarsest.
 
         Returns:
             The same shapes.

@@ -150,7 +150,7 @@ def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Ta
             which k is target k - 1, 0 is background and -1 is unknown, where targets overlap
             ``gt_instances.regions`` (N, R), see ``Targets``, and in their metainfo ``task`` and,
             where labels are partial, ``known_labels``, ``searched_labels`` and ``ignore``.
-        is_thing: For each of the K classes.
+        is_thing: Whether each of the K classes is a thing.
 
     Returns:
         One per sample, at its ``batch_input_shape``.
@@ -231,7 +231,7 @@ def searched_scores(
         cls_scores: Class logits of shape (L, B, Q, K + 1), see ``known_scores``.
         wanted: The class that each query is taught, of shape (L, B, Q).
         targets: Targets of the B images.
-        unsure: For each image such queries, bool of shape (L, Q), or None.
+        unsure: Such queries of each image, bool of shape (L, Q), or None.
     """
     if all(target.searched is None for target in targets):
         return cls_scores

@@ -55,7 +55,7 @@ class TaskQueries(BaseModule):
         decoder's own final norm: there is no norm of the task alone.
 
         Args:
-            tasks: For each image the same number T of task words.
+            tasks: Task words of each image, the same number T for all.
             norm: The final norm of the masked decoder.
 
         Returns:

@@ -131,9 +131,9 @@ class TextMapper(BaseModule):
         up to the longest of them; gradients of equal prompts add up to the same.
 
         Args:
-            texts: For each image one prompt per target, in the order of classes; as in the
+            texts: Prompts of each image, one per target, in the order of classes; as in the
                 original, what exceeds N is dropped.
-            fillers: For each image the prompt of queries without a target.
+            fillers: Prompt of each image for queries without a target.
 
         Returns:
             Tensor of shape (B, N + context, C), the learned context last.

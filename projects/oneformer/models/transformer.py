@@ -28,7 +28,7 @@ class Attention(nn.Module):
     Args:
         embed_dims: C.
         num_heads: M, a divisor of C.
-        dropout: Of the attention weights, in training.
+        dropout: Rate of the attention weights, in training.
     """
 
     def __init__(self, embed_dims: int, num_heads: int, dropout: float = 0.0) -> None:
@@ -43,8 +43,8 @@ class Attention(nn.Module):
         """Project a memory once, for any number of calls of ``forward``.
 
         Args:
-            key: Of shape (B, N, C), positional encoding included.
-            value: Of shape (B, N, C).
+            key: Tensor of shape (B, N, C), positional encoding included.
+            value: Tensor of shape (B, N, C).
 
         Returns:
             Keys and values of shape (B, M, N, C / M).
@@ -62,7 +62,7 @@ class Attention(nn.Module):
         """Attend from queries to a projected memory.
 
         Args:
-            query: Of shape (B, Q, C), positional encoding included.
+            query: Tensor of shape (B, Q, C), positional encoding included.
             memory: What ``project`` returned, or a ``PositionMemory``, which takes no mask.
             mask: Bool of shape (B, Q, N), True where attention is allowed. Every row needs a True.
 
@@ -107,7 +107,7 @@ class DecoderLayer(BaseModule):
         embed_dims: C.
         num_heads: M.
         feedforward_channels: Inner width of the feed-forward network.
-        dropout: Of attention weights, residuals and inside the feed-forward network.
+        dropout: Rate of attention weights, residuals and inside the feed-forward network.
         order: ``('self', 'cross')`` as in DETR, or ``('cross', 'self')`` as in Mask2Former.
     """
 
@@ -140,8 +140,8 @@ class DecoderLayer(BaseModule):
         of an image are laid side by side there and nothing of the memory is copied.
 
         Args:
-            query: Of shape (B, T, Q, C).
-            query_pos: Of shape (Q, C), added to queries and to keys of self-attention.
+            query: Tensor of shape (B, T, Q, C).
+            query_pos: Tensor of shape (Q, C), added to queries and to keys of self-attention.
             memory: Projected by ``cross_attn.project``, or positions.
             mask: Bool of shape (B, T, Q, N), True where cross-attention is allowed.
 
@@ -168,7 +168,7 @@ class Decoder(BaseModule):
 
     Args:
         num_layers: Number of layers.
-        order: Of the two attentions, see ``DecoderLayer``.
+        order: Order of the two attentions, see ``DecoderLayer``.
         embed_dims: C.
         num_heads: M.
         feedforward_channels: Inner width of the feed-forward networks.
@@ -202,7 +202,7 @@ class MLP(nn.Module):
     """Linear layers with ReLU between them.
 
     Args:
-        widths: Of input, hidden and output layers.
+        widths: Widths of input, hidden and output layers.
     """
 
     def __init__(self, *widths: int) -> None:

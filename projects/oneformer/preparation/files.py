@@ -28,7 +28,7 @@ class Inventory:
     """Looks through a download and collects what is wrong, so that one run names it all.
 
     Args:
-        root: Of the download.
+        root: Folder of the download.
 
     Attributes:
         problems: Sentences, empty if all is there.
@@ -64,7 +64,7 @@ class Inventory:
 
         Args:
             path: Relative to the root.
-            lists: That it must have, and the keys of their entries.
+            lists: Lists that it must have, and the keys of their entries.
             source: Which download holds it, for the message.
         """
         try:

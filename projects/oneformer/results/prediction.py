@@ -30,20 +30,20 @@ class Prediction:
     """The predictions for one image or frame; those of tasks that were not asked are None.
 
     Attributes:
-        name: Of the image below the folder that was handed in, such as ``street/0001.jpg``; of a
-            frame the video's, without suffix if no other is called so, and the number,
+        name: Name of the image below the folder that was handed in, such as ``street/0001.jpg``; of
+            a frame the video's, without suffix if no other is called so, and the number,
             ``clip/000012``; of an array its position, ``array_000000``.
-        path: Of the file, None for an array.
+        path: Path of the file, None for an array.
         panoptic_map: Segment ids of shape (H, W), int32, 0 for void, as in the panoptic PNG.
-        segments: For each id, ascending from 1, a dict with ``id``, ``label``, ``category`` (its
+        segments: A dict for each id, ascending from 1, with ``id``, ``label``, ``category`` (its
             name), ``isthing``, ``area`` in pixels, ``bbox`` (x, y, width, height), tight, in
             pixels, and ``score``: the class probability of its query, and of the best query for
             stuff that several have found. Where ``classes`` leaves segments out, the others keep
             their ids.
-        masks: Of the instances, bool of shape (N, H, W). They may overlap.
-        labels: Of the instances, int64 of shape (N,).
-        scores: Of the instances, float32 of shape (N,), from the best: class probability of the
-            query times mean mask probability inside the mask.
+        masks: Masks of the instances, bool of shape (N, H, W). They may overlap.
+        labels: Labels of the instances, int64 of shape (N,).
+        scores: Scores of the instances, float32 of shape (N,), from the best: class probability of
+            the query times mean mask probability inside the mask.
         boxes: Tight boxes (x1, y1, x2, y2) around the masks, x2 and y2 exclusive, float32 (N, 4).
         semantic_map: Labels of shape (H, W), int16, -1 where ``classes`` leaves the prediction out.
         categories: The classes, and what result files call them.
@@ -99,7 +99,7 @@ class Prediction:
         """The content of a JSON of labelme, see ``results.labelme.labelme_content``.
 
         Args:
-            image_path: Of the image, from the folder of the JSON; its own path by default.
+            image_path: Path of the image, from the folder of the JSON; its own path by default.
             image: BGR, uint8, of shape (H, W, 3), to hold it in the JSON.
             task: See ``to_coco``.
         """
@@ -190,7 +190,7 @@ class TellOnce:
         """Warn if it is the case.
 
         Args:
-            sample: With all its instances.
+            sample: Sample with all its instances.
             score_thr: Least score of an instance that is kept; 0 keeps all, so nothing is told.
             max_per_image: Instances that there may be.
         """
@@ -215,8 +215,8 @@ def to_prediction(
     """Arrays of a sample with predictions on the CPU.
 
     Args:
-        sample: With the predictions.
-        dataset_meta: Of the model, see ``Categories.of``.
+        sample: Sample with the predictions.
+        dataset_meta: Metainfo of the model, see ``Categories.of``.
         name: See ``Prediction``.
         path: See ``Prediction``.
     """

@@ -14,11 +14,11 @@ class Regions:
     """Regions of an image.
 
     Attributes:
-        title: Of the panel.
-        region_map: Of shape (H, W): 0 is void, k is region k, -1 is unknown.
-        labels: Of the regions, in their order.
+        title: Title of the panel.
+        region_map: Map of shape (H, W): 0 is void, k is region k, -1 is unknown.
+        labels: Labels of the regions, in their order.
         captions: Text for each region, may be empty.
-        outline_map: Of shape (H, W): where these numbers change there are outlines; those of
+        outline_map: Map of shape (H, W): where these numbers change there are outlines; those of
             ``region_map`` by default.
     """
 
@@ -37,7 +37,7 @@ def ground_truth_regions(sample: DetDataSample, classes: Sequence[str], task: st
     """What the annotation says of a task; crowds are shown, and marked.
 
     Args:
-        sample: With ``gt_panoptic_seg`` and ``segments_info``.
+        sample: Sample with ``gt_panoptic_seg`` and ``segments_info``.
         classes: Names of the classes.
         task: A task word: all segments, those of things, or one region per class.
     """

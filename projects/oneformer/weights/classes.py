@@ -38,7 +38,7 @@ def classes_of(
     """Metainfo of the classes of weights.
 
     Args:
-        weights: With a class head; they may name the classes beside it, or in config.json.
+        weights: Weights with a class head; they may name the classes beside it, or in config.json.
         expected: Metainfo of the model that they are for. If nothing names the classes, they are
             taken to be these if there are as many, or else those of the dataset that has as many,
             which is logged.
@@ -161,7 +161,7 @@ def reuse_rows(pretrained: Tensor, fresh: Tensor, rows: Sequence[int | None]) ->
 
     Args:
         pretrained: Weight or bias of the file, its first axis of classes and "no object".
-        fresh: That of the model, newly initialised.
+        fresh: Tensor of the model, newly initialised.
         rows: Row in ``pretrained`` for each class of the model, or None to keep ``fresh``.
     """
     if isinstance(fresh, DTensor):

@@ -82,7 +82,7 @@ def find_download(url: str, size: int | None = None) -> Path | None:
     """The file of a URL if it was downloaded before, or put there by hand.
 
     Args:
-        url: Of the file.
+        url: URL of the file.
         size: Its bytes, if they are known. A file of another size is not taken, which is logged.
     """
     path = place_of(url)
@@ -104,7 +104,7 @@ def download(url: str, size: int | None = None, sha256: str | None = None) -> Pa
     that want the same file wait for the one that downloads it.
 
     Args:
-        url: Of the file, http or https.
+        url: URL of the file, http or https.
         size: Its bytes, if they are known; else what the server says holds.
         sha256: Of its content, or the first digits; else those in its name hold, if it has some.
 

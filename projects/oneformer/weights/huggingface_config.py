@@ -119,8 +119,8 @@ def config_of(model: Mapping, shapes: Shapes, metainfo: Mapping) -> dict:
 
     Args:
         model: Config of the model.
-        shapes: Of its tensors.
-        metainfo: Of the classes, of plain values.
+        shapes: Shape of each tensor, by name.
+        metainfo: Metainfo of the classes, of plain values.
 
     Raises:
         CheckpointError: If its backbone is not one of ``_KINDS``.

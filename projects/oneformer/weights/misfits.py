@@ -34,7 +34,7 @@ def misfits(
 
     Args:
         weights: What was read.
-        tensors: Those of its tensors, or what stands for them, that the model gets.
+        tensors: Tensors that the model gets, or what stands for them.
         ours: Shape of each tensor of the model, by name; see ``comparable`` for what may differ.
         every: Name all tensors, and not only the first.
     """

@@ -42,7 +42,7 @@ def plain_value(node: ast.expr, where: str, without: Collection[str] = ()):
     mmengine's way with keys that are not names.
 
     Args:
-        node: From ``read_assignments``.
+        node: Node that ``read_assignments`` gave.
         where: What it is, for messages.
         without: Keys that are left out of dicts at any depth, whatever they hold.
 

@@ -16,7 +16,7 @@ def replacing_checkpoint(runner: Runner, fresh: Sequence[str]) -> str | None:
 
     Args:
         runner: Before its model is initialised.
-        fresh: Of ``ReuseWeights``, what is not taken from ``load_from``.
+        fresh: Option of ``ReuseWeights``: what is not taken from ``load_from``.
     """
     if runner._resume:
         return runner._load_from or find_latest_checkpoint(runner.work_dir)
@@ -61,8 +61,8 @@ def skip_replaced_weights(runner: Runner, fresh: Sequence[str] = ()) -> None:
     """Initialise a model without the weights of a backbone that a checkpoint replaces, and say so.
 
     Args:
-        runner: Of training, before its model is initialised. A model that is not even built, as of
-            mmengine's ``FlexibleRunner``, gets another config.
+        runner: Runner of training, before its model is initialised. A model that is not even built,
+            as of mmengine's ``FlexibleRunner``, gets another config.
         fresh: See ``replacing_checkpoint``.
     """
     replacement = replacing_checkpoint(runner, fresh)

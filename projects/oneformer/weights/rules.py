@@ -77,7 +77,7 @@ def rules_of(
             first name is empty or ends with a dot has what goes before the names of the rows below.
         column: Index of the foreign names; where a row has None there, or ends before, they have
             no such tensor.
-        changes: For some of our names what is done to the values: to ours, and back.
+        changes: Functions of the values by our name: to ours, and back.
     """
     rules, prefixes = [], ()
     for row in rows:
@@ -102,7 +102,7 @@ class Translation:
     """A state dict under other names.
 
     Attributes:
-        tensors: By their new names.
+        tensors: Tensors by their new names.
         unused: Names in the source of what nothing depends on, or what is rebuilt from the rest.
         unknown: Names in the source that no rule knows.
         broken: Lines about tensors that cannot be stacked, since one lacks or the shapes differ.
@@ -119,9 +119,9 @@ class Backbone:
     """Names of a backbone.
 
     Attributes:
-        name: For messages.
+        name: Name for messages.
         mark: A foreign key that only this backbone has.
-        rules: Of all its tensors.
+        rules: Rules of all its tensors.
     """
 
     name: str
@@ -142,9 +142,9 @@ class Layout:
     """All names of one library.
 
     Attributes:
-        name: For messages.
+        name: Name for messages.
         head: Rules of everything but the backbone.
-        backbones: Of two spellings of one backbone the first is written.
+        backbones: Backbones; of two spellings of one the first is written.
         unused: Templates of foreign names that the function does not depend on, or that are
             rebuilt.
     """
