@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from oneformer.training.arguments import OWNERS, ToolParser
+from oneformer.commands.arguments import OWNERS, ToolParser
 
 
 @pytest.fixture

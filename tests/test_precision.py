@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from oneformer.host.precision import use_mixed_precision
 from oneformer.models.targets import Targets
 from oneformer.tasks import TASK_TOKEN_IDS, TASKS
-from oneformer.training.cli import use_batch_norm_without_gpu
+from oneformer.commands.run_arguments import use_batch_norm_without_gpu
 
 HALF = pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=['bf16', 'fp16'])
 C, QUERIES = 32, 12  # channels, object queries

@@ -12,7 +12,7 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 
 from oneformer.host.unread_settings import unread_settings
-from oneformer.training.cli import read_config
+from oneformer.commands.run_arguments import read_config
 from oneformer.training.evaluate import HEADLINE
 
 CLASSES = ('cat', 'dog', 'grass', 'sky')

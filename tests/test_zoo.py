@@ -427,7 +427,7 @@ def test_a_config_with_synced_norms_trains_without_a_gpu(
     quick.dump(tmp_path / 'synced.py')
     logged = []
     monkeypatch.setattr(
-        'oneformer.training.cli.print_log', lambda text, logger: logged.append(text)
+        'oneformer.commands.run_arguments.print_log', lambda text, logger: logged.append(text)
     )
     run_tool('train', tmp_path / 'synced.py')
     assert [text for text in logged if 'BatchNorm instead of SyncBatchNorm' in text]
