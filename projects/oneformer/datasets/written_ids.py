@@ -106,8 +106,8 @@ def _tell_categories(
         named = ' and '.join(f'{counts[n]} annotations of {other!r} ({n})' for n, other in others)
         message += (
             '. oneformer test scores them as one class; scored against this JSON as it is, '
-            f'{named} count as missed, and what finds them as wrong: give them category_id {chosen} '
-            'in the copy that you score with'
+            f'{named} count as missed, and what finds them as wrong: give them category_id '
+            f'{chosen} in the copy that you score with'
         )
     print_log(message, logger='current', level=logging.WARNING if others else logging.INFO)
 
