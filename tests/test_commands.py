@@ -94,7 +94,8 @@ def complete(script, words, tmp_path):
     line = ' '.join(words)
     code = (
         f'source {tmp_path}/script; COMP_WORDS=({line} "");'
-        'COMP_CWORD=$((${#COMP_WORDS[@]}-1)); COMP_LINE="${COMP_WORDS[*]}"; COMP_POINT=${#COMP_LINE};'
+        'COMP_CWORD=$((${#COMP_WORDS[@]}-1));'
+        'COMP_LINE="${COMP_WORDS[*]}"; COMP_POINT=${#COMP_LINE};'
         '_shtab_oneformer; printf "%s\\n" "${COMPREPLY[@]}"'
     )
     done = subprocess.run(
