@@ -31,7 +31,8 @@ COMMANDS = {
     'replay': ('replay', 'see where a step that training skipped fails'),
     'completion': ('completion', 'print a script of completions for a shell'),
 }
-_LIGHT = ('list',)  # need nothing but the standard library and pyyaml
+# begin without the package: one needs nothing of it, the other tells why it cannot be imported
+_LIGHT = ('list', 'doctor')
 
 
 def _help() -> str:
@@ -66,10 +67,19 @@ def _without_the_stack() -> None:
     """Let modules of the package be imported without the package's own import, for this process."""
     package = ModuleType('oneformer')
     package.__path__ = [str(_package_folder())]
+    package.is_stand_in = True
     sys.modules['oneformer'] = package
 
 
-def _command(name: str) -> Callable:
+def import_package() -> ModuleType:
+    """The package itself, in the place of what light commands begin with."""
+    if hasattr(sys.modules.get('oneformer'), 'is_stand_in'):
+        del sys.modules['oneformer']
+    return importlib.import_module('oneformer')
+
+
+def command(name: str) -> Callable[..., int | None]:
+    """The main function of a sub-command, which takes arguments and the name of the program."""
     if name in _LIGHT and 'oneformer' not in sys.modules:
         _without_the_stack()
     return importlib.import_module(f'oneformer.commands.{COMMANDS[name][0]}').main
@@ -99,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         hint = f'did you mean {similar[0]}?' if similar else 'oneformer --help lists them'
         print(f'oneformer: there is no command {name!r}: {hint}', file=sys.stderr)
         return 2
-    return _command(name)(argv[1:], f'oneformer {name}')
+    return command(name)(argv[1:], f'oneformer {name}')
 
 
 if __name__ == '__main__':

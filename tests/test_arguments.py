@@ -1,6 +1,7 @@
 """Options of other tools, of other projects, and misspelled ones are answered with what to say."""
 
 import argparse
+from contextlib import suppress
 
 import oneformer_cli
 import pytest
@@ -75,7 +76,7 @@ def test_an_unknown_option_is_predicted_with_what_to_say(tool, arguments, predic
 
 def test_commands_have_the_options_that_others_name(capsys):
     for command, options in OWNERS.items():
-        with pytest.raises(SystemExit):
+        with suppress(SystemExit):  # torch's record returns from an exit without an error
             oneformer_cli.main([command, '--help'])
         printed = capsys.readouterr().out
         for option in options:

@@ -6,6 +6,10 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from oneformer_cli import import_package
+
+from .arguments import ToolParser
+
 PACKAGES = (
     'torch',
     'torchvision',
@@ -55,15 +59,20 @@ def report(name: str, value: str) -> None:
     print(f'{name:22} {value}')
 
 
+def make_parser(prog: str | None = None) -> ToolParser:
+    return ToolParser(prog=prog, description=__doc__)
+
+
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Print the report; 1 if the package cannot be imported."""
+    make_parser(prog).parse_args(argv)
     versions = package_versions()
     for name, value in versions.items():
         report(name, value)
     try:  # a broken installation fails in the following lines
         import torch
 
-        import oneformer
+        oneformer = import_package()
 
         from ..host.compat import compiled_ops_available
         from ..kernels.deformable_attention import choose_path
