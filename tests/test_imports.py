@@ -49,7 +49,7 @@ def imported(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
             parts = [*place[: len(place) - node.level + 1], *(node.module or '').split('.')]
-        elif isinstance(node, ast.ImportFrom) and (node.module or '').startswith('oneformer'):
+        elif isinstance(node, ast.ImportFrom) and f'{node.module}.'.startswith('oneformer.'):
             parts = node.module.split('.')[1:]
         else:
             continue

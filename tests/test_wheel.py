@@ -81,7 +81,7 @@ def checkpoint(oneformer, place):
     name, options = 'oneformer_efficientnet-lite0_quickstart', ['train_cfg.max_iters=2', *TINY]
     printed = oneformer('train', name, '--cfg-options', *options)
     assert 'Iter(train) [2/2]' in printed or 'Iter(train) [ 2/2]' in printed, printed
-    return place / 'work_dirs' / name / 'iter_2.pth'
+    return place / 'work_dirs/quickstart/iter_2.pth'
 
 
 def test_the_wheel_holds_what_the_package_opens(wheel, root_dir):
