@@ -33,7 +33,7 @@ MAY_IMPORT = dict(
     preparation={'datasets', 'host', 'images'},
     annotation_formats={'datasets', 'host', 'images', 'inspection', 'preparation'},
     training={'datasets', 'evaluation', 'host', 'images', 'kernels', 'weights'},
-    quickstart={'host', 'training'},
+    quickstart={'host', 'training', 'weights'},
     inference={'datasets', 'evaluation', 'host', 'images', 'results', 'visualization', 'weights'},
 )
 MAY_IMPORT['commands'] = set(MAY_IMPORT)

@@ -11,7 +11,9 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..training.console import quieten_screen
 from ..training.evaluate import inference_config
+from ..weights import fit, read
 
 NUM_PICTURES = 6
 
@@ -56,6 +58,7 @@ def quiet_runner(cfg: Config) -> Runner:
     warnings_and_errors = logging.StreamHandler()
     warnings_and_errors.setLevel(logging.WARNING)
     runner.logger.addHandler(warnings_and_errors)
+    quieten_screen(runner.logger)
     return runner
 
 
@@ -88,10 +91,11 @@ def evaluate(cfg: Config, checkpoint: str) -> tuple[Runner, dict[str, float]]:
         The runner of the evaluation, and the metrics.
     """
     test_cfg = inference_config(cfg)
-    # mmengine keeps the state of a run under this name
-    test_cfg.experiment_name = f'{cfg.get("experiment_name", "quickstart")}_evaluation'
+    # mmengine keeps the state of a run, and its visualizer, under these names
+    name = f'{cfg.get("experiment_name", "quickstart")}_evaluation'
+    test_cfg.experiment_name = test_cfg.visualizer.name = name
     runner = quiet_runner(test_cfg)
-    runner.load_checkpoint(checkpoint, strict=True)
+    runner.model.load_state_dict(fit(read(checkpoint), runner.model, 'exact').tensors)
     return runner, runner.test()
 
 
