@@ -170,7 +170,7 @@ oneformer_cli.main(['demo', '--max-iters', '2'])
 SCREEN = r"""
 .*data/quickstart: 8 train and 7 val images with \d+ segments
 training 2 iterations, log in .*
-    2/2  loss .*  0\.0 min left
+    2/2  loss .*, 0\.0 min left
 evaluating all three tasks in one pass
 PQ .*, AP .*, mIoU .* after .* min; pictures in work_dirs/quickstart/pictures, all metrics in .*
 """

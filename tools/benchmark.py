@@ -17,6 +17,7 @@ from benchmarks import (  # noqa: E402
     post,
     same,
     scale,
+    start,
     text,
     timing,
     train,
@@ -34,6 +35,7 @@ SUB_COMMANDS = dict(
     backbones=backbones,
     before=before,
     same=same,
+    start=start,
 )
 
 
