@@ -43,5 +43,5 @@ def run(args: argparse.Namespace) -> list[Row | Figure]:
     rows = [Row('start/import/hf', seconds['ours'], seconds['peer'])]
     for name in ('help', 'list'):
         value = median(seconds[name])
-        rows.append(Figure(f'start/{name}', value, f'{value:.2f} s'))
+        rows.append(Figure(f'start/{name}', value, 's'))
     return rows

@@ -175,18 +175,19 @@ class Interpreter:
     Args:
         folder: Folder for the command and the socket.
         projects: Folder of the package under test.
+        python: Python that imports it.
 
     Attributes:
         command: Path of the command.
     """
 
-    def __init__(self, folder, projects):
+    def __init__(self, folder, projects, python=sys.executable):
         self.command = folder / 'python'
         address = str(folder / 'socket')
         self.command.write_text(CLIENT.format(python=sys.executable, address=address))
         self.command.chmod(0o755)
         self.server = subprocess.Popen(
-            [sys.executable, __file__, address, self.command],
+            [python, __file__, address, self.command],
             env={
                 **os.environ,
                 'OMP_NUM_THREADS': '1',

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from forked_python import Interpreter
 
 SOURCES = ('projects', 'configs', 'tools', 'requirements')
 FILES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE', 'model-index.yml')
@@ -65,13 +66,19 @@ def place(wheel, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def oneformer(place):
-    """Run the installed command in the empty folder."""
+def python(place, tmp_path_factory):
+    """The environment's Python, which has imported the wheel once for all tests."""
+    env = place.parent / 'env'
+    (packages,) = env.glob('lib/*/site-packages')
+    interpreter = Interpreter(tmp_path_factory.mktemp('python'), packages, env / 'bin/python')
+    yield interpreter.command
+    interpreter.close()
 
-    def command(*arguments, **options):
-        return run(place.parent / 'env/bin/oneformer', *arguments, cwd=place, **options)
 
-    return command
+@pytest.fixture(scope='module')
+def oneformer(python, place):
+    """Run a sub-command of the wheel in the empty folder."""
+    return lambda *words, **options: run(python, '-m', 'oneformer', *words, cwd=place, **options)
 
 
 @pytest.fixture(scope='module')
@@ -97,17 +104,17 @@ def test_the_wheel_holds_what_the_package_opens(wheel, root_dir):
     assert not [name for name in names if 'test' in Path(name).name and name.startswith('tests')]
 
 
-def test_models_are_listed_without_torch(oneformer, place):
-    assert 'oneformer_swin-l_ade20k' in oneformer('list')
+def test_models_are_listed_without_torch(place):
+    assert 'oneformer_swin-l_ade20k' in run(place.parent / 'env/bin/oneformer', 'list', cwd=place)
     code = 'import sys, oneformer_cli as c; c.main(["list"]); assert "torch" not in sys.modules'
     run(place.parent / 'env/bin/python', '-c', code, cwd=place)
 
 
-def test_the_package_is_the_wheel_and_says_what_is_installed(oneformer, place):
-    printed = oneformer('doctor')
+def test_the_package_is_the_wheel_and_says_what_is_installed(python, place):
+    printed = run(place.parent / 'env/bin/oneformer', 'doctor', cwd=place)
     assert re.search(r'^oneformer +0\.\d+\.\d+', printed, re.M), printed
     where = 'import oneformer, oneformer.zoo as z; print(oneformer.__file__, z.ZOO)'
-    paths = run(place.parent / 'env/bin/python', '-c', where, cwd=place).split()
+    paths = run(python, '-c', where, cwd=place).split()
     assert all(str(place.parent / 'env') in path for path in paths), paths
 
 
@@ -118,14 +125,14 @@ def test_a_trained_checkpoint_predicts(oneformer, checkpoint, place):
     assert {f'panoptic/{image.stem}.png', 'panoptic.json', 'instance.json'} <= written
 
 
-def test_the_lines_of_the_readme_run(checkpoint, place, root_dir):
+def test_the_lines_of_the_readme_run(checkpoint, place, python, root_dir):
     """The first Python block, with these weights in place of those that have to be fetched."""
     block = re.search(r'```python\n(.*?)```', (root_dir / 'README.md').read_text(), re.S)[1]
     model = re.search(r"OneFormerInferencer\('([\w-]+)'\)", block)[1]
     (image,) = (place / 'data/quickstart/val').glob('*.jpg')
     shutil.copy(image, place / 'street.jpg')
     code = block.replace(f"'{model}'", f'weights={str(checkpoint)!r}')
-    run(place.parent / 'env/bin/python', '-c', code, cwd=place)
+    run(python, '-c', code, cwd=place)
 
 
 def test_a_new_config_is_that_of_the_wheel(oneformer, place):
@@ -136,10 +143,9 @@ def test_a_new_config_is_that_of_the_wheel(oneformer, place):
     assert 'Traceback' not in printed
 
 
-def test_launch_scripts_of_the_wheel_start_its_command(place):
+def test_launch_scripts_of_the_wheel_start_its_command(place, python):
     scripts = place.parent / 'env/lib'
     (script,) = scripts.glob('*/site-packages/oneformer/.mim/tools/dist_train.sh')
-    python = place.parent / 'env/bin/python'
     environment = {**os.environ, 'ONEFORMER_PYTHON': str(python)}
     printed = run('bash', script, 'config.py', 2, '--dry-run', cwd=place, env=environment)
     assert f'{script.parent}/train.py config.py --launcher pytorch' in printed
