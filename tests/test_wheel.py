@@ -33,15 +33,20 @@ def run(*command, cwd, fails=False, **options):
 
 @pytest.fixture(scope='module')
 def wheel(root_dir, tmp_path_factory):
-    """The wheel, built from a copy, since a build leaves files in its folder."""
+    """The wheel, built from the source distribution.
+
+    That is made of a copy of the checkout, since a build leaves files in its folder.
+    """
     folder = tmp_path_factory.mktemp('wheel')
     ignored = shutil.ignore_patterns('__pycache__', '*.egg-info')
     for name in SOURCES:
         shutil.copytree(root_dir / name, folder / 'source' / name, ignore=ignored)
     for name in FILES:
         shutil.copy(root_dir / name, folder / 'source')
+    run(sys.executable, 'setup.py', '-q', 'sdist', '-d', folder, cwd=folder / 'source')
+    (archive,) = folder.glob('oneformer-*.tar.gz')
     pip = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation']
-    run(*pip, '--no-index', '-w', folder, folder / 'source', cwd=folder)
+    run(*pip, '--no-index', '-w', folder, archive, cwd=folder)
     (wheel,) = folder.glob('oneformer-*.whl')
     return wheel
 
