@@ -26,6 +26,7 @@ class FoldedBottleneck(Bottleneck):
     """mmdet's block, without plugins and deformable convolutions."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C', H/s, W/s), with the block's channels and stride s."""
         if self.with_cp and x.requires_grad:
             return checkpoint(self._forward, x, use_reentrant=False)
         return self._forward(x)

@@ -10,6 +10,7 @@ from mmdet.registry import METRICS
 from mmengine.logging import print_log
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from typing_extensions import override
 
 from ..datasets.settings import require_text
 from ..metainfo import is_thing
@@ -31,6 +32,8 @@ def thing_annotations(gt_map: np.ndarray, segments: list, things: np.ndarray) ->
 
     Args:
         gt_map: (H, W), 0 = void, k = ``segments[k - 1]``.
+        segments: Dicts with ``label`` in [0, K), ``iscrowd``, and if they have their own mask
+            ``segmentation``.
         things: Boolean array (K,).
     """
     gt_map = np.asfortranarray(gt_map)
@@ -185,6 +188,7 @@ class InstanceAP(ClasswiseMetric):
             self._official = InstanceFile(self.ann_file, self.dataset_meta, self.first_id)
         return self._official
 
+    @override
     def compute_metrics(self, results: list) -> dict:
         if self._official is not None and len(results) < len(self._official):
             print_log(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmdet.registry import METRICS
 from mmengine.logging import print_log
+from typing_extensions import override
 
 from ..datasets.settings import require_text
 from ..images.label_files import load_label_png
@@ -32,7 +33,9 @@ def semantic_areas(
 
     Args:
         gt_map: (H, W), 0 = void, k = ``segments[k - 1]``.
+        segments: Dicts with ``label`` in [0, K).
         pred_map: (H, W), labels in [0, K); ValueError otherwise, as there is no void to predict.
+        num_classes: K.
         searched: Labels of which everything is annotated in the image; of other labels, only
             correct pixels count as predicted. None for all.
     """
@@ -183,6 +186,7 @@ class SemanticIoU(ClasswiseMetric):
             )
         return gt_map
 
+    @override
     def compute_metrics(self, results: list) -> dict:
         areas = np.sum(results, axis=0)
         occurs = (areas[1] + areas[2]) > 0

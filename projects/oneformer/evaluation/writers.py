@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from mmengine.logging import print_log
+from typing_extensions import override
 
 from ..datasets.written_ids import fill_numbers
 from ..host.safe_io import write_json, write_png
@@ -114,6 +115,7 @@ class PanopticWriter(ResultWriter):
         annotation = dict(image_id=image.img_id, file_name=name, segments_info=infos)
         return dict(image=entry, annotation=annotation)
 
+    @override
     def finish(self, contents: Sequence[Mapping]) -> None:
         meta, things = self.dataset_meta, is_thing(self.dataset_meta).astype(int).tolist()
         result = dict(
@@ -156,6 +158,7 @@ class InstanceWriter(ResultWriter):
             for label, score, mask in zip(labels, scores, masks)
         ]
 
+    @override
     def finish(self, contents: Sequence[list]) -> None:
         records = [record for content in contents for record in content]
         write_json(osp.join(self.out_dir, 'instance.json'), records, indent=None)

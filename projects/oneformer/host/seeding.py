@@ -41,6 +41,7 @@ class SeededIndex(int):
     """
 
     def __new__(cls, index: int, key: tuple[int, ...]) -> 'SeededIndex':
+        """The number ``index`` with a key, see the class."""
         place = super().__new__(cls, index)
         place.key = key
         return place

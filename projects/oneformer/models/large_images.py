@@ -78,10 +78,12 @@ class Window(ImageOutputs):
 
     @property
     def bottom(self) -> int:
+        """First row of the image's grid below it."""
         return self.top + self.mask_features.shape[1]
 
     @property
     def right(self) -> int:
+        """First column of the image's grid right of it."""
         return self.left + self.mask_features.shape[2]
 
     def common(self, rows: slice, columns: slice) -> tuple[slice, slice] | None:

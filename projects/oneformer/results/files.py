@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
+from typing_extensions import override
 
 from ..host.safe_io import write_bytes, write_json
 from ..images.orientation import exif_orientation
@@ -107,6 +108,7 @@ class CocoFile(ObjectFiles):
         super().__init__(*args, **kwargs)
         self.entries, self.annotations = [], []
 
+    @override
     def write(self, prediction, stem, pixels, image_id, file_name) -> int:
         number = self.images if image_id is None else image_id
         self.entries.append(image_entry(prediction, number, file_name or prediction.name))
@@ -114,6 +116,7 @@ class CocoFile(ObjectFiles):
         self.annotations += found
         return len(found)
 
+    @override
     def finish(self) -> None:
         super().finish()
         content = dict(
@@ -129,6 +132,7 @@ class LabelmeFiles(ObjectFiles):
 
     format = 'labelme'
 
+    @override
     def write(self, prediction, stem, pixels, image_id, file_name) -> int:
         path, source = self.out_dir / 'labelme' / f'{stem}.json', prediction.path
         # the name of a frame is not that of its file
@@ -151,12 +155,14 @@ class YoloFiles(ObjectFiles):
         super().__init__(*args, **kwargs)
         self.losses = Losses()
 
+    @override
     def write(self, prediction, stem, pixels, image_id, file_name) -> int:
         rows = yolo_rows(prediction, self.losses, self.task)
         text = ''.join(f'{row}\n' for row in rows)
         write_bytes(self.out_dir / 'yolo' / 'labels' / f'{stem}.txt', text.encode())
         return len(rows)
 
+    @override
     def finish(self) -> None:
         super().finish()
         text = data_yaml(self.categories.written)

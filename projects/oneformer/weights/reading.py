@@ -116,7 +116,8 @@ def read_with_content(
     """What ``read`` returns, and all that the file holds, of which training needs more.
 
     Args:
-        source, trust: See ``read``.
+        source: See ``read``.
+        trust: See ``read``.
         map_location: Argument of ``torch.load``.
         translate: Called with content, path and config.json.
     """

@@ -45,7 +45,8 @@ def load_checkpoint(source: str, trust: bool = False, map_location=None) -> dict
     it is, but for the check of its values.
 
     Args:
-        source, trust: See ``read``.
+        source: See ``read``.
+        trust: See ``read``.
         map_location: Argument of ``torch.load``.
 
     Raises:
