@@ -35,7 +35,10 @@ class FoldedBottleneck(Bottleneck):
         update = convolve(self.conv1, self.norm1, x).relu_()
         update = convolve(self.conv2, self.norm2, update).relu_()
         update = convolve(self.conv3, self.norm3, update)
-        kept = x if self.downsample is None else convolve(*self.downsample, x)
+        kept = x
+        if self.downsample is not None:
+            conv, norm = self.downsample
+            kept = convolve(conv, norm, x)
         return update.add_(kept).relu_()
 
 

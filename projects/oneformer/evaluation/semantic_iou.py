@@ -175,8 +175,8 @@ class SemanticIoU(ClasswiseMetric):
                 )
 
     def official_map(self, data_sample: dict) -> np.ndarray:
-        """The label PNG of the sample's image, see ``read_labels``."""
-        path = osp.join(self.seg_prefix, f'{image_stem(data_sample)}.png')
+        """The label PNG of the sample's image below ``seg_prefix``, see ``read_labels``."""
+        path = osp.join(self.seg_prefix or '', f'{image_stem(data_sample)}.png')
         num_classes = len(self.dataset_meta['classes'])
         gt_map = read_labels(path, num_classes, self.ignore_index, self.reduce_zero_label)
         if gt_map.shape != tuple(data_sample['ori_shape'][:2]):

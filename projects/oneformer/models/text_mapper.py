@@ -139,7 +139,7 @@ class TextMapper(BaseModule):
         Returns:
             Tensor of shape (B, N + context, C), the learned context last.
         """
-        index = {}  # of the distinct prompts
+        index: dict[str, int] = {}  # of the distinct prompts
         gather = torch.empty(len(texts), self.num_texts, dtype=torch.long)
         for row, prompts, filler in zip(gather, texts, fillers):
             wanted = [*prompts[: self.num_texts], filler][: self.num_texts]

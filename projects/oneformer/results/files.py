@@ -82,7 +82,7 @@ class ObjectFiles:
         """
         self.images += 1
         found = self.write(prediction, stem, pixels, image_id, file_name)
-        if self.task == 'instance':
+        if self.task == 'instance' and prediction.labels is not None:
             self.without_pixel += len(prediction.labels) - found
 
     def write(self, prediction, stem, pixels, image_id, file_name) -> int:
@@ -106,7 +106,8 @@ class CocoFile(ObjectFiles):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self.entries, self.annotations = [], []
+        self.entries: list[dict] = []
+        self.annotations: list[dict] = []
 
     @override
     def write(self, prediction, stem, pixels, image_id, file_name) -> int:
