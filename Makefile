@@ -21,8 +21,20 @@ bench: .venv/.runtime .venv/.tests
 lint: .venv/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 doctor: .venv/.runtime
 	$(BIN)/python tools/doctor.py
+
+.PHONY: coverage dist
+coverage: .venv/.runtime .venv/.tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm' --cov --cov-report=term-missing:skip-covered
+dist: .venv/.release
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+.venv/.release: requirements/release.txt | .venv/bin/python
+	$(BIN)/python -m pip install -q -r requirements/release.txt
+	@touch $@
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo 'Python 3.10, 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.11 ...'; exit 1; }

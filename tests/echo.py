@@ -66,8 +66,10 @@ def save_weights(config, path, dataset_meta=None, **options):
 
 
 def write_config(config_dir, path, kind, names, extra=''):
-    """``configs/your_data/KIND.py`` for images of 160 pixels, with other names, and lines at its
-    end; returns the path.
+    """Write ``configs/your_data/KIND.py`` for images of 160 pixels, with other names and lines.
+
+    Returns:
+        The path.
     """
     lines = (config_dir / f'your_data/{kind}.py').read_text().splitlines()
     lines[0] = f"_base_ = '{config_dir / 'oneformer_efficientnet-lite0_quickstart.py'}'"

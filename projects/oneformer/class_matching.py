@@ -34,7 +34,7 @@ def names_by_strength(metainfo: Mapping) -> Iterator[list[list[str]]]:
     classes = metainfo['classes']
     yield [[name] for name in classes]
     yield [[normalise(name)] for name in classes]
-    aliases = {name: [] for name in classes}
+    aliases: dict[str, list[str]] = {name: [] for name in classes}
     for alias, name in metainfo.get('aliases', {}).items():
         if name is not None:  # such categories are left out of the dataset
             aliases[name].append(alias)
@@ -46,9 +46,9 @@ def names_by_strength(metainfo: Mapping) -> Iterator[list[list[str]]]:
 
 def owners(metainfo: Mapping) -> dict[str, int | None]:
     """The label that each name belongs to, None for a name that two classes claim."""
-    owner = {}
+    owner: dict[str, int | None] = {}
     for names_of in names_by_strength(metainfo):
-        claims = {}
+        claims: dict[str, int | None] = {}
         for label, names in enumerate(names_of):
             for name in names:
                 claims[name] = label if claims.get(name, label) == label else None
@@ -67,7 +67,7 @@ def match_classes(source: Mapping, target: Mapping) -> list[int | None]:
         For each class of ``target`` the label of the same class in ``source``, or None.
     """
     theirs, ours = owners(source), owners(target)
-    matches = [None] * len(target['classes'])
+    matches: list[int | None] = [None] * len(target['classes'])
     for names_of in names_by_strength(target):
         for label, names in enumerate(names_of):
             if matches[label] is None:

@@ -153,20 +153,20 @@ def limit_notes(
     """
     of = counts or {}
     targets, things, same = peaks.targets, peaks.things, peaks.of_class
-    queries, notes = limits.queries, []
-    needed = targets.count + (limits.context or 0)
+    queries, context, notes = limits.queries, limits.context, []
+    needed = targets.count + (context or 0)
     if queries is not None and targets.count > queries:
         notes.append(
             f'{_count_above(queries, of.get("targets"))} more targets than the model has queries '
             f'({queries}), image id {targets.img_id} has {targets.count}: raise '
             f'model.panoptic_head.num_queries (to {needed} or more), or some cannot be learned'
         )
-    elif None not in (queries, limits.context) and needed > queries:
-        prompts = queries - limits.context
+    elif queries is not None and context is not None and needed > queries:
+        prompts = queries - context
         notes.append(
             f'{_count_above(prompts, of.get("targets"))} more targets than prompts ({prompts}: '
             f'model.panoptic_head.num_queries={queries} less model.text_mapper.num_context='
-            f'{limits.context}), image id {targets.img_id} has {targets.count}: raise num_queries '
+            f'{context}), image id {targets.img_id} has {targets.count}: raise num_queries '
             f'(to {needed} or more), or the text branch does not learn from all'
         )
     if limits.max_per_image is not None and things.count > limits.max_per_image:
@@ -176,7 +176,7 @@ def limit_notes(
             f'{things.img_id} has {things.count}: raise it, or set it to None, which is as many as '
             'queries; the rest is never found'
         )
-    if limits.max_dets is not None and same.count > limits.max_dets:
+    if limits.max_dets is not None and same.label is not None and same.count > limits.max_dets:
         notes.append(
             f'{_count_above(limits.max_dets, of.get("of_class"))} more objects of a class than AP '
             f'counts detections (InstanceAP.max_dets={limits.max_dets}), image id {same.img_id} '

@@ -86,7 +86,7 @@ def boxes_of_ids(id_map: np.ndarray, ids: Sequence[int]) -> list[list[int] | Non
         ids: The ids wanted.
     """
     found = find_objects(id_map, max(ids, default=0))
-    boxes = []
+    boxes: list[list[int] | None] = []
     for number in ids:
         if (place := found[number - 1]) is None:
             boxes.append(None)

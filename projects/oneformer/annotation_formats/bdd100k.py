@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from ..images.image_files import ImageTooLargeError, open_image
 from .annotated import AnnotatedImage, AnnotationSource, Category, Loss, Region, SourceImage
@@ -47,6 +48,7 @@ class BddSource(AnnotationSource):
         self._table: Path | None = None
 
     @classmethod
+    @override
     def add_options(cls, parser: ArgumentParser) -> None:
         parser.add_argument(
             '--classes',
@@ -57,6 +59,7 @@ class BddSource(AnnotationSource):
         parser.add_argument('--images', type=Path, help='folder of the images, if not found')
         parser.add_argument('--masks', type=Path, help='folder of the bitmasks, if not found')
 
+    @override
     def find(self) -> tuple[list[SourceImage], list[str]]:
         self._found = found = Collected()
         masks = self._find_masks()
@@ -123,6 +126,7 @@ class BddSource(AnnotationSource):
         self.names = _from_one(table)
         self._categories = [Category(name) for name in table.names]
 
+    @override
     def read(self, image: SourceImage) -> AnnotatedImage:
         mask = image.annotation[0]
         pixels = read_bitmask(mask)

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from .annotated import AnnotatedImage, AnnotationSource, Category, SourceImage
 from .coco_drawing import draw, smaller_above
 from .coco_entries import LVIS_KEYS, CocoImage, category_names, mask_codes, read_entries
@@ -35,6 +37,7 @@ class CocoSource(AnnotationSource):
         self._pngs: LabelPngs | None = None
 
     @classmethod
+    @override
     def add_options(cls, parser: ArgumentParser) -> None:
         parser.add_argument(
             '--ann-files',
@@ -69,6 +72,7 @@ class CocoSource(AnnotationSource):
             help="what label PNGs' names have after those of images (default: found out)",
         )
 
+    @override
     def find(self) -> tuple[list[SourceImage], list[str]]:
         self._found = found = Collected()
         jsons = open_jsons(
@@ -215,6 +219,7 @@ class CocoSource(AnnotationSource):
                 'listed): the others count as not annotated there'
             )
 
+    @override
     def read(self, image: SourceImage) -> AnnotatedImage:
         drawing = self._drawn(image)
         if self._pngs is not None:

@@ -4,6 +4,8 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from .class_tables import ClassTable
 from .label_maps import Runs, read_class_map
 from .map_source import MapSource
@@ -19,6 +21,7 @@ class ColorMaskSource(MapSource):
     title: ClassVar[str] = 'masks with a colour for each class, and a table of the colours'
 
     @classmethod
+    @override
     def add_options(cls, parser: ArgumentParser) -> None:
         parser.add_argument(
             '--colors',
@@ -35,6 +38,7 @@ class ColorMaskSource(MapSource):
         )
         cls.add_void(parser)
 
+    @override
     def read_table(self) -> ClassTable:
         path = self.options.get('colors')
         if path is None:
@@ -53,5 +57,6 @@ class ColorMaskSource(MapSource):
             )
         return table
 
+    @override
     def read_map(self, mask: Path) -> Runs:
         return read_class_map(mask, 'mask', self.table)

@@ -6,6 +6,8 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
+from typing_extensions import override
+
 from .annotated import AnnotatedImage, AnnotationSource, SourceImage
 from .bitmaps import mask_of_runs
 from .cvat_files import CvatFiles
@@ -27,6 +29,7 @@ class CvatSource(AnnotationSource):
         self._files = CvatFiles(path, options)
 
     @classmethod
+    @override
     def add_options(cls, parser: ArgumentParser) -> None:
         add_images(parser, 'images/ beside the XML, or its own folder')
         add_boxes(parser)
@@ -38,14 +41,17 @@ class CvatSource(AnnotationSource):
             'exports of CVAT do, "apart" as objects (%(default)s)',
         )
 
+    @override
     def find(self) -> tuple[list[SourceImage], list[str]]:
         found = self._files.find()
         self._categories, self._folder = self._files.categories, self._files.folder
         return found
 
+    @override
     def notes(self) -> list[str]:
         return self._files.notes
 
+    @override
     def read(self, image: SourceImage) -> AnnotatedImage:
         file, text = image.annotation
         element = ET.fromstring(text)

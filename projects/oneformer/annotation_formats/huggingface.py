@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from .annotated import AnnotatedImage, Category, Loss, Region, SourceImage
 from .class_tables import ClassEntry, ClassTable
 from .hf_rows import METADATA, Row, read_rows
@@ -32,6 +34,7 @@ class HuggingFaceSource(MapSource):
         self._things: dict[str, bool] = {}
 
     @classmethod
+    @override
     def add_options(cls, parser: ArgumentParser) -> None:
         parser.add_argument(
             '--id2label',
@@ -59,9 +62,11 @@ class HuggingFaceSource(MapSource):
         cls.add_void(parser)
 
     @property
+    @override
     def categories(self) -> Sequence[Category]:
         return [Category(c.name, self._things.get(c.name), c.color) for c in super().categories]
 
+    @override
     def read_table(self) -> ClassTable:
         path = self.options.get('id2label')
         if path is None:
@@ -79,6 +84,7 @@ class HuggingFaceSource(MapSource):
         entries += [ClassEntry(e.name, n + 1) for e, n in zip(table.entries, numbers)]
         return ClassTable(path, entries, void)
 
+    @override
     def find(self) -> tuple[list[SourceImage], list[str]]:
         self._segments, self._things = {}, {}
         if not self.path.is_dir():
@@ -89,6 +95,7 @@ class HuggingFaceSource(MapSource):
             for one in images
         ], problems
 
+    @override
     def find_pairs(self) -> list[MaskPair]:
         files = sorted(path for name in METADATA for path in self.path.glob(f'**/{name}'))
         if not files:
@@ -169,6 +176,7 @@ class HuggingFaceSource(MapSource):
             self._things.setdefault(name, bool(thing))
         return dict(id=number, name=name, crowd=bool(segment.get('iscrowd')))
 
+    @override
     def read_map(self, mask: Path) -> Runs:
         try:
             return read_class_map(mask, 'label map', self.table, {_VOID: None})
@@ -178,6 +186,7 @@ class HuggingFaceSource(MapSource):
             text = f'{error}; where 0 is void and k means class k - 1, say --reduce-labels'
             raise ValueError(text) from error
 
+    @override
     def read(self, image: SourceImage) -> AnnotatedImage:
         mask, segments = image.annotation[0], image.annotation[-1]
         if segments is None:

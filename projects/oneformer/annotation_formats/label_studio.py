@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from .annotated import AnnotatedImage, AnnotationSource, Category, SourceImage
 from .bitmaps import decode_base64, mask_of_png
@@ -29,6 +30,7 @@ class LabelStudioSource(AnnotationSource):
         self._tasks = LabelStudioTasks(path, options)
 
     @classmethod
+    @override
     def add_options(cls, parser: ArgumentParser) -> None:
         add_images(parser, 'images/ beside the JSON, or its own folder')
         parser.add_argument(
@@ -40,17 +42,20 @@ class LabelStudioSource(AnnotationSource):
         add_boxes(parser)
         add_without_labels(parser, 'skip', 'tasks that nobody has annotated')
 
+    @override
     def find(self) -> tuple[list[SourceImage], list[str]]:
         found = self._tasks.find()
         self._categories, self._folder = list(map(Category, self._tasks.labels)), self._tasks.folder
         return found
 
+    @override
     def notes(self) -> list[str]:
         choice = self.options.get('without_labels') or 'skip'
         return self._tasks.notes + without_labels_note(
             self._tasks.without, choice, 'have a task without annotation'
         )
 
+    @override
     def read(self, image: SourceImage) -> AnnotatedImage:
         task, results = image.annotation
         place = f'{self._tasks.file}: task {task}'

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from .annotated import AnnotatedImage, AnnotationSource, Category, SourceImage
 from .bitmaps import decode_base64, mask_of_png
 from .drawing import Drawing, Piece, box_piece
@@ -26,6 +28,7 @@ class LabelmeSource(AnnotationSource):
         self._files = LabelmeFiles(path, options.get('images'), options.get('extract'))
 
     @classmethod
+    @override
     def add_options(cls, parser: ArgumentParser) -> None:
         add_images(parser, 'what imagePath says')
         parser.add_argument(
@@ -36,6 +39,7 @@ class LabelmeSource(AnnotationSource):
         add_boxes(parser, 'keep')
         add_without_labels(parser, 'skip', 'images without a JSON file')
 
+    @override
     def find(self) -> tuple[list[SourceImage], list[str]]:
         found = self._files.find()
         names = sorted(found.labels)
@@ -49,6 +53,7 @@ class LabelmeSource(AnnotationSource):
         kept = found.without if self.options.get('without_labels') == 'keep' else []
         return sorted(found.images + kept, key=lambda image: image.name), problems
 
+    @override
     def notes(self) -> list[str]:
         names = [image.name for image in self._files.found.without]
         choice = self.options.get('without_labels') or 'skip'

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from .annotated import AnnotatedImage, AnnotationSource, Category, Region, SourceImage
 from .class_tables import ClassTable
 from .collecting import Collected
@@ -35,6 +37,7 @@ class MapSource(AnnotationSource):
         )
 
     @property
+    @override
     def categories(self) -> Sequence[Category]:
         table = self.table
         return [Category(name, None, table.color_of(name)) for name in table.names] if table else []
@@ -53,6 +56,7 @@ class MapSource(AnnotationSource):
         folders = map(self.options.get, ('images', 'masks', 'mask_suffix'))
         return find_pairs(self.path, *folders, self._found)
 
+    @override
     def find(self) -> tuple[list[SourceImage], list[str]]:
         self._found = found = Collected()
         try:
@@ -74,6 +78,7 @@ class MapSource(AnnotationSource):
         """Other files that say what a mask means: if one changes, the mask is read again."""
         return [self.table.file] if self.table and isinstance(self.table.file, Path) else []
 
+    @override
     def read(self, image: SourceImage) -> AnnotatedImage:
         mask = image.annotation[0]
         runs = self.read_map(mask)

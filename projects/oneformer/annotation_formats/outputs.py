@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as mask_utils
+from typing_extensions import override
 
 from ..host.safe_io import write_png
 from ..panoptic_codes import boxes_of_ids, id_picture
@@ -108,6 +109,7 @@ class Output(ABC):
 class InstanceOutput(Output):
     """A COCO instance JSON; polygons stay polygons."""
 
+    @override
     def part(self, image: SourceImage, annotated: AnnotatedImage, scratch: Path) -> Part:
         things = [r for r in annotated.regions if self.category_of[r.category].is_thing]
         # later in the JSON is what lies above
@@ -143,6 +145,7 @@ class PanopticOutput(Output):
 
     png_folder = 'segments'
 
+    @override
     def part(self, image: SourceImage, annotated: AnnotatedImage, scratch: Path) -> Part:
         numbers, regions, losses = _paint(image, annotated)
         # the areas of a class that is not counted are one segment
@@ -193,6 +196,7 @@ class SemanticOutput(Output):
     png_folder = 'labels'
     void = 255
 
+    @override
     def part(self, image: SourceImage, annotated: AnnotatedImage, scratch: Path) -> Part:
         numbers, regions, losses = _paint(image, annotated)
         label_of = {category.name: i for i, category in enumerate(self.categories)}

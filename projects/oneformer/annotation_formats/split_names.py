@@ -9,8 +9,10 @@ _WORDS = dict(SYNONYMS, train='train', val='val', test='test')
 
 
 def split_of(name: str) -> str | None:
-    """``'train'``, ``'val'`` or ``'test'`` if one of their words is in a name, as in
-    ``instances_train2017``; None for none of them, and for several."""
+    """``'train'``, ``'val'`` or ``'test'`` if one of their words is in a name.
+
+    As in ``instances_train2017``; None for none of them, and for several.
+    """
     found = {_WORDS[word] for word in re.split('[^a-z]+', name.lower()) if word in _WORDS}
     return found.pop() if len(found) == 1 else None
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from typing_extensions import override
 
 from .annotated import AnnotatedImage, AnnotationSource, SourceImage
 from .bitmaps import decode_base64, mask_of_png, unpack
@@ -29,10 +30,12 @@ class SuperviselySource(AnnotationSource):
         self._files = SuperviselyFiles(path)
 
     @classmethod
+    @override
     def add_options(cls, parser: ArgumentParser) -> None:
         add_boxes(parser)
         add_without_labels(parser, 'skip', 'images without a JSON file')
 
+    @override
     def find(self) -> tuple[list[SourceImage], list[str]]:
         images, problems = self._files.find()
         self._categories, self._folder = self._files.categories, self._files.folder
@@ -40,6 +43,7 @@ class SuperviselySource(AnnotationSource):
             images = sorted(images + self._files.without, key=lambda image: image.name)
         return images, problems
 
+    @override
     def notes(self) -> list[str]:
         names = [image.name for image in self._files.without]
         choice = self.options.get('without_labels') or 'skip'

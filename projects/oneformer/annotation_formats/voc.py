@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from ..class_matching import normalise
 from .annotated import AnnotatedImage, Category, Loss, Region, SourceImage
@@ -54,6 +55,7 @@ class VocSource(MapSource):
         self.objects: Path | None = None
 
     @classmethod
+    @override
     def add_options(cls, parser: ArgumentParser) -> None:
         parser.add_argument(
             '--classes',
@@ -65,6 +67,7 @@ class VocSource(MapSource):
         cls.add_void(parser)
 
     @property
+    @override
     def categories(self) -> Sequence[Category]:
         things = self.objects is not None and self.options.get('classes') == 'voc'
         return [
@@ -72,6 +75,7 @@ class VocSource(MapSource):
             for c in super().categories
         ]
 
+    @override
     def find(self) -> tuple[list[SourceImage], list[str]]:
         roots = [] if not self.path.is_dir() else _roots(self.path)
         if len(roots) != 1:
@@ -90,6 +94,7 @@ class VocSource(MapSource):
             )
         return images, problems
 
+    @override
     def read_table(self) -> ClassTable:
         chosen, void = self.options.get('classes'), self.options.get('void') or ()
         if chosen == 'voc':
@@ -104,6 +109,7 @@ class VocSource(MapSource):
             )
         return _without_ignore(read_class_table(path, void), void)
 
+    @override
     def find_pairs(self) -> list[MaskPair]:
         found = self._found
         named = self.options.get('images')
@@ -165,6 +171,7 @@ class VocSource(MapSource):
                 f'{self.classes}: {some(lost)}: add it, or take the name out of the lists',
             )
 
+    @override
     def read_map(self, mask: Path) -> Runs:
         border = {BORDER: None}
         return read_class_map(mask, 'mask', self.table, border, {BORDER_COLOR: None})
@@ -176,6 +183,7 @@ class VocSource(MapSource):
     def _objects_of(self, mask: Path) -> Path:
         return self.objects / mask.relative_to(self.classes)
 
+    @override
     def read(self, image: SourceImage) -> AnnotatedImage:
         mask = image.annotation[0]
         if self.objects is None:

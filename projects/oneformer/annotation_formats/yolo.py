@@ -4,6 +4,8 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
+from typing_extensions import override
+
 from .annotated import AnnotatedImage, AnnotationSource, Category, SourceImage
 from .drawing import Drawing, Piece, box_piece
 from .options import add_boxes, add_without_labels, draw_box, without_labels_note
@@ -26,6 +28,7 @@ class YoloSource(AnnotationSource):
         self._files = Found()
 
     @classmethod
+    @override
     def add_options(cls, parser: ArgumentParser) -> None:
         parser.add_argument(
             '--classes',
@@ -37,6 +40,7 @@ class YoloSource(AnnotationSource):
         add_boxes(parser)
         add_without_labels(parser, 'keep', 'images without a label file')
 
+    @override
     def find(self) -> tuple[list[SourceImage], list[str]]:
         self._names, problems = find_names(self.path, self.options.get('classes'))
         if problems:
@@ -54,6 +58,7 @@ class YoloSource(AnnotationSource):
         ]
         return images, problems
 
+    @override
     def notes(self) -> list[str]:
         images = self._files.images
         missing = [name for name, *_, label in images if label is None]
@@ -64,6 +69,7 @@ class YoloSource(AnnotationSource):
             notes.append(f'{empty} images have an empty label file: nothing is in them')
         return notes
 
+    @override
     def read(self, image: SourceImage) -> AnnotatedImage:
         label = image.annotation[0]
         drawing = Drawing(image.path, label or image.path)

@@ -29,6 +29,7 @@ class PatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to tokens (B, H/4, W/4, C)."""
         return self.norm(self.proj(images).permute(0, 2, 3, 1))
 
 
@@ -41,6 +42,7 @@ class Downsample(nn.Module):
         self.norm = nn.LayerNorm(2 * channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, H, W, C) to (B, H/2, W/2, 2 C)."""
         return self.norm(self.reduction(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
 
@@ -54,6 +56,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(hidden_channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features (..., C) of the same shape."""
         return by_chunks(lambda part: self.fc2(self.act(self.fc1(part))), x, self.training)
 
 
@@ -77,6 +80,7 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, H, W, C) of the same shape."""
         x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 

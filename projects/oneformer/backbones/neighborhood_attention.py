@@ -45,7 +45,7 @@ def tile_axis(
         dilation: Distance of the positions, in pixels.
         device: Device of the tensors.
     """
-    kinds = {}
+    kinds: dict[tuple, tuple[list, list, Tensor]] = {}
     for first in range(min(dilation, num_queries)):
         length = len(range(first, num_keys, dilation))
         positions = torch.arange(len(range(first, num_queries, dilation)))

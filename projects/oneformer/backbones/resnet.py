@@ -26,6 +26,7 @@ class FoldedBottleneck(Bottleneck):
     """mmdet's block, without plugins and deformable convolutions."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C', H/s, W/s), with the block's channels and stride s."""
         if self.with_cp and x.requires_grad:
             return checkpoint(self._forward, x, use_reentrant=False)
         return self._forward(x)
@@ -34,7 +35,10 @@ class FoldedBottleneck(Bottleneck):
         update = convolve(self.conv1, self.norm1, x).relu_()
         update = convolve(self.conv2, self.norm2, update).relu_()
         update = convolve(self.conv3, self.norm3, update)
-        kept = x if self.downsample is None else convolve(*self.downsample, x)
+        kept = x
+        if self.downsample is not None:
+            conv, norm = self.downsample
+            kept = convolve(conv, norm, x)
         return update.add_(kept).relu_()
 
 

@@ -1,3 +1,5 @@
+"""Labels of images, and what training is taught of them: a task, its targets and texts."""
+
 from .geometry import LargeScaleJitter, ResizeShortEdge
 from .instance import InstanceDataset
 from .joint import JointDataset, JointSampler

@@ -17,6 +17,7 @@ from io import StringIO
 
 import numpy as np
 from mmdet.registry import METRICS
+from typing_extensions import override
 
 from ..host.safe_io import write_bytes, write_png
 from ..images.image_files import read_file
@@ -208,6 +209,7 @@ class CityscapesInstance(CityscapesScores):
                     matches = scripts.matchGtWithPreds([prediction], [gt_file], instances, args)
                 self.results.append(matches)
 
+    @override
     def compute_metrics(self, results: list) -> dict:
         scripts, args = self.scripts()
         matches = {path: match for result in results for path, match in result.items()}
@@ -255,6 +257,7 @@ class CityscapesSemantic(CityscapesScores):
                     scripts.evaluatePair(prediction, gt_file, confusion, instances, {}, args)
                 self.results.append((confusion.astype(np.int64), instances))
 
+    @override
     def compute_metrics(self, results: list) -> dict:
         scripts, args, _, instances = self.scripts()
         confusion = sum(counts for counts, _ in results)
@@ -287,6 +290,7 @@ class CityscapesSemantic(CityscapesScores):
 class CityscapesInstanceWriter(ResultWriter):
     """The instance submission: ``cityscapes_instance/*.txt`` and the PNGs that they list."""
 
+    @override
     def write(self, image: ResultImage, *instances) -> None:
         folder = osp.join(self.out_dir, 'cityscapes_instance')
         write_instances(image.stem, self.dataset_meta['classes'], folder, instances)

@@ -95,6 +95,7 @@ def read_instances(data_sample: dict, things: np.ndarray) -> tuple[list, list, I
     """Labels, scores and masks of ``pred_instances``.
 
     Args:
+        data_sample: Sample with the prediction, as a metric has it.
         things: Boolean array (K,).
 
     Returns:

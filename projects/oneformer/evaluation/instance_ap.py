@@ -10,6 +10,7 @@ from mmdet.registry import METRICS
 from mmengine.logging import print_log
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from typing_extensions import override
 
 from ..datasets.settings import require_text
 from ..metainfo import is_thing
@@ -31,6 +32,8 @@ def thing_annotations(gt_map: np.ndarray, segments: list, things: np.ndarray) ->
 
     Args:
         gt_map: (H, W), 0 = void, k = ``segments[k - 1]``.
+        segments: Dicts with ``label`` in [0, K), ``iscrowd``, and if they have their own mask
+            ``segmentation``.
         things: Boolean array (K,).
     """
     gt_map = np.asfortranarray(gt_map)
@@ -154,7 +157,7 @@ class InstanceAP(ClasswiseMetric):
         self.max_dets = max_dets
         self.ann_file = ann_file
         self.first_id = first_id
-        self._official = None
+        self._official: InstanceFile | None = None
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
         """Append one dict of run-length coded annotations and detections per image."""
@@ -166,8 +169,9 @@ class InstanceAP(ClasswiseMetric):
                     annotations = thing_annotations(gt_map, segments, things)
                     known = read_known(data_sample)
                 else:
-                    annotations = self._official_file().annotations_of(data_sample)
-                    known = self._official_file().known_of(data_sample)
+                    official = self._official_file(self.ann_file)
+                    annotations = official.annotations_of(data_sample)
+                    known = official.known_of(data_sample)
                 height, width = data_sample['ori_shape'][:2]
                 result = dict(
                     height=height,
@@ -179,12 +183,13 @@ class InstanceAP(ClasswiseMetric):
                     result['partly'] = sorted(set(known.known) - set(known.searched))
                 self.results.append(result)
 
-    def _official_file(self) -> InstanceFile:
+    def _official_file(self, ann_file: str) -> InstanceFile:
         """``ann_file``, which is read at the first image."""
         if self._official is None:
-            self._official = InstanceFile(self.ann_file, self.dataset_meta, self.first_id)
+            self._official = InstanceFile(ann_file, self.dataset_meta, self.first_id)
         return self._official
 
+    @override
     def compute_metrics(self, results: list) -> dict:
         if self._official is not None and len(results) < len(self._official):
             print_log(
@@ -205,12 +210,13 @@ class InstanceAP(ClasswiseMetric):
     def _tell_missing(self, scores: Mapping[str, float], results: list) -> None:
         """Log why scores are nan, and which classes have no ground truth."""
         things = is_thing(self.dataset_meta)
-        counts = np.zeros((2, len(things)), np.int64)  # objects, crowds
+        objects, crowds = np.zeros((2, len(things)), np.int64)
         for image in results:
             for annotation in image['annotations']:
-                counts[int(bool(annotation['iscrowd'])), annotation['category_id']] += 1
-        self.tell_missing(scores, *counts, {'': things})
-        if counts[0].any():
+                counted = crowds if annotation['iscrowd'] else objects
+                counted[annotation['category_id']] += 1
+        self.tell_missing(scores, objects, crowds, {'': things})
+        if objects.any():
             why = 'no object is of this size (areas of small ones go to 32^2, of medium to 96^2)'
             sizes = dict.fromkeys(('AP_s', 'AP_m', 'AP_l'), why)
             tell_nan('InstanceAP', scores, sizes, logging.INFO)

@@ -20,6 +20,8 @@ def encode_annotation(annotation: Mapping, height: int, width: int) -> dict:
     Args:
         annotation: Dict with ``id`` and ``segmentation``: polygons or a run-length code,
             compressed or not.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
 
     Raises:
         ValueError: If a code has another size than the image, or it is not a segmentation.

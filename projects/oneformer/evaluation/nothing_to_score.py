@@ -42,7 +42,7 @@ def tell_nan(
     level: int = logging.WARNING,
 ) -> None:
     """Log why scores are nan, of those for whose names there is a reason."""
-    names_of = {}
+    names_of: dict[str, list[str]] = {}
     for name, score in scores.items():
         if math.isnan(score) and reasons.get(name):
             names_of.setdefault(reasons[name], []).append(name)

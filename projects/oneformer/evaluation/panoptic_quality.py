@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from mmdet.registry import METRICS
+from typing_extensions import override
 
 from ..metainfo import is_thing
 from ..panoptic_codes import decode_segments
@@ -36,6 +37,7 @@ def panoptic_counts(
         segments: Dicts with ``label`` in [0, K), ``iscrowd``, and ``area`` in pixels, which is
             counted in the map where it is not given.
         pred_map: Map of codes, of shape (H, W), see ``panoptic_codes``.
+        num_classes: K.
         searched: Labels of which everything is annotated in the image; unmatched predictions of
             others are neither right nor wrong. None for all.
 
@@ -117,6 +119,7 @@ class PanopticQuality(ClasswiseMetric):
                 crowds = np.bincount(np.array(labels, np.int64), minlength=num_classes)
                 self.results.append(np.column_stack([counts, crowds]))
 
+    @override
     def compute_metrics(self, results: list) -> dict:
         counts, crowds = np.split(np.sum(results, axis=0), [4], axis=1)  # K 4, K 1
         columns = dict(zip(('PQ', 'SQ', 'RQ'), class_quality(counts).T))

@@ -42,8 +42,8 @@ class ResultFiles(BaseMetric):
         super().__init__(**kwargs)
         self.out_dir = out_dir
         self.options = options or {}
-        self.writer = None
-        self.stems = set()
+        self.writer: ResultWriter | None = None
+        self.stems: set[str] = set()
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
         """Write the files of these images; keep (name of the result, content for the JSON).

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmdet.registry import METRICS
 from mmengine.logging import print_log
+from typing_extensions import override
 
 from ..datasets.settings import require_text
 from ..images.label_files import load_label_png
@@ -32,7 +33,9 @@ def semantic_areas(
 
     Args:
         gt_map: (H, W), 0 = void, k = ``segments[k - 1]``.
+        segments: Dicts with ``label`` in [0, K).
         pred_map: (H, W), labels in [0, K); ValueError otherwise, as there is no void to predict.
+        num_classes: K.
         searched: Labels of which everything is annotated in the image; of other labels, only
             correct pixels count as predicted. None for all.
     """
@@ -172,8 +175,8 @@ class SemanticIoU(ClasswiseMetric):
                 )
 
     def official_map(self, data_sample: dict) -> np.ndarray:
-        """The label PNG of the sample's image, see ``read_labels``."""
-        path = osp.join(self.seg_prefix, f'{image_stem(data_sample)}.png')
+        """The label PNG of the sample's image below ``seg_prefix``, see ``read_labels``."""
+        path = osp.join(self.seg_prefix or '', f'{image_stem(data_sample)}.png')
         num_classes = len(self.dataset_meta['classes'])
         gt_map = read_labels(path, num_classes, self.ignore_index, self.reduce_zero_label)
         if gt_map.shape != tuple(data_sample['ori_shape'][:2]):
@@ -183,6 +186,7 @@ class SemanticIoU(ClasswiseMetric):
             )
         return gt_map
 
+    @override
     def compute_metrics(self, results: list) -> dict:
         areas = np.sum(results, axis=0)
         occurs = (areas[1] + areas[2]) > 0

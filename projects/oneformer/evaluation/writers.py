@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from mmengine.logging import print_log
+from typing_extensions import override
 
 from ..datasets.written_ids import fill_numbers
 from ..host.safe_io import write_json, write_png
@@ -33,7 +34,7 @@ class ResultImage:
     stem: str
 
 
-def category_ids(dataset_meta: dict) -> list:
+def category_ids(dataset_meta: Mapping) -> list:
     """The dataset's own category id of each label, None where its JSON has none."""
     if 'category_ids' not in dataset_meta:
         raise ValueError(
@@ -44,7 +45,7 @@ def category_ids(dataset_meta: dict) -> list:
     return list(dataset_meta['category_ids'])
 
 
-def category_of(label: int, dataset_meta: dict) -> int:
+def category_of(label: int, dataset_meta: Mapping) -> int:
     """Category id of a label; ValueError if the dataset's JSON does not list the class."""
     category = category_ids(dataset_meta)[label]
     if category is None:
@@ -55,7 +56,7 @@ def category_of(label: int, dataset_meta: dict) -> int:
     return category
 
 
-def category_name(label: int, dataset_meta: dict) -> str:
+def category_name(label: int, dataset_meta: Mapping) -> str:
     """What result files call a class: as the JSON that ids are taken from, else as the model."""
     return (dataset_meta.get('category_names') or dataset_meta['classes'])[label]
 
@@ -114,6 +115,7 @@ class PanopticWriter(ResultWriter):
         annotation = dict(image_id=image.img_id, file_name=name, segments_info=infos)
         return dict(image=entry, annotation=annotation)
 
+    @override
     def finish(self, contents: Sequence[Mapping]) -> None:
         meta, things = self.dataset_meta, is_thing(self.dataset_meta).astype(int).tolist()
         result = dict(
@@ -156,6 +158,7 @@ class InstanceWriter(ResultWriter):
             for label, score, mask in zip(labels, scores, masks)
         ]
 
+    @override
     def finish(self, contents: Sequence[list]) -> None:
         records = [record for content in contents for record in content]
         write_json(osp.join(self.out_dir, 'instance.json'), records, indent=None)
@@ -187,7 +190,8 @@ class SemanticWriter(ResultWriter):
         own = self.dataset_meta.get('label_values')
         if own is None:
             return np.arange(len(self.dataset_meta['classes'])) + self.reduce_zero_label
-        filled, new = fill_numbers(own, [self.dataset_meta.get('void_value')])
+        void = self.dataset_meta.get('void_value')
+        filled, new = fill_numbers(own, () if void is None else [void])
         if new and not self.told:
             self.told = True
             named = [f'{self.dataset_meta["classes"][label]!r}: {filled[label]}' for label in new]

@@ -107,7 +107,7 @@ def newest_readable(paths: Sequence[Path]) -> Path:
     Raises:
         ValueError: If there is none.
     """
-    problems = []
+    problems: list[str] = []
     for path in paths:
         problem = problem_of(path)
         if problem is None:

@@ -12,8 +12,8 @@ def scale_learning_rate(cfg: Config) -> None:
     mmengine's own rule leaves accumulated batches out, so the rate in the config is changed here,
     and that rule is switched off. The config that a run writes down then shows the rate it used.
     """
-    rule = cfg.get('auto_scale_lr') or {}
-    if not rule.get('enable'):
+    rule = cfg.get('auto_scale_lr')
+    if not rule or not rule.get('enable'):
         return
     processes = 1 if cfg.get('launcher', 'none') == 'none' else int(os.environ['WORLD_SIZE'])
     accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)

@@ -6,7 +6,7 @@ from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import Runner
 
 # bfloat16 has the range of float32: there is nothing to scale, and no step to skip on an overflow
-AMP = dict(
+AMP: dict[str, dict] = dict(
     fp16=dict(dtype='float16', loss_scale='dynamic'),
     bf16=dict(dtype='bfloat16', loss_scale=dict(enabled=False)),
 )

@@ -83,12 +83,18 @@ class ResumableCheckpointHook(CheckpointHook):
         **kwargs: Arguments of mmengine's hook.
     """
 
+    # mmengine's
+    backend_args: dict | None
+    keep_ckpt_ids: list
+
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
-        self._resumed = None  # progress in the checkpoint that training resumes from
-        self._progress = None  # progress for the checkpoint about to be written
-        self._before_val = None  # random states while validation runs
-        self._place = None  # epoch and iteration of that checkpoint
+        self._resumed: Mapping | None = (
+            None  # progress in the checkpoint that training resumes from
+        )
+        self._progress: dict | None = None  # progress for the checkpoint about to be written
+        self._before_val: dict | None = None  # random states while validation runs
+        self._place: dict | None = None  # epoch and iteration of that checkpoint
         self._saved_iter = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: Mapping) -> None:
@@ -180,7 +186,8 @@ class ResumableCheckpointHook(CheckpointHook):
 
     def after_val(self, runner: Runner) -> None:
         """Restore the random states."""
-        restore_random_states(self._before_val)
+        if self._before_val is not None:
+            restore_random_states(self._before_val)
         self._before_val = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: MutableMapping) -> None:
@@ -209,7 +216,7 @@ class ResumableCheckpointHook(CheckpointHook):
             circumstances=_run_settings(runner),
             validated=self._before_val is not None,
         )
-        self._place = dict(meta)
+        place = self._place = dict(meta)
         runner.save_checkpoint(
             self.out_dir,
             name,
@@ -221,7 +228,7 @@ class ResumableCheckpointHook(CheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
-        self._saved_iter = self._place['iter'] if self._before_val is None else runner.iter
+        self._saved_iter = place['iter'] if self._before_val is None else runner.iter
         self._progress = self._place = None
         if is_main_process():
             pointer = os.path.join(runner.work_dir, 'last_checkpoint')
@@ -247,7 +254,7 @@ class ResumableCheckpointHook(CheckpointHook):
         if len(self.key_indicators) > 1:
             owner, keys = self.best_ckpt_path_dict, self.key_indicators
         else:
-            owner, keys = vars(self), ['best_ckpt_path']
+            owner, keys = self.__dict__, ['best_ckpt_path']
         old = {key: owner.get(key) for key in keys}
         owner.update(dict.fromkeys(keys))  # or mmengine would remove them first
         super()._save_best_checkpoint(runner, metrics)

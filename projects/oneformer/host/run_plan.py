@@ -162,7 +162,8 @@ def check_epochs(runner: Runner) -> list[str]:
     Raises:
         SystemExit: If an epoch would never end.
     """
-    length, loader, warnings = Length.of(runner), runner.train_dataloader, []
+    length, loader = Length.of(runner), runner.train_dataloader
+    warnings: list[str] = []
     samplers = list(_samplers(loader))
     infinite = [s for s in samplers if isinstance(s, InfiniteSampler)]
     if length.by_epoch and infinite:

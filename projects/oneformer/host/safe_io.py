@@ -20,6 +20,7 @@ def replacing(
     Creates the folder of ``path``.
 
     Args:
+        path: The file to write.
         scratch: Folder for the unfinished file, on the file system of ``path``. The default is the
             folder of ``path``, where a killed process leaves a hidden file behind.
         ending: Ending of the unfinished file's name; some writers read the format from it.

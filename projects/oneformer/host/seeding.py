@@ -40,7 +40,10 @@ class SeededIndex(int):
         key: Seed of the sampler, epoch, and position in the stream of all processes.
     """
 
+    key: tuple[int, ...]
+
     def __new__(cls, index: int, key: tuple[int, ...]) -> 'SeededIndex':
+        """The number ``index`` with a key, see the class."""
         place = super().__new__(cls, index)
         place.key = key
         return place
@@ -108,4 +111,4 @@ class SeededSamples:
 
     def __getitem__(self, index: int):
         with seeded_by(index):
-            return super().__getitem__(int(index))
+            return super().__getitem__(int(index))  # type: ignore[misc]  # of a dataset

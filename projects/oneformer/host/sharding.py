@@ -7,6 +7,7 @@ parameters and needs a GPU. Here parameters keep their names and shapes, so the 
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import mmengine
 import torch
@@ -23,7 +24,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from .checkpoint_files import durable_backend
 
 
-def gather_parts(state: object) -> object:
+def gather_parts(state: Any) -> Any:
     """Replace every sharded tensor in nested containers by the whole one, on the CPU.
 
     All processes have to call it; the tensors are kept by the first alone, so that the others need

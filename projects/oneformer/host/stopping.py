@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from mmdet.registry import HOOKS
@@ -65,7 +66,7 @@ class StopOnSignal(Hook):
 
     def __init__(self) -> None:
         self._received = 0
-        self._previous = {}
+        self._previous: dict[int, Any] = {}  # handlers by the number of their signal
 
     def before_run(self, runner: Runner) -> None:
         """Handle the signals in this process, and make the data workers ignore them."""
@@ -120,8 +121,8 @@ def train(runner: Runner) -> None:
     try:
         runner.call_hook('before_init_weights')
         runner.train()
-    except TrainingStopped as stop:
-        leave_processes(stop.code)
+    except TrainingStopped:
+        leave_processes(EXIT_CODE)
         raise
     except (CheckpointNotWritten, CheckpointError) as error:
         raise SystemExit(f'training stopped: {error}') from error

@@ -1,6 +1,7 @@
 """One place for the length of training: ``max_iters``, of ``train_cfg`` or of the config itself."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from mmdet.registry import LOOPS
 from mmengine.config import Config
@@ -11,7 +12,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 _AT_THE_END = 10**9  # an interval that no run reaches; the end is always validated
 
 
-def _check_length(length: object, where: str) -> int:
+def _check_length(length: Any, where: str) -> int:
     is_number = isinstance(length, int | float) and not isinstance(length, bool)
     if not is_number or length != int(length) or length < 1:
         raise ValueError(

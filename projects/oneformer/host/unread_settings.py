@@ -91,7 +91,7 @@ def _source(path: str) -> tuple[set[str], set[str], list[str]]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and '{{' in node.value:
             read |= {part.split('}}')[0].split('.')[-1].strip() for part in node.value.split('{{')}
         if isinstance(node, ast.Subscript) and ast.unparse(node.value).startswith('_base_'):
-            read.add(getattr(node.slice, 'value', None))
+            read.add(str(getattr(node.slice, 'value', None)))
     bases = [Config._get_cfg_path(base, path)[0] for base in Config._get_base_files(path)]
     return assigned, read, bases
 
@@ -175,7 +175,7 @@ def unread_settings(cfg: Config) -> list[str]:
     return []
 
 
-def _sentences(cfg: Config, read: Set[str], unknown: Set[str]) -> list[str]:
+def _sentences(cfg: Config, read: Set[str], unknown: set[str]) -> list[str]:
     path = cfg.filename
     assigned, variables = _made_use_of(path)
     of_bases = {name for base in _source(path)[2] for name in _made_use_of(base)[1]}

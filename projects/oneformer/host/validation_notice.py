@@ -29,7 +29,8 @@ class ValidationNotice(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
-        self._start = self._took = None
+        self._start = 0.0  # seconds of a clock
+        self._took: float | None = None
 
     def before_val(self, runner: Runner) -> None:
         """Log the beginning."""

@@ -66,14 +66,17 @@ def to_eight_bits(
 
     Raises:
         ValueError: If values are nan or infinite, and with ``'bits'`` if they are negative,
-            above 65535, or floats.
+            above 65535, or floats; for a rule that is none of these.
     """
     if pixels.dtype == np.uint8:
         return pixels, (0, 255)
     if pixels.dtype.kind == 'f' and not np.isfinite(pixels).all():
         count = np.count_nonzero(~np.isfinite(pixels))
         raise ValueError(f'{what} has {count} values that are nan or infinite: replace them')
-    if value_range == BITS:
+    check_value_range(value_range)
+    low: float
+    high: float
+    if isinstance(value_range, str):
         low, high = _bits_range(pixels, what)
     elif isinstance(value_range, Mapping):
         low, high = np.percentile(pixels, value_range['percentiles']).tolist()

@@ -83,7 +83,9 @@ def naming_damage(
     """
     try:
         yield
-    except (ImageTooLargeError, *passing):
+    except ImageTooLargeError:
+        raise
+    except passing:
         raise
     except Exception as error:
         raise ValueError(f'{name} is damaged ({error}): {remedy}') from error

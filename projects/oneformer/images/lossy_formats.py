@@ -67,7 +67,7 @@ def lossy_format(data: bytes) -> str | None:
     if data[4:8] == b'ftyp':
         return _BRANDS.get(data[8:12])
     if data[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
-        inside = _TIFF_COMPRESSIONS.get(_tiff_compression(data))
+        inside = _TIFF_COMPRESSIONS.get(_tiff_compression(data) or 0)
         return inside and f'TIFF with {inside} inside'
     return None
 

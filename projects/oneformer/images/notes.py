@@ -86,13 +86,14 @@ def image_notes(
     Returns:
         Pairs of the kind of a note, one of a few, and its text.
     """
-    notes = []
+    notes: list[tuple[str | int, str]] = []
     chosen_by_nobody = labelled and rules.orientation is None and frame_is_open(loaded)
     if chosen_by_nobody or loaded.orientation > 1 and not labelled:
         notes.append(('orientation', _orientation_note(loaded, path, rules, labelled)))
-    if (bits := bits_of(loaded, rules)) is not None:
+    bits = bits_of(loaded, rules)
+    if bits is not None and loaded.values is not None:
         low, high = loaded.values
-        white = loaded.value_range[1]
+        white = int(loaded.value_range[1])
         text = (
             f'image {path} has values of {loaded.dtype} from {low} to {high}: the range of the '
             f'fewest of {STEP_WORDS} bits that hold them, 0 to {white}, becomes 0 to 255. '

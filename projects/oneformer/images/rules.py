@@ -86,7 +86,7 @@ def settle_rules(pipeline: Sequence[dict], dataset: Mapping) -> None:
 
 def complete_steps(pipeline: Sequence[Mapping], dataset: Mapping) -> list:
     """Copies of the transforms of a dataset's config, see ``settle_rules``."""
-    steps = copy.deepcopy(list(pipeline))
+    steps: list = copy.deepcopy(list(pipeline))
     if steps:
         settle_rules(steps, dataset)
     return steps

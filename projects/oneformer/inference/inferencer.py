@@ -172,13 +172,12 @@ class OneFormerInferencer:
         meta, ids = self._named(ann_file, out_dir is not None)
         if ids is not None:
             check_listed(sources, ids, labels_with_ids(meta, labels, tasks, formats), frames)
+        files = None
         if out_dir is not None:
             check_places(sources, out_dir, frames)
             files = PredictionFiles(out_dir, tasks, meta, frames, formats, ids, rules)
         elif formats:
             raise ValueError(f'formats {formats} are of files: give a folder for them as out_dir')
-        else:
-            files = nullcontext()
 
         told = TellOnce()
         most = counts.get('max_per_image', self.model.test_cfg['max_per_image'])
@@ -193,14 +192,14 @@ class OneFormerInferencer:
         def predictions() -> Iterator[Prediction]:
             images = self._read(sources, rules, on_unreadable)
             bar = ProgressBar(count_images(sources), file=sys.stderr) if progress else None
-            with files:
+            with files or nullcontext():
                 predicted = self._predictions(
                     images, batch_size, dict(test_cfg, tasks=tasks), finish
                 )
                 for image, sample in predicted:
-                    path = image.source.path and str(image.source.path)
+                    path = None if image.source.path is None else str(image.source.path)
                     prediction = to_prediction(sample, meta, image.name, path)
-                    if out_dir is not None:
+                    if files is not None:
                         files.add(image, sample, prediction)
                     if bar is not None:
                         bar.update()
@@ -242,7 +241,8 @@ class OneFormerInferencer:
         while window := list(islice(images, window_size)):
             packed = [self._pack(image) for image in window]
             sizes = [self._padded_size(sample['inputs']) for sample in packed]
-            predicted, upcoming = {}, 0
+            predicted: dict[int, DetDataSample] = {}
+            upcoming = 0
             for indices in equal_batches(sizes, batch_size):
                 samples = self._predict([packed[index] for index in indices], test_cfg)
                 predicted.update(zip(indices, map(finish, samples)))

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path, PurePath
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -30,7 +31,7 @@ _SUFFIXES = IMAGE_SUFFIXES + VIDEO_SUFFIXES
 # these state no number of frames: OpenCV computes it from a duration, in which sound may be longer
 _ESTIMATED_SUFFIXES = ('.mkv', '.webm', '.mpg', '.mpeg')
 
-Input = np.ndarray | Image.Image | str | os.PathLike
+Input: TypeAlias = np.ndarray | Image.Image | str | os.PathLike
 _KINDS = 'an array, a path, a folder, a glob, a PIL image, or a list of these'
 
 
@@ -128,7 +129,7 @@ def list_sources(inputs: Input | Sequence[Input], rules: ImageRules = DEFAULT) -
         inputs = [inputs]
     if not isinstance(inputs, Iterable):
         raise ValueError(f'input {inputs!r} is not an image: give {_KINDS}')
-    sources = []
+    sources: list[Source] = []
     for given in inputs:
         if isinstance(given, GIVEN):
             sources.append(_given_source(given, len(sources), rules))
@@ -168,7 +169,7 @@ def _given_source(image: np.ndarray | Image.Image, position: int, rules: ImageRu
 
 def tell_apart(sources: Sequence[Source]) -> list[Source]:
     """Name the results of images, and those of videos, by ``result_stems``."""
-    stem_of = {}
+    stem_of: dict[tuple[str, bool], str] = {}
     for is_video in (False, True):
         names = list({source.name for source in sources if source.is_video == is_video})
         stem_of.update(zip([(name, is_video) for name in names], result_stems(names)))
@@ -204,10 +205,10 @@ def read_images(
 
 def count_images(sources: Sequence[Source]) -> int:
     """Number of images and frames, for a progress bar; videos state theirs, not always right."""
-    return sum(_stated_frames(source.path) if source.is_video else 1 for source in sources)
+    return sum([_stated_frames(source.path) if source.is_video else 1 for source in sources])
 
 
-def _stated_frames(path: Path) -> int:
+def _stated_frames(path: Path | None) -> int:
     capture = cv2.VideoCapture(str(path))
     try:
         return max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 1)
@@ -218,8 +219,11 @@ def _stated_frames(path: Path) -> int:
 def _read_frames(source: Source) -> Iterator[InputImage]:
     capture = cv2.VideoCapture(str(source.path))
     try:
-        size = (int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
-        check_pixels(*size, f'video {source.path}')
+        height, width = (
+            capture.get(cv2.CAP_PROP_FRAME_HEIGHT),
+            capture.get(cv2.CAP_PROP_FRAME_WIDTH),
+        )
+        check_pixels(int(height), int(width), f'video {source.path}')
         fps = capture.get(cv2.CAP_PROP_FPS) or 25.0  # some containers do not state it
         stated = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         number = 0
@@ -231,7 +235,8 @@ def _read_frames(source: Source) -> Iterator[InputImage]:
         capture.release()
     if number == 0:
         raise ValueError(f'video {source.path} has no frame that OpenCV can decode')
-    tolerance = max(2, fps if source.path.suffix.lower() in _ESTIMATED_SUFFIXES else 0)
+    estimated = str(source.path).lower().endswith(_ESTIMATED_SUFFIXES)
+    tolerance = max(2, fps if estimated else 0)
     if number < stated - tolerance:
         raise ValueError(
             f'video {source.path} is damaged: only {number} of {stated} frames can be decoded: '

@@ -25,7 +25,7 @@ def given(**options) -> dict:
 
 def equal_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[list[int]]:
     """Batches of indices of equal sizes, in the order of their first index."""
-    of_size = {}
+    of_size: dict[tuple[int, int], list[int]] = {}
     for index, size in enumerate(sizes):
         of_size.setdefault(size, []).append(index)
     return sorted(

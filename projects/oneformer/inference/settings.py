@@ -144,7 +144,7 @@ def guess_settings(weights: Weights, metainfo: Mapping) -> Settings:
         pad_size_divisor=32,
     )
     model['test_cfg']['object_mask_thr'] = threshold
-    pipeline = [
+    pipeline: list[dict] = [
         dict(type='LoadPhoto'),
         dict(type='ResizeShortEdge', short_edges=[short_edge], max_size=max_size),
         dict(type='PackSegmentInputs'),

@@ -68,8 +68,9 @@ def _choose(model: object, weights: str | os.PathLike | None) -> tuple[object, S
         FileNotFoundError: If there is no such config.
     """
     if weights is not None:
-        is_name = isinstance(weights, str) and not os.path.exists(weights)
-        return (weights if model is None and is_name and find_model(weights) else model), weights
+        if model is None and isinstance(weights, str) and not os.path.exists(weights):
+            return (weights if find_model(weights) else None), weights
+        return model, weights
     if isinstance(model, str | os.PathLike):
         find_config(model)
     published = find_model(model) if isinstance(model, str) else None

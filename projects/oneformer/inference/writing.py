@@ -42,7 +42,8 @@ def check_places(
         NotADirectoryError: If ``out_dir`` is a file.
         ValueError: With the names of two inputs of one name, or of one below ``out_dir``.
     """
-    folder, known = Path(out_dir).resolve(), {}
+    folder = Path(out_dir).resolve()
+    known: dict[tuple[str, bool], Source] = {}
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f'{out_dir}, where results are written, is a file: give a folder')
     for source in sources:
@@ -161,8 +162,9 @@ def _result_of(prediction: Prediction, task: str) -> tuple:
     if task == 'panoptic':
         return prediction.panoptic_map, prediction.segments
     if task == 'instance':
-        labels, scores = prediction.labels.tolist(), prediction.scores.tolist()
-        return labels, scores, fortran_masks(torch.from_numpy(prediction.masks))
+        labels, scores = np.asarray(prediction.labels), np.asarray(prediction.scores)
+        masks = fortran_masks(torch.from_numpy(prediction.masks))
+        return labels.tolist(), scores.tolist(), masks
     return (prediction.semantic_map,)
 
 
@@ -201,12 +203,12 @@ class PredictionFiles:
         categories = Categories.of(dataset_meta)
         self.object_files = [FORMATS[name](out_dir, tasks, categories, rules) for name in formats]
         self.writers = {task: _WRITERS[task](str(out_dir), dataset_meta) for task in tasks}
-        self.contents = {task: [] for task in tasks}
+        self.contents: dict[str, list] = {task: [] for task in tasks}
         self.visualizer = OneFormerVisualizer(name='predictions')
-        self.visualizer.dataset_meta = dataset_meta
-        self.video_source = None
+        self.visualizer.dataset_meta = dict(dataset_meta)
+        self.video_source: Source | None = None
         self.videos = ExitStack()
-        self.video_of = {}
+        self.video_of: dict[str, cv2.VideoWriter] = {}
 
     def __enter__(self) -> 'PredictionFiles':
         return self
@@ -239,6 +241,7 @@ class PredictionFiles:
         is_written, own = image.fps is None or self.frames, {}
         if is_written and self.ids is not None:
             entry = self.ids.entry(image.name, image.source.path)
+            assert entry is not None, 'check_listed has refused other images'
             self.ids.check_size(entry, image.pixels.shape[:2])
             own = dict(image_id=entry['id'], file_name=entry['file_name'])
         if image.source is not self.video_source:  # the last video is complete

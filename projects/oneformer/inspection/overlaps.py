@@ -69,6 +69,7 @@ def check_covered(
         sample: Sample of an ``InstanceDataset``.
         visible: Pixels of each segment on which it is on top.
         stacks: See ``count_stacks``.
+        report: Called with each finding.
     """
     segments = sample['segments_info']
     covered = {k for stack in stacks for k in stack if not visible[k - 1]}

@@ -8,6 +8,7 @@ Shapes: Q queries, K classes, N instances, H x W the size of the prediction, h x
 """
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,11 +16,25 @@ from torch import Tensor
 from ..kernels.class_scores import best_classes
 from ..kernels.mask_resize import MaskResize
 from ..panoptic_codes import check_codes, segment_code
-from .oneformer_head import ImageOutputs
+from .oneformer_head import ScoresOfBlock
+
+
+class Outputs(Protocol):
+    """What is fused of an image and a task: ``ImageOutputs``, or ``MergedWindows``."""
+
+    cls_scores: Tensor
+
+    def mask_logits(self, index: Tensor) -> Tensor:
+        """Mask logits (n, h, w) of the queries of given indices (n,)."""
+        raise NotImplementedError
+
+    def block_scores(self) -> ScoresOfBlock:
+        """A function that returns the two factors of the class scores of a block."""
+        raise NotImplementedError
 
 
 def class_scores(
-    outputs: ImageOutputs, resize: MaskResize
+    outputs: Outputs, resize: MaskResize
 ) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
     """Score every class at every pixel.
 
@@ -33,9 +48,7 @@ def class_scores(
         yield (block.rows, block.columns), scores.transpose(0, 1)
 
 
-def add_class_scores(
-    total: Tensor, outputs: ImageOutputs, resize: MaskResize, flipped: bool
-) -> None:
+def add_class_scores(total: Tensor, outputs: Outputs, resize: MaskResize, flipped: bool) -> None:
     """Add the class scores of one view of an image to those of others, in place.
 
     Args:
@@ -51,7 +64,7 @@ def add_class_scores(
         total[:, rows, columns] += scores
 
 
-def semantic_map(outputs: ImageOutputs, resize: MaskResize) -> Tensor:
+def semantic_map(outputs: Outputs, resize: MaskResize) -> Tensor:
     """Label every pixel; there is no void.
 
     Returns:
@@ -80,7 +93,7 @@ def confident_queries(cls_scores: Tensor, object_mask_thr: float) -> tuple[Tenso
 
 
 def panoptic_map(
-    outputs: ImageOutputs,
+    outputs: Outputs,
     resize: MaskResize,
     is_thing: Tensor,
     object_mask_thr: float,
@@ -116,7 +129,8 @@ def panoptic_map(
     accepted = (visible > 0) & ((visible + hidden).double() / covered.clamp(min=1) >= iou_thr)
 
     codes = torch.full((2 * Q,), void, dtype=torch.int32)
-    segments, stuff_segment = [], {}
+    segments: list[dict] = []
+    stuff_segment: dict[int, dict] = {}
     columns = labels, scores, is_thing[labels], visible, accepted
     for q, row in enumerate(zip(*(column.tolist() for column in columns))):
         label, score, thing, area, accept = row
@@ -186,7 +200,7 @@ def top_instances(
 
 
 def instances(
-    outputs: ImageOutputs, resize: MaskResize, is_thing: Tensor, max_per_image: int
+    outputs: Outputs, resize: MaskResize, is_thing: Tensor, max_per_image: int
 ) -> dict[str, Tensor]:
     """The best instances, which may overlap.
 

@@ -56,12 +56,15 @@ def window_places(image: tuple[int, int], window: Mapping) -> list[tuple[slice, 
         image: (height, width) of the padded input.
         window: ``size`` of a window's sides and ``overlap`` of neighbours at least, in pixels.
     """
-    axes = []
-    for length in image:
-        size = min(window['size'], length)
-        starts = [*range(0, length - size, window['size'] - window['overlap']), length - size]
-        axes.append([slice(start, start + size) for start in starts])
-    return list(product(*axes))
+    rows, columns = (_spans(length, window['size'], window['overlap']) for length in image)
+    return list(product(rows, columns))
+
+
+def _spans(length: int, size: int, overlap: int) -> list[slice]:
+    """The windows of an axis."""
+    shown = min(size, length)
+    starts = [*range(0, length - shown, size - overlap), length - shown]
+    return [slice(start, start + shown) for start in starts]
 
 
 @dataclass
@@ -78,10 +81,12 @@ class Window(ImageOutputs):
 
     @property
     def bottom(self) -> int:
+        """First row of the image's grid below it."""
         return self.top + self.mask_features.shape[1]
 
     @property
     def right(self) -> int:
+        """First column of the image's grid right of it."""
         return self.left + self.mask_features.shape[2]
 
     def common(self, rows: slice, columns: slice) -> tuple[slice, slice] | None:
@@ -203,7 +208,7 @@ class MergedWindows:
         place[index] = torch.arange(len(index), device=place.device)
         members = place[self.group_of]
         found = (members >= 0).nonzero()[:, 0]
-        pieces = [{} for _ in index]  # of each query its logits in each of its windows
+        pieces: list[dict] = [{} for _ in index]  # of each query its logits in each of its windows
         for i, window in enumerate(self.windows):
             queries = found[(found >= i * Q) & (found < (i + 1) * Q)]
             for n, logits in zip(members[queries].tolist(), window.mask_logits(queries - i * Q)):
@@ -256,7 +261,11 @@ class MergedWindows:
 
 def _shifted(place: tuple[slice, slice], top: int, left: int) -> tuple[slice, slice]:
     """Rows and columns counted from a corner."""
-    return tuple(slice(s.start - begin, s.stop - begin) for s, begin in zip(place, (top, left)))
+    rows, columns = place
+    return (
+        slice(rows.start - top, rows.stop - top),
+        slice(columns.start - left, columns.stop - left),
+    )
 
 
 def axis_shares(spans: Sequence[tuple[int, int]]) -> tuple[Tensor, list[slice]]:
@@ -293,6 +302,7 @@ def same_objects(one: Window, other: Window) -> Tensor:
     other's best by IoU times class probabilities.
     """
     place = other.common(slice(one.top, one.bottom), slice(one.left, one.right))
+    assert place is not None, 'neighbours overlap'
     masks, scores, labels = [], [], []
     for window in (one, other):
         masks.append((window.part(*place) > 0).flatten(1).float())

@@ -15,7 +15,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.structures import InstanceData, PixelData
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..images.rules import settle_rules
 from ..kernels.mask_resize import MaskResize
@@ -25,8 +25,8 @@ from ..panoptic_codes import check_codes
 from ..tasks import check_task
 from . import fusion
 from .contrastive_loss import text_key
-from .large_images import MergedWindows, WindowedOutputs, check_window
-from .oneformer_head import BatchOutputs, ImageOutputs, mask_logits
+from .large_images import WindowedOutputs, check_window
+from .oneformer_head import BatchOutputs, mask_logits
 from .targets import batch_targets
 
 
@@ -54,6 +54,11 @@ class OneFormer(BaseDetector):
         ValueError: For classes that do not fit together, and for keys of ``test_cfg`` that are
             missing or unknown.
     """
+
+    # only a model that is trained has these
+    criterion: nn.Module
+    text_mapper: nn.Module | None
+    contrastive_loss: nn.Module
 
     def __init__(
         self,
@@ -264,7 +269,7 @@ class OneFormer(BaseDetector):
         self,
         sample: DetDataSample,
         task: str,
-        outputs: ImageOutputs | MergedWindows,
+        outputs: fusion.Outputs,
         resize: MaskResize,
     ) -> None:
         """Put the prediction of a task into its field of the sample, see ``predict``."""

@@ -118,9 +118,8 @@ class OneFormerHead(BaseModule):
         for level, embed in zip(levels, self.level_embed.weight):
             value = level.flatten(2).mT + embed  # B N C
             values.append(value)
-            keys.append(
-                value + positional_encoding(*level.shape[-2:], value.shape[-1], value.device)
-            )
+            height, width = level.shape[-2:]
+            keys.append(value + positional_encoding(height, width, value.shape[-1], value.device))
         memories = [
             layer.cross_attn.project(keys[i % len(levels)], values[i % len(levels)])
             for i, layer in enumerate(self.transformer_decoder.layers)

@@ -39,6 +39,7 @@ class TextBlock(nn.Module):
         self.ln_2 = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Tokens (B, T, C) of the same shape; a bool mask (1, T, T) is True where they may look."""
         normed = self.ln_1(x)
         x = x + self.attn(normed, self.attn.project(normed, normed), mask)
         hidden = self.c_fc(self.ln_2(x))
@@ -138,7 +139,7 @@ class TextMapper(BaseModule):
         Returns:
             Tensor of shape (B, N + context, C), the learned context last.
         """
-        index = {}  # of the distinct prompts
+        index: dict[str, int] = {}  # of the distinct prompts
         gather = torch.empty(len(texts), self.num_texts, dtype=torch.long)
         for row, prompts, filler in zip(gather, texts, fillers):
             wanted = [*prompts[: self.num_texts], filler][: self.num_texts]

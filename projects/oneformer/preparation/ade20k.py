@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from typing_extensions import override
 
 from ..host.safe_io import write_png
 from ..metainfo import KNOWN_DATASETS
@@ -82,9 +83,11 @@ class ADE20K(ResumablePreparation):
 
     official_counts = dict(train=20210, val=2000)
 
+    @override
     def targets(self, split: str) -> tuple[Path, ...]:
         return tuple(self.root / f'ade20k_{kind}_{split}.json' for kind in ('panoptic', 'instance'))
 
+    @override
     def find(self, split: str) -> tuple[list[Sample], list[str]]:
         inventory = Inventory(self.root)
         main, extra = (
@@ -110,6 +113,7 @@ class ADE20K(ResumablePreparation):
             for name, image in images.items()
         ], []
 
+    @override
     def convert(self, sample: Sample, scratch: Path) -> dict:
         files = sample.files
         height, width = check_image(files['image'], 'image')
@@ -140,6 +144,7 @@ class ADE20K(ResumablePreparation):
             ],
         )
 
+    @override
     def merge(self, split: str, samples: Sequence[Sample], parts: Parts) -> None:
         panoptic, instance = self.targets(split)
         categories = [

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from typing_extensions import override
+
 from ..datasets.text_files import parse_json
 from ..host.safe_io import replacing
 from .parallel import for_each
@@ -119,6 +121,7 @@ class ResumablePreparation(Preparation):
             path.exists() for sample in samples for path in sample.outputs
         )
 
+    @override
     def build(self, split: str, samples: Sequence[Sample], workers: int) -> None:
         targets = self.targets(split)
         parts = Parts(targets[0].with_name(f'.{targets[0].stem}.parts'))
@@ -141,6 +144,7 @@ class ResumablePreparation(Preparation):
         self.merge(split, samples, parts)
         parts.remove()
 
+    @override
     def count(self, split: str, samples: Sequence[Sample]) -> list[str]:
         lines = []
         for path in self.targets(split):

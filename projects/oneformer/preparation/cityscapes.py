@@ -8,6 +8,8 @@ from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from typing_extensions import override
+
 from ..host.safe_io import replacing
 from .base import Parts, ResumablePreparation, Sample
 from .files import Inventory, check_image, check_shape, read_png
@@ -25,9 +27,11 @@ class Cityscapes(ResumablePreparation):
 
     official_counts = dict(train=2975, val=500)
 
+    @override
     def targets(self, split: str) -> tuple[Path, ...]:
         return (self.root / f'gtFine/cityscapes_panoptic_{split}.json',)
 
+    @override
     def find(self, split: str) -> tuple[list[Sample], list[str]]:
         inventory = Inventory(self.root)
         if find_spec('cityscapesscripts') is None:
@@ -57,6 +61,7 @@ class Cityscapes(ResumablePreparation):
             for name, path in truth['instanceIds'].items()
         ], []
 
+    @override
     def convert(self, sample: Sample, scratch: Path) -> dict:
         from cityscapesscripts.preparation.createPanopticImgs import convert2panoptic
 
@@ -79,6 +84,7 @@ class Cityscapes(ResumablePreparation):
                 Path(temporary, 'cityscapes_panoptic_one', sample.outputs[0].name).replace(png)
             return json.loads(Path(temporary, 'cityscapes_panoptic_one.json').read_bytes())
 
+    @override
     def merge(self, split: str, samples: Sequence[Sample], parts: Parts) -> None:
         merged = dict(images=[], annotations=[])
         for part in parts.read(samples):

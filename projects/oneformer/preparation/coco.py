@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
+from typing_extensions import override
 
 from ..datasets.entries import FILE_NAME, FLAG, ID, LIST, SIDE, TEXT, WHOLE, complete
 from ..datasets.findings import refuse
@@ -74,9 +75,11 @@ class COCO(ResumablePreparation):
         super().__init__(root)
         self.things = {}  # categories by split, known when the JSON is read
 
+    @override
     def targets(self, split: str) -> tuple[Path, ...]:
         return (self.root / f'annotations/panoptic2instances_{split}2017.json',)
 
+    @override
     def find(self, split: str) -> tuple[list[Sample], list[str]]:
         inventory = Inventory(self.root)
         source = f'panoptic_annotations_trainval2017.zip {_SITE}'
@@ -163,6 +166,7 @@ class COCO(ResumablePreparation):
             inventory.problems.append(f'{archive} is damaged ({error}): download it again')
             return {}
 
+    @override
     def convert(self, sample: Sample, scratch: Path) -> dict:
         png, entry = sample.outputs[0], sample.record['image']
         what = f'segment of image id {sample.image_id}'
@@ -198,6 +202,7 @@ class COCO(ResumablePreparation):
         with replacing(sample.outputs[0], scratch) as temporary:
             temporary.write_bytes(content)
 
+    @override
     def merge(self, split: str, samples: Sequence[Sample], parts: Parts) -> None:
         records = (record for part in parts.read(samples) for record in part['instances'])
         # pycocotools takes the id 0 for 'no match'

@@ -97,7 +97,9 @@ class Inventory:
         """Note names without a counterpart, in both directions, and names that occur twice.
 
         Args:
+            names: Names on one side.
             what: What ``names`` are and where, in the plural.
+            others: Names on the other side.
             other: The same of ``others``.
         """
         counts = Counter(iter(names))

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from typing_extensions import override
+
 from ..datasets.entries import FILE_NAME, ID, LIST, TEXT, WHOLE
 from .base import Preparation, Sample, count_records, run
 from .files import Inventory, check_image, check_shape
@@ -28,6 +30,7 @@ class Mapillary(Preparation):
 
     official_counts = dict(train=18000, val=2000)
 
+    @override
     def find(self, split: str) -> tuple[list[Sample], list[str]]:
         inventory = Inventory(self.root)
         folder = _FOLDERS[split]
@@ -70,10 +73,12 @@ class Mapillary(Preparation):
     def _json(split: str) -> str:
         return f'{_FOLDERS[split]}/panoptic/panoptic_2018.json'
 
+    @override
     def build(self, split: str, samples: Sequence[Sample], workers: int) -> None:
         print(f'{split}: nothing to build, {len(samples)} images to check', flush=True)
         run(check_sizes, samples, workers)
 
+    @override
     def count(self, split: str, samples: Sequence[Sample]) -> list[str]:
         _, annotations, segments = count_records(self.root / self._json(split))
         return [

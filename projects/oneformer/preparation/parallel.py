@@ -54,6 +54,7 @@ def for_each(function: Callable, samples: Sequence, workers: int) -> list[str]:
     Args:
         function: Picklable function of a picklable sample. Raises ``ValueError`` for bad input;
             all other exceptions end the run.
+        samples: Arguments of the calls.
         workers: Processes, from 1.
 
     Returns:

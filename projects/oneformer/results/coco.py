@@ -54,7 +54,9 @@ def coco_dataset(predictions: Iterable['Prediction'], task: str | None = None) -
         ``images``, ``annotations`` (ids from 1) and ``categories``: all classes, or the things if
         the objects are instances.
     """
-    images, annotations, categories = [], [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
+    categories: list[dict] = []
     for image_id, prediction in enumerate(predictions, 1):
         chosen = predicted_task(prediction, task)
         images.append(image_entry(prediction, image_id, prediction.name))

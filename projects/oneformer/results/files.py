@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
+from typing_extensions import override
 
 from ..host.safe_io import write_bytes, write_json
 from ..images.orientation import exif_orientation
@@ -81,7 +82,7 @@ class ObjectFiles:
         """
         self.images += 1
         found = self.write(prediction, stem, pixels, image_id, file_name)
-        if self.task == 'instance':
+        if self.task == 'instance' and prediction.labels is not None:
             self.without_pixel += len(prediction.labels) - found
 
     def write(self, prediction, stem, pixels, image_id, file_name) -> int:
@@ -105,8 +106,10 @@ class CocoFile(ObjectFiles):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self.entries, self.annotations = [], []
+        self.entries: list[dict] = []
+        self.annotations: list[dict] = []
 
+    @override
     def write(self, prediction, stem, pixels, image_id, file_name) -> int:
         number = self.images if image_id is None else image_id
         self.entries.append(image_entry(prediction, number, file_name or prediction.name))
@@ -114,6 +117,7 @@ class CocoFile(ObjectFiles):
         self.annotations += found
         return len(found)
 
+    @override
     def finish(self) -> None:
         super().finish()
         content = dict(
@@ -129,6 +133,7 @@ class LabelmeFiles(ObjectFiles):
 
     format = 'labelme'
 
+    @override
     def write(self, prediction, stem, pixels, image_id, file_name) -> int:
         path, source = self.out_dir / 'labelme' / f'{stem}.json', prediction.path
         # the name of a frame is not that of its file
@@ -151,12 +156,14 @@ class YoloFiles(ObjectFiles):
         super().__init__(*args, **kwargs)
         self.losses = Losses()
 
+    @override
     def write(self, prediction, stem, pixels, image_id, file_name) -> int:
         rows = yolo_rows(prediction, self.losses, self.task)
         text = ''.join(f'{row}\n' for row in rows)
         write_bytes(self.out_dir / 'yolo' / 'labels' / f'{stem}.txt', text.encode())
         return len(rows)
 
+    @override
     def finish(self) -> None:
         super().finish()
         text = data_yaml(self.categories.written)

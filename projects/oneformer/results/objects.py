@@ -7,7 +7,7 @@ semantic one. A mask of the image's size is never made for each.
 Legend: H, W size of the image, h, w size of a box.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,7 @@ class FoundObject:
         return encode_crop(self.crop, *self.box[:2], size)
 
 
-def choose_task(tasks: tuple[str, ...] | list[str]) -> str:
+def choose_task(tasks: Sequence[str]) -> str:
     """The task whose prediction has the objects, among those that are predicted."""
     return next(task for task in OBJECT_TASKS if task in tasks)
 
@@ -95,20 +95,23 @@ def objects_of(prediction: 'Prediction', task: str | None = None) -> Iterator[Fo
     """
     task = predicted_task(prediction, task)
     if task == 'instance':
-        columns = prediction.masks, prediction.labels.tolist(), prediction.scores.tolist()
-        for mask, label, score in zip(*columns):
+        columns: tuple = prediction.masks, prediction.labels, prediction.scores
+        for mask, label, score in zip(columns[0], columns[1].tolist(), columns[2].tolist()):
             if box := tight_box(mask):
                 yield FoundObject(label, score, box, crop_of(mask, box))
         return
     if task == 'panoptic':
         id_map = prediction.panoptic_map
-        found = [(s['id'], s['label'], s['score'], s['bbox']) for s in prediction.segments]
+        segments = prediction.segments or ()
+        found = [(s['id'], s['label'], s['score'], s['bbox']) for s in segments]
     else:
-        id_map = prediction.semantic_map.astype(np.int32) + 1
+        id_map = np.asarray(prediction.semantic_map, np.int32) + 1
         ids = range(1, int(id_map.max()) + 1)
         found = [(k, k - 1, None, box) for k, box in zip(ids, boxes_of_ids(id_map, ids)) if box]
     for number, label, score, box in found:
-        yield FoundObject(label, score, tuple(box), crop_of(id_map, box) == number)
+        x, y, width, height = box
+        tight = x, y, width, height
+        yield FoundObject(label, score, tight, crop_of(id_map, tight) == number)
 
 
 def crop_of(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:

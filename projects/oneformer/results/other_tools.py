@@ -82,7 +82,7 @@ def to_fiftyone(prediction: 'Prediction') -> Mapping[str, Any]:
     fields = {}
     for task in prediction.tasks:
         if task == 'semantic':
-            values = prediction.semantic_map + 1
+            values = np.asarray(prediction.semantic_map) + 1
             dtype = np.uint8 if len(prediction.names) < 256 else np.uint16
             fields[task] = fiftyone.Segmentation(mask=values.astype(dtype))
         else:

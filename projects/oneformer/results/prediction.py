@@ -136,7 +136,8 @@ def labels_of_names(names: Sequence[str], metainfo: Mapping) -> list[int]:
             similar = list(dict.fromkeys(metainfo['classes'][owner[hint]] for hint in hints))
             hint = f'did you mean {similar}?' if similar else f'it has {list(metainfo["classes"])}'
             raise ValueError(f'the model has no class {name!r}: {hint}')
-        if owner[key] is None:
+        label = owner[key]
+        if label is None:
             claimed = (
                 [metainfo['classes'][label] for label, own in enumerate(names_of) if key in own]
                 for names_of in names_by_strength(metainfo)
@@ -144,7 +145,7 @@ def labels_of_names(names: Sequence[str], metainfo: Mapping) -> list[int]:
             raise ValueError(
                 f'class {name!r} may be each of {next(filter(None, claimed))}: write in full which'
             )
-        labels.append(owner[key])
+        labels.append(label)
     return labels
 
 

@@ -61,13 +61,11 @@ def _read(ann_file: str) -> dict:
             f'{ann_file} is not in COCO format: it is a {kind} without a list of '
             f'{" and of ".join(missing)}, whose ids could be taken'
         )
-    lists = {key: content.get(key) for key in ('images', 'categories', 'annotations')}
-    for key in ('images', 'categories'):
-        entries = [entry for entry in lists[key] if isinstance(entry, Mapping)]
-        if len(entries) < len(lists[key]):
+    lists = {key: content[key] for key in ('images', 'categories')}
+    for key, entries in lists.items():
+        if not all(isinstance(entry, Mapping) for entry in entries):
             raise ValueError(f'{ann_file}: an entry of {key} is not a dict: correct it')
-        lists[key] = entries
-    return {**lists, 'annotations': lists['annotations'] or []}
+    return {**lists, 'annotations': content.get('annotations') or []}
 
 
 class TargetIds:
@@ -98,7 +96,7 @@ class TargetIds:
 
     def _entries(self) -> dict[tuple[str, ...], Mapping]:
         """Entries of images by the parts of their file names."""
-        entries = {}
+        entries: dict[tuple[str, ...], Mapping] = {}
         for image in self.content['images']:
             number, name = image.get('id'), _file_name(image)
             number = _number(number) if isinstance(number, float) else number  # texts are ids
@@ -122,7 +120,8 @@ class TargetIds:
     def _categories(self, dataset_meta: Mapping) -> dict:
         """``category_ids`` and ``category_names`` by label."""
         owner, aliases = owners(dataset_meta), dataset_meta.get('aliases') or {}
-        label_of, name_of = {}, {}
+        label_of: dict[int, int | None] = {}
+        name_of: dict[int, str] = {}
         for category in self.content['categories']:
             number, name = _number(category.get('id')), category.get('name')
             if type(number) is not int or not isinstance(name, str):
@@ -148,7 +147,8 @@ class TargetIds:
                 logger='current',
                 level=logging.WARNING,
             )
-        names = [name_of.get(number, name) for number, name in zip(ids, dataset_meta['classes'])]
+        classes = dataset_meta['classes']
+        names = [name_of.get(k, name) if k is not None else name for k, name in zip(ids, classes)]
         return dict(category_ids=ids, category_names=tuple(names))
 
     def check_classes(self, labels: Collection[int]) -> None:
@@ -185,7 +185,8 @@ class TargetIds:
         Args:
             named: Name and path of each image, see ``entry``.
         """
-        missing, owner = [], {}
+        missing: list[str] = []
+        owner: dict[int | str, str | os.PathLike] = {}
         for name, path in named:
             entry = self.entry(name, path)
             if entry is None:

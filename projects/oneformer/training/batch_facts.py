@@ -12,6 +12,7 @@ def describe_batch(batch_size: int, processes: int, accumulated: int = 1) -> str
 
 
 def is_scaled(used: float, configured: float) -> bool:
+    """Whether a learning rate is another than the configured one, but for rounding."""
     return abs(used - configured) > 1e-6 * configured
 
 

@@ -116,7 +116,7 @@ def place_captions(
         scale: Scale of the font.
         layout: Layout of the picture, in which the boxes are reserved.
     """
-    places = [None] * len(captions)
+    places: list[tuple[int, int, int, int] | None] = [None] * len(captions)
     region_map = np.maximum(region_map, 0)
     found = find_objects(region_map, len(captions))
     areas = np.bincount(region_map.ravel(), minlength=len(captions) + 1)

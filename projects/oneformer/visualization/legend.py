@@ -48,7 +48,7 @@ class Legend:
 def present_labels(region_map: np.ndarray, labels: Sequence[int]) -> list[int]:
     """Labels of the regions that have pixels, those with most first."""
     areas = np.bincount(region_map[region_map > 0], minlength=len(labels) + 1)[1:]
-    pixels = Counter()
+    pixels: Counter[int] = Counter()
     for label, area in zip(labels, areas.tolist()):
         pixels[label] += area
     return sorted(+pixels, key=lambda label: (-pixels[label], label))

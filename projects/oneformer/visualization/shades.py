@@ -96,7 +96,8 @@ def choose_levels(
         near: Neighbours of the same label, by region from 1.
         own_levels: Position of each class's own colour among its levels.
     """
-    chosen, used = [], defaultdict(set)
+    chosen: list[tuple[int, int]] = []
+    used: defaultdict[int, set[tuple[int, int]]] = defaultdict(set)
     for number, label in enumerate(labels, start=1):
         taken = [chosen[other - 1][0] for other in near.get(number, ()) if other < number]
         room = [min((abs(k - other) for other in taken), default=_LEVELS) for k in range(_LEVELS)]

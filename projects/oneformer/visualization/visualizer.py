@@ -31,7 +31,7 @@ class OneFormerVisualizer(DetLocalVisualizer):
         return super().get_image() if self._row is None else self._row
 
     @property
-    def dataset_meta(self) -> dict | None:
+    def dataset_meta(self) -> dict:
         """Classes and colours; mmengine's has them in the main process only."""
         return self._dataset_meta
 

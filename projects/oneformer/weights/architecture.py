@@ -10,7 +10,10 @@ from ..host.errors import CheckpointError
 Shapes = Mapping[str, tuple[int, ...]]
 
 _RESNETS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
-_CONVNEXTS = {((3, 3, 27, 3), 192): 'large', ((3, 3, 27, 3), 256): 'xlarge'}
+_CONVNEXTS: dict[tuple[tuple[int, ...], int], str] = {
+    ((3, 3, 27, 3), 192): 'large',
+    ((3, 3, 27, 3), 256): 'xlarge',
+}
 # of the published DiNAT-L by kernel; with kernel 11 the models for 1280 px have others
 _DINAT_DEPTHS = (3, 4, 18, 5)
 _DILATIONS = {

@@ -52,7 +52,11 @@ def classes_of(
     """
     num_classes = count_classes(weights)
     dataset = known_dataset_of_size(num_classes)
-    known = {'the config': expected} if expected and len(expected['classes']) == num_classes else {}
+    known: dict[str, dict] = (
+        {'the config': dict(expected)}
+        if expected and len(expected['classes']) == num_classes
+        else {}
+    )
     if dataset:
         known[dataset] = resolve_metainfo(dataset)
     named, where = weights.dataset_meta, 'meta.dataset_meta'

@@ -159,7 +159,7 @@ class _Transfer:
 
     def __init__(self, url: str, file: BinaryIO, size: int | None) -> None:
         self.url, self.file, self.recorded = url, file, size
-        self.total, self.version = size, None
+        self.total, self.version = size, ''
         self.received, self.digest = 0, hashlib.sha256()
 
     def run(self, sha256: str | None) -> None:
@@ -233,7 +233,7 @@ class _Transfer:
             raise _Refused(f'the server has {total} bytes there, not {self.recorded} as recorded')
         self.total = self.recorded or total
         etag = response.headers.get('ETag', '')
-        self.version = etag if etag.startswith('"') else response.headers.get('Last-Modified')
+        self.version = etag if etag.startswith('"') else response.headers.get('Last-Modified', '')
         free = shutil.disk_usage(Path(self.file.name).parent).free
         if self.total is not None and self.total - self.received > free:
             raise OSError(f'{self.total - self.received} bytes are needed and {free} are free')
@@ -263,7 +263,7 @@ class _Transfer:
         self.file.seek(0)
         self.file.truncate()
         self.received, self.digest, self.total = 0, hashlib.sha256(), self.recorded
-        self.version = None
+        self.version = ''
 
     def _missing(self) -> str:
         if self.total is None:

@@ -93,7 +93,8 @@ def _checked(value, where: str, registry: Registry, allowed: Callable):
 def _dataset(assigned: Mapping) -> dict:
     """Test transforms and rules for images of the dataset of the test, or else of validation."""
     for loader in ('test_dataloader', 'val_dataloader'):
-        node, where, rules = entries(assigned.get(loader)).get('dataset'), loader, {}
+        node, where = entries(assigned.get(loader)).get('dataset'), loader
+        rules: dict[str, object] = {}
         while node is not None:
             where, found = f'{where}.dataset', entries(node)
             for name in _IMAGE_RULES & set(found):

@@ -188,7 +188,8 @@ def _fit_backbone(weights: Weights, backbone: nn.Module) -> Fit:
         [line for line in lines if line.startswith(wheres)]
         for lines in (weights.unknown, weights.broken)
     )
-    missing, state = [], backbone.state_dict()
+    missing: list[str] = []
+    state = backbone.state_dict()
     for key, own in state.items():
         tensor = inside.get(key)
         if rebuilt_by_us(key):

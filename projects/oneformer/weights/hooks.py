@@ -123,6 +123,7 @@ class PretrainedBackbone:
         self.trust_pickle = trust_pickle
 
     def __call__(self, module: BaseModule) -> None:
+        """Load the weights into a backbone, see the class."""
         name = type(module).__name__
         try:
             weights = read(self.checkpoint, self.trust_pickle)

@@ -86,7 +86,9 @@ def _gather(source: HubSource, get: Callable[[str], Path | None]) -> Path | None
     if source.file:
         return get(source.file)
     config = get(_CONFIG)
-    for name in WEIGHT_FILES if config else ():
+    if config is None:
+        return None
+    for name in WEIGHT_FILES:
         if get(name):
             return config.parent
         if index := get(f'{name}.index.json'):

@@ -69,7 +69,7 @@ def check_function(config: Mapping) -> None:
     Raises:
         CheckpointError: With the options that differ.
     """
-    backbone = (config.get('backbone_config') or {}).get('model_type')
+    backbone = (config.get('backbone_config') or {}).get('model_type') or ''
     if wrong := _differences(config, _FUNCTION, _FUNCTION_OF.get(backbone, {})):
         raise CheckpointError(key_list('config.json asks for what ours cannot compute', wrong))
 

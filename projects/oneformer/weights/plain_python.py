@@ -27,11 +27,12 @@ def read_assignments(text: str) -> dict[str, ast.expr]:
     assigned = {}
     for statement in statements:
         targets = statement.targets if isinstance(statement, ast.Assign) else []
-        if len(targets) != 1 or not isinstance(targets[0], ast.Name):
+        names = [target.id for target in targets if isinstance(target, ast.Name)]
+        if not isinstance(statement, ast.Assign) or len(targets) != 1 or not names:
             raise NotPlainError(
                 f'line {statement.lineno} is `{_shown(statement)}`, not NAME = VALUE'
             )
-        assigned[targets[0].id] = statement.value
+        assigned[names[0]] = statement.value
     return assigned
 
 
@@ -74,7 +75,7 @@ def _value(node: ast.expr, where: str, without: frozenset[str]):
         return node.value
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         number = getattr(node.operand, 'value', None)
-        if type(number) in (int, float):
+        if isinstance(number, int | float) and not isinstance(number, bool):
             return -number if isinstance(node.op, ast.USub) else number
     if isinstance(node, ast.List | ast.Tuple | ast.Set):
         kind = {ast.List: list, ast.Tuple: tuple, ast.Set: set}[type(node)]
@@ -88,20 +89,22 @@ def _value(node: ast.expr, where: str, without: frozenset[str]):
     raise NotPlainError(f'{where} is `{_shown(node)}`, not a plain value')
 
 
-def _pairs(node: ast.expr, where: str, without: frozenset[str]) -> list[tuple] | None:
+def _pairs(node: ast.expr | None, where: str, without: frozenset[str]) -> list[tuple] | None:
     """Keys and unread values of a dict however it is written, None for anything else."""
     if isinstance(node, ast.Dict):
-        if None in node.keys:
+        named = [key for key in node.keys if key is not None]
+        if len(named) < len(node.keys):
             return None  # **another
-        keys = [_value(key, f'a key of {where}', without) for key in node.keys]
+        keys = [_value(key, f'a key of {where}', without) for key in named]
         return list(zip(keys, node.values))
-    is_dict = isinstance(node, ast.Call) and getattr(node.func, 'id', None) == 'dict'
-    if not is_dict or any(keyword.arg is None for keyword in node.keywords):
+    if not isinstance(node, ast.Call) or getattr(node.func, 'id', None) != 'dict':
         return None
-    named = [(keyword.arg, keyword.value) for keyword in node.keywords]
+    if any(keyword.arg is None for keyword in node.keywords):
+        return None
+    pairs: list[tuple] = [(keyword.arg, keyword.value) for keyword in node.keywords]
     if not node.args:
-        return named
-    if len(node.args) == 1 and not named and isinstance(node.args[0], ast.Dict):
+        return pairs
+    if len(node.args) == 1 and not pairs and isinstance(node.args[0], ast.Dict):
         return _pairs(node.args[0], where, without)
     return None
 

@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,11 +113,12 @@ def read(source: Source, trust: bool = False) -> Weights:
 
 def read_with_content(
     source: Source, trust: bool = False, map_location='cpu', translate=Weights.of
-) -> tuple[Weights, object]:
+) -> tuple[Weights, Any]:
     """What ``read`` returns, and all that the file holds, of which training needs more.
 
     Args:
-        source, trust: See ``read``.
+        source: See ``read``.
+        trust: See ``read``.
         map_location: Argument of ``torch.load``.
         translate: Called with content, path and config.json.
     """
@@ -132,7 +134,7 @@ def read_with_content(
         raise
 
 
-def _content(path: Path, trust: bool, map_location) -> tuple[object, dict]:
+def _content(path: Path, trust: bool, map_location) -> tuple[Any, dict]:
     """Content of a file or of all files in a folder, and that of config.json."""
     if not path.is_dir():
         return _read_file(path, trust, map_location), {}
@@ -156,12 +158,13 @@ def _weight_files(folder: Path) -> list[Path]:
             return [folder / name]
         if index.is_file():
             parts = read_json(index).get('weight_map')
-            names = set(parts.values()) if isinstance(parts, dict) else {None}
-            if not all(isinstance(name, str) and Path(name).name == name for name in names):
+            names = set(parts.values()) if isinstance(parts, dict) else set()
+            plain = [n for n in names if isinstance(n, str) and Path(n).name == n]
+            if not plain or len(plain) < len(names):
                 raise CheckpointError(f'weight_map of {index} does not lead to files beside it')
-            if lost := sorted(name for name in names if not (folder / name).is_file()):
+            if lost := sorted(name for name in plain if not (folder / name).is_file()):
                 raise CheckpointError(f'{index} leads to files that do not exist: {lost}')
-            return [folder / name for name in sorted(names)]
+            return [folder / name for name in sorted(plain)]
     return []
 
 
@@ -222,7 +225,11 @@ def check_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> Non
     Raises:
         CheckpointError: With their names.
     """
-    faults = {'no plain tensors': [], 'larger than their data': [], 'nan or infinite': []}
+    faults: dict[str, list[str]] = {
+        'no plain tensors': [],
+        'larger than their data': [],
+        'nan or infinite': [],
+    }
     for key, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
             faults['no plain tensors'].append(key)
@@ -237,10 +244,10 @@ def check_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> Non
         )
 
 
-def recognise(tensors: Mapping[str, Tensor]) -> str | None:
-    """Layout of a state dict, a key of ``MARKS``, or None if it is not of a OneFormer."""
+def recognise(names: Collection[str]) -> str | None:
+    """Layout of a state dict by its names, a key of ``MARKS``; None if it is of no OneFormer."""
     return next(
-        (name for name, mark in MARKS.items() if any(key.startswith(mark) for key in tensors)), None
+        (name for name, mark in MARKS.items() if any(key.startswith(mark) for key in names)), None
     )
 
 

@@ -79,7 +79,8 @@ def rules_of(
             no such tensor.
         changes: Functions of the values by our name: to ours, and back.
     """
-    rules, prefixes = [], ()
+    rules: list[Rule] = []
+    prefixes: tuple = ()
     for row in rows:
         if row[0] == '' or row[0].endswith('.'):
             prefixes = row

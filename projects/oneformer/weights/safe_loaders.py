@@ -45,7 +45,8 @@ def load_checkpoint(source: str, trust: bool = False, map_location=None) -> dict
     it is, but for the check of its values.
 
     Args:
-        source, trust: See ``read``.
+        source: See ``read``.
+        trust: See ``read``.
         map_location: Argument of ``torch.load``.
 
     Raises:
@@ -67,7 +68,9 @@ def load_checkpoint(source: str, trust: bool = False, map_location=None) -> dict
 def _oneformer_in(content, path, config: Mapping) -> Weights | None:
     """Weights of a OneFormer, None if it is another model."""
     found = state_dict_in(content, path)
-    if config or recognise([str(key).removeprefix('module.') for key in found]):
+    if config or recognise(
+        {str(key).removeprefix('module.'): value for key, value in found.items()}
+    ):
         return Weights.of(content, path, config)
     check_tensors({k: v for k, v in found.items() if isinstance(v, Tensor)}, path)
     return None

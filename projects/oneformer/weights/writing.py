@@ -190,7 +190,7 @@ def _metainfo(given: str | None, cfg: Config | None, weights: Weights, num_class
     if given is not None:
         is_file = given not in KNOWN_DATASETS and Path(given).is_file()
         metainfo = read_json(Path(given)) if is_file else given
-        if is_file and 'classes' not in metainfo:
+        if isinstance(metainfo, dict) and 'classes' not in metainfo:
             metainfo = {**classes_of(weights, remedy=_NAME_THEM), **metainfo}
     else:
         expected = resolve_metainfo(cfg.model.metainfo) if cfg is not None else None
@@ -283,5 +283,7 @@ def _left_behind(weights: Weights, layout: str) -> list[str]:
         cfg = embedded_config(weights)
     except CheckpointError as error:
         return [str(error)]
+    if cfg is None:
+        return []
     settings = describe_settings(cfg.model, cfg.test_dataloader.dataset.pipeline)
     return [f'not kept, since {layout} has no place for it: trained for {settings}']
