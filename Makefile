@@ -24,6 +24,13 @@ lint: .venv/.lint
 doctor: .venv/.runtime
 	$(BIN)/python tools/doctor.py
 
+.PHONY: docs notebooks
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo 'the pages are in site/index.html'
+notebooks: .venv/.runtime .venv/.tests .venv/.notebooks
+	$(BIN)/python -m pytest tests/test_notebooks.py -q -s -m long
+
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo 'Python 3.10, 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.11 ...'; exit 1; }
 	$(PYTHON) -m venv .venv || { rm -rf .venv; echo 'no virtual environment: install python3-venv'; exit 1; }
@@ -44,6 +51,14 @@ doctor: .venv/.runtime
 
 .venv/.lint: requirements/lint.txt | .venv/bin/python
 	$(BIN)/python -m pip install -q -r requirements/lint.txt
+	@touch $@
+
+.venv/.docs: requirements/docs.txt | .venv/bin/python
+	$(BIN)/python -m pip install -q -r requirements/docs.txt
+	@touch $@
+
+.venv/.notebooks: requirements/notebooks.txt | .venv/.runtime
+	$(BIN)/python -m pip install -q -r requirements/notebooks.txt
 	@touch $@
 
 clean:
