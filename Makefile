@@ -35,6 +35,12 @@ dist: .venv/.release
 .venv/.release: requirements/release.txt | .venv/bin/python
 	$(BIN)/python -m pip install -q -r requirements/release.txt
 	@touch $@
+.PHONY: docs notebooks
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo 'the pages are in site/index.html'
+notebooks: .venv/.runtime .venv/.tests .venv/.notebooks
+	$(BIN)/python -m pytest tests/test_notebooks.py -q -s -m long
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo 'Python 3.10, 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.11 ...'; exit 1; }
@@ -59,6 +65,14 @@ SHELL := /bin/bash -o pipefail
 
 .venv/.lint: requirements/lint.txt | .venv/bin/python
 	$(BIN)/python -m pip install -q -r requirements/lint.txt
+	@touch $@
+
+.venv/.docs: requirements/docs.txt | .venv/bin/python
+	$(BIN)/python -m pip install -q -r requirements/docs.txt
+	@touch $@
+
+.venv/.notebooks: requirements/notebooks.txt | .venv/.runtime
+	$(BIN)/python -m pip install -q -r requirements/notebooks.txt
 	@touch $@
 
 clean:

@@ -143,6 +143,21 @@ def double(monkeypatch):
 
 
 @pytest.fixture
+def run_command(monkeypatch, tmp_path, capsys):
+    """Run ``oneformer NAME ...`` in this process, in an empty folder; returns what it printed."""
+    import oneformer_cli
+
+    def run(name, *arguments):
+        monkeypatch.chdir(tmp_path)
+        capsys.readouterr()
+        forget_runs()
+        assert not oneformer_cli.main([name, *map(str, arguments)])
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
 def scene(tmp_path):
     """A folder with two images and their panoptic PNGs."""
     import coco_scenes

@@ -357,16 +357,18 @@ def commands(page, language):
     return [part.split('```')[0] for part in parts]
 
 
-def test_every_command_of_the_page_runs(root_dir, model, images, tmp_path, run_tool, monkeypatch):
+def test_every_command_of_the_page_runs(
+    root_dir, model, images, tmp_path, run_command, monkeypatch
+):
     page = (root_dir / 'docs/results.md').read_text()
     for path in model:
         (tmp_path / path.name).write_bytes(path.read_bytes())
     user_json(tmp_path / 'my_labels.json', listed())
     made = []
     for line in ''.join(commands(page, 'bash')).replace('\\\n', ' ').splitlines():
-        program, tool, *arguments = line.split()
-        assert (program, tool) == ('python', 'tools/predict.py')
-        run_tool('predict', *arguments)
+        program, command, *arguments = line.split()
+        assert (program, command) == ('oneformer', 'predict')
+        run_command('predict', *arguments)
         made.append(arguments)
     assert len(made) >= 4
     pytest.importorskip('supervision', reason='installed by requirements/tests.txt')
