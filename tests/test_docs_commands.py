@@ -1,5 +1,6 @@
 """Every command of README and docs: it parses, and it is run by a test, or its page says what it
-needs that a test machine lacks."""
+needs that a test machine lacks.
+"""
 
 import argparse
 import ast
