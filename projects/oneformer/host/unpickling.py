@@ -11,7 +11,10 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from .errors import CheckpointError
+from .restricted_pickle import load_restricted
 
+# pairs of an object and its name, from torch 2.6 on
+TORCH_TAKES_NAMES = tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6)
 _STATISTICS = ('min', 'max', 'current', 'mean')
 
 
@@ -61,6 +64,14 @@ def plain_values(value):
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
+def _load_safely(path: Path, map_location):
+    """Load tensors, plain values and ``_ALLOWED``; any exception if there is more."""
+    if not TORCH_TAKES_NAMES:
+        return load_restricted(path, _ALLOWED, map_location)
+    with torch.serialization.safe_globals(_ALLOWED):
+        return torch.load(path, map_location=map_location, weights_only=True)
+
+
 def read_pickle(path: Path, trust: bool = False, map_location='cpu'):
     """Load what ``torch.save`` wrote, or a plain pickle of detectron2.
 
@@ -76,8 +87,7 @@ def read_pickle(path: Path, trust: bool = False, map_location='cpu'):
     """
     try:
         if not trust:
-            with torch.serialization.safe_globals(_ALLOWED):
-                return torch.load(path, map_location=map_location, weights_only=True)
+            return _load_safely(path, map_location)
         if zipfile.is_zipfile(path):
             return torch.load(path, map_location=map_location, weights_only=False)
         with path.open('rb') as file:
