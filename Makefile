@@ -29,18 +29,21 @@ doctor: .venv/.runtime
 	@test -n "$(PYTHON)" || { echo 'Python 3.10, 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.11 ...'; exit 1; }
 	$(PYTHON) -m venv .venv || { rm -rf .venv; echo 'no virtual environment: install python3-venv'; exit 1; }
 
-.venv/.runtime: requirements/runtime.txt requirements/mminstall.txt setup.py | .venv/bin/python
-	@echo 'installing torch and the OpenMMLab packages into .venv (about 8 GB, some minutes)'
-	$(BIN)/python -m pip install -q -r requirements/runtime.txt -r requirements/mminstall.txt
-	$(BIN)/python -m pip install -q --no-deps -e .
+# -c: the versions that are tested
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -c requirements/constraints.txt
+SHELL := /bin/bash -o pipefail
+.venv/.runtime: requirements/runtime.txt requirements/onedl.txt requirements/constraints.txt setup.py | .venv/bin/python
+	@echo 'installing torch and the OpenMMLab packages into .venv: about 3 GB to fetch, 8 GB on disk, 3 to 10 minutes'
+	$(PIP) --progress-bar off -e ".[onedl]" 2>&1 | tee .venv/setup.log | awk -f requirements/progress.awk \
+		|| { tail -5 .venv/setup.log; echo 'the set-up failed; all of it is in .venv/setup.log'; exit 1; }
 	@touch $@
 
-.venv/.demo: requirements/optional.txt | .venv/.runtime
-	$(BIN)/python -m pip install -q -r requirements/optional.txt
+.venv/.demo: requirements/demo.txt | .venv/.runtime
+	$(PIP) -q -r requirements/demo.txt
 	@touch $@
 
 .venv/.tests: requirements/tests.txt | .venv/.runtime
-	$(BIN)/python -m pip install -q -r requirements/tests.txt
+	$(PIP) -q -r requirements/tests.txt
 	@touch $@
 
 .venv/.lint: requirements/lint.txt | .venv/bin/python
@@ -74,7 +77,7 @@ NEWEST_TESTS := $(addprefix tests/test_,$(addsuffix .py,compat criterion dataset
 test-newest:
 	rm -rf $(NEWEST)
 	$(PYTHON) -m venv $(NEWEST)
-	$(NEWEST)/bin/python -m pip install -q -r requirements/runtime.txt -r requirements/mminstall.txt -r requirements/tests.txt
+	$(NEWEST)/bin/python -m pip install -q -r requirements/runtime.txt -r requirements/onedl.txt -r requirements/tests.txt
 	$(NEWEST)/bin/python -m pip install -q --no-deps -e .
 	$(NEWEST)/bin/python -m pip list
 	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest $(NEWEST_TESTS) -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm'

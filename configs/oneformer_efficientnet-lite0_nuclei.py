@@ -26,7 +26,7 @@ model = dict(
     test_cfg=dict(object_mask_thr=0.3, max_per_image=150, window=dict(size=256, overlap=64)),
 )
 
-# Larger than they are, as tools/check_dataset.py recommends for small nuclei; squares in training
+# Larger than they are, as oneformer check recommends for small nuclei; squares in training
 # and windows of the same size in the test.
 train_pipeline = [
     dict(type='LoadPhoto'),

@@ -1,5 +1,5 @@
 # Generated streets with cars, pedestrians and poles of 6 to 20 pixels: `your_data/panoptic.py` with
-# other names and folders, and much the settings that tools/check_dataset.py recommends.
+# other names and folders, and much the settings that oneformer check recommends.
 _base_ = '_base_/your_data_cpu.py'
 names = dict(
     classes=('car', 'pedestrian', 'pole', 'sky', 'building', 'vegetation', 'pavement', 'road'),

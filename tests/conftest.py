@@ -20,6 +20,7 @@ from runs import forget_runs  # noqa: E402
 
 import oneformer  # noqa: E402, F401  before mmdet
 from oneformer.host.lines import installed_line  # noqa: E402
+from oneformer.quickstart.scenes import generate  # noqa: E402
 from oneformer.training import curves  # noqa: E402
 
 DRAW_CURVES = curves.draw_curves
@@ -117,10 +118,10 @@ def forked_python(tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def tiny_set(tmp_path_factory, load_tool):
+def tiny_set(tmp_path_factory):
     """Sixteen training and five validation photographs of the quick start, 96 px."""
     folder = tmp_path_factory.mktemp('data') / 'tiny'
-    load_tool('make_quickstart_data').generate(str(folder), train=16, val=5, size=96)
+    generate(str(folder), train=16, val=5, size=96)
     return folder
 
 

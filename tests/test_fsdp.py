@@ -24,7 +24,7 @@ from mmengine.config import Config
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, RUNNERS, init_default_scope
-from oneformer.training.cli import use_batch_norm_without_gpu
+from oneformer.commands.run_arguments import use_batch_norm_without_gpu
 from torch.distributed.tensor import DTensor
 
 

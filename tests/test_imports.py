@@ -16,6 +16,7 @@ SHARED = {
     'run_length',
     'tasks',
     'zoo',
+    'zoo_bases',
 }
 MAY_IMPORT = dict(
     host=set(),
@@ -32,8 +33,10 @@ MAY_IMPORT = dict(
     preparation={'datasets', 'host', 'images'},
     annotation_formats={'datasets', 'host', 'images', 'inspection', 'preparation'},
     training={'datasets', 'evaluation', 'host', 'images', 'kernels', 'weights'},
+    quickstart={'host', 'training'},
     inference={'datasets', 'evaluation', 'host', 'images', 'results', 'visualization', 'weights'},
 )
+MAY_IMPORT['commands'] = set(MAY_IMPORT)
 PAPER = {
     'contrastive_loss', 'criterion', 'fusion', 'large_images', 'oneformer', 'oneformer_head',
     'pixel_decoder', 'targets', 'task_queries', 'text_mapper', 'transformer', 'tta',
@@ -58,7 +61,7 @@ def imported(path: Path) -> set[str]:
 def test_the_folders_are_those_of_the_contract():
     folders = {path.parent.name for path in PACKAGE.glob('*/__init__.py')}
     assert folders == set(MAY_IMPORT)
-    assert {path.stem for path in PACKAGE.glob('*.py')} - {'__init__'} == SHARED
+    assert {path.stem for path in PACKAGE.glob('*.py')} - {'__init__', '__main__'} == SHARED
 
 
 @pytest.mark.parametrize('folder', MAY_IMPORT)

@@ -107,13 +107,13 @@ def test_a_png_of_another_image_is_named_by_the_checker(tmp_path):
     other = {name: number + 5000 for name, number in IDS.items()}
     pngs = rgb(ids_of(other)), rgb(ids_of())
     config = write_set(tmp_path, *pngs, ids=(IDS, other))
-    with pytest.raises(ValueError, match='tools/check_dataset.py names that'):
+    with pytest.raises(ValueError, match='oneformer check names that'):
         DATASETS.build(config)[0]
     found = [finding for finding in findings(config) if finding.kind != 'no targets']
     assert [f.kind for f in found] == ['PNG id without segment'] * 2
     assert 'All its ids are those of image id 1 (' in found[0].message
     assert 'All its ids are those of image id 0 (' in found[1].message
-    assert not any('tools/check_dataset.py' in f.message for f in found)
+    assert not any('oneformer check' in f.message for f in found)
 
 
 def test_right_pngs_are_read(tmp_path):

@@ -12,10 +12,11 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner
 
+from oneformer.commands.run_arguments import use_batch_norm_without_gpu
+from oneformer.commands.train import make_parser
 from oneformer.host.precision import use_mixed_precision
 from oneformer.models.targets import Targets
 from oneformer.tasks import TASK_TOKEN_IDS, TASKS
-from oneformer.training.cli import use_batch_norm_without_gpu
 
 HALF = pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=['bf16', 'fp16'])
 C, QUERIES = 32, 12  # channels, object queries
@@ -262,9 +263,9 @@ def test_losses_follow_for_200_iterations(toy_config):
     'arguments, kind',
     [(['--amp'], 'fp16'), (['--amp', 'fp16'], 'fp16'), (['--amp', 'bf16'], 'bf16')],
 )
-def test_amp_chooses_a_precision(load_tool, monkeypatch, arguments, kind):
-    monkeypatch.setattr('sys.argv', ['train.py', 'config.py', *arguments])
-    assert load_tool('train').parse_args().amp == kind
+def test_amp_chooses_a_precision(arguments, kind):
+    name = 'oneformer_efficientnet-lite0_quickstart'
+    assert make_parser().parse_args([name, *arguments]).amp == kind
 
 
 @HALF

@@ -1,19 +1,15 @@
 """The generator of the quick start's dataset: files that agree, and scenes that hold surprises."""
 
 import hashlib
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / 'tools' / 'make_quickstart_data.py'
-SPEC = importlib.util.spec_from_file_location('make_quickstart_data', SCRIPT)
-quickstart = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(quickstart)
+from oneformer.commands import demo_data
+from oneformer.quickstart import scenes as quickstart
 
 # of the segment ids of that set, as version 1 drew them
 DIGEST = 'e14241d6b6418afbc341798435604d3f3ff620cf3d28be9309136e2021fc54d8'
@@ -143,9 +139,8 @@ def test_foreign_folder_is_refused_by_name_and_left_untouched(tmp_path, monkeypa
     foreign = tmp_path / 'images'
     foreign.mkdir()
     (foreign / 'holiday.jpg').write_bytes(b'precious')
-    monkeypatch.setattr(sys, 'argv', [str(SCRIPT), str(foreign), '--train', '1', '--val', '1'])
     with pytest.raises(SystemExit) as stop:
-        quickstart.main()
+        demo_data.main([str(foreign), '--train', '1', '--val', '1'])
     assert str(foreign) in stop.value.code and 'delete it or choose another' in stop.value.code
     assert files_of(tmp_path) == {Path('images/holiday.jpg'): b'precious'}
 

@@ -11,8 +11,9 @@ from mmengine.config import Config
 from PIL import Image
 from pycocotools import mask as mask_utils
 
+from oneformer.commands.run_arguments import read_config
 from oneformer.host.unread_settings import unread_settings
-from oneformer.training.cli import read_config
+from oneformer.quickstart import scenes
 from oneformer.training.evaluate import HEADLINE
 
 CLASSES = ('cat', 'dog', 'grass', 'sky')
@@ -261,16 +262,9 @@ def test_the_lines_below_the_settings_are_the_same_in_all_configs(config_dir):
     assert len(ends) == 1, list(ends.values())
 
 
-def test_the_demo_draws_streets_trains_and_pictures_them(
-    tmp_path, run_tool, load_tool, monkeypatch
-):
-    load_tool('quickstart')  # which finds the generator
-    import make_quickstart_data
-
+def test_the_demo_draws_streets_trains_and_pictures_them(tmp_path, run_tool, monkeypatch):
     sizes = dict(train=3, val=1, size=96)
-    monkeypatch.setitem(
-        make_quickstart_data.SCENES, 'streets', {**make_quickstart_data.SCENES['streets'], **sizes}
-    )
+    monkeypatch.setitem(scenes.SCENES, 'streets', {**scenes.SCENES['streets'], **sizes})
     printed = run_tool('quickstart', '--scenes', 'streets', '--max-iters', 1)
     assert 'training 1 iterations' in printed
     scores = json.loads((tmp_path / 'work_dirs/street/metrics.json').read_text())

@@ -427,7 +427,7 @@ def test_a_config_with_synced_norms_trains_without_a_gpu(
     quick.dump(tmp_path / 'synced.py')
     logged = []
     monkeypatch.setattr(
-        'oneformer.training.cli.print_log', lambda text, logger: logged.append(text)
+        'oneformer.commands.run_arguments.print_log', lambda text, logger: logged.append(text)
     )
     run_tool('train', tmp_path / 'synced.py')
     assert [text for text in logged if 'BatchNorm instead of SyncBatchNorm' in text]
@@ -544,7 +544,7 @@ def test_the_tool_lists_what_is_asked_for(run_tool, zoo):
     lines = [line for line in printed.splitlines() if 'oneformer_' in line]
     assert len(lines) == 2
     assert '47.9' in lines[0] and '63.8' in lines[0] and '/250_16_convnext_l_' in lines[0]
-    assert 'tools/predict.py IMAGE --model NAME' in printed
+    assert 'oneformer predict IMAGE --model NAME' in printed
     assert 'not measured here' in printed
     everything = run_tool('list_models')
     assert all(f' {model.name} ' in everything for model in zoo)
@@ -555,7 +555,7 @@ def test_the_tool_lists_what_is_asked_for(run_tool, zoo):
 def test_the_page_shows_the_zoo_as_it_is(run_tool, root_dir, tmp_path, zoo):
     page = root_dir / 'docs/model_zoo.md'
     assert markdown_tables(zoo) in page.read_text(), (
-        'run python tools/list_models.py --markdown docs/model_zoo.md'
+        'run oneformer list --markdown docs/model_zoo.md'
     )
     other = tmp_path / 'page.md'
     other.write_text(page.read_text().replace('49.8', '0.0'))

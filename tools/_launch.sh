@@ -14,6 +14,10 @@ launch() {
 }
 
 # slurm_says in-step: whether srun started this; slurm_says meeting-point: address and port of this step
-slurm_says() { "$python" "$tools/../projects/oneformer/host/launch.py" "$1"; }
+slurm_says() {
+  local host="$tools/../projects/oneformer/host"  # in a checkout
+  [ -d "$host" ] || host="$tools/../../host"  # in the installed package
+  "$python" "$host/launch.py" "$1"
+}
 
 stop() { echo "$1" >&2; exit 1; }

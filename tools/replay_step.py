@@ -1,96 +1,11 @@
-"""See where a skipped step fails: ``python tools/replay_step.py FILE [CONFIG]``."""
+"""``oneformer replay``, from a checkout."""
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-import torch  # noqa: E402
-from mmdet.registry import MODELS  # noqa: E402
-from mmengine.config import DictAction  # noqa: E402
-from mmengine.device import get_device  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-
-from oneformer.host.bad_steps import read_step, replay_batch  # noqa: E402
-from oneformer.host.errors import CheckpointError  # noqa: E402
-from oneformer.host.unpickling import read_pickle  # noqa: E402
-from oneformer.training.arguments import ToolParser  # noqa: E402
-from oneformer.training.cli import read_config, use_batch_norm_without_gpu  # noqa: E402
-
-MOST_LINES = 5
-
-
-def parse_args() -> argparse.Namespace:
-    parser = ToolParser(
-        description='Run a step that training skipped again, forward and backward, with the '
-        'weights and random numbers that it had, and print where numbers stop being finite.'
-    )
-    parser.add_argument('file', type=Path, help='work_dir/bad_steps/iter_N/rankR.pth')
-    parser.add_argument('config', nargs='?', help='(the one that training wrote to work_dir)')
-    parser.add_argument('--weights', type=Path, help='checkpoint (the weights saved with the step)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides')
-    args = parser.parse_args()
-    if not args.file.is_file():
-        parser.error(f'there is no file {args.file}')
-    if args.config is None:
-        configs = sorted(args.file.resolve().parents[2].glob('*.py'))
-        if len(configs) != 1:
-            parser.error(
-                f'{args.file.resolve().parents[2]} has {len(configs)} configs: name the one of the '
-                'training after the file'
-            )
-        args.config = str(configs[0])
-    return args
-
-
-def mixed_precision(cfg) -> torch.dtype | None:
-    """Precision of the forward pass, None for float32."""
-    if cfg.optim_wrapper.type != 'AmpOptimWrapper' or not torch.cuda.is_available():
-        return None
-    return getattr(torch, cfg.optim_wrapper.get('dtype') or 'float16')
-
-
-def first_lines(title: str, names: list[str]) -> str:
-    """The first of some names, in their order, under a title."""
-    more = [f'  ... {len(names) - MOST_LINES} more'] if len(names) > MOST_LINES else []
-    lines = [f'  {name}' for name in names[:MOST_LINES]] or ['  none']
-    return '\n'.join([f'{title}:', *lines, *more])
-
-
-def main() -> None:
-    args = parse_args()
-    try:
-        step = read_step(args.file)
-        weights = args.weights or args.file.resolve().parents[1] / step['weights']
-        if not weights.is_file():
-            raise FileNotFoundError(f'there is no {weights}: give a checkpoint with --weights')
-        content = read_pickle(weights)
-    except (CheckpointError, OSError) as error:
-        raise SystemExit(f'{error}') from None
-    cfg = read_config(args)
-    use_batch_norm_without_gpu(cfg)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    model = MODELS.build(cfg.model).to(get_device()).train()
-    model.load_state_dict(content.get('state_dict', content))
-    print(f'iteration {step["iteration"]}, process {step["rank"]} of {step["world_size"]}')
-    if step['world_size'] > 1:
-        print('the losses differ from those of training where they were shared between processes')
-    for number, batch in enumerate(step['batches'], start=1):
-        if len(step['batches']) > 1:
-            print(f'accumulated batch {number} of {len(step["batches"])}')
-        for image in batch['images']:
-            metainfo = image['metainfo']
-            print(f'  {metainfo.get("img_path")} ({metainfo.get("task")})')
-        replay = replay_batch(model, batch, mixed_precision(cfg))
-        for name, value in replay.losses.items():
-            print(f'  {name} {value:.4f} (in training {batch["losses"].get(name, 0):.4f})')
-        print(first_lines('modules with an output that is not finite, first', replay.activations))
-        print(first_lines('modules with such a gradient, first in backward', replay.gradients))
-        print(first_lines('parameters with such a gradient', replay.parameters))
-        if replay.anomaly:
-            print(f'autograd: {replay.anomaly}')
-
+from oneformer.commands.replay import main  # noqa: E402
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

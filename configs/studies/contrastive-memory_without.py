@@ -1,4 +1,4 @@
-# `tools/study.py contrastive-memory`: the quick start, shorter, one image at a time. Texts teach
+# `oneformer study contrastive-memory`: the quick start, shorter, one image at a time. Texts teach
 # nothing: an image alone has no other to be told from.
 _base_ = '../oneformer_efficientnet-lite0_quickstart.py'
 data_root = 'data/contrastive-memory/'

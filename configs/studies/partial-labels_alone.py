@@ -1,4 +1,4 @@
-# `tools/study.py partial-labels`: the third of the photographs that has panoptic labels.
+# `oneformer study partial-labels`: the third of the photographs that has panoptic labels.
 _base_ = '../oneformer_efficientnet-lite0_quickstart.py'
 data_root = 'data/partial-labels/'
 work_dir = 'work_dirs/partial-labels_alone'

@@ -1,4 +1,4 @@
-# `tools/study.py partial-labels`: panoptic, instance and semantic labels, a third of the
+# `oneformer study partial-labels`: panoptic, instance and semantic labels, a third of the
 # photographs each, in one training; the label PNGs know neither crate nor life ring.
 _base_ = 'partial-labels_alone.py'
 work_dir = 'work_dirs/partial-labels_joint'

@@ -1,6 +1,6 @@
 _base_ = '../_base_/your_data_cpu.py'
 names = dict(classes=('cat', 'dog'), thing_classes=('cat', 'dog'))
-# what tools/check_dataset.py recommends for your images; all else follows
+# what oneformer check recommends for your images; all else follows
 max_iters = 1000  # length of training in iterations, a batch each
 image_size = 480  # short edge in pixels that images are resized to
 crop_size = 256  # side in pixels of the squares that training cuts out, and prediction looks at

@@ -1,6 +1,6 @@
 _base_ = '../_base_/your_data_r50.py'
 names = dict(classes=('cat', 'dog', 'grass', 'sky'), thing_classes=('cat', 'dog'))
-# what tools/check_dataset.py recommends for your images; all else follows
+# what oneformer check recommends for your images; all else follows
 max_iters = 5000  # length of training in iterations, a batch each
 image_size = 512  # short edge in pixels that images are resized to
 crop_size = 512  # side in pixels of the squares that training cuts out

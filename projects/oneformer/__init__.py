@@ -9,7 +9,7 @@ from .host import quiet_import  # first: it makes mmdet importable everywhere
 
 with quiet_import():
     from . import backbones, datasets, evaluation, models  # noqa: F401
-    from . import training, visualization, weights  # noqa: F401
+    from . import training, visualization, weights, zoo_bases  # noqa: F401
     from .inference import mmdet_apis  # noqa: F401
 
 __version__ = '0.1.0'

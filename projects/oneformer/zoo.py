@@ -1,4 +1,7 @@
-"""The model zoo: names to configs and published weights, and as tables."""
+"""The model zoo: names to configs and published weights, and as tables.
+
+Imports nothing of the package, so that ``oneformer list`` need not import torch.
+"""
 
 import difflib
 import os
@@ -6,17 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.fileio import load
+import yaml
 from terminaltables import AsciiTable
 
-from .host.safe_io import write_bytes
-
-ZOO = Path(__file__).resolve().parents[2] / 'configs'
+_PACKAGE = Path(__file__).resolve().parent
+# configs of an installed package, or of a checkout
+_PACKAGED = _PACKAGE / '.mim/configs'
+ZOO = _PACKAGED if _PACKAGED.is_dir() else _PACKAGE.parents[1] / 'configs'
+SCRIPTS = ZOO.parent / 'tools'  # launch scripts
 _HUB = 'https://huggingface.co/'
 
 # the metrics of the tables, in their order
 METRICS = ('PQ', 'PQ things', 'PQ stuff', 'mask AP', 'mIoU', 'mIoU(ms+flip)')
-START, END = '<!-- written by tools/list_models.py -->\n', '<!-- end -->\n'
+START, END = '<!-- written by oneformer list -->\n', '<!-- end -->\n'
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def read_zoo(metafile: str | Path) -> list[ZooModel]:
         ValueError: If a model lacks a key, or has a metric that no table shows.
     """
     models = []
-    for entry in load(metafile)['Models']:
+    for entry in yaml.safe_load(Path(metafile).read_bytes())['Models']:
         weights = entry.get('Weights') or ()
         try:
             metadata = entry['Metadata']
@@ -118,14 +123,19 @@ def similar_names(name: str) -> str:
 def find_config(name: str | os.PathLike) -> Path:
     """A config file by its path, or by its name in the zoo (``oneformer_swin-l_ade20k``).
 
+    Others of the zoo's folder have their path in it as a name, such as ``your_data/instance.py``.
+
     Raises:
         FileNotFoundError: If there is neither; names the most similar configs of the zoo.
     """
     path = Path(name)
     if path.is_file():
         return path
-    if config := _configs().get(str(name)):
+    if config := _configs().get(str(name).removesuffix('.py')):
         return config
+    inside = ZOO / f'{str(name).removesuffix(".py")}.py'
+    if not path.is_absolute() and inside.is_file():
+        return inside
     raise FileNotFoundError(
         f'{name} is neither a config file nor the name of one in {ZOO}, such as '
         f'{similar_names(path.stem)}'
@@ -176,6 +186,8 @@ def write_markdown(page: str | Path, models: Sequence[ZooModel]) -> None:
     Raises:
         ValueError: If the page lacks them.
     """
+    from .host.safe_io import write_bytes
+
     text = Path(page).read_text()
     before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)

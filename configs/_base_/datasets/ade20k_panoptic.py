@@ -42,7 +42,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-# tools/test.py --official: the instance and semantic annotation differ from the panoptic one
+# oneformer test --official: the instance and semantic annotation differ from the panoptic one
 official_evaluator = [
     dict(type='PanopticQuality'),
     dict(type='InstanceAP', ann_file=data_root + 'ade20k_instance_val.json'),
@@ -52,13 +52,13 @@ official_evaluator = [
         reduce_zero_label=True,
     ),
 ]
-# tools/test.py --out-dir; the dataset's label PNGs have 0 for void
+# oneformer test --out-dir; the dataset's label PNGs have 0 for void
 format_evaluator = [
     dict(type='PanopticFiles'),
     dict(type='InstanceFiles'),
     dict(type='SemanticFiles', reduce_zero_label=True),
 ]
-# tools/test.py --tta
+# oneformer test --tta
 tta = dict(
     short_edges=[int(x * crop) for x in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)],
     max_size=7 * crop,

@@ -40,17 +40,17 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-# tools/test.py --official: by cityscapesscripts
+# oneformer test --official: by cityscapesscripts
 official_evaluator = [
     dict(type='PanopticQuality'),
     dict(type='CityscapesInstance', seg_prefix=data_root + 'gtFine/val/'),
     dict(type='CityscapesSemantic', seg_prefix=data_root + 'gtFine/val/'),
 ]
-# tools/test.py --out-dir
+# oneformer test --out-dir
 format_evaluator = [
     dict(type='PanopticFiles'),
     dict(type='CityscapesInstanceFiles'),
     dict(type='CityscapesSemanticFiles'),
 ]
-# tools/test.py --tta
+# oneformer test --tta
 tta = dict(short_edges=[512, 768, 1024, 1280, 1536, 1792], max_size=4096, flip=True)

@@ -37,11 +37,11 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-# tools/test.py --official: published AP counts the first object as missed, see InstanceAP
+# oneformer test --official: published AP counts the first object as missed, see InstanceAP
 official_evaluator = [
     dict(type='PanopticQuality'),
     dict(type='InstanceAP', first_id=0),
     dict(type='SemanticIoU'),
 ]
-# tools/test.py --tta
+# oneformer test --tta
 tta = dict(short_edges=list(range(400, 1201, 100)), max_size=4000, flip=True)

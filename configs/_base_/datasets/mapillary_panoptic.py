@@ -43,11 +43,11 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-# tools/test.py --official: the semantic annotation differs from the panoptic one
+# oneformer test --official: the semantic annotation differs from the panoptic one
 official_evaluator = [
     dict(type='PanopticQuality'),
     dict(type='InstanceAP'),
     dict(type='SemanticIoU', seg_prefix=data_root + 'validation/labels/', ignore_index=65),
 ]
-# tools/test.py --tta
+# oneformer test --tta
 tta = dict(short_edges=[512, 768, 1024, 1280, 1536, 1792], max_size=4096, flip=True)

@@ -15,7 +15,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-# tools/test.py --out-dir
+# oneformer test --out-dir
 format_evaluator = [
     dict(type='PanopticFiles'),
     dict(type='InstanceFiles'),

@@ -23,11 +23,11 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-# tools/test.py --out-dir
+# oneformer test --out-dir
 format_evaluator = [
     dict(type='PanopticFiles'),
     dict(type='InstanceFiles'),
     dict(type='SemanticFiles'),
 ]
-# tools/test.py --tta
+# oneformer test --tta
 tta = dict(short_edges=[128, 160, 192], max_size=384, flip=True)

@@ -9,7 +9,7 @@ from .annotated import Category
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user chose, see ``tools/convert_labels.py``.
+    """What the user chose, see ``oneformer convert-labels``.
 
     Attributes:
         kind: Key of ``OUTPUTS``.

@@ -94,7 +94,7 @@ def _describe_broken(complaints: Sequence[str], path: Path) -> str:
 def convert(
     source: AnnotationSource, name: str, folder: Path, choices: Choices, workers: int
 ) -> tuple[str, int]:
-    """Convert annotations, and check the result as ``tools/check_dataset.py`` does.
+    """Convert annotations, and check the result as ``oneformer check`` does.
 
     Args:
         source: Reader of the files.

@@ -10,10 +10,10 @@ from mmengine.config import Config
 
 from ..host.safe_io import replacing, write_json
 from ..preparation.files import write_records
+from ..zoo import ZOO
 from .outputs import Output, Part
 from .splitting import order_splits
 
-ROOT = Path(__file__).resolve().parents[3]
 RECORD = 'conversion.json'
 _WITHOUT_VALIDATION = """\
 val_dataloader = val_cfg = val_evaluator = None
@@ -32,14 +32,15 @@ def fill_template(template: Path, values: Mapping, root: str) -> str:
     """
     text = template.read_text()
     base = re.search(r"^_base_ = '(.*)'$", text, re.M).group(1)
-    values = dict(values, _base_=str((template.parent / base).resolve()))
+    base = (template.parent / base).resolve().relative_to(ZOO)
+    values = dict(values, _base_=f'oneformer::{base.as_posix()}')
     for name, value in values.items():
         line = f'{name} = {value!r}'
         text, count = re.subn(rf'^{name} = .*$', lambda match: line, text, flags=re.M)  # noqa: B023
         assert count == 1, f'{template} has {count} lines {name} = ...'
     text, count = re.subn(r"data_root='[^']*'", lambda match: f'data_root={root!r}', text)
     assert count == 1, f'{template} has {count} times data_root'
-    return f'# written by tools/convert_labels.py from {template.name}; change it freely\n{text}'
+    return f'# written by oneformer convert-labels from {template.name}; change it freely\n{text}'
 
 
 class Destination:
@@ -167,7 +168,7 @@ class Destination:
 
     def _write_config(self, splits: list[str]) -> None:
         """A copy of the config of ``configs/your_data``, with this result's names and files."""
-        template = ROOT / 'configs/your_data' / f'{self.kind}.py'
+        template = ZOO / 'your_data' / f'{self.kind}.py'
         end = 'txt' if self.kind == 'semantic' else 'json'
         prefix = dict(img=f'{self.images.resolve()}/')
         if self.output.png_folder:
@@ -204,8 +205,8 @@ class Destination:
     def next_steps(self) -> str:
         """Commands for the next steps."""
         return (
-            f'To look at them: python tools/browse_dataset.py {self.config}\n'
-            f'To train:        python tools/train.py {self.config}'
+            f'To look at them: oneformer browse {self.config}\n'
+            f'To train:        oneformer train {self.config}'
         )
 
 

@@ -56,7 +56,7 @@ class Said:
     def say(self) -> None:
         """Log the kept warnings, and clear them."""
         for (_, kind), (first, count) in self._found.items():
-            more = f' (and {count - 1} more: {kind}; tools/check_dataset.py lists all)'
+            more = f' (and {count - 1} more: {kind}; oneformer check lists all)'
             text = first + (more if count > 1 else '')
             print_log(text, logger='current', level=logging.WARNING)
         self._found.clear()

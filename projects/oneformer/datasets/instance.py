@@ -149,7 +149,7 @@ class InstanceDataset(SegmentDataset):
             print_log(
                 f'{self.ann_file}: in {hidden.overlapped} of {hidden.images} images looked at '
                 f'objects overlap, which hides {hidden.share:.1f} % of their pixels. '
-                f'{rule_text(self.overlaps, self.on_top)}. tools/check_dataset.py counts all',
+                f'{rule_text(self.overlaps, self.on_top)}. oneformer check counts all',
                 logger='current',
             )
 

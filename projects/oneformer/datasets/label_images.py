@@ -17,7 +17,7 @@ from .label_hints import explain_colors, explain_ids, explain_values
 
 UNLISTED_ID = 'PNG id without segment'  # kind of a finding
 SEARCHED = (  # filled in by the checker, which knows the other images
-    ' If the PNG is of another image, tools/check_dataset.py names that'
+    ' If the PNG is of another image, oneformer check names that'
 )
 Seen = Callable[[LabelImage, Mapping], None] | None  # gets a label PNG and its sample
 

@@ -105,9 +105,9 @@ def _tell_categories(
     if others:
         named = ' and '.join(f'{counts[n]} annotations of {other!r} ({n})' for n, other in others)
         message += (
-            f'. tools/test.py scores them as one class; scored against this JSON as it is, {named} '
-            f'count as missed, and what finds them as wrong: give them category_id {chosen} in the '
-            'copy that you score with'
+            '. oneformer test scores them as one class; scored against this JSON as it is, '
+            f'{named} count as missed, and what finds them as wrong: give them category_id '
+            f'{chosen} in the copy that you score with'
         )
     print_log(message, logger='current', level=logging.WARNING if others else logging.INFO)
 
@@ -209,8 +209,8 @@ def tell_other_numbers(ours: Mapping, theirs: Mapping) -> None:
         if differing:
             print_log(
                 f'{key} of training and validation differ: {"; ".join(differing[:5])}. Result '
-                'files of tools/test.py have those of the set that is tested, predictions of '
-                'tools/predict.py those of training',
+                'files of oneformer test have those of the set that is tested, predictions of '
+                'oneformer predict those of training',
                 logger='current',
                 level=logging.WARNING,
             )

@@ -36,7 +36,7 @@ class _MissingOps(ModuleType):
         def missing(*args, **kwargs):
             raise RuntimeError(
                 f'mmcv was installed without compiled operators, so mmcv._ext.{name} cannot run; '
-                'python tools/doctor.py prints the command that installs them'
+                'oneformer doctor prints the command that installs them'
             )
 
         return missing

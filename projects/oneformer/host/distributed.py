@@ -19,7 +19,7 @@ def init_cpu_processes(launcher: str) -> None:
     Does nothing with ``launcher='none'`` or with a GPU, where the Runner joins by nccl.
 
     Args:
-        launcher: Option of ``tools/train.py``; the variables that torch reads are set, see
+        launcher: Option of ``oneformer train``; the variables that torch reads are set, see
             ``slurm_variables`` for Slurm.
     """
     if launcher == 'none' or torch.cuda.is_available() or dist.is_initialized():

@@ -91,7 +91,7 @@ class FiniteSteps(Hook):
     step leaves weights, optimizer, running statistics and the memory of the contrastive loss as
     they were, and counts in the schedule. Its losses stay out of the log, whose means they would
     make nan. ``work_dir/bad_steps/iter_N`` keeps the batch of each process and its random state
-    for ``tools/replay_step.py``, and the weights, those of several steps in a row once.
+    for ``oneformer replay``, and the weights, those of several steps in a row once.
 
     Cost: the norm of the gradients, one sum of two numbers over the processes, and one read from
     the device for each update, after the backward pass. mmengine reads every loss at the end of
@@ -237,7 +237,7 @@ class FiniteSteps(Hook):
             raise FloatingPointError(
                 f'{self.skipped_in_a_row} updates in a row had a loss or gradient that is not '
                 f'finite, the last at iteration {iteration}. Their batches are in '
-                f'{self.folder}; see where it begins with python tools/replay_step.py '
+                f'{self.folder}; see where it begins with oneformer replay '
                 f'{folder / "rank0.pth"}, and docs/losses.md for causes'
             )
 
@@ -279,4 +279,4 @@ class FiniteSteps(Hook):
                     torch.save(dict(state_dict=state), temporary)
         except (OSError, RuntimeError) as error:
             return f'could not be saved: {error}'
-        return f'python tools/replay_step.py {path}'
+        return f'oneformer replay {path}'

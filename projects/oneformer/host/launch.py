@@ -21,7 +21,7 @@ def check_launch(launcher: str, environ: Mapping[str, str]) -> None:
     """Refuse what was asked to run as several processes and would not.
 
     Args:
-        launcher: Launcher as ``tools/train.py`` names it.
+        launcher: Launcher as ``oneformer train`` names it.
         environ: The environment.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The precision of training, as ``tools/train.py --amp`` sets it, and as a run has it."""
+"""The precision of training, as ``oneformer train --amp`` sets it, and as a run has it."""
 
 import torch
 from mmengine.config import Config

@@ -67,7 +67,7 @@ def _orientation_note(loaded: LoadedImage, path: str, rules: ImageRules, labelle
         )
     return (
         f'{text}, but its labels have the same size either way: if they are drawn on the stored '
-        f"pixels, as tools/browse_dataset.py shows, set orientation='stored' {WHERE}; "
+        f"pixels, as oneformer browse shows, set orientation='stored' {WHERE}; "
         "orientation='upright' confirms that they are not"
     )
 

@@ -77,7 +77,7 @@ def _choose(model: object, weights: str | os.PathLike | None) -> tuple[object, S
         raise CheckpointError(
             'no weights: give a checkpoint of training, or another one of a OneFormer (file, '
             'folder, URL, id on the Hugging Face hub), or as the model the name of one with '
-            'published weights: python tools/list_models.py lists them'
+            'published weights: oneformer list lists them'
         )
     return model, published
 

@@ -83,7 +83,7 @@ def _frames(facts: Sequence[ImageFacts], total: int) -> Finding | None:
         f'{len(undecided)} of {total} images have an EXIF orientation that does not change their '
         f'size ({listed}), such as {undecided[0].path}. They are turned '
         'upright; whether their labels are drawn upright or on the stored pixels tells '
-        f"tools/browse_dataset.py: set orientation='stored' or orientation='upright' {WHERE}."
+        f"oneformer browse: set orientation='stored' or orientation='upright' {WHERE}."
     )
     first = undecided[0]
     return Finding('EXIF orientation', message + evidence, first.path, first.id, WARNING)

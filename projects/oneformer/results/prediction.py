@@ -202,7 +202,7 @@ class TellOnce:
         print_log(
             f'{sample.get("image_name", "an image")} has {max_per_image} instances that score '
             f'{score_thr:g} or more, which is max_per_image: it may show more. Raise it (in '
-            'tools/predict.py --max-per-image); there are no more queries than '
+            'oneformer predict --max-per-image); there are no more queries than '
             'model.panoptic_head.num_queries',
             logger='current',
             level=logging.WARNING,

@@ -1,10 +1,13 @@
-"""Settings at the top of ``configs/your_data``, given on the command line.
+"""Settings at the top of ``configs/your_data``, given on the command line or by a later config.
 
-A variable of a config is evaluated when its file is read, so the command line comes too late for
-it. Here such options change the settings that the file would have derived from them.
+A variable of a config is evaluated when its file is read, so the command line, or a config that has
+the file as its base, comes too late for it. Here such values change the settings that the file
+would have derived from them.
 """
 
+import ast
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 
 from mmengine.config import Config
 
@@ -56,12 +59,38 @@ def _crop(cfg: Config, size: int) -> None:
         window.update(size=size, overlap=min(window.overlap, size // 64 * 32))
 
 
+def overriding_settings(path: str | Path, cfg: Config) -> dict[str, object]:
+    """Values of ``KEYS`` that a config sets over those of its base, or inherits from one that does.
+
+    Args:
+        path: File of the config.
+        cfg: Its content, with its bases.
+    """
+    path = Path(path)
+    if path.suffix != '.py':
+        return {}
+    bases = [Config._get_cfg_path(base, path)[0] for base in Config._get_base_files(path)]
+    own = {
+        target.id
+        for node in ast.parse(path.read_text(encoding='utf-8')).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    settings = {}
+    for base in bases:
+        base_cfg = Config.fromfile(base)
+        settings.update(overriding_settings(base, base_cfg))
+        settings.update({key: None for key in KEYS if key in own and key in base_cfg})
+    return {key: cfg[key] for key in settings}
+
+
 def settle_recipe(cfg: Config, options: Mapping | None, own: Collection[str]) -> None:
-    """Apply ``image_size`` and others of ``KEYS`` on the command line to all settings that follow.
+    """Apply ``image_size`` and others of ``KEYS`` to all settings that follow from them.
 
     Args:
         cfg: Config with the options in it; changed in place.
-        options: Options of the command line, by dotted name.
+        options: Options of the command line, by dotted name, and those of ``overriding_settings``.
         own: Keys that the config's file has; others of the command line stay as they are, and the
             log says that nothing reads them.
 
@@ -72,7 +101,7 @@ def settle_recipe(cfg: Config, options: Mapping | None, own: Collection[str]) ->
     given = {key: options[key] for key in KEYS if key in options and key in own}
     for key, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise SystemExit(f'--cfg-options: {key} is {value!r}: it takes a whole number from 1')
+            raise SystemExit(f'{key} is {value!r}: it takes a whole number from 1')
         cfg.pop(key)  # the settings that it changes hold the value from here on
     if 'image_size' in given:
         _resize(cfg, given['image_size'])

@@ -13,7 +13,7 @@ from .hub import fetch, find_cached, hub_source
 
 Source = str | os.PathLike | ZooModel
 
-_LIST = 'python tools/list_models.py lists them'
+_LIST = 'oneformer list lists them'
 
 
 class NoSuchWeights(CheckpointError, FileNotFoundError):

@@ -12,9 +12,9 @@ from ..host.distributed import init_cpu_processes
 from ..host.launch import check_launch, slurm_variables
 from ..host.train_loop import settle_length
 from ..host.unread_settings import nested_values
+from ..training.recipe_options import overriding_settings, settle_recipe
 from ..weights import use_safe_loaders
 from .arguments import config_file
-from .recipe_options import settle_recipe
 
 # default hooks that mmengine adds where a config has none of this name
 _ADDED = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
@@ -22,7 +22,7 @@ _ADDED = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the config and its overrides, see ``read_config``."""
-    parser.add_argument('config', type=config_file, help='config file')
+    parser.add_argument('config', type=config_file, help='config file, or its name in the zoo')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -34,11 +34,11 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 def read_config(args: argparse.Namespace) -> Config:
     """Read the config with its overrides."""
     cfg = Config.fromfile(args.config)
-    own = set(cfg)
+    own, overriding = set(cfg), overriding_settings(args.config, cfg)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     settle_length(cfg, args.cfg_options)
-    settle_recipe(cfg, args.cfg_options, own)
+    settle_recipe(cfg, {**overriding, **(args.cfg_options or {})}, own)
     leave_out_hooks(cfg)
     return cfg
 

@@ -1,4 +1,4 @@
-"""Advice for options that a tool does not have: its own option, or the tool that has it."""
+"""Advice for options that a command does not have: its own, or the command that has it."""
 
 import argparse
 import difflib
@@ -7,9 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..zoo import find_config
+
 CHECKPOINTS = ('.pth', '.pt', '.ckpt', '.bin', '.pkl', '.safetensors')
 
-# names of one option in different tools, of this project or not; names without
+# names of one option in different programs, of this project or not; names without
 # hyphens are of positional arguments
 _SAME = (
     ('--model', '--config', '--config-file', '--cfg', '--model-config', 'config'),
@@ -42,7 +44,7 @@ _START = (
     'CHECKPOINT'
 )
 _THRESHOLD = 'the config has it, --cfg-options model.test_cfg.{}=VALUE'
-# advice on options that a tool replaces by another way, by the name of the tool
+# advice on options that a command replaces by another way, by its name
 _INSTEAD = dict(
     predict={
         '--cfg-options': 'thresholds have options of their own (--help), all else is in the '
@@ -77,7 +79,7 @@ _INSTEAD = dict(
     },
 )
 
-# options that only one tool has, or one tool in the usual meaning
+# options that only one command has, or one in the usual meaning
 OWNERS = dict(
     train=('--amp', '--auto-scale-lr', '--compile', '--dry-run', '--resume'),
     test=('--format-only', '--official', '--per-class', '--show-dir', '--token-matrix', '--tta'),
@@ -85,22 +87,35 @@ OWNERS = dict(
         *('--classes', '--frames', '--iou-thr', '--max-per-image', '--object-mask-thr'),
         *('--orientation', '--percentiles', '--score-thr', '--value-range'),
     ),
-    convert_checkpoint=('--drop-text-branch', '--metainfo', '--overwrite', '--to'),
-    check_dataset=('--split', '--workers'),
-    prepare_dataset=('--data-root', '--splits'),
-    list_models=('--backbone', '--dataset'),
+    convert=('--drop-text-branch', '--metainfo', '--overwrite', '--to'),
+    check=('--split', '--workers'),
+    prepare=('--data-root', '--splits'),
+    list=('--backbone', '--dataset'),
 )
 
 
 def config_file(name: str) -> str:
-    """A config's name, as an argparse type; its error names a checkpoint in its place."""
+    """Path of a config, or of one of the zoo by its name, as an argparse type.
+
+    Raises:
+        argparse.ArgumentTypeError: If there is neither; names a checkpoint in its place.
+    """
     if name.endswith(CHECKPOINTS):
         raise argparse.ArgumentTypeError(f'{name} is a checkpoint: write the config first')
-    return name
+    try:
+        return str(find_config(name))
+    except FileNotFoundError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 class ToolParser(argparse.ArgumentParser):
     """Parser with advice on every option that it does not know."""
+
+    @property
+    def command(self) -> str:
+        """Name of the command: of ``oneformer COMMAND``, or of the file ``COMMAND.py``."""
+        words = self.prog.split()
+        return words[1] if words[0] == 'oneformer' and words[1:] else Path(words[0]).stem
 
     def parse_args(
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -137,9 +152,9 @@ class ToolParser(argparse.ArgumentParser):
     def advice(self, name: str) -> str:
         """Advice on what to use in place of an option."""
         option = '--' + name.lstrip('-').replace('_', '-')
-        tool = Path(self.prog.split()[0]).stem
-        if option in _INSTEAD.get(tool, {}):
-            return _INSTEAD[tool][option]
+        advice = _INSTEAD.get(self.command, {})
+        if option in advice:
+            return advice[option]
         if option in self._option_string_actions:
             return f'write {option}'
         for names in _SAME:
@@ -147,7 +162,7 @@ class ToolParser(argparse.ArgumentParser):
                 return found
         owners = [owner for owner, options in OWNERS.items() if option in options]
         if owners:
-            return f'it is an option of tools/{owners[0]}.py'
+            return f'it is an option of oneformer {owners[0]}'
         options = [known for known in self._option_string_actions if known.startswith('--')]
         similar = difflib.get_close_matches(option, options, n=1)
         return f'did you mean {similar[0]}?' if similar else '--help lists what it has'

@@ -1,0 +1,58 @@
+"""Convert a checkpoint: ``oneformer convert SRC DST``."""
+
+import sys
+from collections.abc import Sequence
+
+from ..weights import read, write
+from ..weights.names import MARKS
+from .arguments import ToolParser
+
+
+def make_parser(prog: str | None = None) -> ToolParser:
+    parser = ToolParser(
+        prog=prog,
+        description='Convert a checkpoint of the original (.pth, .pkl), of Hugging Face (a folder) '
+        'or of this plugin to one of the three, or the ImageNet weights of a backbone to this '
+        'plugin. Where it comes from is read from its keys. It fails with the list of keys if one '
+        'is missing, unknown or of a wrong shape.',
+    )
+    parser.add_argument('source', help='checkpoint file or URL, or folder of Hugging Face')
+    parser.add_argument('destination', help='file to write, or folder for Hugging Face')
+    parser.add_argument('--to', choices=list(MARKS), default='plugin', help='(%(default)s)')
+    parser.add_argument(
+        '--config', help='config the model has to fit (default: read from the shapes)'
+    )
+    parser.add_argument(
+        '--metainfo',
+        help='name of a dataset, or a JSON file with classes and thing_classes '
+        '(default: of the checkpoint, or by the number of classes)',
+    )
+    parser.add_argument(
+        '--drop-text-branch', action='store_true', help='leave out what only training uses'
+    )
+    parser.add_argument(
+        '--trust-pickle',
+        action='store_true',
+        help='load pickles of more than tensors (all .pkl): they may run any code',
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace a destination that exists'
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
+    args = make_parser(prog).parse_args(argv)
+    try:
+        written = write(
+            read(args.source, args.trust_pickle),
+            args.destination,
+            args.to,
+            metainfo=args.metainfo,
+            config=args.config,
+            drop_text_branch=args.drop_text_branch,
+            overwrite=args.overwrite,
+        )
+    except (OSError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    print(written)

@@ -1,0 +1,1 @@
+"""The quick start: images that are drawn, and a small model that learns them."""

@@ -1,1 +1,0 @@
-"""Drawing and writing of the datasets of tools/make_quickstart_data.py."""
