@@ -31,7 +31,8 @@ COMMANDS = {
     'replay': ('replay', 'see where a step that training skipped fails'),
     'completion': ('completion', 'print a script of completions for a shell'),
 }
-_LIGHT = ('list',)  # need nothing but the standard library and pyyaml
+_LIGHT = ('list', 'doctor')  # begin with nothing but the standard library and pyyaml
+_STAND_INS = ('oneformer', 'oneformer.host')
 
 
 def _help() -> str:
@@ -63,10 +64,19 @@ def version() -> str:
 
 
 def _without_the_stack() -> None:
-    """Let modules of the package be imported without the package's own import, for this process."""
-    package = ModuleType('oneformer')
-    package.__path__ = [str(_package_folder())]
-    sys.modules['oneformer'] = package
+    """Let modules of the package be imported without the package's own import."""
+    folder = _package_folder()
+    for name in _STAND_INS:
+        package = sys.modules[name] = ModuleType(name)
+        package.__path__ = [str(folder.joinpath(*name.split('.')[1:]))]
+        package.is_stand_in = True
+
+
+def with_the_stack() -> None:
+    """Let the next import of the package be a full one, after a command that began without."""
+    if getattr(sys.modules.get('oneformer'), 'is_stand_in', False):
+        for name in [name for name in sys.modules if name.split('.')[0] == 'oneformer']:
+            del sys.modules[name]
 
 
 def _command(name: str) -> Callable:
@@ -99,7 +109,14 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         hint = f'did you mean {similar[0]}?' if similar else 'oneformer --help lists them'
         print(f'oneformer: there is no command {name!r}: {hint}', file=sys.stderr)
         return 2
-    return _command(name)(argv[1:], f'oneformer {name}')
+    try:
+        command = _command(name)
+    except ImportError as error:  # of the OpenMMLab packages, see host/lines.py
+        if not str(error).startswith('oneformer cannot be imported'):
+            raise
+        print(f'{error}', file=sys.stderr)
+        return 1
+    return command(argv[1:], f'oneformer {name}')
 
 
 if __name__ == '__main__':

@@ -136,6 +136,28 @@ def test_a_mixture_names_the_distributions_and_what_to_uninstall(
         assert (one in last) == (command in (None, one))
 
 
+@pytest.mark.parametrize(
+    'versions, said',
+    [
+        (
+            {**OPENMMLAB, 'mmcv-lite': '2.1.0'},
+            'mmcv belongs to 2 installed distributions, mmcv 2.1',
+        ),
+        ({}, 'mmengine, mmcv, mmdet and mmseg are missing: run pip install "oneformer[onedl]"'),
+    ],
+    ids=['mixed', 'missing'],
+)
+def test_doctor_and_commands_say_so_without_a_traceback(root_dir, tmp_path, versions, said):
+    install(tmp_path, versions)
+    command = 'import oneformer_cli; sys.exit(oneformer_cli.main([{!r}]))'
+    for name, stream in (('doctor', 'stdout'), ('train', 'stderr')):
+        ended = start(root_dir, tmp_path, command.format(name), packages=())
+        printed = getattr(ended, stream)
+        assert ended.returncode == 1 and said in printed, ended
+        assert 'Traceback' not in ended.stderr
+        assert (f'mmcv-lite{"2.1.0":>19}' in printed) == (name == 'doctor' and bool(versions))
+
+
 def test_the_installed_line_of_this_environment_is_whole():
     assert lines.mixture() is None and lines.lack() is None
     assert lines.installed_line() in ('onedl', 'openmmlab')
@@ -181,3 +203,6 @@ def test_operators_are_built_for_the_mmcv_of_the_installed_line(monkeypatch):
     assert uninstall.endswith('-m pip uninstall -y mmcv-lite')
     assert build.endswith(' mmcv==2.1.0') and '--no-build-isolation' in build
     assert tested_versions.package_versions()['mmcv-lite'] == '2.1.0'
+    pretend(monkeypatch, OPENMMLAB)
+    assert len(tested_versions.build_commands()) == 2
+    assert 'mmcv-lite' not in tested_versions.package_versions()

@@ -206,6 +206,6 @@ def load_restricted(path: Path, allowed: Iterable[object | tuple[object, str]], 
         UnpicklingError=pickle.UnpicklingError,
         load=lambda file, **options: unpickler(file, **options).load(),
     )
-    with path.open('rb') as file:
+    with path.open('rb') as file:  # opened once, so that what was looked at is what is loaded
         _refuse_other_formats(file)
         return torch.load(file, map_location, pickle_module=module, weights_only=False)

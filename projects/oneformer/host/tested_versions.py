@@ -16,6 +16,7 @@ TESTED = {
         'onedl-mmdetection': '3.5.1',
         'onedl-mmsegmentation': '1.4.2',
         'onedl-mmpretrain': '1.3.6',
+        'pycocotools': '2.0.11',
         'transformers': '5.18.0',
     },
     'openmmlab': {
@@ -23,21 +24,24 @@ TESTED = {
         'torchvision': '0.19.1',
         'numpy': '1.26.4',
         'mmengine': '0.10.7',
-        'mmcv': '2.1.0',
+        'mmcv-lite': '2.1.0',
         'mmdet': '3.3.0',
         'mmsegmentation': '1.2.2',
         'mmpretrain': '1.2.0',
+        'pycocotools': '2.0.11',
         'transformers': '4.57.6',
     },
 }
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of what matters to the installed line, and of all its owners; ``not installed``."""
-    names = list(TESTED[installed_line() or 'onedl'])
+    """Versions of what matters to the installed line, and of all owners; or ``not installed``."""
+    tested = TESTED[installed_line() or 'onedl']
     owners = [owner.name for own in installed_owners().values() for owner in own]
-    names += [name for name in owners if name not in names]
-    return {name: installed_version(name) or 'not installed' for name in names}
+    versions = {name: installed_version(name) for name in [*tested, *owners]}
+    if 'mmcv' in owners:  # the same with operators
+        versions = {k: v for k, v in versions.items() if v or k != 'mmcv-lite'}
+    return {name: number or 'not installed' for name, number in versions.items()}
 
 
 def differences() -> list[str]:
@@ -55,8 +59,8 @@ def differences() -> list[str]:
 def build_commands() -> list[str]:
     """Commands that compile the operators of the installed line's mmcv for the installed torch."""
     line = installed_line() or 'onedl'
-    name = 'onedl-mmcv' if line == 'onedl' else 'mmcv'
-    number = installed_version(name) or TESTED[line][name]
+    name, usual = ('onedl-mmcv', 'onedl-mmcv') if line == 'onedl' else ('mmcv', 'mmcv-lite')
+    number = installed_version(name) or installed_version(usual) or TESTED[line][usual]
     pip = [sys.executable, '-m', 'pip']
     # mmcv of OpenMMLab asks setuptools for what 81 and later lack
     tools = ['setuptools>=80' if line == 'onedl' else 'setuptools<81', 'wheel', 'ninja']

@@ -1,5 +1,6 @@
 """Pickles: read without running what they contain, unless their source is trusted."""
 
+import errno
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -95,9 +96,10 @@ def read_pickle(path: Path, trust: bool = False, map_location='cpu'):
         # files of torch before 1.6 are several pickles, of which the first is a number
         is_old = isinstance(content, int)
         return torch.load(path, map_location, weights_only=False) if is_old else content
-    except OSError:
-        raise
     except Exception as error:  # what bytes that are not checkpoints make of an unpickler
+        # a truncated archive leads to a place before the beginning of the file
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         advice = (
             ', or a pickle of more than a checkpoint has, which may run any code when it is '
             'loaded: give --trust-pickle, or trust_pickle=True in Python or a config, if you trust '
