@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
 BIN := .venv/bin
 
 .PHONY: setup demo test test-long test-slurm bench lint doctor clean
+.PHONY: test-upstream test-newest
 
 setup: .venv/.runtime
 demo: .venv/.runtime .venv/.demo
@@ -77,3 +78,32 @@ SHELL := /bin/bash -o pipefail
 
 clean:
 	rm -rf .venv data/quickstart work_dirs/quickstart
+
+# The original OpenMMLab packages with the oldest torch that is supported, beside .venv: the suite's
+# core. What is left out, and why, is in tests/upstream.py.
+UPSTREAM := .venv-openmmlab
+UPSTREAM_TESTS := $(addprefix tests/test_,$(addsuffix .py,backbones compat conversion criterion datasets evaluation \
+	fusion hf_parity hostile_inputs inferencer late_loading lines resume tools training_parity unpickling weights zoo))
+test-upstream: $(UPSTREAM)/.ready
+	OMP_NUM_THREADS=1 $(UPSTREAM)/bin/python -m pytest $(UPSTREAM_TESTS) -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm'
+
+$(UPSTREAM)/.ready: requirements/runtime.txt requirements/openmmlab.txt requirements/tests.txt requirements/constraints-openmmlab.txt
+	@echo 'installing torch 2.4 and the original OpenMMLab packages into $(UPSTREAM) (about 6 GB, some minutes)'
+	rm -rf $(UPSTREAM)
+	$(PYTHON) -m venv $(UPSTREAM)
+	$(UPSTREAM)/bin/python -m pip install -q -c requirements/constraints-openmmlab.txt -r requirements/runtime.txt -r requirements/openmmlab.txt -r requirements/tests.txt
+	$(UPSTREAM)/bin/python -m pip install -q --no-deps -e .
+	@touch $@
+
+# The newest torch, numpy and everything else that the requirements allow; not part of CI. The
+# outcome of the last run is in docs/versions.md.
+NEWEST := .venv-newest
+NEWEST_TESTS := $(addprefix tests/test_,$(addsuffix .py,compat criterion datasets evaluation fusion hf_parity inferencer \
+	resume tools training_parity unpickling weights zoo))
+test-newest:
+	rm -rf $(NEWEST)
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install -q -r requirements/runtime.txt -r requirements/onedl.txt -r requirements/tests.txt
+	$(NEWEST)/bin/python -m pip install -q --no-deps -e .
+	$(NEWEST)/bin/python -m pip list
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest $(NEWEST_TESTS) -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm'

@@ -33,6 +33,7 @@ COMMANDS = {
 }
 # begin without the package: one needs nothing of it, the other tells why it cannot be imported
 _LIGHT = ('list', 'doctor')
+_STAND_INS = ('oneformer', 'oneformer.host')
 
 
 def _help() -> str:
@@ -64,18 +65,19 @@ def version() -> str:
 
 
 def _without_the_stack() -> None:
-    """Let modules of the package be imported without the package's own import, for this process."""
-    package = ModuleType('oneformer')
-    package.__path__ = [str(_package_folder())]
-    package.is_stand_in = True
-    sys.modules['oneformer'] = package
+    """Let modules of the package be imported without the package's own import."""
+    folder = _package_folder()
+    for name in _STAND_INS:
+        package = sys.modules[name] = ModuleType(name)
+        package.__path__ = [str(folder.joinpath(*name.split('.')[1:]))]
+        package.is_stand_in = True
 
 
-def import_package() -> ModuleType:
-    """The package itself, in the place of what light commands begin with."""
-    if hasattr(sys.modules.get('oneformer'), 'is_stand_in'):
-        del sys.modules['oneformer']
-    return importlib.import_module('oneformer')
+def with_the_stack() -> None:
+    """Let the next import of the package be a full one, after a command that began without."""
+    if getattr(sys.modules.get('oneformer'), 'is_stand_in', False):
+        for name in [name for name in sys.modules if name.split('.')[0] == 'oneformer']:
+            del sys.modules[name]
 
 
 def command(name: str) -> Callable[..., int | None]:
@@ -109,7 +111,14 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         hint = f'did you mean {similar[0]}?' if similar else 'oneformer --help lists them'
         print(f'oneformer: there is no command {name!r}: {hint}', file=sys.stderr)
         return 2
-    return command(name)(argv[1:], f'oneformer {name}')
+    try:
+        run = command(name)
+    except ImportError as error:  # of the OpenMMLab packages, see host/lines.py
+        if not str(error).startswith('oneformer cannot be imported'):
+            raise
+        print(f'{error}', file=sys.stderr)
+        return 1
+    return run(argv[1:], f'oneformer {name}')
 
 
 if __name__ == '__main__':

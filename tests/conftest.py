@@ -19,10 +19,19 @@ from mmengine.logging import MMLogger  # noqa: E402
 from runs import forget_runs  # noqa: E402
 
 import oneformer  # noqa: E402, F401  before mmdet
+from oneformer.host.lines import installed_line  # noqa: E402
 from oneformer.quickstart.scenes import generate  # noqa: E402
 from oneformer.training import curves  # noqa: E402
 
 DRAW_CURVES = curves.draw_curves
+
+
+def pytest_configure(config):
+    """With the original OpenMMLab packages some tests are left out, see ``upstream``."""
+    if installed_line() == 'openmmlab':
+        from upstream import LeftOut
+
+        config.pluginmanager.register(LeftOut(config))
 
 
 @pytest.fixture(autouse=True, scope='session')

@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 
 import pytest
 import torch
 
-from oneformer.host import FullyShardStrategy
+from oneformer.host import FullyShardStrategy, sharding
+
+VERSION = re.escape(torch.__version__)
 
 SCRIPT = '''
 import json, sys
@@ -196,3 +199,11 @@ def test_units_that_the_model_does_not_have_are_named():
     strategy = FullyShardStrategy(units=['SwinBlock', 'Linear'])
     with pytest.raises(ValueError, match=r"units: the model has no .* \['SwinBlock'\]"):
         strategy._wrap_model(torch.nn.Sequential(torch.nn.Linear(2, 2)))
+
+
+def test_torch_that_cannot_shard_is_refused_with_its_version(monkeypatch):
+    monkeypatch.setattr(sharding, 'fully_shard', None)
+    with pytest.raises(
+        RuntimeError, match=f'needs torch 2.6 or later, and this is torch {VERSION}'
+    ):
+        FullyShardStrategy(units=['SwinBlock'])

@@ -24,6 +24,7 @@ from mmengine.config import Config
 from PIL import Image
 from pycocotools import mask as mask_utils
 
+from oneformer.host import unpickling
 from oneformer.inference import OneFormerInferencer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -936,3 +937,11 @@ def test_hostile_input(name, run_tool, weights, tiny_set, tmp_path, monkeypatch)
         assert not isinstance(error.value, UnicodeError)  # which names no file
         assert quoted[1] in str(error.value)
     assert tree(tmp_path, place.folder) == before
+
+
+@pytest.mark.parametrize('name', [n for n in CASES if n.startswith('pickle')])
+def test_checkpoints_are_as_harmless_where_torch_is_older(
+    name, run_tool, weights, tiny_set, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(unpickling, 'TORCH_TAKES_NAMES', False)
+    test_hostile_input(name, run_tool, weights, tiny_set, tmp_path, monkeypatch)

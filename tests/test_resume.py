@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from interrupted import Trainer, kill_often, unfinished, write_config
+from mmengine.runner import CheckpointLoader, checkpoint
 
 from oneformer.host.checkpoint_files import (
     CheckpointNotWritten,
@@ -180,7 +181,10 @@ def test_checkpoints_that_are_all_damaged_are_named(undisturbed, tmp_path):
     assert 'iter_5.pth' in str(raised.value) and 'iter_6.pth' in str(raised.value)
 
 
-def test_a_malicious_checkpoint_is_passed_over_and_not_run(undisturbed, tmp_path):
+def test_a_malicious_checkpoint_is_passed_over_and_not_run(undisturbed, tmp_path, monkeypatch):
+    # nobody has called use_safe_loaders
+    monkeypatch.setitem(CheckpointLoader._schemes, '', checkpoint.load_from_local)
+
     class Malicious:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / 'was run'),)

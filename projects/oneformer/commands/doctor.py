@@ -1,38 +1,13 @@
 """Say what is installed, which deformable attention runs and why, and whether AMP is safe here."""
 
 import platform
-import shlex
-import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 
-from oneformer_cli import import_package
+import oneformer_cli
 
+from ..host.lines import installed_line, lack, line_name, mixture
+from ..host.tested_versions import build_commands, differences, package_versions
 from .arguments import ToolParser
-
-PACKAGES = (
-    'torch',
-    'torchvision',
-    'numpy',
-    'onedl-mmcv',
-    'onedl-mmengine',
-    'onedl-mmdetection',
-    'onedl-mmsegmentation',
-    'onedl-mmpretrain',
-    'pycocotools',
-    'transformers',
-)
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that the project needs."""
-    versions = {'python': platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = 'not installed'
-    return versions
 
 
 def amp_advice(torch) -> str:
@@ -43,20 +18,21 @@ def amp_advice(torch) -> str:
     return f'yes, {kinds}: task token, pixel decoder, matching and losses stay in float32'
 
 
-def build_commands(mmcv_version: str) -> list[str]:
-    """Commands that compile mmcv's operators for the installed torch."""
-    pip = [sys.executable, '-m', 'pip', 'install']
-    # --no-cache-dir, or pip takes the pure-Python wheel that it built before
-    rebuild = ['--no-build-isolation', '--no-cache-dir', '--force-reinstall', '--no-deps']
-    return [
-        shlex.join([*pip, 'setuptools>=80', 'wheel', 'ninja']),
-        'MMCV_WITH_OPS=1 FORCE_CUDA=1 '
-        + shlex.join([*pip, *rebuild, f'onedl-mmcv=={mmcv_version}']),
-    ]
-
-
 def report(name: str, value: str) -> None:
     print(f'{name:22} {value}')
+
+
+def report_packages() -> str | None:
+    """Print versions and the line of OpenMMLab packages; returns what is wrong, if anything is."""
+    report('python', platform.python_version())
+    for name, value in package_versions().items():
+        report(name, value)
+    problem = mixture() or lack()
+    report('OpenMMLab packages', line_name(installed_line()) if problem is None else problem)
+    if problem is None:
+        others = ', '.join(differences())
+        report('tested', f'not these: {others}' if others else 'with these versions')
+    return problem
 
 
 def make_parser(prog: str | None = None) -> ToolParser:
@@ -66,19 +42,17 @@ def make_parser(prog: str | None = None) -> ToolParser:
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Print the report; 1 if the package cannot be imported."""
     make_parser(prog).parse_args(argv)
-    versions = package_versions()
-    for name, value in versions.items():
-        report(name, value)
+    if report_packages():
+        return 1
     try:  # a broken installation fails in the following lines
+        oneformer_cli.with_the_stack()
         import torch
 
-        oneformer = import_package()
-
-        from ..host.compat import compiled_ops_available
-        from ..kernels.deformable_attention import choose_path
+        import oneformer
+        from oneformer.host.compat import compiled_ops_available
+        from oneformer.kernels.deformable_attention import choose_path
     except Exception as error:
         report('oneformer', f'cannot be imported: {type(error).__name__}: {error}')
-        print('\nInstall what requirements/runtime.txt and requirements/mminstall.txt name')
         return 1
     report('oneformer', oneformer.__version__)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -92,6 +66,6 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     report('AMP', amp_advice(torch))
     if choose_path('cuda')[0] != 'cuda':
         print('\nA CPU needs no compiled operators. For a GPU, with a CUDA toolkit and a compiler:')
-        for command in build_commands(versions['onedl-mmcv']):
+        for command in build_commands():
             print(f'  {command}')
     return 0

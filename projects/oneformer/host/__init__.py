@@ -1,6 +1,7 @@
 """Parts that mmengine lacks, without OneFormer; imports nothing of the rest of the package.
 
-``compat`` comes first: it makes mmdet importable everywhere.
+``compat`` comes first: it makes mmdet importable everywhere. ``late_loading`` brings mmengine of
+OpenMMLab up to that of OneDL.
 """
 
 # isort: off
@@ -11,6 +12,7 @@ with quiet_import():
     from .compiling import CompileBackbone
     from .distributed import OneFormerDistributedDataParallel, init_cpu_processes
     from .finite_steps import FiniteSteps
+    from .late_loading import load_late
     from .pace import PaceLine
     from .resuming import ResumableCheckpointHook
     from .schedules import WholeRunMultiStepLR, WholeRunPolyLR
@@ -18,6 +20,8 @@ with quiet_import():
     from .stopping import StopOnSignal
     from .train_loop import OneFormerTrainLoop
     from .validation_notice import ValidationNotice
+
+load_late()
 
 __all__ = [
     'CompileBackbone',

@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader, Runner
 
 from .safe_io import write_bytes, write_durably
+from .unpickling import read_pickle
 
 _NAME = re.compile(r'(iter|epoch)_\d+\w*\.pth')
 _UNFINISHED = re.compile(r'\.(.+\.pth|last_checkpoint)\.\d+\.tmp')  # as ``replacing`` calls them
@@ -86,6 +87,13 @@ def checkpoints(folder: str | os.PathLike) -> list[Path]:
     return [path for path in last if path.is_file()] + [path for path in found if path not in last]
 
 
+def _read(path: Path) -> dict:
+    """The content of a checkpoint, by the loader that will read it, unless that runs any pickle."""
+    if CheckpointLoader._get_checkpoint_loader(str(path)).__module__.startswith('mmengine.'):
+        return read_pickle(path)
+    return CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+
+
 def problem_of(path: Path) -> str | None:
     """The fault of a checkpoint, or None if training can continue from it."""
     try:
@@ -94,7 +102,7 @@ def problem_of(path: Path) -> str | None:
         with zipfile.ZipFile(path) as file:
             if broken := file.testzip():
                 return f'{path} is broken: the checksum of {broken} is wrong'
-        content = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+        content = _read(path)
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         return str(error)
     missing = {'meta', 'state_dict', 'optimizer', 'message_hub'} - set(content)

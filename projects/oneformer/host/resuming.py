@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from .checkpoint_files import DurableBackend, durable_backend, remove_unfinished
+from .late_loading import leave_out_trained, skipping_sampler
 from .precision import describe_precision
 from .rescheduling import follow_config
 from .runner_state import accumulated_iterations
@@ -173,7 +174,8 @@ class ResumableCheckpointHook(CheckpointHook):
         loop, loader, placed = runner.train_loop, runner.train_dataloader, self._placed
         if isinstance(loop, IterBasedTrainLoop):
             # the loop lets the others draw all that they have drawn before
-            done = loop.iter if hasattr(placed.sampler, 'skip') else 0
+            done = loop.iter if skipping_sampler(loader) else 0
+            leave_out_trained(loop)
         else:
             placed.epoch = loop.epoch
             done = loop.iter - loop.epoch * len(loader)

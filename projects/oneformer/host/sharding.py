@@ -19,9 +19,19 @@ from mmengine.runner import save_checkpoint
 from mmengine.utils import apply_to
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from .checkpoint_files import durable_backend
+
+try:  # all public from torch 2.6 on
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import distribute_tensor
+except ImportError:
+    fully_shard = distribute_tensor = None
+
+
+def is_sharded(value: object) -> bool:
+    """Whether a value is a tensor of which this process has a part, torch's ``DTensor``."""
+    return isinstance(value, Tensor) and hasattr(value, 'full_tensor')
 
 
 def gather_parts(state: Any) -> Any:
@@ -31,16 +41,16 @@ def gather_parts(state: Any) -> Any:
     memory for one at a time.
     """
 
-    def gather(part: DTensor) -> Tensor | None:
+    def gather(part: Tensor) -> Tensor | None:
         whole = part.full_tensor()
         return whole.cpu() if is_main_process() else None
 
-    return apply_to(state, lambda value: isinstance(value, DTensor), gather)
+    return apply_to(state, is_sharded, gather)
 
 
 def part_like(whole: Tensor, sharded: Tensor) -> Tensor:
     """This process' part of a tensor that all processes have, sharded as another of its shape."""
-    if isinstance(whole, DTensor) or not isinstance(sharded, DTensor):
+    if is_sharded(whole) or not is_sharded(sharded):
         return whole
     if whole.shape != sharded.shape:  # the count of steps, or a mismatch, which is reported later
         return whole
@@ -63,16 +73,21 @@ class FullyShardStrategy(DDPStrategy):
         **kwargs: Arguments of mmengine's ``DDPStrategy``.
 
     Raises:
+        RuntimeError: If torch is older than 2.6, which brought this.
         ValueError: If the model has no module of a unit's class.
     """
 
     def __init__(self, *, units: Sequence[str], **kwargs) -> None:
+        if fully_shard is None:
+            raise RuntimeError(
+                'FullyShardStrategy, which spreads a model over several GPUs, needs torch 2.6 or '
+                f'later, and this is torch {torch.__version__}. Install a later one, or train by '
+                'the config without sharding, in which each GPU holds the whole model'
+            )
         super().__init__(**kwargs)
         self.units = units
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
-        from torch.distributed.fsdp import fully_shard
-
         names = {type(module).__name__ for module in model.modules()}
         if missing := sorted(set(self.units) - names):
             raise ValueError(f'strategy.units: the model has no module of class {missing}')

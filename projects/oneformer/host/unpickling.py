@@ -1,5 +1,6 @@
 """Pickles: read without running what they contain, unless their source is trusted."""
 
+import errno
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -11,7 +12,10 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from .errors import CheckpointError
+from .restricted_pickle import load_restricted
 
+# pairs of an object and its name, from torch 2.6 on
+TORCH_TAKES_NAMES = tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6)
 _STATISTICS = ('min', 'max', 'current', 'mean')
 
 
@@ -61,6 +65,14 @@ def plain_values(value):
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
+def _load_safely(path: Path, map_location):
+    """Load tensors, plain values and ``_ALLOWED``; any exception if there is more."""
+    if not TORCH_TAKES_NAMES:
+        return load_restricted(path, _ALLOWED, map_location)
+    with torch.serialization.safe_globals(_ALLOWED):
+        return torch.load(path, map_location=map_location, weights_only=True)
+
+
 def read_pickle(path: Path, trust: bool = False, map_location='cpu'):
     """Load what ``torch.save`` wrote, or a plain pickle of detectron2.
 
@@ -76,8 +88,7 @@ def read_pickle(path: Path, trust: bool = False, map_location='cpu'):
     """
     try:
         if not trust:
-            with torch.serialization.safe_globals(_ALLOWED):
-                return torch.load(path, map_location=map_location, weights_only=True)
+            return _load_safely(path, map_location)
         if zipfile.is_zipfile(path):
             return torch.load(path, map_location=map_location, weights_only=False)
         with path.open('rb') as file:
@@ -85,9 +96,10 @@ def read_pickle(path: Path, trust: bool = False, map_location='cpu'):
         # files of torch before 1.6 are several pickles, of which the first is a number
         is_old = isinstance(content, int)
         return torch.load(path, map_location, weights_only=False) if is_old else content
-    except OSError:
-        raise
     except Exception as error:  # what bytes that are not checkpoints make of an unpickler
+        # a truncated archive leads to a place before the beginning of the file
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         advice = (
             ', or a pickle of more than a checkpoint has, which may run any code when it is '
             'loaded: give --trust-pickle, or trust_pickle=True in Python or a config, if you trust '

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 from mmengine.logging import print_log
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from ..class_matching import match_classes
 from ..host.errors import CheckpointError, first_lines
+from ..host.sharding import is_sharded
 from ..metainfo import known_dataset_of_size, resolve_metainfo
 from .architecture import CLASS_HEAD
 from .huggingface_config import classes_in
@@ -168,7 +168,7 @@ def reuse_rows(pretrained: Tensor, fresh: Tensor, rows: Sequence[int | None]) ->
         fresh: Tensor of the model, newly initialised.
         rows: Row in ``pretrained`` for each class of the model, or None to keep ``fresh``.
     """
-    if isinstance(fresh, DTensor):
+    if is_sharded(fresh):
         fresh = fresh.full_tensor()
     reused = fresh.detach().to(pretrained, copy=True)
     for label, row in enumerate([*rows, -1]):

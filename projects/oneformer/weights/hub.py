@@ -158,7 +158,7 @@ def fetch(source: HubSource) -> Path:
 
 def _fetch(source: HubSource) -> Path | None:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-    from huggingface_hub.errors import RemoteEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError
 
     endpoint, revision = _endpoint(), source.revision
     first = source.file or _CONFIG
@@ -169,8 +169,8 @@ def _fetch(source: HubSource) -> Path | None:
             path = hf_hub_download(
                 source.repository, name, revision=revision, endpoint=endpoint, cache_dir=_cache()
             )
-        except RemoteEntryNotFoundError:
-            if source.file:
+        except EntryNotFoundError as error:
+            if source.file or not _is_of_the_hub(error):
                 raise
             return None
         if name == _CONFIG:  # the other files are of the same commit, whatever happens meanwhile
@@ -181,10 +181,17 @@ def _fetch(source: HubSource) -> Path | None:
     url = hf_hub_url(source.repository, first, revision=revision, endpoint=endpoint)
     try:
         get_hf_file_metadata(url, timeout=_SECONDS)
-    except RemoteEntryNotFoundError:
-        if source.file:
+    except EntryNotFoundError as error:
+        if source.file or not _is_of_the_hub(error):
             raise
     return _gather(source, get)
+
+
+def _is_of_the_hub(error: Exception) -> bool:
+    """Whether the hub said that it lacks a file, and not the cache while the hub did not answer."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    return not isinstance(error, LocalEntryNotFoundError)
 
 
 def _by_hand(source: HubSource) -> str:
@@ -210,11 +217,11 @@ def _refusal(source: HubSource, error: Exception) -> CheckpointError:
         f'{endpoint}; if it is a private one, {log_in}',
         errors.RevisionNotFoundError: f'has no revision {source.revision}: give a branch, a tag or '
         f'a commit that {page}/commits lists',
-        errors.RemoteEntryNotFoundError: f'has no file {source.file}: give one that '
+        errors.EntryNotFoundError: f'has no file {source.file}: give one that '
         f'{page}/tree/{source.revision} lists',
     }
     for kind, refusal in known.items():  # the first is one of the second
-        if isinstance(error, kind):
+        if isinstance(error, kind) and _is_of_the_hub(error):
             return CheckpointError(f'{name} {refusal}')
     if isinstance(error, OSError) and error.errno is not None:  # those of the network have none
         return CheckpointError(
