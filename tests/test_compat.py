@@ -1,11 +1,14 @@
 """Without compiled operators: what stands in for them, and which attention runs instead."""
 
+import os
+import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
 
-from oneformer.host import compat
+from oneformer.host import compat, quiet_import
 from oneformer.kernels import deformable_attention
 from oneformer.kernels.deformable_attention import DeformableAttention, Levels, choose_path
 
@@ -67,3 +70,26 @@ def test_all_paths_give_the_same(monkeypatch):
         paths[path] = attention(*inputs)
     assert torch.equal(paths['cuda'], paths['torch'])
     torch.testing.assert_close(paths['cpu'], paths['torch'], atol=1e-5, rtol=0)
+
+
+def test_an_import_shows_what_is_not_noise(capsys):
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter('always')
+        with pytest.raises(ImportError), quiet_import():
+            print('Could not import OneDL: debug')
+            print('a line of somebody')
+            with warnings.catch_warnings():
+                warnings.simplefilter('always')  # as torch does
+                warnings.warn('of old parts', DeprecationWarning, stacklevel=1)
+            warnings.warn('faster_coco_eval is not installed, so', UserWarning, stacklevel=1)
+            warnings.warn('of somebody', UserWarning, stacklevel=1)
+            raise ImportError
+    assert capsys.readouterr().out == 'a line of somebody\n'
+    assert [str(warning.message) for warning in shown] == ['of somebody']
+
+
+def test_importing_prints_nothing(root_dir):
+    environment = {**os.environ, 'PYTHONPATH': str(root_dir / 'projects')}
+    command = [sys.executable, '-c', 'import oneformer']
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, '', '')

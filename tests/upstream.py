@@ -6,7 +6,24 @@ fail: one that passes, or does not exist, is told, so the list cannot outlive it
 
 import pytest
 
-LEFT_OUT = {}
+_LISTED = (
+    'transformers 4 lists as missing the indices of relative positions, which it rebuilds, and as '
+    'not used a norm that transformers 5 has'
+)
+_DINAT = "the peer mends transformers 5's DiNAT, whose attention takes other shapes in 4"
+LEFT_OUT = {
+    'tests/test_backbones.py::test_a_classifier_of_hugging_face_loads'
+    '[config0-SwinForImageClassification]': 'the peer is written for the parts that Swin has in '
+    'transformers 5',
+    'tests/test_backbones.py::test_features_equal_hugging_face_and_its_folder_loads[DiNAT]': _DINAT,
+    'tests/test_conversion.py::test_a_dinat_comes_back_with_its_dilations_and_gives_the_same_logits': _DINAT,
+    'tests/test_conversion.py::test_a_folder_of_hugging_face_comes_back_bit_by_bit': _LISTED,
+    'tests/test_conversion.py::test_hugging_face_and_ours_give_the_same_logits_both_ways': _LISTED,
+    'tests/test_fusion.py::test_instances_equal_a_plain_loop[cityscapes-enlarged]': 'torch 2.4 '
+    "rounds one pixel at the edge of a mask to the other side of the plain loop's",
+    'tests/test_weights.py::test_a_model_in_parts_takes_and_gives_whole_weights': 'sharding needs '
+    'torch 2.6, and is refused before',
+}
 
 
 def unknown(listed, collected):
