@@ -42,6 +42,18 @@ def test_help_names_every_command_and_imports_nothing_heavy(root_dir):
     assert printed.endswith('[]\n')
 
 
+def test_commands_start_without_transformers_which_can_be_imported_later(root_dir):
+    code = (
+        'import sys; sys.path.insert(0, "projects"); import oneformer_cli\n'
+        'oneformer_cli.command("train"); print("transformers" in sys.modules)\n'
+        'import transformers; print(transformers.BertConfig.model_type)'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=root_dir, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == 'False\nbert\n'
+
+
 def test_an_unknown_command_is_answered_with_the_nearest(capsys):
     assert run(capsys, 'predit') == (
         2,

@@ -1,6 +1,4 @@
-"""Every command of README and docs: it parses, and it is run by a test, or its page says what it
-needs that a test machine lacks.
-"""
+"""Commands of README and docs parse, and are run by a test, or their page says what they need."""
 
 import argparse
 import ast

@@ -5,7 +5,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from oneformer.commands.check import main  # noqa: E402
+from oneformer_cli import command  # noqa: E402
+
+main = command('check')
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -15,7 +15,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterator
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
@@ -62,9 +62,8 @@ def provide_missing_ops() -> None:
 def switch_off_mmpretrain_multimodal() -> None:
     """Keep mmpretrain's BLIP from importing what the installed transformers lacks."""
     name = 'mmpretrain.utils.dependency'
-    found = {
-        package: importlib.util.find_spec(package) for package in ('mmpretrain', 'transformers')
-    }
+    # not by importlib.util, for which transformers is missing where our commands do without
+    found = {package: PathFinder.find_spec(package) for package in ('mmpretrain', 'transformers')}
     if name in sys.modules or None in found.values():
         return
     mmpretrain, transformers = (Path(spec.submodule_search_locations[0]) for spec in found.values())
