@@ -289,4 +289,4 @@ def test_doctor_names_the_attention_in_use(run_tool):
     printed = run_tool('doctor')
     assert f'torch                  {torch.__version__.split("+")[0]}' in printed
     assert 'deformable attention   bags of rows: ' in printed or torch.cuda.is_available()
-    assert ('onedl-mmcv==' in printed) == (choose_path('cuda')[0] == 'torch')
+    assert ('mmcv==' in printed) == (choose_path('cuda')[0] == 'torch')

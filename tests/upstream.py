@@ -16,7 +16,8 @@ LEFT_OUT = {
     '[config0-SwinForImageClassification]': 'the peer is written for the parts that Swin has in '
     'transformers 5',
     'tests/test_backbones.py::test_features_equal_hugging_face_and_its_folder_loads[DiNAT]': _DINAT,
-    'tests/test_conversion.py::test_a_dinat_comes_back_with_its_dilations_and_gives_the_same_logits': _DINAT,
+    'tests/test_conversion.py::test_a_dinat_comes_back_with_its_dilations_and_gives_the_'
+    'same_logits': _DINAT,
     'tests/test_conversion.py::test_a_folder_of_hugging_face_comes_back_bit_by_bit': _LISTED,
     'tests/test_conversion.py::test_hugging_face_and_ours_give_the_same_logits_both_ways': _LISTED,
     'tests/test_fusion.py::test_instances_equal_a_plain_loop[cityscapes-enlarged]': 'torch 2.4 '
