@@ -47,11 +47,13 @@ def is_command(word):
 
 
 def words_of(text):
-    """Words of each command of a line, without comments and variables."""
+    """Words of each command of a line, without comments, variables and the file for output."""
     for part in text.split(' && '):
         words = shlex.split(part, comments=True)
         while words and re.match(r'[A-Z_]+=', words[0]):
             words = words[1:]
+        if '>' in words:
+            words = words[: words.index('>')]
         if words:
             yield tuple(words)
 
