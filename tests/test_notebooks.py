@@ -87,15 +87,15 @@ def images_of(notebook):
 def test_a_notebook_runs_and_shows_pictures(path, tmp_path, command_in_path):
     nbclient = pytest.importorskip('nbclient', reason='installed by make notebooks')
     import nbformat
-    from jupyter_client import AsyncKernelManager
 
     folder = tmp_path / 'notebook'
     folder.mkdir()
     notebook = nbformat.read(path, as_version=4)
     client = nbclient.NotebookClient(
         notebook,
-        km=AsyncKernelManager(kernel_name='python3', transport='ipc'),
         timeout=600,
+        startup_timeout=300,
+        extra_arguments=['--IPKernelApp.log_level=ERROR'],
         resources=dict(metadata=dict(path=str(folder))),
     )
     start, used = time.monotonic(), processor_seconds()
