@@ -1,4 +1,4 @@
-"""The notebooks: stripped, with commands that parse, and run by ``make notebooks``."""
+"""The notebooks: stripped, with links that lead somewhere, and run by ``make notebooks``."""
 
 import ast
 import json
@@ -23,10 +23,6 @@ def cells(path):
     return [(cell['cell_type'], ''.join(cell['source'])) for cell in content['cells']]
 
 
-def shell_cells(path):
-    return [text for kind, text in cells(path) if kind == 'code' and text.startswith('%%bash')]
-
-
 def test_there_are_three_which_the_page_and_each_badge_name():
     page = (ROOT / 'docs/notebooks.md').read_text()
     assert len(NOTEBOOKS) == 3
@@ -35,6 +31,12 @@ def test_there_are_three_which_the_page_and_each_badge_name():
         assert re.search(
             rf'colab.research.google.com/github/[\w/.-]+/{path.name}\)', cells(path)[0][1]
         )
+
+
+def test_all_name_one_repository():
+    texts = [text for path in NOTEBOOKS for _, text in cells(path)]
+    names = re.findall(r'github(?:\.com)?/([\w-]+/oneformer[\w-]*)', ' '.join(texts))
+    assert len(names) == 2 * len(NOTEBOOKS) and len(set(names)) == 1
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
