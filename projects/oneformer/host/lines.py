@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 # by import name the distributions that own it
-_OWNERS = {
+_OWNERS: dict[str, dict[str, tuple[str, ...]]] = {
     'onedl': {
         'mmengine': ('onedl-mmengine',),
         'mmcv': ('onedl-mmcv',),
