@@ -17,7 +17,7 @@ test-slurm: .venv/.runtime .venv/.tests
 	tests/install_slurm.sh
 	$(BIN)/python -m pytest tests -q -rs -m slurm
 bench: .venv/.runtime .venv/.tests
-	for part in infer train post text data metrics backbones; do $(BIN)/python tools/benchmark.py $$part --json bench.json || exit 1; done
+	for part in start infer train post text data metrics backbones; do $(BIN)/python tools/benchmark.py $$part --json bench.json || exit 1; done
 	$(BIN)/python tools/benchmark.py scale --quick --json bench.json
 lint: .venv/.lint
 	$(BIN)/ruff check .
@@ -77,7 +77,7 @@ SHELL := /bin/bash -o pipefail
 	@touch $@
 
 clean:
-	rm -rf .venv data/quickstart work_dirs/quickstart
+	rm -rf .venv .venv-openmmlab .venv-newest site data/quickstart work_dirs/quickstart
 
 # The original OpenMMLab packages with the oldest torch that is supported, beside .venv: the suite's
 # core. What is left out, and why, is in tests/upstream.py.
