@@ -411,7 +411,7 @@ def test_a_range_of_values_and_percentiles_are_rules_of_the_dataset(tmp_path, sa
         tmp_path, [dict(type='LoadPhoto', value_range=(0, 8000))], value_range=(0, 100)
     )
     assert by_loader[1]['img'].max() == round(4000 * 255 / 8000)
-    for wrong in ((5, 5), (0, float('nan')), 'full', dict(percentiles=(0, 101)), 4095):
+    for wrong in ((5, 5), (9, 5), (0, float('nan')), 'full', dict(percentiles=(0, 101)), 4095):
         with pytest.raises(ValueError, match='value_range is .* it has to be'):
             instance_set(tmp_path, value_range=wrong)
 
