@@ -3,8 +3,10 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
 from oneformer.host import lines, tested_versions
 
@@ -35,8 +37,9 @@ def install(folder, versions):
 
 
 def start(root_dir, folder, code='import oneformer', packages=lines._REQUIRED):
-    """Run Python where only the standard library, the plugin and a folder can be found."""
+    """Run Python where only the standard library, the plugin, yaml and a folder can be found."""
     folder.mkdir(exist_ok=True)
+    (folder / 'yaml').symlink_to(Path(yaml.__file__).parent)
     for package in packages:
         (folder / package).mkdir(exist_ok=True)
         (folder / package / '__init__.py').write_text(f'raise SystemExit("{package} is imported")')
@@ -151,6 +154,7 @@ def test_doctor_and_commands_say_so_without_a_traceback(root_dir, tmp_path, vers
     install(tmp_path, versions)
     command = 'import oneformer_cli; sys.exit(oneformer_cli.main([{!r}]))'
     for name, stream in (('doctor', 'stdout'), ('train', 'stderr')):
+        (tmp_path / 'yaml').unlink(missing_ok=True)
         ended = start(root_dir, tmp_path, command.format(name), packages=())
         printed = getattr(ended, stream)
         assert ended.returncode == 1 and said in printed, ended
