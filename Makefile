@@ -39,7 +39,7 @@ dist: .venv/.release
 .PHONY: docs notebooks
 docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
-	@echo 'the pages are in site/index.html'
+	@echo 'the pages are in site/index.html; with search: python -m http.server -d site'
 notebooks: .venv/.runtime .venv/.tests .venv/.notebooks
 	$(BIN)/python -m pytest tests/test_notebooks.py -q -s -m long
 

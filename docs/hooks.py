@@ -16,7 +16,12 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {'README.md': 'index.md', 'CHANGELOG.md': 'changelog.md'}  # of the repository: in the site
+# of the repository: in the site
+PAGES = {
+    'README.md': 'index.md',
+    'CHANGELOG.md': 'changelog.md',
+    'CONTRIBUTING.md': 'contributing.md',
+}
 LINK = re.compile(r'(\]\()([^)#\s:]+)(#[^)\s]*)?(\))')
 LANGUAGES = {'.py': 'python', '.sh': 'bash', '.sbatch': 'bash', '.yml': 'yaml', '.toml': 'toml'}
 

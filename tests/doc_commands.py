@@ -1,5 +1,6 @@
 """The commands that README and docs show, as lists of words, with where they stand."""
 
+import json
 import re
 import shlex
 from dataclasses import dataclass
@@ -47,11 +48,13 @@ def is_command(word):
 
 
 def words_of(text):
-    """Words of each command of a line, without comments and variables."""
+    """Words of each command of a line, without comments, variables and the file for output."""
     for part in text.split(' && '):
         words = shlex.split(part, comments=True)
         while words and re.match(r'[A-Z_]+=', words[0]):
             words = words[1:]
+        if '>' in words:
+            words = words[: words.index('>')]
         if words:
             yield tuple(words)
 
@@ -98,6 +101,17 @@ def commands_of(page, text):
             block, first, language = [], number + 1, line.strip('`')
         else:
             commands += in_text(page, number, line)
+    return commands
+
+
+def notebook_commands():
+    """Commands of the cells in the shell's language of all notebooks."""
+    commands = []
+    for path in sorted((ROOT / 'notebooks').glob('*.ipynb')):
+        for cell in json.loads(path.read_text())['cells']:
+            head, _, text = ''.join(cell['source']).partition('\n')
+            if head.startswith('%%bash'):
+                commands += in_block(f'notebooks/{path.name}', 1, text)
     return commands
 
 

@@ -26,7 +26,7 @@ def links(text):
     return re.findall(r'\]\(([^)\s]+)\)', without_code(text))
 
 
-@pytest.mark.parametrize('page', [*pages(), 'CHANGELOG.md'])
+@pytest.mark.parametrize('page', [*pages(), 'CHANGELOG.md', 'CONTRIBUTING.md'])
 def test_every_link_leads_to_a_file_and_a_heading_of_it(page):
     text = (ROOT / page).read_text()
     broken = []
@@ -132,10 +132,12 @@ def test_every_page_is_in_the_navigation_once():
     nav = (ROOT / 'mkdocs.yml').read_text().partition('\nnav:\n')[2]
     named = re.findall(r': ([\w/]+\.md)$', nav, re.M)
     written = [page.removeprefix('docs/') for page in pages() if page != 'README.md']
-    assert sorted(named) == sorted([*written, 'index.md', 'changelog.md'])
+    made = ['index.md', 'changelog.md', 'contributing.md']  # of the repository's own pages
+    assert sorted(named) == sorted([*written, *made])
 
 
 def test_the_site_loads_nothing_from_elsewhere():
     config = (ROOT / 'mkdocs.yml').read_text()
-    assert 'font: false' in config and '- offline' in config
+    assert 'font: false' in config and 'use_directory_urls: false' in config
+    assert '- offline' not in config  # its search takes a script from elsewhere
     assert not [name for name, text in pages().items() if '```mermaid' in text]

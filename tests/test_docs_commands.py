@@ -16,8 +16,9 @@ import test_coco_formats as coco_formats
 import test_convert_masks as masks
 import test_convert_tools as tools
 import test_mask_formats as mask_formats
-from doc_commands import ROOT, commands_of, pages, python_blocks
+from doc_commands import ROOT, commands_of, notebook_commands, pages, python_blocks
 from interrupted import write_config
+from runs import forget_runs
 from test_your_data import SMALL
 
 from oneformer.zoo import find_config
@@ -44,10 +45,7 @@ RUN = {
     'make': (__file__, 'test_every_target_of_make_exists'),
     'source .venv/bin/activate': ('Makefile', '.venv/bin/python:'),
     'oneformer doctor': ('tests/test_tools.py', 'test_doctor_names_the_attention_in_use'),
-    'oneformer demo': (
-        'tests/test_tools.py',
-        'test_the_quick_start_ends_with_metrics_and_pictures',
-    ),
+    'oneformer demo': ('tests/test_tools.py', "oneformer_cli.main(['demo'"),
     'oneformer test oneformer_efficientnet-lite0_quickstart': (
         'tests/test_tools.py',
         'test_the_token_matrix_scores_every_task_under_every_token',
@@ -143,7 +141,7 @@ def fault_of(command, capsys):
 
 
 def test_every_command_of_ours_parses_and_its_configs_exist(capsys):
-    ours = [command for command in COMMANDS if own_words(command)]
+    ours = [command for command in [*COMMANDS, *notebook_commands()] if own_words(command)]
     faults = {command.place: fault_of(command, capsys) for command in ours}
     assert len(ours) > 100
     assert not {place: fault for place, fault in faults.items() if fault}
@@ -196,6 +194,8 @@ def test_tools_of_a_checkout_are_named_beside_their_commands():
 
 # what is run here
 
+WEIGHTS = 'work_dirs/mine/iter_1000.pth'  # of the README
+
 
 def small(name, words):
     """The words with settings for a training of two iterations, and one process."""
@@ -205,41 +205,47 @@ def small(name, words):
     return [*words, '--workers', '1'] if name in ('convert-labels', 'check') else words
 
 
-def keep_as_named(folder, name='iter_1000.pth'):
-    (folder / 'iter_2.pth').rename(folder / name)
-
-
 def blocks_of(page):
     """Commands of ours in the blocks of a page that need nothing else."""
     return [own_words(c) for c in WHOLE if c.page == page and not c.needs and own_words(c)]
 
 
-@pytest.fixture
-def trained(run_command, tmp_path):
-    """Data and a model where the pages have them: from YOLO's labels, as in the README."""
-    tools.write_yolo(tmp_path / 'data/yolo')
-    shutil.copytree(tmp_path / 'data/yolo/images/train', tmp_path / 'images')
+@pytest.fixture(scope='module')
+def home(tmp_path_factory):
+    """A folder in which the commands of the README were run, on labels of YOLO, and their names."""
+    folder = tmp_path_factory.mktemp('home')
+    tools.write_yolo(folder / 'data/yolo')
+    shutil.copytree(folder / 'data/yolo/images/train', folder / 'images')
     ran = []
-    for name, *words in blocks_of('README.md'):
-        if name in ('doctor', 'demo'):
-            continue
-        run_command(name, *small(name, words))
-        ran.append(name)
-        if name == 'train':
-            keep_as_named(tmp_path / 'work_dirs/mine')
-    return ran
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, *words in blocks_of('README.md'):
+            if name in ('doctor', 'demo'):
+                continue
+            forget_runs()
+            assert not oneformer_cli.main([name, *small(name, words)])
+            ran.append(name)
+            if name == 'train':
+                (folder / 'work_dirs/mine/iter_2.pth').rename(folder / WEIGHTS)
+    return folder, ran
 
 
-def test_the_commands_of_the_readme_run(trained, tmp_path):
-    assert trained == ['convert-labels', 'check', 'train', 'predict']
-    assert list((tmp_path / 'predictions/overlays').rglob('a.jpg'))
+@pytest.fixture
+def trained(home, tmp_path):
+    """A copy of that folder, with data and a model where the pages have them."""
+    shutil.copytree(home[0], tmp_path, dirs_exist_ok=True)
+
+
+def test_the_commands_of_the_readme_run(home):
+    folder, ran = home
+    assert ran == ['convert-labels', 'check', 'train', 'predict']
+    assert list((folder / 'predictions/overlays').rglob('a.jpg'))
 
 
 def test_commands_for_a_trained_model_run(trained, run_command, tmp_path, drawn_curves):
     """With the model of the README in place of those that the pages name."""
-    weights = 'work_dirs/mine/iter_1000.pth'
-    named = dict(CONFIG='data/mine/config.py', CHECKPOINT=weights, person='cat', car='dog')
-    named['swin_l.pth'] = weights
+    named = dict(CONFIG='data/mine/config.py', CHECKPOINT=WEIGHTS, person='cat', car='dog')
+    named['swin_l.pth'] = WEIGHTS
     (tmp_path / 'street/a').mkdir(parents=True)
     shutil.copy(tmp_path / 'images/a.jpg', tmp_path / 'street/a')
     ran = []
@@ -254,7 +260,7 @@ def test_commands_for_a_trained_model_run(trained, run_command, tmp_path, drawn_
 
 def test_the_python_lines_of_readme_and_pages_run(trained, tmp_path, monkeypatch):
     shutil.copy(tmp_path / 'images/a.jpg', tmp_path / 'street.jpg')
-    shutil.copy(tmp_path / 'work_dirs/mine/iter_1000.pth', tmp_path / 'weights.pth')
+    shutil.copy(tmp_path / WEIGHTS, tmp_path / 'weights.pth')
     writer = cv2.VideoWriter(
         str(tmp_path / 'clip.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 5, (64, 48)
     )

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -337,16 +339,17 @@ def followed(trainer, root_dir, config_dir, tiny_set, tmp_path_factory):
 def follow(run_tool, root_dir, config_dir, tiny_set, tmp_path):
     """Train two iterations with lines of the page; returns the folder."""
 
-    def run(name):
-        config = write_snippets(root_dir, config_dir, tiny_set, tmp_path, 2, name)
-        run_tool('train', config, '--work-dir', tmp_path / 'run', *OFTEN)
+    def run(*names, options=()):
+        config = write_snippets(root_dir, config_dir, tiny_set, tmp_path, 2, *names)
+        run_tool('train', config, '--work-dir', tmp_path / 'run', *OFTEN, *options)
         return tmp_path / 'run'
 
     return run
 
 
 def test_the_page_has_all_snippets_in_six_lines(root_dir):
-    names = ['tensorboard', 'wandb', 'mlflow', 'best checkpoint', 'early stopping']
+    names = ['tensorboard', 'wandb', 'mlflow', 'aim', 'pictures']
+    names += ['best checkpoint', 'early stopping']
     assert list(snippets(root_dir)) == names
     assert all(len(lines.splitlines()) <= 6 for lines in snippets(root_dir).values())
 
@@ -396,3 +399,48 @@ def test_mlflow_keeps_a_run_in_a_file(follow):
     history = client.get_metric_history(run.info.run_id, 'panoptic/PQ')
     assert [metric.step for metric in history] == [1, 2]
     assert run.data.params['train_cfg.type'] == 'OneFormerTrainLoop'
+
+
+class AimRun:
+    """Stands for ``aim.Run``: aim itself would replace other packages of this environment."""
+
+    made = []
+
+    def __init__(self, **options):
+        self.options, self.tracked, self.content, self.is_closed = options, [], {}, False
+        self.made.append(self)
+
+    def track(self, value, name, step):
+        self.tracked.append((name, step, value))
+
+    def __setitem__(self, key, value):
+        self.content[key] = value
+
+    def close(self):
+        self.is_closed = True
+
+
+def test_aim_gets_figures_config_and_pictures_of_three_tasks(follow, monkeypatch):
+    """Through mmengine's own backend, to a module with the parts of aim that it calls."""
+    module = SimpleNamespace(Run=AimRun, Image=lambda array: np.asarray(array))
+    monkeypatch.setitem(sys.modules, 'aim', module)
+    monkeypatch.setattr(AimRun, 'made', [])
+    every = ['default_hooks.visualization.interval=1']
+    folder = follow('aim', 'pictures', options=every)
+    (run,) = AimRun.made
+    assert run.options == dict(repo='aim_runs', experiment='oneformer')
+    assert run.content['hparams']['train_cfg']['type'] == 'OneFormerTrainLoop'
+    rows = rows_of(folder)
+    figures = {(name, step): value for name, step, value in run.tracked if name != 'val_img'}
+    for row in rows:
+        for name in {'panoptic/PQ', 'instance/AP', 'semantic/mIoU'} & set(row):
+            assert figures[name, row['step']] == row[name]
+        if 'loss' in row:
+            assert figures['loss', row['step']] == pytest.approx(row['loss'])
+    assert {step for name, step in figures if name == 'panoptic/PQ'} == {1, 2}
+    # five images of each of two validations: image, ground truth and three predictions
+    pictures = [(step, value) for name, step, value in run.tracked if name == 'val_img']
+    assert [step for step, _ in pictures] == [1, 2, 3, 4, 5, 2, 3, 4, 5, 6]
+    for _, picture in pictures:
+        assert picture.dtype == np.uint8 and picture.shape[1] > 4 * picture.shape[0]
+    assert run.is_closed

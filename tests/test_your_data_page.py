@@ -44,6 +44,7 @@ def test_every_command_is_one_that_is_run_here(commands):
         if words[1] != 'convert-labels'
         and not follows_a_conversion(words)
         and not is_of_streets(words)
+        and words[1] != 'init'
     ]
     # a download; test_weights.py trains from files with the same names
     assert [words[0] for words in left] == ['wget']
@@ -98,3 +99,10 @@ def test_streets_are_drawn_trained_and_scored(commands, tmp_path, run_command):
             (run / 'iter_2.pth').rename(run / 'iter_1000.pth')
         ran.append(name)
     assert ran == ['demo-data', 'train', 'test', 'train']
+
+
+def test_a_config_is_written_and_names_what_comes_next(commands, tmp_path, run_command):
+    (words,) = [words for words in commands if words[1] == 'init']
+    printed = run_command(*words[1:])
+    assert 'next: oneformer check my_project/config.py' in printed
+    assert len((tmp_path / 'my_project/config.py').read_text().splitlines()) < 20

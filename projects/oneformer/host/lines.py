@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 # by import name the distributions that own it
-_OWNERS = {
+_OWNERS: dict[str, dict[str, tuple[str, ...]]] = {
     'onedl': {
         'mmengine': ('onedl-mmengine',),
         'mmcv': ('onedl-mmcv',),
@@ -58,7 +58,7 @@ def installed_version(distribution: str) -> str | None:
 
 def installed_owners() -> dict[str, list[Owner]]:
     """By import name the installed distributions that own it."""
-    owners = {}
+    owners: dict[str, list[Owner]] = {}
     for line, packages in _OWNERS.items():
         for package, names in packages.items():
             found = ((name, installed_version(name)) for name in names)

@@ -7,7 +7,7 @@ parameters and needs a GPU. Here parameters keep their names and shapes, so the 
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import mmengine
 import torch
@@ -22,11 +22,11 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from .checkpoint_files import durable_backend
 
-try:  # all public from torch 2.6 on
+try:  # both are public from torch 2.6 on
     from torch.distributed.fsdp import fully_shard
     from torch.distributed.tensor import distribute_tensor
 except ImportError:
-    fully_shard = distribute_tensor = None
+    fully_shard = distribute_tensor = cast(Any, None)
 
 
 def is_sharded(value: object) -> bool:

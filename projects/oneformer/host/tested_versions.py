@@ -46,7 +46,7 @@ def package_versions() -> dict[str, str]:
 
 def differences() -> list[str]:
     """Installed versions of which others were tested, as ``torch 2.9.1 (2.10.0)``."""
-    tested = TESTED.get(installed_line(), {})
+    tested = TESTED.get(installed_line() or '', {})
     found = {name: installed_version(name) for name in tested}
     return [
         f'{name} {number} ({tested[name]})'
