@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import terminaltables
 import yaml
 
 from oneformer.host import lines, tested_versions
@@ -37,9 +38,15 @@ def install(folder, versions):
 
 
 def start(root_dir, folder, code='import oneformer', packages=lines._REQUIRED):
-    """Run Python where only the standard library, the plugin, yaml and a folder can be found."""
+    """Run Python where only the standard library, the plugin, a folder and two parts can be found.
+
+    The parts are of the plugin's own requirements.
+    """
     folder.mkdir(exist_ok=True)
-    (folder / 'yaml').symlink_to(Path(yaml.__file__).parent)
+    for part in (yaml, terminaltables):
+        place = folder / part.__name__
+        place.unlink(missing_ok=True)
+        place.symlink_to(Path(part.__file__).parent)
     for package in packages:
         (folder / package).mkdir(exist_ok=True)
         (folder / package / '__init__.py').write_text(f'raise SystemExit("{package} is imported")')
@@ -154,7 +161,6 @@ def test_doctor_and_commands_say_so_without_a_traceback(root_dir, tmp_path, vers
     install(tmp_path, versions)
     command = 'import oneformer_cli; sys.exit(oneformer_cli.main([{!r}]))'
     for name, stream in (('doctor', 'stdout'), ('train', 'stderr')):
-        (tmp_path / 'yaml').unlink(missing_ok=True)
         ended = start(root_dir, tmp_path, command.format(name), packages=())
         printed = getattr(ended, stream)
         assert ended.returncode == 1 and said in printed, ended
