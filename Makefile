@@ -99,7 +99,7 @@ $(UPSTREAM)/.ready: requirements/runtime.txt requirements/openmmlab.txt requirem
 # outcome of the last run is in docs/versions.md.
 NEWEST := .venv-newest
 NEWEST_TESTS := $(addprefix tests/test_,$(addsuffix .py,compat criterion datasets evaluation fusion hf_parity inferencer \
-	resume tools training_parity unpickling weights zoo))
+	late_loading lines resume training_parity unpickling zoo))
 test-newest:
 	rm -rf $(NEWEST)
 	$(PYTHON) -m venv $(NEWEST)

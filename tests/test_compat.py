@@ -93,3 +93,17 @@ def test_importing_prints_nothing(root_dir):
     command = [sys.executable, '-c', 'import oneformer']
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, '', '')
+
+
+def test_names_that_a_package_no_longer_has_are_found_in_its_source(tmp_path):
+    (tmp_path / 'models').mkdir()
+    (tmp_path / 'parts.py').write_text('def here(): ...\n\nhere_too = 1\n')
+    (tmp_path / 'models/__init__.py').write_text('from .bert import Bert\n')
+    user = tmp_path / 'user.py'
+    user.write_text(
+        'import torch\nfrom .other import anything\nfrom transformers.models import Bert\n'
+        'try:\n    from transformers.parts import here, here_too, gone\nexcept ImportError: ...\n'
+        'from transformers.removed import all_of_it\n'
+    )
+    assert list(compat._missing_names(user, tmp_path)) == ['all_of_it', 'gone']
+    assert not list(compat._missing_names(tmp_path / 'nothing.py', tmp_path))

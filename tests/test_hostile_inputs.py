@@ -922,7 +922,7 @@ def tree(root, without):
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_hostile_input(name, run_tool, weights, tiny_set, tmp_path, monkeypatch):
+def test_hostile_input(name, run_tool, weights, tiny_set, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('ONEFORMER_MAX_PIXELS', str(1 << 28))  # cases may change it
     cv2.imwrite(str(tmp_path / 'secret.png'), image())
     place = Place(tmp_path / 'case', run_tool, weights, tiny_set)
@@ -935,13 +935,14 @@ def test_hostile_input(name, run_tool, weights, tiny_set, tmp_path, monkeypatch)
         with pytest.raises((ValueError, OSError, SystemExit)) as error:
             CASES[name](place)
         assert not isinstance(error.value, UnicodeError)  # which names no file
-        assert quoted[1] in str(error.value)
+        # what is wrong with an argument is printed, and the exit code is 2
+        assert quoted[1] in f'{error.value}\n{capsys.readouterr().err}'
     assert tree(tmp_path, place.folder) == before
 
 
 @pytest.mark.parametrize('name', [n for n in CASES if n.startswith('pickle')])
 def test_checkpoints_are_as_harmless_where_torch_is_older(
-    name, run_tool, weights, tiny_set, tmp_path, monkeypatch
+    name, run_tool, weights, tiny_set, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(unpickling, 'TORCH_TAKES_NAMES', False)
-    test_hostile_input(name, run_tool, weights, tiny_set, tmp_path, monkeypatch)
+    test_hostile_input(name, run_tool, weights, tiny_set, tmp_path, monkeypatch, capsys)

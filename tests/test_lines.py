@@ -3,8 +3,11 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import terminaltables
+import yaml
 
 from oneformer.host import lines, tested_versions
 
@@ -35,8 +38,15 @@ def install(folder, versions):
 
 
 def start(root_dir, folder, code='import oneformer', packages=lines._REQUIRED):
-    """Run Python where only the standard library, the plugin and a folder can be found."""
+    """Run Python where only the standard library, the plugin, a folder and two parts can be found.
+
+    The parts are of the plugin's own requirements.
+    """
     folder.mkdir(exist_ok=True)
+    for part in (yaml, terminaltables):
+        place = folder / part.__name__
+        place.unlink(missing_ok=True)
+        place.symlink_to(Path(part.__file__).parent)
     for package in packages:
         (folder / package).mkdir(exist_ok=True)
         (folder / package / '__init__.py').write_text(f'raise SystemExit("{package} is imported")')

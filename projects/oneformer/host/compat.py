@@ -67,7 +67,8 @@ def switch_off_mmpretrain_multimodal() -> None:
     if name in sys.modules or None in found.values():
         return
     mmpretrain, transformers = (Path(spec.submodule_search_locations[0]) for spec in found.values())
-    if not any(_missing_names(mmpretrain.joinpath(*_BLIP), transformers)):
+    is_blocked = sys.modules.get('transformers', transformers) is None
+    if not is_blocked and not any(_missing_names(mmpretrain.joinpath(*_BLIP), transformers)):
         return
     # by file, since importing the package is what fails
     spec = importlib.util.spec_from_file_location(name, mmpretrain / 'utils' / 'dependency.py')

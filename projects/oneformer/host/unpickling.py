@@ -86,6 +86,8 @@ def read_pickle(path: Path, trust: bool = False, map_location='cpu'):
         CheckpointError: If the file holds more than that and is not trusted, or is broken.
         OSError: If it cannot be read.
     """
+    checked_later = torch._utils._sparse_tensors_to_validate
+    before = len(checked_later)
     try:
         if not trust:
             return _load_safely(path, map_location)
@@ -97,6 +99,7 @@ def read_pickle(path: Path, trust: bool = False, map_location='cpu'):
         is_old = isinstance(content, int)
         return torch.load(path, map_location, weights_only=False) if is_old else content
     except Exception as error:  # what bytes that are not checkpoints make of an unpickler
+        del checked_later[before:]  # or torch would check them, and fail, in the next file
         # a truncated archive leads to a place before the beginning of the file
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
