@@ -6,7 +6,6 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -15,7 +14,9 @@ import cv2
 import torch
 from terminaltables import AsciiTable
 
-PACKAGES = ('torch', 'numpy', 'onedl-mmdetection')
+from oneformer.host.lines import installed_version
+
+PACKAGES = ('torch', 'numpy', 'onedl-mmdetection', 'mmdet')  # of the last two one
 
 
 class ResultsDiffer(Exception):
@@ -161,7 +162,8 @@ def cpu_name() -> str:
 
 def describe_machine(threads: int) -> str:
     """One line: processor, threads, versions, and how busy the machine was."""
-    versions = ', '.join(f'{name} {version(name)}' for name in PACKAGES)
+    installed = {name: installed_version(name) for name in PACKAGES}
+    versions = ', '.join(f'{name} {number}' for name, number in installed.items() if number)
     busy = f', load {os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else ''
     return (
         f'{cpu_name()}, {os.cpu_count()} cores{busy}; {threads} threads; '
