@@ -14,7 +14,12 @@ from . import peers
 from .timing import Figure, Row, Variant, alternate, positive_int
 
 PROJECTS = Path(__file__).resolve().parents[1] / 'projects'
-_PEER = 'from transformers import OneFormerForUniversalSegmentation, OneFormerImageProcessor'
+STARTS = dict(
+    ours='import oneformer',
+    peer='from transformers import OneFormerForUniversalSegmentation, OneFormerImageProcessor',
+    help='import oneformer_cli as c; c.main(["--help"])',
+    list='import oneformer_cli as c; c.main(["list"])',
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,12 +38,7 @@ def _start(code: str) -> Variant:
 def run(args: argparse.Namespace) -> list[Row | Figure]:
     """Measure; the first round, which fills the disk's cache, is not counted."""
     peers.require_transformers()
-    variants = dict(
-        ours=_start('import oneformer'),
-        peer=_start(_PEER),
-        help=_start('import oneformer_cli as c; c.main(["--help"])'),
-        list=_start('import oneformer_cli as c; c.main(["list"])'),
-    )
+    variants = {name: _start(code) for name, code in STARTS.items()}
     seconds = alternate(variants, args.repeats, lambda results: None)
     rows = [Row('start/import/hf', seconds['ours'], seconds['peer'])]
     for name in ('help', 'list'):

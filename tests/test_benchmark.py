@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import subprocess
 import sys
 
 import cv2
@@ -244,6 +245,22 @@ def small_models(tool, monkeypatch):
 @pytest.fixture
 def transformers():
     pytest.importorskip('transformers', reason='the peer is installed by requirements/tests.txt')
+
+
+@pytest.mark.usefixtures('transformers')
+def test_starts_are_timed_in_processes_of_their_own(run_tool, tmp_path, monkeypatch):
+    from benchmarks import start
+
+    light = dict(start.STARTS, ours='import json', peer='import json')
+    monkeypatch.setattr(start, 'STARTS', light)
+    printed = run_tool('benchmark', 'start', '--repeats', 1, '--json', 'results.json')
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert '| start/import/hf ' in printed
+    for name in ('start/import/hf', 'start/help', 'start/list'):
+        assert results[name] > 0
+    monkeypatch.setattr(start, 'STARTS', dict(light, ours='raise SystemExit(3)'))
+    with pytest.raises(subprocess.CalledProcessError):
+        run_tool('benchmark', 'start', '--repeats', 1)
 
 
 @pytest.mark.usefixtures('small_models', 'transformers')

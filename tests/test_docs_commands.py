@@ -68,6 +68,7 @@ RUN = {
         'tests/test_launch.py',
         'test_dist_test_takes_its_nodes_from_the_environment',
     ),
+    'python tools/benchmark.py start': ('tests/test_benchmark.py', 'starts_are_timed'),
     'python tools/benchmark.py data': ('tests/test_benchmark.py', 'have_all_rows'),
     'python tools/benchmark.py metrics': ('tests/test_benchmark.py', 'have_all_rows'),
     'python tools/benchmark.py infer': ('tests/test_benchmark.py', 'keys_of_the_contract'),

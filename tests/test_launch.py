@@ -247,11 +247,12 @@ def test_other_starts_are_accepted(launcher, environ):
     check_launch(launcher, environ)
 
 
-def test_the_tools_refuse_before_they_read_anything(run_tool, monkeypatch):
+def test_the_tools_refuse_before_they_read_anything(run_tool, monkeypatch, tmp_path):
     monkeypatch.setenv('SLURM_NTASKS', '2')
+    (tmp_path / 'broken.py').write_text('no Python')
     for tool in ('train', 'test'):
         with pytest.raises(SystemExit, match='this Slurm job has 2 tasks'):
-            run_tool(tool, 'no_such_config.py', *(['x.pth'] if tool == 'test' else []))
+            run_tool(tool, 'broken.py', *(['x.pth'] if tool == 'test' else []))
 
 
 @pytest.fixture
