@@ -135,6 +135,7 @@ def alternate(
     check({name: variants[name].run(variants[name].prepare()) for name in names})
     seconds = {name: [] for name in names}
     gc.disable()
+    was_frozen = gc.get_freeze_count() > 0
     gc.freeze()  # imported objects need not be searched before each run
     try:
         for number in range(repeats):
@@ -147,7 +148,8 @@ def alternate(
                 seconds[name].append(clock.lap())
                 del prepared, result  # here, since freeing memory takes time, too
     finally:
-        gc.unfreeze()
+        if not was_frozen:
+            gc.unfreeze()
         gc.enable()
     return seconds
 

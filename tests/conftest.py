@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import logging
 import os
 import sys
@@ -32,6 +33,12 @@ def pytest_configure(config):
         from upstream import LeftOut
 
         config.pluginmanager.register(LeftOut(config))
+
+
+def pytest_collection_finish():
+    """Take what is imported from the garbage collector, which mmengine calls for every dataset."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope='session')

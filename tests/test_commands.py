@@ -52,8 +52,8 @@ def test_commands_start_without_transformers_which_can_be_imported_later(root_di
         '    return importlib\n'
         'importlib.import_module, own = load, importlib.import_module\n'
         'importlib.main = None; oneformer_cli.command("train")\n'
-        'importlib.import_module = own; import importlib.util\n'
-        'print("transformers" in sys.modules, importlib.util.find_spec("transformers") is not None)\n'
+        'importlib.import_module = own; from importlib.util import find_spec\n'
+        'print("transformers" in sys.modules, find_spec("transformers") is not None)\n'
     )
     done = subprocess.run(
         [sys.executable, '-c', code], cwd=root_dir, capture_output=True, text=True, check=True
