@@ -83,7 +83,7 @@ def with_the_stack() -> None:
 
 @contextlib.contextmanager
 def _without_transformers() -> Iterator[None]:
-    """Keep mmdet from importing transformers, a third of the time that its import takes.
+    """Keep mmdet from importing transformers, which takes seconds (``tools/benchmark.py start``).
 
     Only its models that read text need it, which are not built by our commands.
     """

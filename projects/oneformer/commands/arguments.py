@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -108,6 +109,13 @@ def config_file(name: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add the number of processes, see ``ToolParser.require_positive``."""
+    parser.add_argument(
+        '--workers', type=int, default=os.cpu_count(), help='processes (%(default)s)'
+    )
+
+
 class ToolParser(argparse.ArgumentParser):
     """Parser with advice on every option that it does not know."""
 
@@ -131,6 +139,11 @@ class ToolParser(argparse.ArgumentParser):
             hint = f' ({self.advice("--checkpoint")})' if rest[0].endswith(CHECKPOINTS) else ''
             self.error(f'{self.prog} does not take {" ".join(rest)}{hint}')
         return parsed
+
+    def require_positive(self, args: argparse.Namespace, name: str) -> None:
+        """End with a usage error unless an option is at least 1."""
+        if getattr(args, name) < 1:
+            self.error(f'--{name} has to be at least 1')
 
     def _chosen(self, args: Sequence[str]) -> 'ToolParser':
         """The parser of the sub-command among the words, which has the options; or this one."""

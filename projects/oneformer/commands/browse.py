@@ -28,8 +28,7 @@ def make_parser(prog: str | None = None) -> ToolParser:
 def parse_args(argv: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
     parser = make_parser(prog)
     args = parser.parse_args(argv)
-    if args.num < 1:
-        parser.error('--num has to be at least 1')
+    parser.require_positive(args, 'num')
     return args
 
 

@@ -1,7 +1,6 @@
 """Check the labels of a config's datasets: ``oneformer check CONFIG``."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,7 +9,7 @@ from ..host.safe_io import write_json
 from ..inspection.checking import check_config
 from ..inspection.configured import SPLITS
 from ..inspection.summary import count_errors, findings_text, summary_text
-from .arguments import ToolParser
+from .arguments import ToolParser, add_workers
 from .run_arguments import add_config_arguments, read_config
 
 FIRST = 5  # findings of a kind to print
@@ -24,9 +23,7 @@ def make_parser(prog: str | None = None) -> ToolParser:
     )
     add_config_arguments(parser)
     parser.add_argument('--split', nargs='+', choices=SPLITS, default=SPLITS)
-    parser.add_argument(
-        '--workers', type=int, default=os.cpu_count(), help='processes (%(default)s)'
-    )
+    add_workers(parser)
     parser.add_argument('--out-json', help='write all findings and the summary to this file')
     return parser
 
@@ -34,8 +31,7 @@ def make_parser(prog: str | None = None) -> ToolParser:
 def parse_args(argv: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
     parser = make_parser(prog)
     args = parser.parse_args(argv)
-    if args.workers < 1:
-        parser.error('--workers has to be at least 1')
+    parser.require_positive(args, 'workers')
     return args
 
 

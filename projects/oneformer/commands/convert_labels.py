@@ -1,7 +1,6 @@
 """Convert labels of other tools: ``oneformer convert-labels yolo DATA.yaml data/mine``."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -11,7 +10,7 @@ from ..annotation_formats.choices import Choices
 from ..annotation_formats.conversion import convert
 from ..annotation_formats.formats import FORMATS
 from ..annotation_formats.outputs import OUTPUTS
-from .arguments import ToolParser
+from .arguments import ToolParser, add_workers
 
 
 def add_common(parser: argparse.ArgumentParser, kinds: tuple[str, ...]) -> None:
@@ -51,9 +50,7 @@ def add_common(parser: argparse.ArgumentParser, kinds: tuple[str, ...]) -> None:
     parser.add_argument(
         '--overwrite', action='store_true', help='replace an earlier result in the destination'
     )
-    parser.add_argument(
-        '--workers', type=int, default=os.cpu_count(), help='processes (%(default)s)'
-    )
+    add_workers(parser)
 
 
 def make_parser(prog: str | None = None) -> ToolParser:
@@ -77,8 +74,7 @@ def parse_args(argv: Sequence[str] | None, prog: str | None) -> tuple[argparse.N
     """The common arguments, and those of the format."""
     parser = make_parser(prog)
     args = parser.parse_args(argv)
-    if args.workers < 1:
-        parser.error('--workers has to be at least 1')
+    parser.require_positive(args, 'workers')
     return args, {name: getattr(args, name) for name in args.own}
 
 

@@ -1,13 +1,12 @@
 """Build what a dataset's download lacks: ``oneformer prepare ade20k --data-root DIR``."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 
 from ..preparation import PREPARATIONS, prepare
-from .arguments import ToolParser
+from .arguments import ToolParser, add_workers
 
 
 def make_parser(prog: str | None = None) -> ToolParser:
@@ -19,17 +18,14 @@ def make_parser(prog: str | None = None) -> ToolParser:
     parser.add_argument('dataset', choices=list(PREPARATIONS))
     parser.add_argument('--data-root', required=True, help='folder of the unpacked download')
     parser.add_argument('--splits', nargs='+', choices=['train', 'val'], default=['train', 'val'])
-    parser.add_argument(
-        '--workers', type=int, default=os.cpu_count(), help='processes (%(default)s)'
-    )
+    add_workers(parser)
     return parser
 
 
 def parse_args(argv: Sequence[str] | None, prog: str | None) -> argparse.Namespace:
     parser = make_parser(prog)
     args = parser.parse_args(argv)
-    if args.workers < 1:
-        parser.error('--workers has to be at least 1')
+    parser.require_positive(args, 'workers')
     return args
 
 

@@ -21,6 +21,7 @@ from .bad_steps import pack_batch
 from .runner_state import bare_model
 from .safe_io import replacing
 from .seeding import random_states
+from .sharding import is_sharded
 
 _MOST_SAVED = 20  # skipped steps of a work folder, with the weights of a model each
 _MOST_NAMED = 3
@@ -63,7 +64,7 @@ def _first(names: Sequence[str]) -> str:
 def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:
     """Norm of all gradients together, without dimensions, on their device."""
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    return norm.full_tensor() if hasattr(norm, 'full_tensor') else norm  # of a sharded model
+    return norm.full_tensor() if is_sharded(norm) else norm  # of a sharded model
 
 
 def is_searching(wrapper: OptimWrapper) -> bool:
@@ -273,7 +274,7 @@ class FiniteSteps(Hook):
                 state = {
                     name: tensor
                     for name, tensor in self.model.state_dict().items()
-                    if not hasattr(tensor, 'full_tensor')
+                    if not is_sharded(tensor)
                 }
                 with replacing(self.folder / self.weights) as temporary:
                     torch.save(dict(state_dict=state), temporary)
