@@ -4,11 +4,10 @@ A module of its own beside the package, because importing the package imports to
 version and the list of models need neither, and come at once.
 """
 
-import contextlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -81,28 +80,11 @@ def with_the_stack() -> None:
             del sys.modules[name]
 
 
-@contextlib.contextmanager
-def _without_transformers() -> Iterator[None]:
-    """Keep mmdet from importing transformers, which takes seconds (``tools/benchmark.py start``).
-
-    Only its models that read text need it, which are not built by our commands.
-    """
-    if 'transformers' in sys.modules:
-        yield
-        return
-    sys.modules['transformers'] = None
-    try:
-        yield
-    finally:
-        del sys.modules['transformers']
-
-
 def command(name: str) -> Callable[..., int | None]:
     """The main function of a sub-command, which takes arguments and the name of the program."""
     if name in _LIGHT and 'oneformer' not in sys.modules:
         _without_the_stack()
-    with _without_transformers():
-        return importlib.import_module(f'oneformer.commands.{COMMANDS[name][0]}').main
+    return importlib.import_module(f'oneformer.commands.{COMMANDS[name][0]}').main
 
 
 def main(argv: Sequence[str] | None = None) -> int | None:

@@ -42,25 +42,6 @@ def test_help_names_every_command_and_imports_nothing_heavy(root_dir):
     assert printed.endswith('[]\n')
 
 
-def test_commands_start_without_transformers_which_can_be_imported_later(root_dir):
-    """mmdet imports it if it is there, which takes seconds."""
-    code = (
-        'import sys; sys.path.insert(0, "projects"); import importlib, oneformer_cli\n'
-        'def load(name):\n'
-        '    try: import transformers\n'
-        '    except ImportError: print("without, for", name)\n'
-        '    return importlib\n'
-        'importlib.import_module, own = load, importlib.import_module\n'
-        'importlib.main = None; oneformer_cli.command("train")\n'
-        'importlib.import_module = own; from importlib.util import find_spec\n'
-        'print("transformers" in sys.modules, find_spec("transformers") is not None)\n'
-    )
-    done = subprocess.run(
-        [sys.executable, '-c', code], cwd=root_dir, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == 'without, for oneformer.commands.train\nFalse True\n'
-
-
 def test_an_unknown_command_is_answered_with_the_nearest(capsys):
     assert run(capsys, 'predit') == (
         2,

@@ -105,5 +105,5 @@ def test_names_that_a_package_no_longer_has_are_found_in_its_source(tmp_path):
         'try:\n    from transformers.parts import here, here_too, gone\nexcept ImportError: ...\n'
         'from transformers.removed import all_of_it\n'
     )
-    assert list(compat._missing_names(user, tmp_path)) == ['all_of_it', 'gone']
-    assert not list(compat._missing_names(tmp_path / 'nothing.py', tmp_path))
+    assert list(compat.missing_names(user, tmp_path)) == ['all_of_it', 'gone']
+    assert not list(compat.missing_names(tmp_path / 'nothing.py', tmp_path))

@@ -5,9 +5,10 @@ Importing the package registers everything in mmdet's registries, so a config ne
 """
 
 # isort: off
-from .host import quiet_import  # first: it makes mmdet importable everywhere
+# first: it makes mmdet importable everywhere
+from .host import postponed_imports, quiet_import
 
-with quiet_import():
+with quiet_import(), postponed_imports():
     from . import backbones, datasets, evaluation, models  # noqa: F401
     from . import training, visualization, weights, zoo_bases  # noqa: F401
     from .inference import mmdet_apis  # noqa: F401

@@ -6,9 +6,10 @@ OpenMMLab up to that of OneDL.
 
 # isort: off
 from . import compat  # noqa: F401
+from .postponed import postponed_imports
 from .quiet_import import quiet_import
 
-with quiet_import():
+with quiet_import(), postponed_imports():
     from .compiling import CompileBackbone
     from .distributed import OneFormerDistributedDataParallel, init_cpu_processes
     from .finite_steps import FiniteSteps
@@ -36,5 +37,6 @@ __all__ = [
     'WholeRunMultiStepLR',
     'WholeRunPolyLR',
     'init_cpu_processes',
+    'postponed_imports',
     'quiet_import',
 ]

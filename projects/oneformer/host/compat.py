@@ -62,13 +62,11 @@ def provide_missing_ops() -> None:
 def switch_off_mmpretrain_multimodal() -> None:
     """Keep mmpretrain's BLIP from importing what the installed transformers lacks."""
     name = 'mmpretrain.utils.dependency'
-    # not by importlib.util, for which transformers is missing where our commands do without
     found = {package: PathFinder.find_spec(package) for package in ('mmpretrain', 'transformers')}
     if name in sys.modules or None in found.values():
         return
     mmpretrain, transformers = (Path(spec.submodule_search_locations[0]) for spec in found.values())
-    is_blocked = sys.modules.get('transformers', transformers) is None
-    if not is_blocked and not any(_missing_names(mmpretrain.joinpath(*_BLIP), transformers)):
+    if not any(missing_names(mmpretrain.joinpath(*_BLIP), transformers)):
         return
     # by file, since importing the package is what fails
     spec = importlib.util.spec_from_file_location(name, mmpretrain / 'utils' / 'dependency.py')
@@ -78,7 +76,7 @@ def switch_off_mmpretrain_multimodal() -> None:
     sys.modules[name] = module
 
 
-def _missing_names(file: Path, transformers: Path) -> Iterator[str]:
+def missing_names(file: Path, transformers: Path) -> Iterator[str]:
     """Names that a file imports from modules of transformers that do not mention them.
 
     Args:
