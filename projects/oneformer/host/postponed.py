@@ -71,29 +71,33 @@ class _Module(ModuleType):
         return build
 
 
+def _folder(package: str) -> Path | None:
+    """Where a package is installed."""
+    spec = PathFinder.find_spec(package)
+    places = spec.submodule_search_locations if spec else None
+    return Path(places[0]) if places else None
+
+
 def _stand_ins() -> list[_Module]:
-    names = ('imagecorruptions', 'imgaug', 'mmdet', 'transformers')
-    found = {name: PathFinder.find_spec(name) for name in names}
-    modules = [_Module(name) for name in _IMGAUG] if found['imgaug'] else []
-    if found['imagecorruptions']:
+    modules = [_Module(name) for name in _IMGAUG] if _folder('imgaug') else []
+    if _folder('imagecorruptions'):
         modules.append(_Module('imagecorruptions', ('corrupt',)))
-    if found['mmdet'] and found['transformers']:
-        mmdet, transformers = (
-            Path(found[name].submodule_search_locations[0]) for name in ('mmdet', 'transformers')
-        )
-        # mmdet then does without the classes that it would derive from
-        if any(missing_names(mmdet.joinpath(*_DERIVING), transformers)):
-            modules.append(_Module('transformers', _OF_TRANSFORMERS))
+    mmdet, transformers = _folder('mmdet'), _folder('transformers')
+    # mmdet then does without the classes that it would derive from
+    if mmdet and transformers and any(missing_names(mmdet.joinpath(*_DERIVING), transformers)):
+        modules.append(_Module('transformers', _OF_TRANSFORMERS))
     return modules
 
 
 @contextlib.contextmanager
 def postponed_imports() -> Iterator[None]:
     """Let modules that are imported in this context import such packages when they use them."""
-    modules = {}
-    for module in _stand_ins():
-        if module.__name__.split('.')[0] not in sys.modules.keys() - modules.keys():
-            modules[module.__name__] = module
+    imported = set(sys.modules)
+    modules = {
+        module.__name__: module
+        for module in _stand_ins()
+        if module.__name__.split('.')[0] not in imported
+    }
     sys.modules.update(modules)
     try:
         yield
