@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
 BIN := .venv/bin
 
 .PHONY: setup demo test test-long test-slurm bench lint doctor clean
-.PHONY: test-upstream test-newest
+.PHONY: test-upstream test-newest gpu-check
 
 setup: .venv/.runtime
 demo: .venv/.runtime .venv/.demo
@@ -19,6 +19,8 @@ test-slurm: .venv/.runtime .venv/.tests
 bench: .venv/.runtime .venv/.tests
 	for part in start infer train post text data metrics backbones; do $(BIN)/python tools/benchmark.py $$part --json bench.json || exit 1; done
 	$(BIN)/python tools/benchmark.py scale --quick --json bench.json
+gpu-check: .venv/.runtime .venv/.tests
+	$(BIN)/python tools/gpu_check.py
 lint: .venv/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

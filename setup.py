@@ -13,7 +13,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 # of a checkout only: it compares with peers that are beside the package
-LEFT_OUT = ('__pycache__', '*.pyc', 'benchmark.py')
+LEFT_OUT = ('__pycache__', '*.pyc', 'benchmark.py', 'gpu_check.py')  # of a checkout alone
 
 
 def requirements(name):

@@ -68,6 +68,7 @@ RUN = {
         'tests/test_launch.py',
         'test_dist_test_takes_its_nodes_from_the_environment',
     ),
+    'python tools/gpu_check.py': ('tests/test_gpu_check.py', 'runs_to_its_verdict'),
     'python tools/benchmark.py start': ('tests/test_benchmark.py', 'starts_are_timed'),
     'python tools/benchmark.py data': ('tests/test_benchmark.py', 'have_all_rows'),
     'python tools/benchmark.py metrics': ('tests/test_benchmark.py', 'have_all_rows'),
@@ -104,7 +105,7 @@ def own_words(command):
     if 'oneformer' in words:
         return words[words.index('oneformer') + 1 :]
     tool = next((w for w in words if re.match(r'tools/\w+\.py$', w)), None)
-    if tool is None or 'benchmark' in tool:
+    if tool is None or tool in ('tools/benchmark.py', 'tools/gpu_check.py'):
         return None
     return [command_of(ROOT / tool), *words[words.index(tool) + 1 :]]
 
