@@ -191,7 +191,7 @@ def test_tools_of_a_checkout_are_named_beside_their_commands():
     for name, tool in rows:
         assert command_of(ROOT / 'tools' / tool) == name
     scripts = {path.name for path in (ROOT / 'tools').glob('*.py')}
-    assert {tool for _, tool in rows} == scripts - {'benchmark.py'}
+    assert {tool for _, tool in rows} == scripts - {'benchmark.py', 'gpu_check.py'}
 
 
 # what is run here
