@@ -11,13 +11,17 @@ from multiprocessing import get_context
 from pathlib import Path
 from unittest import mock
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import triton_cases as cases
 from mmdet.registry import MODELS
+from mmengine.config import Config
 from torch._subclasses.fake_tensor import FakeTensorMode
 from triton_cases import Case
 
+from oneformer.inference import OneFormerInferencer
 from oneformer.kernels import attention_levels, attention_paths, triton_attention
 from oneformer.kernels.attention_levels import Levels
 from oneformer.kernels.attention_paths import OPTION, PATHS, choose_path
@@ -295,7 +299,7 @@ def test_a_kernel_that_fails_on_a_gpu_is_left_with_a_warning(triton, gpu, outcom
     with pytest.warns(UserWarning, match='in plain torch, several times slower') as caught:
         path, reason = choose_path('cuda')
     assert path == 'torch' and told in reason and told in str(caught[0].message)
-    with warnings.catch_warnings(), pytest.raises(RuntimeError, match=told) as error:
+    with warnings.catch_warnings(), pytest.raises(ValueError, match=told) as error:
         warnings.simplefilter('ignore')
         choose_path('cuda:0', 'triton')
     assert f"{OPTION} is 'triton'" in str(error.value) and "'auto'" in str(error.value)
@@ -325,17 +329,15 @@ def test_what_triton_needs_to_compile_is_named(triton, gpu, monkeypatch, tmp_pat
 
 def test_paths_that_cannot_run_say_why():
     for path, told in dict(triton='it is for CUDA', cuda='it is for CUDA').items():
-        with pytest.raises(RuntimeError, match=told) as error:
+        with pytest.raises(ValueError, match=told) as error:
             choose_path('cpu', path)
         assert PATHS[path] in str(error.value) and "here 'cpu'" in str(error.value)
-    with pytest.raises(RuntimeError, match='they are for a CPU'):
+    with pytest.raises(ValueError, match='they are for a CPU'):
         choose_path('meta', 'cpu')
     assert choose_path('meta')[0] == 'torch'
 
 
 def test_the_option_is_checked_when_a_model_is_built(config_dir):
-    from mmengine.config import Config
-
     config = Config.fromfile(config_dir / 'oneformer_efficientnet-lite0_quickstart.py').model
     config.backbone.pretrained = False
     config.panoptic_head.pixel_decoder.attention = 'gpu'
@@ -344,8 +346,36 @@ def test_the_option_is_checked_when_a_model_is_built(config_dir):
     config.panoptic_head.pixel_decoder.attention = 'cuda'
     model = MODELS.build(config)
     assert attention_paths.wanted_path(model) == 'cuda'
-    with pytest.raises(RuntimeError, match="attention is 'cuda', but mmcv's CUDA operator cannot"):
+    with pytest.raises(ValueError, match="attention is 'cuda', but mmcv's CUDA operator cannot"):
         model(*cases.tiny_batch(), mode='loss')
+
+
+def test_predictions_take_the_path_that_is_asked_for(run_tool, config_dir, tmp_path):
+    name, image = 'oneformer_efficientnet-lite0_quickstart', np.full((64, 64, 3), 99, np.uint8)
+    weights = tmp_path / 'random.pth'
+    torch.manual_seed(0)
+    config = Config.fromfile(config_dir / f'{name}.py').model
+    config.backbone.pretrained = False
+    torch.save(dict(state_dict=MODELS.build(config).state_dict()), weights)
+    maps, used = {}, []
+    attend = DeformableAttention.attend
+    with mock.patch.object(
+        DeformableAttention, 'attend', lambda *given: used.append(given[-1]) or attend(*given)
+    ):
+        for path in (None, 'torch', 'cpu'):
+            inferencer = OneFormerInferencer(name, weights, 'cpu', attention=path)
+            (prediction,) = inferencer(image, tasks='semantic', progress=False)
+            maps[path] = prediction.semantic_map
+    layers = len(used) // 3
+    assert used == [path for path in ('cpu', 'torch', 'cpu') for _ in range(layers)]
+    assert (maps['torch'] != maps[None]).mean() < 0.001
+    with pytest.raises(ValueError, match="'triton', but our Triton kernel cannot run on cpu"):
+        OneFormerInferencer(name, weights, 'cpu', attention='triton')
+    cv2.imwrite(str(tmp_path / 'image.png'), image)
+    given = tmp_path / 'image.png', '--model', name, '--weights', weights, '--device', 'cpu'
+    assert 'images and frames: 1;' in run_tool('predict', *given, '--attention', 'torch')
+    with pytest.raises(SystemExit, match='it is for CUDA.*--attention auto'):
+        run_tool('predict', *given, '--attention', 'cuda')
 
 
 def test_no_path_imports_triton_where_it_is_missing(monkeypatch, root_dir):
@@ -356,7 +386,7 @@ def test_no_path_imports_triton_where_it_is_missing(monkeypatch, root_dir):
         import triton  # noqa: F401
     path, reason = choose_path('cuda')
     assert path == 'torch' and 'Triton is not installed (pip install triton' in reason
-    with pytest.raises(RuntimeError, match='pip install triton'):
+    with pytest.raises(ValueError, match='pip install triton'):
         choose_path('cuda', 'triton')
     attention = DeformableAttention(16, 2, 1, 2, dropout=0.0, batch_first=True)
     inputs = torch.randn(1, 6, 16), torch.randn(6, 16), Levels.of([(2, 3)], CPU)

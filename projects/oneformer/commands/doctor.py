@@ -66,8 +66,11 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         on_gpu = choose_path('cuda')
         report('  on a GPU', f'{PATHS[on_gpu[0]]}: {on_gpu[1]}')
     report('AMP', amp_advice(torch))
-    if on_gpu[0] == 'torch':
-        print('\nA CPU needs no compiled operators. For a GPU, with a CUDA toolkit and a compiler:')
+    if on_gpu[0] != 'cuda':
+        print(
+            '\nNeither a CPU nor our Triton kernel needs compiled operators. For others on a GPU,'
+        )
+        print('with a CUDA toolkit and a compiler:')
         for command in build_commands():
             print(f'  {command}')
     return 0

@@ -24,6 +24,7 @@ PATHS = {
     'cpu': 'bags of rows',
     'torch': 'plain torch',
 }
+CHOICES = ('auto', *PATHS)
 OPTION = 'model.panoptic_head.pixel_decoder.attention'
 _ORDER = {'cuda': ('cuda', 'triton', 'torch'), 'cpu': ('cpu', 'torch')}
 _REASONS = {
@@ -38,8 +39,8 @@ def check_choice(path: str) -> str:
     Raises:
         ValueError: If there is no such path.
     """
-    if path != 'auto' and path not in PATHS:
-        names = ', '.join(repr(name) for name in ('auto', *PATHS))
+    if path not in CHOICES:
+        names = ', '.join(map(repr, CHOICES))
         raise ValueError(f'{OPTION} is {path!r}: there are {names}')
     return path
 
@@ -58,17 +59,18 @@ def choose_path(device: torch.device | str, wanted: str = 'auto') -> tuple[str, 
         A path and the reason.
 
     Raises:
-        ValueError: If there is no such path as ``wanted``.
-        RuntimeError: If the path cannot run here; says what is missing, and what to do.
+        ValueError: If there is no such path as ``wanted``, or if it cannot run here; says what is
+            missing, and what to do.
     """
     device = torch.device(device)
     if check_choice(wanted) != 'auto':
         obstacle = find_obstacle(wanted, device)
         if obstacle is None:
             return wanted, f'chosen by {OPTION}'
-        raise RuntimeError(
+        raise ValueError(
             f'{OPTION} is {wanted!r}, but {PATHS[wanted]} cannot run on {device}: {obstacle}. '
-            f"{OPTION}='auto' takes what can, here {choose_path(device)[0]!r}"
+            f"{OPTION}='auto' (for predictions --attention auto) takes what can, here "
+            f'{choose_path(device)[0]!r}'
         )
     obstacles = []
     for path in _ORDER.get(device.type, ('torch',)):
@@ -81,6 +83,17 @@ def choose_path(device: torch.device | str, wanted: str = 'auto') -> tuple[str, 
         told = f'deformable attention runs in plain torch, several times slower: {reason}'
         warnings.warn(told, stacklevel=2)  # Python shows it once
     return path, reason
+
+
+def want_path(model: torch.nn.Module, wanted: str) -> str:
+    """Set the option of a model, and return the path that runs then.
+
+    Raises:
+        ValueError: If the path cannot run on the model's device.
+    """
+    path, _ = choose_path(next(model.parameters()).device, wanted)
+    model.panoptic_head.pixel_decoder.attention = wanted
+    return path
 
 
 def wanted_path(model: torch.nn.Module) -> str:
