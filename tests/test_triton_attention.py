@@ -65,10 +65,19 @@ def test_values_and_gradients_are_those_of_the_reference(interpreted, name):
 
 
 @pytest.mark.parametrize(
-    'kind, bound', [(torch.float64, 1e-12), (torch.bfloat16, 0.04), (torch.float16, 0.005)], ids=str
+    'kind, of_numbers, bound',
+    [
+        (torch.float64, torch.float64, 1e-12),
+        (torch.bfloat16, torch.bfloat16, 0.04),
+        (torch.float16, torch.float16, 0.005),
+        (torch.float16, torch.float32, 0.005),
+        (torch.float32, torch.float64, 1e-5),
+    ],
+    ids=str,
 )
-def test_other_types_are_rounded_only_at_the_end(interpreted, kind, bound):
-    assert max(interpreted(cases.compare, Case([(1, 2), (2, 2)], heads=1), kind)) <= bound
+def test_other_types_are_rounded_only_at_the_end(interpreted, kind, of_numbers, bound):
+    case = Case([(1, 2), (2, 2)], heads=1)
+    assert max(interpreted(cases.compare, case, kind, of_numbers)) <= bound
 
 
 def test_neither_strides_nor_autocast_change_results(interpreted):

@@ -83,11 +83,14 @@ def ours(value: Tensor, numbers: Tensor, shapes: list, points: int) -> Tensor:
     return deformable_attention(value, numbers, levels.sizes, levels.starts, points)
 
 
-def compare(case: Case, kind: torch.dtype = torch.float32) -> list[float]:
+def compare(
+    case: Case, kind: torch.dtype = torch.float32, of_numbers: torch.dtype | None = None
+) -> list[float]:
     """Greatest errors of value and gradients, the reference being of float64."""
-    call = draw(case, kind)
+    call, of_numbers = draw(case, kind), of_numbers or kind
+    call = call._replace(numbers=call.numbers.to(of_numbers))
     found, expected = results(ours, call), results(plain, call, torch.float64)
-    assert [t.dtype for t in found] == [kind] * 3
+    assert [t.dtype for t in found] == [kind, kind, of_numbers]
     assert all(t.isfinite().all() and t.abs().max() > 0 for t in found)
     return [(a - b).abs().max().item() for a, b in zip(found, expected)]
 

@@ -119,9 +119,14 @@ def find_obstacle(path: str, device: torch.device) -> str | None:
     return None
 
 
+def interpreting() -> bool:
+    """Whether Triton interprets its kernels on a CPU, as the environment asks it to."""
+    return os.environ.get('TRITON_INTERPRET') == '1'
+
+
 def _triton_obstacle(device: torch.device) -> str | None:
     """See ``find_obstacle``."""
-    if device.type == 'cpu' and os.environ.get('TRITON_INTERPRET') == '1':
+    if device.type == 'cpu' and interpreting():
         return None if _installed('triton') else 'Triton is not installed'
     if device.type != 'cuda':
         return 'it is for CUDA'
@@ -167,6 +172,7 @@ def _failure_on(index: int) -> str | None:
     try:
         return compare_with_plain_torch(torch.device('cuda', index))
     except Exception as error:  # of Triton, of the compiler that it starts, or of the driver
-        told = (str(error).strip().splitlines() or [''])[0][:200]
+        first_line = (str(error).strip().splitlines() or [''])[0][:200]
+        told = f'our Triton kernel fails here ({type(error).__name__}: {first_line})'
         missing = _missing_for_compiling()
-        return missing or f'our Triton kernel fails here ({type(error).__name__}: {told})'
+        return told if missing is None else f'{told}: {missing}'

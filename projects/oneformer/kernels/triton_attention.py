@@ -8,13 +8,13 @@ backward pass are its inputs alone. On a CPU plain torch computes it, or Triton'
 Shapes: B images, N tokens, M heads, L levels, P points of a level, D channels of a head.
 """
 
-import os
 import warnings
 
 import torch
 from torch import Tensor
 
 from .attention_levels import Levels
+from .attention_paths import interpreting
 from .plain_attention import plain_attention, plain_gradients, type_of_sums
 
 # Numbers in a tile of queries x samples x channels, by 128 threads. Of the sizes that were compiled
@@ -22,11 +22,6 @@ from .plain_attention import plain_attention, plain_gradients, type_of_sums
 # models 72 registers forward and 151 or 114 backward, none in memory.
 _FORWARD_TILE, _BACKWARD_TILE = 4096, 2048
 _MOST_QUERIES = 32
-
-
-def interpreting() -> bool:
-    """Whether Triton interprets its kernels on a CPU, as the environment asks it to."""
-    return os.environ.get('TRITON_INTERPRET') == '1'
 
 
 def _constants(value: Tensor, numbers: Tensor, sizes: Tensor, num_points: int, tile: int) -> dict:
