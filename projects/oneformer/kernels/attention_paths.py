@@ -78,6 +78,8 @@ def choose_path(device: torch.device | str, wanted: str = 'auto') -> tuple[str, 
         if obstacle is None:
             break
         obstacles.append(obstacle)
+    if path == 'triton' and torch.cuda.is_available():
+        obstacles.append('compared with plain torch here')
     reason = '; '.join(obstacles) or _REASONS.get(path, f'no other path is for {device.type}')
     if (path, device.type) == ('torch', 'cuda') and torch.cuda.is_available():
         told = f'deformable attention runs in plain torch, several times slower: {reason}'
