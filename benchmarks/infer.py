@@ -173,7 +173,8 @@ def against_mask2former(args: argparse.Namespace) -> Row:
         peers.check_close('masks', same.masks, results['peer'].masks)
 
     seconds = alternate(variants, args.repeats, check, args.device)
-    return Row('infer/one_task/mask2former', seconds['ours'], seconds['peer'])
+    note = peers.attention_note(args.device)
+    return Row('infer/one_task/mask2former', seconds['ours'], seconds['peer'], note=note)
 
 
 def run(args: argparse.Namespace) -> list[Row | Figure]:

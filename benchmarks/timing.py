@@ -39,12 +39,16 @@ class Variant(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Seconds or bytes of ours and of a peer for the same work, one number per round."""
+    """Seconds or bytes of ours and of a peer for the same work, one number per round.
+
+    ``note`` is printed behind the name.
+    """
 
     name: str
     ours: Sequence[float]
     peer: Sequence[float]
     unit: str = 'seconds'
+    note: str = ''
 
     @property
     def ratio(self) -> float:
@@ -62,6 +66,12 @@ class Figure(NamedTuple):
 
     name: str
     value: float
+    text: str
+
+
+class Note(NamedTuple):
+    """A line below the table, of which a JSON file has nothing."""
+
     text: str
 
 
@@ -173,8 +183,8 @@ def describe_machine(threads: int) -> str:
     )
 
 
-def format_results(results: Sequence[Row | Figure]) -> str:
-    """A table with medians, their ratio, and its range over the rounds; figures below it."""
+def format_results(results: Sequence[Row | Figure | Note]) -> str:
+    """A table with medians, their ratio, and its range over the rounds; the rest below it."""
     table = [['ours against peer', 'ours', 'peer', 'result', 'in single rounds']]
     for row in results:
         if isinstance(row, Row):
@@ -183,7 +193,7 @@ def format_results(results: Sequence[Row | Figure]) -> str:
             says = f'{row.ratio:.2f} ' + ('times faster' if row.unit == 'seconds' else 'of peer')
             table.append(
                 [
-                    row.name,
+                    row.name + (f' ({row.note})' if row.note else ''),
                     f'{scale * median(row.ours):.1f} {unit}',
                     f'{scale * median(row.peer):.1f} {unit}',
                     says,
@@ -192,16 +202,17 @@ def format_results(results: Sequence[Row | Figure]) -> str:
             )
     lines = [
         f'{row.name}: {row.value:.3g} {row.text}' for row in results if isinstance(row, Figure)
-    ]
+    ] + [row.text for row in results if isinstance(row, Note)]
     return '\n'.join([AsciiTable(table).table] * (len(table) > 1) + lines)
 
 
-def flat_results(results: Sequence[Row | Figure]) -> dict[str, float]:
+def flat_results(results: Sequence[Row | Figure | Note]) -> dict[str, float]:
     """Flat content for JSON: the ratio under the row's name, the medians below it."""
     flat = {}
     for row in results:
         if isinstance(row, Figure):
             flat[row.name] = row.value
+        if not isinstance(row, Row):
             continue
         flat[row.name] = row.ratio
         flat[f'{row.name}/{row.unit}_ours'] = median(row.ours)

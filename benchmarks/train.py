@@ -170,7 +170,8 @@ def against(peer: str, args: argparse.Namespace) -> list[Row | Figure]:
     if peer == 'hf':
         variants['text'] = text_variant(models['ours'], batch)
     seconds = alternate(variants, args.repeats, lambda results: None, args.device)
-    rows = [Row(f'train/step/{peer}', seconds['ours'], seconds['peer'])]
+    note = peers.attention_note(args.device) if peer == 'mask2former' else ''
+    rows = [Row(f'train/step/{peer}', seconds['ours'], seconds['peer'], note=note)]
     if peer == 'hf':
         text = median(seconds['text'])
         share = text / median(seconds['ours'])
@@ -210,5 +211,6 @@ def run(args: argparse.Namespace) -> list[Row | Figure]:
             )
             for side in ('ours', 'peer')
         }
-        rows.append(Row(f'train/memory/{peer}', [peaks['ours']], [peaks['peer']], 'bytes'))
+        note = peers.attention_note(args.device) if peer == 'mask2former' else ''
+        rows.append(Row(f'train/memory/{peer}', [peaks['ours']], [peaks['peer']], 'bytes', note))
     return rows

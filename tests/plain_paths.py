@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import FFN
 from mmcv.ops import point_sample
 
-from oneformer.kernels import deformable_attention
 from oneformer.models import criterion, oneformer_head, transformer
 from oneformer.models.text_mapper import token_ids
 
@@ -84,7 +83,7 @@ def use_plain_paths(model, monkeypatch):
 
     model.panoptic_head.pixel_decoder.register_forward_hook(hold_features)
     monkeypatch.setattr(oneformer_head, 'attention_mask', attention_mask)
-    monkeypatch.setattr(deformable_attention, 'choose_path', lambda device: ('torch', ''))
+    monkeypatch.setattr(model.panoptic_head.pixel_decoder, 'attention', 'torch')
     monkeypatch.setattr(transformer, 'attend_positions', attend_positions)
     monkeypatch.setattr(transformer.FeedForward, 'forward', FFN.forward)
     monkeypatch.setattr(criterion, 'sample_pixels', sample_pixels)

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from oneformer.host import compat, quiet_import
-from oneformer.kernels import deformable_attention
-from oneformer.kernels.deformable_attention import DeformableAttention, Levels, choose_path
+from oneformer.kernels import attention_paths, deformable_attention
+from oneformer.kernels.attention_levels import Levels
+from oneformer.kernels.attention_paths import choose_path
+from oneformer.kernels.deformable_attention import DeformableAttention
 
 
 def test_the_stand_in_has_every_operator_and_none_can_be_called():
@@ -33,43 +35,44 @@ def test_a_real_extension_is_told_from_the_stand_in_and_left_alone(monkeypatch):
 
 
 def test_the_cuda_operator_runs_only_where_it_can(monkeypatch):
-    monkeypatch.setattr(deformable_attention, 'compiled_ops_available', lambda: True)
-    for version, path in (('12.8', 'cuda'), ('not available', 'torch')):
+    monkeypatch.setattr(attention_paths, 'compiled_ops_available', lambda: True)
+    for version, runs in (('12.8', True), ('not available', False)):
         monkeypatch.setattr(
-            deformable_attention, 'get_compiling_cuda_version', lambda version=version: version
+            attention_paths, 'get_compiling_cuda_version', lambda version=version: version
         )
-        assert choose_path('cuda')[0] == path
+        assert (choose_path('cuda')[0] == 'cuda') == runs
         assert choose_path('cpu')[0] == 'cpu'
-    monkeypatch.setattr(deformable_attention, 'compiled_ops_available', lambda: False)
+    assert 'compiled without CUDA' in choose_path('cuda')[1]
+    monkeypatch.setattr(attention_paths, 'compiled_ops_available', lambda: False)
     path, reason = choose_path('cuda')
-    assert path == 'torch' and '_ext is missing' in reason
+    assert path in ('triton', 'torch') and '_ext is missing' in reason
 
 
-def test_all_paths_give_the_same(monkeypatch):
+@pytest.mark.parametrize('batch, images_at_a_time', [(2, 64), (64, 64), (65, 1), (96, 32)])
+def test_all_paths_give_the_same(monkeypatch, batch, images_at_a_time):
     torch.manual_seed(0)
     attention = DeformableAttention(
         embed_dims=16, num_heads=2, num_levels=2, num_points=3, dropout=0.0, batch_first=True
     ).eval()
     levels = Levels.of([(3, 4), (6, 8)], torch.device('cpu'))
-    inputs = torch.randn(2, 60, 16), torch.randn(60, 16), levels
-    paths = {}
+    inputs = torch.randn(batch, 60, 16), torch.randn(60, 16), levels
 
     class Operator:
         """Takes what mmcv's operator takes and computes it in torch."""
 
         @staticmethod
         def apply(value, shapes, start, locations, weights, step):
-            assert start.tolist() == [0, 12] and step == 64
+            assert start.tolist() == [0, 12] and step == images_at_a_time
             return deformable_attention.multi_scale_deformable_attn_pytorch(
                 value, shapes, locations, weights
             )
 
     monkeypatch.setattr(deformable_attention, 'MultiScaleDeformableAttnFunction', Operator)
-    for path in ('cpu', 'torch', 'cuda'):
-        monkeypatch.setattr(deformable_attention, 'choose_path', lambda device, p=path: (p, ''))
-        paths[path] = attention(*inputs)
+    paths = {path: attention(*inputs, path) for path in ('cpu', 'torch', 'cuda', 'triton')}
     assert torch.equal(paths['cuda'], paths['torch'])
-    torch.testing.assert_close(paths['cpu'], paths['torch'], atol=1e-5, rtol=0)
+    assert torch.equal(attention(*inputs), paths['cpu'])
+    for path in ('cpu', 'triton'):  # on a CPU the operator of the kernel is plain torch
+        torch.testing.assert_close(paths[path], paths['torch'], atol=1e-5, rtol=0)
 
 
 def test_an_import_shows_what_is_not_noise(capsys):

@@ -16,7 +16,7 @@ from mmengine.dataset import pseudo_collate
 from plain_paths import use_plain_paths
 
 from oneformer.kernels import chunks as chunks
-from oneformer.kernels.deformable_attention import Levels
+from oneformer.kernels.attention_levels import Levels
 from oneformer.kernels.dropout import dropout, relu_dropout
 from oneformer.kernels.point_gathering import gather_points, sample_pixels
 from oneformer.kernels.position_attention import PositionMemory, attend_positions

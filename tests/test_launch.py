@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from oneformer.host.launch import check_launch, slurm_variables
-from oneformer.kernels.deformable_attention import choose_path
+from oneformer.kernels.attention_paths import PATHS, choose_path
 from oneformer.training.banner import (
     describe_batch,
     describe_devices,
@@ -280,11 +280,8 @@ def test_a_dry_run_tells_what_training_starts_with_and_writes_nothing(banner_of,
         '--auto-scale-lr', train_dataloader__batch_size=2, optim_wrapper__accumulative_counts=3
     )
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
-    assert facts.pop('deformable attention').startswith(
-        {'cuda': "mmcv's CUDA operator", 'torch': 'plain torch', 'cpu': 'bags of rows'}[
-            choose_path('cuda' if torch.cuda.is_available() else 'cpu')[0]
-        ]
-    )
+    path, reason = choose_path('cuda' if torch.cuda.is_available() else 'cpu')
+    assert facts.pop('deformable attention') == f'{PATHS[path]} ({reason})'
     assert facts == {
         'processes': '1 (launcher none)',
         'devices': f'1 x {device} on 1 node',

@@ -284,9 +284,12 @@ def test_nuclei_in_real_photographs(run_tool, config_dir, shared_dir, tmp_path):
 
 
 def test_doctor_names_the_attention_in_use(run_tool):
-    from oneformer.kernels.deformable_attention import choose_path
+    from oneformer.kernels.attention_paths import PATHS, choose_path
 
     printed = run_tool('doctor')
     assert f'torch                  {torch.__version__.split("+")[0]}' in printed
     assert 'deformable attention   bags of rows: ' in printed or torch.cuda.is_available()
-    assert ('mmcv==' in printed) == (choose_path('cuda')[0] == 'torch')
+    on_gpu = choose_path('cuda')
+    if not torch.cuda.is_available():
+        assert f'  on a GPU             {PATHS[on_gpu[0]]}: {on_gpu[1]}' in printed
+    assert ('mmcv==' in printed) == (on_gpu[0] != 'cuda')

@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
 
 from benchmarks import (  # noqa: E402
+    attention,
     backbones,
     before,
     data,
@@ -25,6 +26,7 @@ from benchmarks import (  # noqa: E402
 from oneformer.host.safe_io import write_json  # noqa: E402
 
 SUB_COMMANDS = dict(
+    attention=attention,
     infer=infer,
     train=train,
     post=post,

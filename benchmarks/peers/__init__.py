@@ -16,7 +16,13 @@ from .hugging_face import (
     renamed_weights,
     require_transformers,
 )
-from .mask2former import build_mask2former, mask2former_outputs, mmdet_samples, same_start
+from .mask2former import (
+    attention_note,
+    build_mask2former,
+    mask2former_outputs,
+    mmdet_samples,
+    same_start,
+)
 from .ours import build_ours, our_changes, our_outputs, our_samples
 from .shapes import ADE20K, CLASSES, SHAPE, SMALL, Shape, randomise
 from .sides import check_close, same_points, share_weights

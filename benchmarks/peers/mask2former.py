@@ -6,6 +6,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from mmcv.ops import multi_scale_deform_attn
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
@@ -14,12 +15,26 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from oneformer.kernels.attention_paths import find_obstacle
+
 from .batches import Batch, Outputs, target_masks
 from .shapes import ADE20K, CLASSES, Shape, pixel_decoder_changes, randomise
 
 
+def attention_note(device: torch.device) -> str:
+    """What the peer's deformable attention runs in, if not in what mmcv has for the device."""
+    lacks = device.type == 'cuda' and find_obstacle('cuda', device) is not None
+    return "peer's attention in plain torch, mmcv has no operator here" if lacks else ''
+
+
 def build_mask2former(shape: Shape, device: torch.device) -> nn.Module:
-    """mmdet's Mask2Former with ResNet, as its config for COCO has it, in evaluation."""
+    """mmdet's Mask2Former with ResNet, as its config for COCO has it, in evaluation.
+
+    mmcv calls its operator for every tensor on a GPU, also where that is not compiled; there its
+    plain torch is used, which ``attention_note`` says.
+    """
+    if attention_note(device):
+        multi_scale_deform_attn.IS_CUDA_AVAILABLE = False
     init_default_scope('mmdet')
     cfg = get_config('mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic.py')
     pixel_decoder = pixel_decoder_changes(shape)

@@ -44,6 +44,7 @@ _START = (
     'to start from a checkpoint say --cfg-options load_from=CHECKPOINT, to go on from one --resume '
     'CHECKPOINT'
 )
+_ATTENTION = 'say --cfg-options model.panoptic_head.pixel_decoder.attention=PATH'
 _THRESHOLD = 'the config has it, --cfg-options model.test_cfg.{}=VALUE'
 # advice on options that a command replaces by another way, by its name
 _INSTEAD = dict(
@@ -64,6 +65,7 @@ _INSTEAD = dict(
             ('--max-iters', '--iters', '--epochs', '--max-epochs'),
             'the length is in the config, --cfg-options train_cfg.max_iters=NUMBER',
         ),
+        '--attention': _ATTENTION,
         '--lr': 'say --cfg-options optim_wrapper.optimizer.lr=LR',
         '--batch-size': 'say --cfg-options train_dataloader.batch_size=NUMBER',
         '--seed': 'say --cfg-options randomness.seed=NUMBER',
@@ -71,6 +73,7 @@ _INSTEAD = dict(
     },
     test={
         '--show': 'pictures are drawn into --show-dir DIR',
+        '--attention': _ATTENTION,
         '--eval': 'all metrics of the config are computed; --tasks chooses among them',
         '--iou-thr': _THRESHOLD.format('iou_thr'),
         '--object-mask-thr': _THRESHOLD.format('object_mask_thr'),
@@ -85,8 +88,8 @@ OWNERS = dict(
     train=('--amp', '--auto-scale-lr', '--compile', '--dry-run', '--resume'),
     test=('--format-only', '--official', '--per-class', '--show-dir', '--token-matrix', '--tta'),
     predict=(
-        *('--classes', '--frames', '--iou-thr', '--max-per-image', '--object-mask-thr'),
-        *('--orientation', '--percentiles', '--score-thr', '--value-range'),
+        *('--attention', '--classes', '--frames', '--iou-thr', '--max-per-image'),
+        *('--object-mask-thr', '--orientation', '--percentiles', '--score-thr', '--value-range'),
     ),
     convert=('--drop-text-branch', '--metainfo', '--overwrite', '--to'),
     check=('--split', '--workers'),

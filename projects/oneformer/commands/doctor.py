@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
         import oneformer
         from oneformer.host.compat import compiled_ops_available
-        from oneformer.kernels.deformable_attention import choose_path
+        from oneformer.kernels.attention_paths import PATHS, choose_path
     except Exception as error:
         report('oneformer', f'cannot be imported: {type(error).__name__}: {error}')
         return 1
@@ -60,12 +60,17 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     report('device', f'{device} ({name}), {torch.get_num_threads()} threads')
     report('mmcv._ext', 'compiled' if compiled_ops_available() else 'missing, a stand-in is loaded')
     path, reason = choose_path(device)
-    names = {'cuda': "mmcv's CUDA operator", 'cpu': 'bags of rows', 'torch': 'plain torch'}
-    implementation = names[path]
-    report('deformable attention', f'{implementation}: {reason}')
+    report('deformable attention', f'{PATHS[path]}: {reason}')
+    on_gpu = path, reason
+    if device != 'cuda':
+        on_gpu = choose_path('cuda')
+        report('  on a GPU', f'{PATHS[on_gpu[0]]}: {on_gpu[1]}')
     report('AMP', amp_advice(torch))
-    if choose_path('cuda')[0] != 'cuda':
-        print('\nA CPU needs no compiled operators. For a GPU, with a CUDA toolkit and a compiler:')
+    if on_gpu[0] != 'cuda':
+        print(
+            '\nNeither a CPU nor our Triton kernel needs compiled operators. For others on a GPU,'
+        )
+        print('with a CUDA toolkit and a compiler:')
         for command in build_commands():
             print(f'  {command}')
     return 0

@@ -16,6 +16,7 @@ from mmengine.utils import ProgressBar
 from ..images.depth import ValueRange
 from ..images.notes import SayOnce
 from ..images.rules import ImageRules, rules_of_step
+from ..kernels.attention_paths import want_path, wanted_path
 from ..results.files import check_formats
 from ..results.prediction import (
     Prediction,
@@ -57,6 +58,9 @@ class OneFormerInferencer:
         device: The default is the first GPU if there is one, and else the CPU.
         trust_pickle: Load weights that are a pickle of more than tensors, such as detectron2's
             ``.pkl``, which may run any code.
+        attention: Path of deformable attention: ``'cuda'``, ``'triton'``, ``'torch'``, ``'cpu'``,
+            or ``'auto'`` for the fastest that can run on the device. The default is the config's,
+            and else ``'auto'``. See ``docs/performance.md``.
 
     Attributes:
         dataset_meta: ``classes``, ``thing_classes``, ``palette``: of the checkpoint, or if it names
@@ -66,7 +70,8 @@ class OneFormerInferencer:
     Raises:
         FileNotFoundError: If the config or the weights do not exist.
         ValueError: Without weights, if they cannot be fetched or read safely, or do not fit; for a
-            config of no OneFormer, and a device that this machine does not have.
+            config of no OneFormer, a device that this machine does not have, and an ``attention``
+            that cannot run on it.
     """
 
     def __init__(
@@ -75,9 +80,11 @@ class OneFormerInferencer:
         weights: str | os.PathLike | None = None,
         device: str | torch.device | None = None,
         trust_pickle: bool = False,
+        attention: str | None = None,
     ) -> None:
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         self.model, settings, self.dataset_meta = load_trained(model, weights, device, trust_pickle)
+        want_path(self.model, attention or wanted_path(self.model))
         self.tasks = settings.tasks
         with DefaultScope.overwrite_default_scope('mmdet'):
             self.transform = Compose(settings.pipeline[1:])

@@ -12,7 +12,9 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..kernels.deformable_attention import DeformableAttention, Levels
+from ..kernels.attention_levels import Levels
+from ..kernels.attention_paths import check_choice, choose_path
+from ..kernels.deformable_attention import DeformableAttention
 from ..kernels.positional_encoding import positional_encoding
 from .transformer import FeedForward
 
@@ -27,11 +29,14 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
     Args:
         with_cp: Keep no activations of the encoder layers in training, but compute them again in
             the backward pass.
+        attention: Path of deformable attention, ``'cuda'``, ``'triton'``, ``'torch'`` or ``'cpu'``;
+            ``'auto'`` takes the fastest that can run on the device.
     """
 
-    def __init__(self, *args, with_cp: bool = False, **kwargs) -> None:
+    def __init__(self, *args, with_cp: bool = False, attention: str = 'auto', **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.with_cp = with_cp
+        self.attention = check_choice(attention)
         for layer in self.encoder.layers:
             layer.self_attn = DeformableAttention(**layer.self_attn_cfg)
             layer.ffn = FeedForward(**layer.ffn_cfg)
@@ -80,6 +85,7 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
         """
         device, channels = maps[0].device, maps[0].shape[1]
         levels = Levels.of([tuple(level.shape[-2:]) for level in maps], device)
+        path, _ = choose_path(device, self.attention)
         tokens = torch.cat([level.flatten(2).mT for level in maps], 1)  # B N C
         position = torch.cat(
             [
@@ -89,7 +95,7 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
         )  # N C
 
         def update(layer: nn.Module, tokens: Tensor) -> Tensor:
-            tokens = layer.norms[0](layer.self_attn(tokens, position, levels))
+            tokens = layer.norms[0](layer.self_attn(tokens, position, levels, path))
             return layer.norms[1](layer.ffn(tokens))
 
         for layer in self.encoder.layers:

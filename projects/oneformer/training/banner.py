@@ -19,16 +19,12 @@ from ..host.run_plan import check_epochs, count, plan_facts
 from ..host.runner_state import accumulated_iterations, bare_model
 from ..host.schedule_check import examine_schedule
 from ..host.unread_settings import unread_settings
-from ..kernels.deformable_attention import choose_path
+from ..kernels.attention_paths import PATHS, choose_path, wanted_path
 from .batch_facts import describe_batch, describe_learning_rate, is_scaled, training_warnings
 from .console import DETAIL, build_runner
 from .limits import warn_of_scoring_limits, warn_of_training_limits
 
-_ATTENTIONS = {
-    'cuda': "mmcv's CUDA operator",
-    'cpu': 'bags of rows',
-    'torch': 'plain torch, several times slower',
-}
+_SLOW = f'{PATHS["torch"]}, several times slower'
 
 # for the log file, and the screen of a dry run; other facts appear where they are of interest
 _DETAILS = ('processes', 'deformable attention', 'test size', 'queries', 'precision', 'text branch')
@@ -47,11 +43,12 @@ def _describe_machine(runner: Runner) -> dict[str, str]:
     device = next(runner.model.parameters()).device
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else 'CPU'
     gathered = all_gather_object((socket.gethostname(), name))
-    path, reason = choose_path(device)
+    path, reason = choose_path(device, wanted_path(bare_model(runner)))
+    attention = _SLOW if path == 'torch' else PATHS[path]
     return {
         'processes': f'{runner.world_size} (launcher {runner.cfg.get("launcher", "none")})',
         'devices': describe_devices(gathered),
-        'deformable attention': f'{_ATTENTIONS[path]} ({reason})',
+        'deformable attention': f'{attention} ({reason})',
     }
 
 
@@ -61,7 +58,7 @@ def _log(runner: Runner, title: str, facts: dict[str, str], warnings: Sequence[s
         return
     lines = {name: f'  {name + ":":22}{value}' for name, value in facts.items()}
     shown = {'processes'} if runner.world_size > 1 else set()
-    if facts.get('deformable attention', '').startswith(_ATTENTIONS['torch']):
+    if facts.get('deformable attention', '').startswith(_SLOW):
         shown.add('deformable attention')
     details = [lines.pop(name) for name in _DETAILS if name in lines and name not in shown]
     runner.logger.info('\n'.join([title, *lines.values()]))
