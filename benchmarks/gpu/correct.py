@@ -26,7 +26,11 @@ def _error(found: Tensor, expected: Tensor) -> float:
 def _step(model: nn.Module, batch: peers.Batch, path: str, kind: str) -> dict[str, Tensor]:
     """Losses of a model in evaluation, and its gradients, which are left in it."""
     scale = 1024.0 if kind == 'fp16' else 1.0
-    with peers.same_points(model), attention(path), precision(kind, batch.images.device):
+    with (
+        peers.same_points(model),
+        attention(model, path),
+        precision(kind, batch.images.device),
+    ):
         losses = model(batch.images, peers.our_samples(batch), mode='loss')
     (scale * sum(losses.values())).backward()
     for parameter in model.parameters():
@@ -92,7 +96,7 @@ def predictions(check: Check) -> None:
     for path in attention_paths(check.device):
         for kind in precisions(check.device):
             facts = dict(what='predictions', path=path, precision=kind)
-            with check.row(**facts), attention(path), precision(kind, check.device):
+            with check.row(**facts), attention(model, path), precision(kind, check.device):
                 found = predict(image.to(check.device))
                 same = {
                     field: float(

@@ -61,7 +61,11 @@ class _Models:
         check, words = self.check, TASKS[:tasks]
         for path in attention_paths(check.device):
             facts = self._facts(batch, kind, tasks, what='logits', side='ours', path=path)
-            with check.row(**facts), attention(path), precision(kind, check.device):
+            with (
+                check.row(**facts),
+                attention(self.ours, path),
+                precision(kind, check.device),
+            ):
                 work = lambda: peers.our_outputs(self.ours, batch.images, words)  # noqa: E731
                 check.say(**facts, **check.measure(work, 0.7, most=20))
         if self.side == 'mask2former' and tasks > 1:

@@ -5,7 +5,7 @@ import platform
 import torch
 
 from oneformer.host.lines import installed_version
-from oneformer.kernels.deformable_attention import choose_path
+from oneformer.kernels.attention_paths import PATHS, choose_path, find_obstacle
 
 from .report import Check
 from .settings import attention_paths, precision, precisions
@@ -32,6 +32,7 @@ def machine(check: Check) -> None:
         attention=path,
         reason=reason,
         paths=attention_paths(check.device),
+        obstacles={path: why for path in PATHS if (why := find_obstacle(path, check.device))},
     )
     if check.on_gpu:
         card = torch.cuda.get_device_properties(check.device)

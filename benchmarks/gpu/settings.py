@@ -2,29 +2,38 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from unittest import mock
 
 import torch
+from torch import nn
 
-from oneformer.kernels import deformable_attention
+from oneformer.kernels.attention_paths import (
+    PATHS,
+    choose_path,
+    find_obstacle,
+    want_path,
+    wanted_path,
+)
 
 
 def attention_paths(device: torch.device) -> list[str]:
-    """Paths that run on a device; the last is the one that is chosen."""
-    if device.type != 'cuda':
-        return ['torch', 'cpu']
-    chosen = deformable_attention.choose_path(device)[0]
-    return list(dict.fromkeys(['torch', chosen]))
+    """Paths that run on a device: plain torch first, and last the one that is chosen."""
+    chosen = choose_path(device)[0]
+    runnable = [path for path in PATHS if find_obstacle(path, device) is None]
+    return sorted(runnable, key=lambda path: (path == chosen, path != 'torch'))
 
 
 @contextmanager
-def attention(path: str) -> Iterator[None]:
-    """Run deformable attention by a path; 'auto' is what is chosen."""
+def attention(model: nn.Module, path: str) -> Iterator[None]:
+    """Let a model of ours run its deformable attention by a path; 'auto' is what is chosen."""
     if path == 'auto':
         yield
         return
-    with mock.patch.object(deformable_attention, 'choose_path', lambda device: (path, '')):
+    before = wanted_path(model)
+    want_path(model, path)
+    try:
         yield
+    finally:
+        want_path(model, before)
 
 
 def precisions(device: torch.device) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Training steps as mmengine runs them: that they stay finite, how fast they are, and compiled."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
@@ -46,6 +47,11 @@ def forward_pass(
     return lambda: sum(model(batch.images, samples, mode='loss').values())
 
 
+def _products(kind: str, device: torch.device) -> AbstractContextManager:
+    """How exact products of float32 are; half precision is up to the wrapper of the optimizer."""
+    return precision(kind, device) if kind in ('fp32', 'tf32') else nullcontext()
+
+
 def _targets(images: int) -> list[int]:
     return [8 + (7 * i) % 16 for i in range(images)]
 
@@ -57,13 +63,13 @@ def finite(check: Check) -> None:
     path = attention_paths(check.device)[-1]
     for kind in kinds:
         facts = dict(precision=kind, path=path)
-        with check.row(**facts), attention(path):
+        with check.row(**facts), _products(kind, check.device):
             torch.manual_seed(0)
             model = peers.build_ours(check.small, True, check.device).train()
             batch = peers.draw_batch(64 if check.tiny else 256, _targets(2), check.device)
             forward = forward_pass('ours', model, batch, check.small)
             step, wrapper = training_step(model, forward, kind, 1e-4)
-            with precision('fp32', check.device) if kind == 'fp32' else attention(path):
+            with attention(model, path):
                 losses = torch.stack([step() for _ in range(steps)]).tolist()
             bad = [name for name, p in model.named_parameters() if not p.isfinite().all()]
             scaler = getattr(wrapper, 'loss_scaler', None)
@@ -124,13 +130,13 @@ def speed(check: Check) -> None:
             check.say(skipped=f'{check.left:.0f} s left', model=backbone, side=side)
             return
         facts = dict(model=backbone, side=side, images=images, size=size, precision=kind, path=path)
-        context = precision(kind, check.device) if kind in ('fp32', 'tf32') else attention('auto')
-        with check.row(**facts), attention(path), context:
+        with check.row(**facts), _products(kind, check.device):
             torch.manual_seed(0)
             model = _build(side, shape, backbone, check.device).train()
             batch = peers.draw_batch(size, _targets(images), check.device)
             step, _ = training_step(model, forward_pass(side, model, batch, shape), kind)
-            found = check.measure(step, 4.0, most=8)
+            with attention(model, path):
+                found = check.measure(step, 4.0, most=8)
             check.say(**facts, **found, images_per_s=1000 * images / found['ms'])
 
 
