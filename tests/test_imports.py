@@ -34,7 +34,10 @@ MAY_IMPORT = dict(
     annotation_formats={'datasets', 'host', 'images', 'inspection', 'preparation'},
     training={'datasets', 'evaluation', 'host', 'images', 'kernels', 'weights'},
     quickstart={'host', 'training', 'weights'},
-    inference={'datasets', 'evaluation', 'host', 'images', 'results', 'visualization', 'weights'},
+    inference={
+        *('datasets', 'evaluation', 'host', 'images', 'kernels', 'results', 'visualization'),
+        'weights',
+    },
 )
 MAY_IMPORT['commands'] = set(MAY_IMPORT)
 PAPER = {

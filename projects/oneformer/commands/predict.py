@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..images.orientation import ORIENTATIONS
 from ..inference import OneFormerInferencer
+from ..kernels.precision import PRECISIONS
 from ..results.files import FORMATS
 from ..tasks import TASKS
 from .arguments import CHECKPOINTS, ToolParser
@@ -55,6 +56,12 @@ def make_parser(prog: str | None = None) -> ToolParser:
     )
     parser.add_argument('--batch-size', type=int, default=1, help='(%(default)s)')
     parser.add_argument('--device', help='such as cuda:1 or cpu (a GPU if there is one)')
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        help='number format of the network; predictions are made in float32 (of the config, else '
+        'fp32)',
+    )
     parser.add_argument(
         '--frames',
         action='store_true',
@@ -124,7 +131,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     unreadable, predicted = [], 0
     value_range = dict(percentiles=args.percentiles) if args.percentiles else args.value_range
     try:
-        inferencer = OneFormerInferencer(args.model, args.weights, args.device, args.trust_pickle)
+        inferencer = OneFormerInferencer(
+            args.model, args.weights, args.device, args.trust_pickle, args.precision
+        )
         for _ in inferencer.stream(
             args.inputs,
             args.out_dir,
