@@ -21,6 +21,7 @@ from benchmarks import (  # noqa: E402
     text,
     timing,
     train,
+    windows,
 )
 from oneformer.host.safe_io import write_json  # noqa: E402
 
@@ -36,6 +37,7 @@ SUB_COMMANDS = dict(
     before=before,
     same=same,
     start=start,
+    windows=windows,
 )
 
 

@@ -142,6 +142,7 @@ def use_precision(model: nn.Module, precision: str | None, device: torch.device)
         check_precision(precision, device, 'model.test_cfg.precision of the config')
     if precision not in (None, 'fp32'):
         print_log(
-            f'precision {precision}: {PRECISIONS[precision]} in the network, predictions in float32',
+            f'precision {precision}: {PRECISIONS[precision]} in the network, predictions in '
+            'float32',
             logger='current',
         )
