@@ -14,6 +14,7 @@ with quiet_import():
     from .finite_steps import FiniteSteps
     from .late_loading import load_late
     from .pace import PaceLine
+    from .pinning import pin_elements
     from .resuming import ResumableCheckpointHook
     from .schedules import WholeRunMultiStepLR, WholeRunPolyLR
     from .sharding import FullyShardStrategy
@@ -22,6 +23,7 @@ with quiet_import():
     from .validation_notice import ValidationNotice
 
 load_late()
+pin_elements()
 
 __all__ = [
     'CompileBackbone',
