@@ -191,7 +191,23 @@ def test_the_settings_are_restored_after_an_error(
     assert surroundings() == before
 
 
-@pytest.mark.skipif(not hasattr(MATMUL, 'fp32_precision'), reason='torch 2.9 brought it')
+NEWER = pytest.mark.skipif(not hasattr(MATMUL, 'fp32_precision'), reason='torch 2.9 brought it')
+
+
+@NEWER
+def test_a_setting_for_everything_is_followed_afterwards():
+    before = torch.backends.fp32_precision
+    try:
+        for value in ('tf32', 'ieee'):
+            torch.backends.fp32_precision = value
+            assert MATMUL.fp32_precision == value
+            with exact_float32(torch.device('cpu')):
+                assert MATMUL.fp32_precision == 'ieee'
+    finally:
+        torch.backends.fp32_precision = before
+
+
+@NEWER
 def test_the_newer_settings_of_torch_are_followed_and_restored():
     before = MATMUL.fp32_precision
     MATMUL.fp32_precision = 'tf32'

@@ -37,6 +37,14 @@ def _own_settings() -> dict:
     return {holder: value for holder, value in values.items() if value is not None}
 
 
+def _restore(settings: dict) -> None:
+    """Set what ``_own_settings`` returned, as far as ``torch.backends.fp32_precision`` does not."""
+    for holder, value in settings.items():
+        holder.fp32_precision = 'none'  # follows it
+        if holder.fp32_precision != value:
+            holder.fp32_precision = value
+
+
 @contextmanager
 def float32_products(exact: bool) -> Iterator[None]:
     """Let float32 matrix products be exact, or allow TF32; afterwards it is as it was.
@@ -56,7 +64,7 @@ def float32_products(exact: bool) -> Iterator[None]:
         try:
             yield
         finally:
-            matmul.fp32_precision = own[matmul]
+            _restore({matmul: own[matmul]})
         return
     wanted = 'highest' if exact else 'high'
     if before == wanted or (before == 'medium' and not exact):
@@ -67,5 +75,4 @@ def float32_products(exact: bool) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-        for holder, value in own.items():  # 'none', which follows torch.backends.fp32_precision
-            holder.fp32_precision = value
+        _restore(own)
