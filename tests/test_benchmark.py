@@ -428,3 +428,11 @@ def test_without_the_peer_there_is_advice(run_tool, monkeypatch, command):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(SystemExit, match='pip install -r requirements/tests.txt'):
         run_tool('benchmark', command, *(['--device', 'cpu'] if command in CONTRACT else []))
+
+
+def test_window_attention_is_measured_against_the_explicit_product(run_tool, tmp_path):
+    arguments = ('--size', 64, '--repeats', 1, '--threads', 1, '--json', tmp_path / 'w.json')
+    printed = run_tool('benchmark', 'windows', *arguments, '--amp')
+    results = json.loads((tmp_path / 'w.json').read_text())
+    for row in ('forward', 'step', 'memory'):
+        assert f'windows/swin-t/{row}' in printed and f'windows/swin-t/{row}' in results

@@ -1,18 +1,28 @@
 """DiNAT: its attention against the definition, its features against Hugging Face's."""
 
 import re
+import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
-from dinat_peer import TINY, over_slow_loops, slow_attention, tiny_peer_config
+from dinat_peer import (
+    TINY,
+    over_slow_loops,
+    slow_attention,
+    slow_logits,
+    slow_sum,
+    tiny_peer_config,
+)
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
-from oneformer.backbones.neighborhood_attention import NeighborhoodAttention
+from oneformer.backbones.natten_attention import natten_attention, natten_operators
+from oneformer.backbones.neighborhood_attention import NeighborhoodAttention, pixel_order
 from oneformer.tasks import Prompts
 from oneformer.training.optimizer import is_decayed
 from oneformer.weights import Weights, fit
@@ -181,3 +191,89 @@ def test_a_training_step_inside_oneformer(config_dir):
     sum(losses.values()).backward()
     for name, parameter in model.backbone.named_parameters():
         assert parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+def test_the_order_of_pixels_is_found_once_for_a_size(monkeypatch):
+    pixel_order.cache_clear()
+    module = NeighborhoodAttention(8, 2, 3, 2)
+    sorts, argsort = [], torch.Tensor.argsort
+    monkeypatch.setattr(
+        torch.Tensor, 'argsort', lambda self: sorts.append(len(self)) or argsort(self)
+    )
+    with torch.inference_mode():
+        module(torch.randn(1, 9, 11, 8))
+    x = torch.randn(2, 9, 11, 8, requires_grad=True)
+    module(x).sum().backward()
+    module(torch.randn(1, 11, 9, 8))
+    assert sorts == [99, 99]
+
+
+def fake_natten(monkeypatch, **functions):
+    """A package that has these functions."""
+    natten_operators.cache_clear()
+    module = ModuleType('natten.functional')
+    vars(module).update(functions)
+    monkeypatch.setitem(sys.modules, 'natten', ModuleType('natten'))
+    monkeypatch.setitem(sys.modules, 'natten.functional', module)
+
+
+def assert_natten_is_ours(height, width, kernel_size, dilation, dtype=torch.float32):
+    """Values and gradients."""
+    torch.manual_seed(0)
+    ours = NeighborhoodAttention(8, 2, kernel_size, dilation).to(dtype)
+    nn.init.normal_(ours.rpb)
+    theirs = NeighborhoodAttention(8, 2, kernel_size, dilation, natten_attention).to(dtype)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, height, width, 8, dtype=dtype, requires_grad=True)
+    weight, found = torch.randn_like(x), []
+    for module in (ours, theirs):
+        y = module(x)
+        gradients = torch.autograd.grad((y * weight).sum(), [x, *module.parameters()])
+        found.append([y, *gradients])
+    for one, other in zip(*found):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+SIZES = pytest.mark.parametrize('size', [(12, 9, 3, 1), (11, 8, 3, 2), (3, 4, 5, 1), (2, 7, 3, 3)])
+
+
+@SIZES
+@pytest.mark.parametrize('generation', ['0.14', '0.17'])
+def test_operators_like_nattens_give_our_attention(size, generation, monkeypatch):
+    """Written pixel by pixel, in the layouts of two generations of NATTEN."""
+    if generation == '0.17':
+        fake_natten(
+            monkeypatch,
+            na2d_qk=lambda q, k, kernel_size, dilation=1, rpb=None: slow_logits(
+                q, k, rpb, kernel_size, dilation
+            ),
+            na2d_av=slow_sum,
+        )
+    else:
+        fake_natten(monkeypatch, natten2dqkrpb=slow_logits, natten2dav=slow_sum)
+    try:
+        assert_natten_is_ours(*size, dtype=torch.double)
+    finally:
+        natten_operators.cache_clear()
+
+
+@SIZES
+def test_natten_gives_our_attention(size):
+    try:
+        natten_operators()
+    except (ModuleNotFoundError, ValueError) as error:
+        pytest.skip(str(error))
+    assert_natten_is_ours(*size)
+
+
+def test_natten_is_refused_where_it_is_missing_or_has_no_biases(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'natten', None)
+    monkeypatch.delitem(sys.modules, 'natten.functional', raising=False)
+    natten_operators.cache_clear()
+    with pytest.raises(ModuleNotFoundError, match='model.backbone.natten: NATTEN cannot be import'):
+        MODELS.build(dict(TINY, natten=True))
+    fake_natten(monkeypatch, na2d=None)
+    monkeypatch.setattr('oneformer.backbones.natten_attention.version', lambda name: '0.21.7')
+    with pytest.raises(ValueError, match='NATTEN 0.21.7 has no relative position biases'):
+        MODELS.build(dict(TINY, natten=True))
+    natten_operators.cache_clear()

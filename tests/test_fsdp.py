@@ -208,3 +208,130 @@ def test_torch_that_cannot_shard_is_refused_with_its_version(monkeypatch):
         RuntimeError, match=f'needs torch 2.6 or later, and this is torch {VERSION}'
     ):
         FullyShardStrategy(units=['SwinBlock'])
+
+
+UNITS = '''
+import json, sys
+
+sys.path[:0] = sys.argv[1:2]
+import torch
+import torch.distributed as dist
+import oneformer
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
+from oneformer.host import FullyShardStrategy
+
+SWIN = dict(
+    type='OneFormerSwinTransformer', embed_dims=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4),
+    window_size=4, drop_path_rate=0.0,
+)
+
+
+class Net(torch.nn.Module):
+    """A backbone, and behind it an island of float32."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.backbone = MODELS.build(SWIN)
+        self.head = torch.nn.Linear(128, 8)
+        self.test_cfg = {}
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.add_(0.1 * torch.randn(parameter.shape))
+
+    def forward(self, x):
+        features = self.backbone(x)[-1].mean((2, 3))
+        with torch.autocast('cpu', enabled=False):
+            return self.head(features.float())
+
+
+def step(model, x, targets):
+    with torch.autocast('cpu', torch.bfloat16):
+        outputs = model(x)
+    (outputs * targets).sum().backward()
+    return outputs.detach()
+
+
+dist.init_process_group('gloo')
+init_default_scope('mmdet')
+rank = dist.get_rank()
+generator = torch.Generator().manual_seed(1)
+x, targets = torch.randn(2, 3, 64, 64, generator=generator), torch.randn(2, 8, generator=generator)
+whole = Net()
+expected = step(whole, x, targets)
+found = {}
+for dtype in ('float32', 'bfloat16'):
+    model, seen = Net(), []
+    layer = model.backbone.stages[0].blocks[0].ffn.layers[0][0]
+    layer.register_forward_hook(lambda module, *_: seen.append(str(module.weight.dtype)))
+    model.head.register_forward_hook(lambda module, *_: seen.append(str(module.weight.dtype)))
+    model = FullyShardStrategy(units=['SwinBlock'], units_dtype=dtype)._wrap_model(model)
+    outputs = step(model, x[rank : rank + 1], targets[rank : rank + 1])
+    errors = {}
+    for (name, ours), theirs in zip(model.named_parameters(), whole.parameters()):
+        assert ours.dtype == torch.float32
+        if ours.grad is not None:  # a mean over the processes
+            gradient = 2 * ours.grad.full_tensor()
+            assert gradient.dtype == torch.float32
+            errors[name] = float((gradient - theirs.grad).norm() / theirs.grad.norm())
+    found[dtype] = dict(
+        seen=seen,
+        outputs=float((outputs - expected[rank]).abs().max() / expected.abs().max()),
+        errors=errors,
+        test_cfg=model.test_cfg,
+    )
+with open(f'units{rank}.json', 'w') as file:
+    json.dump(found, file)
+dist.barrier()
+dist.destroy_process_group()
+'''
+
+
+def test_units_are_fetched_in_bfloat16_and_all_else_is_float32(tmp_path, root_dir, forked_python):
+    """Against a whole model under autocast, which sees both images."""
+    (tmp_path / 'units.py').write_text(UNITS)
+    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', 'units.py']
+    result = subprocess.run(
+        [forked_python, *torchrun, str(root_dir / 'projects')],
+        cwd=tmp_path,
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''},
+        text=True,
+        capture_output=True,
+    )
+    assert result.returncode == 0, result.stderr[-6000:]
+    for rank in (0, 1):
+        found = json.loads((tmp_path / f'units{rank}.json').read_text())
+        exact, half = found['float32'], found['bfloat16']
+        assert exact['seen'] == ['torch.float32'] * 2 and exact['test_cfg'] == {}
+        assert half['seen'] == ['torch.bfloat16', 'torch.float32']
+        assert half['test_cfg'] == dict(precision='bf16')  # of validation
+        assert exact['outputs'] < 1e-3 and 0 < half['outputs'] < 0.02
+        assert len(half['errors']) > 100 and half['errors'].keys() == exact['errors'].keys()
+        print({k: max(v['errors'].values()) for k, v in found.items()})
+        assert max(half['errors'].values()) < 0.1
+
+
+def test_a_number_format_that_cannot_be_is_refused(said):
+    with pytest.raises(ValueError, match="units_dtype is 'half': it has to be one of float32, bf"):
+        FullyShardStrategy(units=['Linear'], units_dtype='half')
+    strategy = FullyShardStrategy(units=['Linear'], units_dtype='bfloat16')
+    model = torch.nn.Linear(2, 2)
+    model.test_cfg = dict(precision='fp32')
+    with pytest.raises(ValueError, match='precision is fp32, but strategy.units_dtype=bfloat16 le'):
+        strategy._unit_options(model)
+
+
+@pytest.mark.parametrize('wrapper', [None, dict(type='OptimWrapper')])
+def test_without_autocast_units_are_fetched_in_float32_which_is_told(wrapper, said, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        'oneformer.host.sharding.DDPStrategy.prepare', lambda self, *args, **_: asked.append(args)
+    )
+    strategy = FullyShardStrategy(units=['Linear'], units_dtype='bfloat16')
+    strategy.prepare('model', optim_wrapper=wrapper)
+    assert strategy.units_dtype == 'float32' and asked == [('model',)]
+    assert 'strategy.units_dtype=bfloat16 is for training under autocast' in said(20)[0]
+    strategy = FullyShardStrategy(units=['Linear'], units_dtype='bfloat16')
+    strategy.prepare('model', optim_wrapper=dict(type='AmpOptimWrapper', dtype='bfloat16'))
+    assert strategy.units_dtype == 'bfloat16' and not said(20)

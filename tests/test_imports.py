@@ -35,15 +35,9 @@ MAY_IMPORT = dict(
     training={'datasets', 'evaluation', 'host', 'images', 'kernels', 'weights'},
     quickstart={'host', 'training', 'weights'},
     inference={
-        'datasets',
-        'evaluation',
-        'host',
-        'images',
-        'kernels',
-        'results',
-        'visualization',
+        *('datasets', 'evaluation', 'host', 'images', 'kernels', 'results', 'visualization'),
         'weights',
-    },  # fmt: skip
+    },
 )
 MAY_IMPORT['commands'] = set(MAY_IMPORT)
 PAPER = {

@@ -1,80 +1,34 @@
 """Training in bfloat16 and float16: what has to stay in float32 does, and the losses follow."""
 
-from contextlib import contextmanager
+import re
 from copy import deepcopy
-from itertools import cycle, islice
+from pathlib import Path
 
 import pytest
 import torch
+import toy_model
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.optim import OptimWrapper
+from mmengine.hooks import Hook
 from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner
+from runs import forget_runs
+from toy_model import QUERIES, C, build, train
 
-from oneformer.commands.run_arguments import use_batch_norm_without_gpu
 from oneformer.commands.train import make_parser
-from oneformer.host.precision import use_mixed_precision
+from oneformer.host import train_loop
+from oneformer.host.precision import allow_tf32, use_mixed_precision
 from oneformer.models.targets import Targets
 from oneformer.tasks import TASK_TOKEN_IDS, TASKS
 
 HALF = pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=['bf16', 'fp16'])
-C, QUERIES = 32, 12  # channels, object queries
 LARGE = 3e5  # float16 ends at 65504
 
 
 @pytest.fixture(scope='module')
 def toy_config(config_dir, tiny_set):
-    """The quick start, made as small as it goes: 64 px, 32 channels."""
-    cfg = Config.fromfile(config_dir / 'oneformer_efficientnet-lite0_quickstart.py')
-    attention = dict(embed_dims=C)
-    feed_forward = dict(embed_dims=C, feedforward_channels=64)
-    cfg.merge_from_dict(
-        dict(
-            model=dict(
-                backbone=dict(pretrained=False),
-                panoptic_head=dict(
-                    feat_channels=C,
-                    num_queries=QUERIES,
-                    pixel_decoder=dict(
-                        encoder=dict(
-                            num_layers=1,
-                            layer_cfg=dict(self_attn_cfg=attention, ffn_cfg=feed_forward),
-                        ),
-                        positional_encoding=dict(num_feats=C // 2),
-                    ),
-                    task_queries=dict(num_layers=1, feedforward_channels=64),
-                    transformer_decoder=dict(num_layers=2, feedforward_channels=64),
-                ),
-                text_mapper=dict(embed_dims=C, num_layers=1),
-                criterion=dict(num_points=256),
-            ),
-            train_dataloader=dict(
-                num_workers=0,
-                persistent_workers=False,
-                batch_size=2,
-                dataset=dict(data_root=f'{tiny_set}/'),
-            ),
-        )
-    )
-    cfg.train_dataloader.dataset.pipeline = [
-        dict(type='LoadPhoto'),
-        dict(type='ResizeShortEdge', short_edges=[64], max_size=64),
-        dict(type='LoadSegmentMap'),
-        dict(type='Pad', size=(64, 64), pad_val=dict(img=(128, 128, 128), seg=0)),
-        dict(type='SampleTask'),
-        dict(type='PackSegmentInputs'),
-    ]
-    use_batch_norm_without_gpu(cfg)
-    return cfg
-
-
-def build(config):
-    """The same model every time."""
-    torch.manual_seed(0)
-    model = MODELS.build(config)
-    model.init_weights()
-    return model
+    """See ``toy_model``."""
+    return toy_model.toy_config(config_dir, tiny_set)
 
 
 @pytest.fixture(scope='module')
@@ -179,47 +133,6 @@ def test_the_contrastive_loss_stays_in_float32(dtype):
     same_as_in_float32(lambda *pair: [loss(*pair)], dtype, queries, texts)
 
 
-@OPTIM_WRAPPERS.register_module()
-class CpuAmpOptimWrapper(OptimWrapper):
-    """mmengine's refuses a CPU."""
-
-    def __init__(self, dtype, **kwargs):
-        super().__init__(**kwargs)
-        self.dtype = dtype
-        self.scaler = torch.amp.GradScaler('cpu', enabled=dtype == torch.float16)
-
-    @contextmanager
-    def optim_context(self, model):
-        with torch.autocast('cpu', self.dtype, enabled=self.dtype != torch.float32):
-            yield
-
-    def update_params(self, loss):
-        self.zero_grad()
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-
-
-def train(config, dtype, iterations, before_step=None):
-    """Loss of each iteration of the toy model on eight batches in turn."""
-    loader = Runner.build_dataloader(config.train_dataloader, seed=0)
-    torch.manual_seed(0)
-    batches = list(islice(loader, 8))
-    model = build(config.model)
-    optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], lr=5e-4, weight_decay=0.05
-    )
-    wrapper = CpuAmpOptimWrapper(dtype, optimizer=optimizer)
-    curve = []
-    for iteration, batch in enumerate(islice(cycle(batches), iterations)):
-        if before_step:
-            before_step(model, batch, iteration)
-        torch.manual_seed(iteration)  # the same points
-        curve.append(float(model.train_step(batch, wrapper)['loss'].detach()))
-    assert all(p.isfinite().all() for p in model.parameters())
-    return torch.tensor(curve)
-
-
 def largest_difference(single, half):
     """Relative, of means over the eight batches."""
     single, half = (curve.unfold(0, 8, 8).mean(1) for curve in (single, half))
@@ -282,3 +195,79 @@ def test_mmengine_builds_the_precision_asked_for(config_dir, monkeypatch, name, 
     options['optimizer'] = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     wrapper = OPTIM_WRAPPERS.build(options)
     assert type(wrapper).__name__ == 'AmpOptimWrapper' and wrapper.cast_dtype == dtype
+
+
+@pytest.fixture
+def steps(toy_config, tmp_path):
+    """Runs two iterations of a config with a validation between; what products were set to."""
+
+    def run(cfg, each=lambda: None):
+        seen = []
+
+        class Note(Hook):
+            def note(self, *args, **kwargs):
+                seen.append(torch.get_float32_matmul_precision())
+                each()
+
+            before_val_iter = before_train_iter = note
+
+        cfg.work_dir, cfg.experiment_name = str(tmp_path), 'steps'
+        forget_runs()
+        runner = Runner.from_cfg(cfg)
+        runner.register_hook(Note())
+        runner.train()
+        return seen
+
+    cfg = deepcopy(toy_config)
+    cfg.train_cfg.update(max_iters=2, val_interval=1)
+    cfg.param_scheduler = []
+    cfg.val_dataloader.dataset.update(data_root=cfg.train_dataloader.dataset.data_root, indices=1)
+    cfg.val_dataloader.update(num_workers=0, persistent_workers=False)
+    cfg.val_evaluator = [dict(type='SemanticIoU')]
+    cfg.model.test_cfg.tasks = ('semantic',)
+    cfg.default_hooks.checkpoint.update(interval=-1, save_last=False, save_best=None)
+    return cfg, run
+
+
+def test_tf32_is_allowed_in_steps_of_training_and_nowhere_else(steps, monkeypatch):
+    cfg, run = steps
+    monkeypatch.setattr(train_loop, 'lack_of_tf32', lambda device: None)
+    allow_tf32(cfg)
+    assert run(cfg) == ['high', 'highest', 'high', 'highest']
+    assert torch.get_float32_matmul_precision() == 'highest'
+    (log,) = Path(cfg.work_dir).glob('*/*.log')
+    assert re.search(r'precision: +float32, products of float32 in TF32', log.read_text())
+
+    def fail():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(cfg, fail)
+    assert torch.get_float32_matmul_precision() == 'highest'
+
+
+def test_tf32_without_a_gpu_is_told(steps):
+    cfg, run = steps
+    allow_tf32(cfg)
+    cfg.model.test_cfg.precision = 'bf16'
+    assert run(cfg) == ['highest'] * 4
+    (log,) = Path(cfg.work_dir).glob('*/*.log')
+    assert re.search(r'precision: +float32; validation: bfloat16 autocast', log.read_text())
+    told = 'train_cfg.tf32: TF32 is of NVIDIA GPUs, and the model is on cpu, so products of float32'
+    assert told in log.read_text() and 'in TF32' not in log.read_text()
+
+
+def test_validation_in_a_precision_that_the_device_lacks_is_refused_before_the_first_step(steps):
+    cfg, run = steps
+    cfg.model.test_cfg.precision = 'tf32'
+    with pytest.raises(ValueError, match='model.test_cfg.precision is tf32, but TF32 is of'):
+        run(cfg, pytest.fail)
+
+
+def test_the_option_for_tf32_is_refused_where_the_loop_has_none(run_tool, root_dir, tiny_set):
+    config = root_dir / 'configs/oneformer_efficientnet-lite0_quickstart.py'
+    with pytest.raises(SystemExit, match='--tf32 is a setting of OneFormerTrainLoop, and .* Epoch'):
+        run_tool(
+            'train', config, '--tf32', '--dry-run', '--cfg-options',
+            'train_cfg.type=EpochBasedTrainLoop', 'train_cfg.max_epochs=1',
+        )  # fmt: skip

@@ -22,6 +22,7 @@ from benchmarks import (  # noqa: E402
     text,
     timing,
     train,
+    windows,
 )
 from oneformer.host.safe_io import write_json  # noqa: E402
 
@@ -38,6 +39,7 @@ SUB_COMMANDS = dict(
     before=before,
     same=same,
     start=start,
+    windows=windows,
 )
 
 

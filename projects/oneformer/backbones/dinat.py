@@ -5,7 +5,7 @@ Modules are named as in the original, so that its weights load without a convers
 Shapes: B images, H, W height and width, C channels. Inside, maps have their channels last.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from mmcv.cnn.bricks import DropPath
@@ -14,7 +14,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ..kernels.chunks import by_chunks
-from .neighborhood_attention import NeighborhoodAttention
+from .natten_attention import natten_attention, natten_operators
+from .neighborhood_attention import NeighborhoodAttention, neighborhood_attention
 
 
 class PatchEmbed(nn.Module):
@@ -71,10 +72,11 @@ class Block(nn.Module):
         dilation: int,
         mlp_ratio: float,
         drop_path: float,
+        attend: Callable[[Tensor, Tensor, Tensor, int], Tensor] = neighborhood_attention,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(channels)
-        self.attn = NeighborhoodAttention(channels, num_heads, kernel_size, dilation)
+        self.attn = NeighborhoodAttention(channels, num_heads, kernel_size, dilation, attend)
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = MLP(channels, int(mlp_ratio * channels))
         self.drop_path = DropPath(drop_path)
@@ -108,11 +110,13 @@ class DiNAT(BaseModule):
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
         out_indices: Levels to return, each after a norm of its own; level ``i`` has stride
             ``4 * 2**i``.
+        natten: Attend by NATTEN's operators, see ``natten_attention``.
         init_cfg: Source of the weights, such as
             ``dict(type='PretrainedBackbone', checkpoint=path_or_url)``.
 
     Raises:
-        ValueError: If ``dilations`` does not name one dilation per block.
+        ValueError: If ``dilations`` does not name one dilation per block, or NATTEN has no biases.
+        ModuleNotFoundError: If NATTEN is asked for and not installed.
     """
 
     def __init__(
@@ -125,6 +129,7 @@ class DiNAT(BaseModule):
         mlp_ratio: float,
         drop_path_rate: float,
         out_indices: Sequence[int] = (0, 1, 2, 3),
+        natten: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(
@@ -135,6 +140,9 @@ class DiNAT(BaseModule):
                 f'dilations must name one dilation for each block: depths are {list(depths)}, '
                 f'but dilations has {[len(level) for level in dilations]}'
             )
+        if natten:
+            natten_operators()  # or it cannot be used
+        attend = natten_attention if natten else neighborhood_attention
         self.out_indices = tuple(out_indices)
         # options that weights do not tell, kept beside them
         self.not_in_weights = dict(dilations=[list(level) for level in dilations])
@@ -144,7 +152,15 @@ class DiNAT(BaseModule):
         for i, level_dilations in enumerate(dilations):
             channels = embed_dims * 2**i
             blocks = [
-                Block(channels, num_heads[i], kernel_size, dilation, mlp_ratio, next(drop_paths))
+                Block(
+                    channels,
+                    num_heads[i],
+                    kernel_size,
+                    dilation,
+                    mlp_ratio,
+                    next(drop_paths),
+                    attend,
+                )
                 for dilation in level_dilations
             ]
             downsample = Downsample(channels) if i < len(depths) - 1 else None

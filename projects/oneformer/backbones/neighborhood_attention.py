@@ -12,6 +12,7 @@ Shapes: B images, M heads, D channels of a head, C = M D, K kernel size; H, W he
 along an axis, T tiles of a kind with q queries and k keys each.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
@@ -65,6 +66,35 @@ def tile_axis(
     ]
 
 
+@lru_cache(maxsize=32)  # a few kinds of blocks for each of a few sizes of images
+@torch.inference_mode(False)
+def pixel_order(
+    size: tuple[int, int],
+    key_size: tuple[int, int],
+    kernel_size: int,
+    dilation: int,
+    device: torch.device,
+) -> Tensor:
+    """Where the pixels of a map are among those of its tiles, in their order, of shape (H * W,).
+
+    Args:
+        size: (H, W) of the queries.
+        key_size: (H', W') of the keys.
+        kernel_size: Positions that a pixel sees along an axis.
+        dilation: Distance of the positions, in pixels.
+        device: Device of the tensor.
+    """
+    rows, columns = (
+        tile_axis(queries, keys, kernel_size, dilation, device)
+        for queries, keys in zip(size, key_size)
+    )
+    pixels = [
+        _cross(row.queries * size[1], column.queries).flatten()
+        for row, column in product(rows, columns)
+    ]
+    return torch.cat(pixels).argsort()
+
+
 def neighborhood_attention(
     query: Tensor, key_value: Tensor, relative_bias: Tensor, dilation: int
 ) -> Tensor:
@@ -82,7 +112,8 @@ def neighborhood_attention(
         Attended values of shape (B, H, W, C).
     """
     num_images, height, width, channels = query.shape
-    key_width = key_value.shape[2]
+    key_shape = key_value.shape[1:3]
+    key_width = key_shape[1]
     num_heads = len(relative_bias)
     head_dim = channels // num_heads
     kernel_size = (relative_bias.shape[1] + 1) // 2
@@ -92,7 +123,7 @@ def neighborhood_attention(
     )
     query, key_value = query.flatten(1, 2), key_value.flatten(1, 2)
     bias = F.pad(relative_bias, (0, 1, 0, 1), value=-torch.inf).to(query.dtype)  # M 2K 2K
-    pixels, attended = [], []
+    attended = []
     for row, column in product(rows, columns):
         # four dimensions, or scaled_dot_product_attention takes its slow path on a CPU
         tile_bias = bias[None, :, row.bias_index[:, None, :, None], column.bias_index[:, None]]
@@ -110,8 +141,7 @@ def neighborhood_attention(
             tile_bias,
         )  # B*T*T M q*q D
         attended.append(tile.transpose(1, 2).reshape(num_images, -1, channels))
-        pixels.append(pixel.flatten())
-    order = torch.cat(pixels).argsort()
+    order = pixel_order((height, width), tuple(key_shape), kernel_size, dilation, query.device)
     return torch.cat(attended, 1)[:, order].view(num_images, height, width, channels)
 
 
@@ -128,9 +158,17 @@ class NeighborhoodAttention(nn.Module):
         num_heads: M.
         kernel_size: K, odd.
         dilation: Distance of the pixels in a window.
+        attend: Function like ``neighborhood_attention``.
     """
 
-    def __init__(self, channels: int, num_heads: int, kernel_size: int, dilation: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        kernel_size: int,
+        dilation: int,
+        attend: Callable[[Tensor, Tensor, Tensor, int], Tensor] = neighborhood_attention,
+    ) -> None:
         super().__init__()
         if kernel_size % 2 == 0:
             raise ValueError(f'kernel_size must be odd, got {kernel_size}')
@@ -138,6 +176,7 @@ class NeighborhoodAttention(nn.Module):
             raise ValueError(f'{channels} channels cannot be split into {num_heads} heads')
         self.window = kernel_size * dilation
         self.dilation = dilation
+        self.attend = attend
         self.qkv = nn.Linear(channels, 3 * channels)
         self.rpb = nn.Parameter(torch.zeros(num_heads, 2 * kernel_size - 1, 2 * kernel_size - 1))
         self.proj = nn.Linear(channels, channels)
@@ -156,4 +195,4 @@ class NeighborhoodAttention(nn.Module):
             padded = self.qkv.bias[channels:].to(key_value.dtype).expand(size).clone()
             padded[:, :height, :width] = key_value
             key_value = padded
-        return self.proj(neighborhood_attention(query, key_value, self.rpb, self.dilation))
+        return self.proj(self.attend(query, key_value, self.rpb, self.dilation))

@@ -48,6 +48,8 @@ class OneFormerResNet(ResNet):
 
     Args:
         depth: 18, 34, 50, 101 or 152.
+        channels_last: Whether maps have their channels last in memory. None decides by what
+            computes: on a CPU, and on a GPU under half precision, whose tensor cores want it.
         **kwargs: Arguments of mmdet's ``ResNet``, except those that change blocks or stem.
 
     Raises:
@@ -59,15 +61,22 @@ class OneFormerResNet(ResNet):
         for depth, (block, stages) in ResNet.arch_settings.items()
     }
 
-    def __init__(self, depth: int, **kwargs) -> None:
+    def __init__(self, depth: int, channels_last: bool | None = None, **kwargs) -> None:
         refused = {'avg_down', 'conv_cfg', 'dcn', 'deep_stem', 'plugins'} & set(kwargs)
         if refused:
             raise ValueError(f"model.backbone: {sorted(refused)} need mmdet's type='ResNet'")
         super().__init__(depth, **kwargs)
+        self.channels_last = channels_last
+
+    def _is_channels_last(self, kind: str) -> bool:
+        """See ``channels_last``, on a kind of device."""
+        if self.channels_last is not None:
+            return self.channels_last
+        return kind == 'cpu' or (kind == 'cuda' and torch.is_autocast_enabled(kind))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Maps of the stages in ``out_indices`` of normalised images (B, 3, H, W)."""
-        if x.device.type == 'cpu':
+        if self._is_channels_last(x.device.type):
             x = x.contiguous(memory_format=torch.channels_last)
         x = F.max_pool2d(convolve(self.conv1, self.norm1, x).relu_(), 3, 2, 1)
         maps = []

@@ -6,6 +6,7 @@ from mmengine.model import BaseModule, Sequential
 from torch import Tensor
 
 from ..kernels.chunks import by_chunks
+from .window_attention import WindowAttention
 
 
 class _ByParts(Sequential):
@@ -28,6 +29,7 @@ class OneFormerSwinTransformer(SwinTransformer):
         super().__init__(*args, **kwargs)
         for stage in self.stages:
             for block in stage.blocks:
+                block.attn = WindowAttention(block.attn)
                 block.ffn.layers = _ByParts(*block.ffn.layers)
 
     def init_weights(self) -> None:

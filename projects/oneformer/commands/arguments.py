@@ -46,6 +46,12 @@ _START = (
 )
 _ATTENTION = 'say --cfg-options model.panoptic_head.pixel_decoder.attention=PATH'
 _THRESHOLD = 'the config has it, --cfg-options model.test_cfg.{}=VALUE'
+_PRECISIONS = {
+    **dict.fromkeys(('--fp16', '--half'), 'say --precision fp16'),
+    **{f'--{name}': f'say --precision {name}' for name in ('bf16', 'fp32', 'tf32')},
+    '--amp': 'say --precision bf16 or --precision fp16',
+    '--dtype': 'here it is --precision',
+}
 # advice on options that a command replaces by another way, by its name
 _INSTEAD = dict(
     predict={
@@ -54,6 +60,7 @@ _INSTEAD = dict(
         '--show': 'pictures are written to overlays/ in --out-dir',
         '--palette': 'colours are model.metainfo.palette of the config',
         '--launcher': 'it runs as one process',
+        **_PRECISIONS,
     },
     train={
         **dict.fromkeys(('--weights', '--checkpoint', '--load-from', '--pretrained'), _START),
@@ -69,11 +76,15 @@ _INSTEAD = dict(
         '--lr': 'say --cfg-options optim_wrapper.optimizer.lr=LR',
         '--batch-size': 'say --cfg-options train_dataloader.batch_size=NUMBER',
         '--seed': 'say --cfg-options randomness.seed=NUMBER',
+        '--precision': 'say --amp bf16 or --amp fp16, and --tf32 for products that stay in float32',
+        **dict.fromkeys(('--fp16', '--half'), 'say --amp fp16'),
+        '--bf16': 'say --amp bf16',
         '--device': 'choose a GPU by the environment variable CUDA_VISIBLE_DEVICES',
     },
     test={
         '--show': 'pictures are drawn into --show-dir DIR',
         '--attention': _ATTENTION,
+        **_PRECISIONS,
         '--eval': 'all metrics of the config are computed; --tasks chooses among them',
         '--iou-thr': _THRESHOLD.format('iou_thr'),
         '--object-mask-thr': _THRESHOLD.format('object_mask_thr'),
@@ -85,7 +96,7 @@ _INSTEAD = dict(
 
 # options that only one command has, or one in the usual meaning
 OWNERS = dict(
-    train=('--amp', '--auto-scale-lr', '--compile', '--dry-run', '--resume'),
+    train=('--amp', '--auto-scale-lr', '--compile', '--dry-run', '--resume', '--tf32'),
     test=('--format-only', '--official', '--per-class', '--show-dir', '--token-matrix', '--tta'),
     predict=(
         *('--attention', '--classes', '--frames', '--iou-thr', '--max-per-image'),

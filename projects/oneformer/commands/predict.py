@@ -8,6 +8,7 @@ from pathlib import Path
 from ..images.orientation import ORIENTATIONS
 from ..inference import OneFormerInferencer
 from ..kernels.attention_paths import CHOICES
+from ..kernels.precision import PRECISIONS
 from ..results.files import FORMATS
 from ..tasks import TASKS
 from .arguments import CHECKPOINTS, ToolParser
@@ -61,6 +62,12 @@ def make_parser(prog: str | None = None) -> ToolParser:
         choices=CHOICES,
         help='path of deformable attention, see docs/performance.md (of the config, else the '
         'fastest that can run)',
+    )
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        help='number format of the network; predictions are made in float32 (of the config, else '
+        'fp32)',
     )
     parser.add_argument(
         '--frames',
@@ -132,7 +139,12 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     value_range = dict(percentiles=args.percentiles) if args.percentiles else args.value_range
     try:
         inferencer = OneFormerInferencer(
-            args.model, args.weights, args.device, args.trust_pickle, attention=args.attention
+            args.model,
+            args.weights,
+            args.device,
+            args.trust_pickle,
+            precision=args.precision,
+            attention=args.attention,
         )
         for _ in inferencer.stream(
             args.inputs,

@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 
 from ..host.bad_steps import read_step, replay_batch
 from ..host.errors import CheckpointError
+from ..host.float32_products import lack_of_tf32
 from ..host.unpickling import read_pickle
 from .arguments import ToolParser, config_file
 from .run_arguments import read_config, use_batch_norm_without_gpu
@@ -57,6 +58,11 @@ def mixed_precision(cfg) -> torch.dtype | None:
     return getattr(torch, cfg.optim_wrapper.get('dtype') or 'float16')
 
 
+def uses_tf32(cfg) -> bool:
+    """Whether products of float32 use TF32, as in training on a GPU that has it."""
+    return bool(cfg.train_cfg.get('tf32')) and lack_of_tf32(get_device()) is None
+
+
 def first_lines(title: str, names: list[str]) -> str:
     """The first of some names, in their order, under a title."""
     more = [f'  ... {len(names) - MOST_LINES} more'] if len(names) > MOST_LINES else []
@@ -88,7 +94,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
         for image in batch['images']:
             metainfo = image['metainfo']
             print(f'  {metainfo.get("img_path")} ({metainfo.get("task")})')
-        replay = replay_batch(model, batch, mixed_precision(cfg))
+        replay = replay_batch(model, batch, mixed_precision(cfg), uses_tf32(cfg))
         for name, value in replay.losses.items():
             print(f'  {name} {value:.4f} (in training {batch["losses"].get(name, 0):.4f})')
         print(first_lines('modules with an output that is not finite, first', replay.activations))

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 
 from ..host.distributed import init_cpu_processes
 from ..host.launch import check_launch, slurm_variables
+from ..host.pinning import use_pinned_batches
 from ..host.train_loop import settle_length
 from ..host.unread_settings import nested_values
 from ..training.recipe_options import overriding_settings, settle_recipe
@@ -79,6 +80,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if osp.exists(cfg.work_dir) and not osp.isdir(cfg.work_dir):
         raise SystemExit(f'the work folder {cfg.work_dir} is a file: give a folder by --work-dir')
     init_cpu_processes(cfg.launcher)
+    use_pinned_batches(cfg)
     use_safe_loaders(trust=args.trust_pickle)
     return cfg
 

@@ -3,12 +3,15 @@
 import argparse
 from collections.abc import Sequence
 
+from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from ..host.distributed import leave_processes
 from ..host.errors import CheckpointError
 from ..host.safe_io import write_json
+from ..kernels.precision import PRECISIONS, check_precision
 from ..tasks import TASKS
 from ..training.evaluate import (
     evaluate,
@@ -39,6 +42,12 @@ def make_parser(prog: str | None = None) -> ToolParser:
         '--tta',
         action='store_true',
         help='mIoU of several scales and flips of each image (tta of the config)',
+    )
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        help='number format of the network; predictions and scores are made in float32 (of the '
+        'config, else fp32)',
     )
     parser.add_argument('--per-class', action='store_true', help='also tell the numbers per class')
     parser.add_argument('--out-json', help='write the metrics, in percent, to this file')
@@ -82,10 +91,30 @@ def report(metrics: dict, args: argparse.Namespace) -> None:
         write_json(args.out_json, metrics)
 
 
+def use_precision(cfg: Config, precision: str | None) -> None:
+    """Let the network run in a precision, None for the config's.
+
+    Raises:
+        SystemExit: If the device of evaluation does not have it.
+    """
+    option = '--precision'
+    if precision is not None:
+        cfg.model.test_cfg.precision = precision
+    else:
+        precision = cfg.model.test_cfg.get('precision')
+        option = 'model.test_cfg.precision of the config'
+    if precision is not None:
+        try:
+            check_precision(precision, get_device(), option)
+        except ValueError as error:
+            raise SystemExit(f'error: {error}') from None
+
+
 @record  # torchrun then ends with the error of the process that failed first
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     args = parse_args(argv, prog)
     cfg = load_config(args)
+    use_precision(cfg, args.precision)
     if args.show_dir:
         show_pictures(cfg, args.show_dir)
     try:

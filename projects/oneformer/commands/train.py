@@ -8,7 +8,7 @@ from ..host.checkpoint_files import require_writable, resume_newest
 from ..host.distributed import leave_processes
 from ..host.errors import CheckpointError
 from ..host.learning_rate import scale_learning_rate
-from ..host.precision import AMP, use_mixed_precision
+from ..host.precision import AMP, allow_tf32, use_mixed_precision
 from ..host.stopping import train
 from ..training.banner import dry_run
 from ..training.console import build_runner
@@ -30,6 +30,11 @@ def make_parser(prog: str | None = None) -> ToolParser:
         const='fp16',
         choices=sorted(AMP),
         help='train in mixed precision, without a value in fp16',
+    )
+    parser.add_argument(
+        '--tf32',
+        action='store_true',
+        help='let matrix products of float32 use TF32, also those that --amp leaves in float32',
     )
     parser.add_argument(
         '--compile',
@@ -59,6 +64,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     cfg = load_config(args)
     if args.amp:
         use_mixed_precision(cfg, args.amp)
+    if args.tf32:
+        allow_tf32(cfg)
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
             raise SystemExit(

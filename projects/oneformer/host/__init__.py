@@ -15,6 +15,7 @@ with quiet_import(), postponed_imports():
     from .finite_steps import FiniteSteps
     from .late_loading import load_late
     from .pace import PaceLine
+    from .pinning import pin_elements
     from .resuming import ResumableCheckpointHook
     from .schedules import WholeRunMultiStepLR, WholeRunPolyLR
     from .sharding import FullyShardStrategy
@@ -23,6 +24,7 @@ with quiet_import(), postponed_imports():
     from .validation_notice import ValidationNotice
 
 load_late()
+pin_elements()
 
 __all__ = [
     'CompileBackbone',

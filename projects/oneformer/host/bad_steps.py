@@ -4,7 +4,7 @@ Shapes: N targets, H x W of an image.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
 from .errors import CheckpointError
+from .float32_products import float32_products
 from .seeding import restore_random_states
 from .unpickling import plain_values, read_pickle
 
@@ -130,14 +131,22 @@ def _watched(model: nn.Module, replay: Replay) -> Iterator[None]:
             handle.remove()
 
 
-def replay_batch(model: nn.Module, batch: Mapping, dtype: torch.dtype | None = None) -> Replay:
+def replay_batch(
+    model: nn.Module, batch: Mapping, dtype: torch.dtype | None = None, tf32: bool = False
+) -> Replay:
     """Run one batch of ``read_step`` forward and backward, twice if there is something to find.
 
     Args:
         model: Model in training mode, with the weights of the step.
         batch: One of ``read_step(...)['batches']``.
         dtype: Number format of mixed precision, without a loss scale.
+        tf32: Whether products of float32 use TF32.
     """
+    with float32_products(exact=False) if tf32 else nullcontext():
+        return _replay(model, batch, dtype)
+
+
+def _replay(model: nn.Module, batch: Mapping, dtype: torch.dtype | None) -> Replay:
     replay = Replay()
     buffers = [buffer.clone() for buffer in model.buffers()]
     with _watched(model, replay):

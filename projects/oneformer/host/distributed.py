@@ -48,9 +48,28 @@ def leave_processes(code: int = 0) -> None:
 
 @MODEL_WRAPPERS.register_module()
 class OneFormerDistributedDataParallel(MMDistributedDataParallel):
-    """mmengine's wrapper, also for modules on a CPU."""
+    """mmengine's wrapper, also for modules on a CPU; gradients lie in what is sent.
 
-    def __init__(self, module, device_ids: list[int] | None = None, **kwargs) -> None:
+    Args:
+        module: The model.
+        device_ids: GPU of this process.
+        gradient_as_bucket_view: Whether gradients are views of the buffers that processes sum up,
+            which saves the memory of a second copy.
+        **kwargs: Arguments of mmengine's wrapper.
+    """
+
+    def __init__(
+        self,
+        module,
+        device_ids: list[int] | None = None,
+        gradient_as_bucket_view: bool = True,
+        **kwargs,
+    ) -> None:
         if not torch.cuda.is_available():
             device_ids = None
-        super().__init__(module, device_ids=device_ids, **kwargs)
+        super().__init__(
+            module,
+            device_ids=device_ids,
+            gradient_as_bucket_view=gradient_as_bucket_view,
+            **kwargs,
+        )

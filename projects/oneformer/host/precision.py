@@ -24,10 +24,27 @@ def use_mixed_precision(cfg: Config, kind: str) -> None:
     cfg.optim_wrapper.update(type='AmpOptimWrapper', **AMP[kind])
 
 
+def allow_tf32(cfg: Config) -> None:
+    """Let float32 matrix products of training use TF32, by ``train_cfg.tf32``.
+
+    Raises:
+        SystemExit: If the config has a loop without this setting.
+    """
+    kind = str(cfg.train_cfg.get('type'))
+    if 'OneFormerTrainLoop' not in kind:
+        raise SystemExit(
+            f'--tf32 is a setting of OneFormerTrainLoop, and train_cfg.type is {kind}: leave it '
+            'out, or count the length in iterations by that loop'
+        )
+    cfg.train_cfg.tf32 = True
+
+
 def describe_precision(runner: Runner) -> str:
-    """The number format of the model, and that of autocast, in words."""
-    weights = str(next(runner.model.parameters()).dtype).removeprefix('torch.')
-    if not isinstance(runner.optim_wrapper, AmpOptimWrapper):
-        return weights
-    autocast = runner.optim_wrapper.cast_dtype or torch.get_autocast_dtype('cuda')
-    return f'{weights} weights under {str(autocast).removeprefix("torch.")} autocast'
+    """The number format of the model, that of autocast, and TF32, in words."""
+    text = str(next(runner.model.parameters()).dtype).removeprefix('torch.')
+    if isinstance(runner.optim_wrapper, AmpOptimWrapper):
+        autocast = runner.optim_wrapper.cast_dtype or torch.get_autocast_dtype('cuda')
+        text += f' weights under {str(autocast).removeprefix("torch.")} autocast'
+    if getattr(runner.train_loop, 'tf32', False):
+        text += ', products of float32 in TF32'
+    return text

@@ -6,7 +6,7 @@ parameters and needs a GPU. Here parameters keep their names and shapes, so the 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import mmengine
@@ -14,6 +14,7 @@ import torch
 from mmengine._strategy import DDPStrategy
 from mmengine.device import get_device
 from mmengine.dist import get_world_size, is_main_process
+from mmengine.logging import print_log
 from mmengine.registry import STRATEGIES
 from mmengine.runner import save_checkpoint
 from mmengine.utils import apply_to
@@ -23,10 +24,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from .checkpoint_files import durable_backend
 
 try:  # both are public from torch 2.6 on
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
     from torch.distributed.tensor import distribute_tensor
 except ImportError:
-    fully_shard = distribute_tensor = cast(Any, None)
+    MixedPrecisionPolicy = fully_shard = distribute_tensor = cast(Any, None)
+
+_DTYPES = ('float32', 'bfloat16')
 
 
 def is_sharded(value: object) -> bool:
@@ -70,14 +73,19 @@ class FullyShardStrategy(DDPStrategy):
         units: Class names of modules whose parameters are fetched together, just for their turn.
             They must be used by calling them; the parameters of all others are fetched once for
             the whole step.
+        units_dtype: Number format in which parameters of the units are fetched: ``'float32'``, or
+            for training under bfloat16 autocast ``'bfloat16'``, half the traffic. What a process
+            keeps, sums of gradients and all outside the units stay in float32. Validation then runs
+            under bfloat16 autocast, too, and a run without autocast in float32; both are logged.
         **kwargs: Arguments of mmengine's ``DDPStrategy``.
 
     Raises:
         RuntimeError: If torch is older than 2.6, which brought this.
-        ValueError: If the model has no module of a unit's class.
+        ValueError: If the model has no module of a unit's class; for another number format, and one
+            that does not fit ``model.test_cfg.precision``.
     """
 
-    def __init__(self, *, units: Sequence[str], **kwargs) -> None:
+    def __init__(self, *, units: Sequence[str], units_dtype: str = 'float32', **kwargs) -> None:
         if fully_shard is None:
             raise RuntimeError(
                 'FullyShardStrategy, which spreads a model over several GPUs, needs torch 2.6 or '
@@ -85,7 +93,50 @@ class FullyShardStrategy(DDPStrategy):
                 'the config without sharding, in which each GPU holds the whole model'
             )
         super().__init__(**kwargs)
-        self.units = units
+        if units_dtype not in _DTYPES:
+            raise ValueError(
+                f'strategy.units_dtype is {units_dtype!r}: it has to be one of {", ".join(_DTYPES)}'
+            )
+        self.units, self.units_dtype = units, units_dtype
+
+    def prepare(self, model, *, optim_wrapper=None, **kwargs):
+        """Prepare what is trained or tested, see mmengine's strategy."""
+        plain = optim_wrapper is None or (
+            isinstance(optim_wrapper, Mapping) and optim_wrapper.get('type') == 'OptimWrapper'
+        )
+        if self.units_dtype != 'float32' and plain:
+            print_log(
+                f'strategy.units_dtype={self.units_dtype} is for training under autocast (--amp '
+                'bf16), which this is not: parameters are fetched in float32',
+                'current',
+            )
+            self.units_dtype = 'float32'
+        return super().prepare(model, optim_wrapper=optim_wrapper, **kwargs)
+
+    def _unit_options(self, model: nn.Module) -> dict:
+        """Options of ``fully_shard`` for units; predictions are made in the same format."""
+        if self.units_dtype == 'float32':
+            return {}
+        test_cfg = getattr(model, 'test_cfg', {})
+        precision = test_cfg.get('precision')
+        if precision not in (None, 'bf16'):
+            raise ValueError(
+                f'model.test_cfg.precision is {precision}, but strategy.units_dtype='
+                f'{self.units_dtype} leaves no float32 parameters to validate with: choose bf16 '
+                'or units_dtype=float32'
+            )
+        if precision is None:
+            test_cfg['precision'] = 'bf16'
+            print_log(
+                f'strategy.units_dtype={self.units_dtype}: validation runs under bfloat16 '
+                'autocast, as training does',
+                'current',
+            )
+        # autocast casts what enters products; the features between blocks stay in float32
+        policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False
+        )
+        return dict(mp_policy=policy)
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
         names = {type(module).__name__ for module in model.modules()}
@@ -94,9 +145,10 @@ class FullyShardStrategy(DDPStrategy):
         device = get_device()
         model = self.convert_model(model.to(device))
         mesh = init_device_mesh(device, (get_world_size(),))
+        options = self._unit_options(model)
         for module in list(model.modules()):
             if type(module).__name__ in self.units:
-                fully_shard(module, mesh=mesh)
+                fully_shard(module, mesh=mesh, **options)
         return fully_shard(model, mesh=mesh)
 
     def model_state_dict(self) -> dict:

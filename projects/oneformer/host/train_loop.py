@@ -1,13 +1,17 @@
 """One place for the length of training: ``max_iters``, of ``train_cfg`` or of the config itself."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from mmdet.registry import LOOPS
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
+
+from .float32_products import float32_products, lack_of_tf32
 
 _AT_THE_END = 10**9  # an interval that no run reaches; the end is always validated
 
@@ -42,6 +46,8 @@ class OneFormerTrainLoop(IterBasedTrainLoop):
             has one: it is the user's.
         val_interval: Iterations between validations; None for one at the end alone.
         max_epochs: Length in epochs, which is refused; the message states the iterations.
+        tf32: Let matrix products of float32 use TF32 in steps of training; a device that has none
+            is logged.
         **kwargs: Arguments of mmengine's loop.
 
     Raises:
@@ -55,6 +61,7 @@ class OneFormerTrainLoop(IterBasedTrainLoop):
         max_iters: int | None = None,
         val_interval: int | None = None,
         max_epochs: int | None = None,
+        tf32: bool = False,
         **kwargs,
     ) -> None:
         length = 1 if max_epochs is not None else _length_of(runner.cfg, max_iters)
@@ -69,6 +76,15 @@ class OneFormerTrainLoop(IterBasedTrainLoop):
                 'them agree',
                 'current',
             )
+        lack = lack_of_tf32(get_device()) if tf32 else None
+        if lack is not None:
+            print_log(f'train_cfg.tf32: {lack}, so products of float32 stay exact', 'current')
+        self.tf32 = tf32 and lack is None
+
+    def run_iter(self, data_batch) -> None:
+        """Take a step of training, see mmengine's loop."""
+        with float32_products(exact=False) if self.tf32 else nullcontext():
+            super().run_iter(data_batch)
 
     def _refuse_epochs(self, max_epochs: int) -> None:
         images, processes = len(self.dataloader.dataset), get_world_size()

@@ -17,6 +17,7 @@ from ..images.depth import ValueRange
 from ..images.notes import SayOnce
 from ..images.rules import ImageRules, rules_of_step
 from ..kernels.attention_paths import want_path, wanted_path
+from ..kernels.precision import check_precision
 from ..results.files import check_formats
 from ..results.prediction import (
     Prediction,
@@ -30,7 +31,7 @@ from ..results.target_ids import TargetIds
 from .inputs import Input, InputImage, Source, count_images, list_sources, read_images
 from .options import check_counts, check_thresholds, equal_batches, given
 from .task_choice import choose_tasks
-from .trained_model import load_trained
+from .trained_model import check_device, load_trained, use_precision
 from .writing import PredictionFiles, check_listed, check_places, labels_with_ids, with_category_ids
 
 _LOOKAHEAD = 4  # batches of images held in memory, among which those of equal size are found
@@ -61,6 +62,9 @@ class OneFormerInferencer:
         attention: Path of deformable attention: ``'cuda'``, ``'triton'``, ``'torch'``, ``'cpu'``,
             or ``'auto'`` for the fastest that can run on the device. The default is the config's,
             and else ``'auto'``. See ``docs/performance.md``.
+        precision: Number format of the network: ``'fp32'``, ``'tf32'`` (a GPU's), ``'bf16'`` or
+            ``'fp16'``; predictions are made of its outputs in float32. The default is the config's
+            ``model.test_cfg.precision``, and else float32. See ``docs/precision.md``.
 
     Attributes:
         dataset_meta: ``classes``, ``thing_classes``, ``palette``: of the checkpoint, or if it names
@@ -71,7 +75,7 @@ class OneFormerInferencer:
         FileNotFoundError: If the config or the weights do not exist.
         ValueError: Without weights, if they cannot be fetched or read safely, or do not fit; for a
             config of no OneFormer, a device that this machine does not have, and an ``attention``
-            that cannot run on it.
+            or ``precision`` that the device does not have.
     """
 
     def __init__(
@@ -81,11 +85,15 @@ class OneFormerInferencer:
         device: str | torch.device | None = None,
         trust_pickle: bool = False,
         attention: str | None = None,
+        precision: str | None = None,
     ) -> None:
-        device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        device = check_device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        if precision is not None:
+            check_precision(precision, device)
         self.model, settings, self.dataset_meta = load_trained(model, weights, device, trust_pickle)
         want_path(self.model, attention or wanted_path(self.model))
         self.tasks = settings.tasks
+        use_precision(self.model, precision, device)
         with DefaultScope.overwrite_default_scope('mmdet'):
             self.transform = Compose(settings.pipeline[1:])
         self.image_rules = rules_of_step(settings.pipeline[0])

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from torch import nn
 
 from ..host.errors import CheckpointError
+from ..kernels.precision import PRECISIONS, check_precision
 from ..weights.classes import classes_to_predict
 from ..weights.fitting import fit
 from ..weights.reading import read
@@ -121,3 +123,26 @@ def load_trained(
     trained = build_model(settings, metainfo, None if given else read_weights.path)
     trained.load_state_dict(fit(read_weights, trained, 'predict').tensors)
     return trained.to(device).eval(), settings, metainfo
+
+
+def use_precision(model: nn.Module, precision: str | None, device: torch.device) -> None:
+    """Let a model's network run in a precision, and log any but float32.
+
+    Args:
+        model: Model of ``load_trained``.
+        precision: One of ``PRECISIONS``, which is checked; None for that of the config.
+        device: Device of the model.
+
+    Raises:
+        ValueError: If the device does not have that of the config.
+    """
+    if precision is not None:
+        model.test_cfg['precision'] = precision
+    elif (precision := model.test_cfg.get('precision')) is not None:
+        check_precision(precision, device, 'model.test_cfg.precision of the config')
+    if precision not in (None, 'fp32'):
+        print_log(
+            f'precision {precision}: {PRECISIONS[precision]} in the network, predictions in '
+            'float32',
+            logger='current',
+        )

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..images.rules import settle_rules
 from ..kernels.mask_resize import MaskResize
+from ..kernels.precision import check_precision, exact_float32, network_precision
 from ..metainfo import is_thing, resolve_metainfo
 from ..object_limits import default_max_per_image
 from ..panoptic_codes import check_codes
@@ -45,9 +46,11 @@ class OneFormer(BaseDetector):
         test_cfg: ``tasks`` (the predictions wanted), ``object_mask_thr`` and ``iou_thr`` of the
             panoptic prediction, and optionally ``max_per_image``: the number of instances, or None
             (the default) for as many as there are queries, and at least 100; ``token``: a task word
-            that conditions *every* prediction in place of the prediction's own, and ``window``:
+            that conditions *every* prediction in place of the prediction's own, ``window``:
             ``size`` and ``overlap`` in pixels; inputs with a longer side are seen in overlapping
-            windows, which bounds the memory (see ``large_images``).
+            windows, which bounds the memory (see ``large_images``), and ``precision``: number
+            format of the network, ``'fp32'``, ``'tf32'``, ``'bf16'`` or ``'fp16'`` (None: that of
+            the surroundings); predictions are made of its outputs in float32.
         data_preprocessor: Config of the preprocessor.
 
     Raises:
@@ -77,15 +80,17 @@ class OneFormer(BaseDetector):
         self.register_buffer('is_thing', torch.from_numpy(is_thing(metainfo)), persistent=False)
         self.test_cfg = dict(test_cfg)
         expected = {'tasks', 'object_mask_thr', 'iou_thr'}
-        if set(self.test_cfg) - {'max_per_image', 'token', 'window'} != expected:
+        if set(self.test_cfg) - {'max_per_image', 'token', 'window', 'precision'} != expected:
             raise ValueError(
                 f'model.test_cfg has the keys {sorted(self.test_cfg)}, but takes '
-                f'{sorted(expected)} and optionally max_per_image, token and window'
+                f'{sorted(expected)} and optionally max_per_image, precision, token and window'
             )
         if 'panoptic' in self.test_cfg['tasks']:
             check_codes(self.num_classes)
         if self.test_cfg.get('window') is not None:
             check_window(self.test_cfg['window'])
+        if self.test_cfg.get('precision') is not None:
+            check_precision(self.test_cfg['precision'], option='model.test_cfg.precision')
         self.backbone = MODELS.build(backbone)
         self.panoptic_head = MODELS.build(dict(panoptic_head, num_classes=self.num_classes))
         self._set_max_per_image(self.panoptic_head.num_queries)
@@ -224,7 +229,7 @@ class OneFormer(BaseDetector):
             ``bboxes``), ``pred_sem_seg`` (``sem_seg`` (1, h, w) holds labels).
         """
         outputs = self.network_outputs(batch_inputs, batch_data_samples)
-        with torch.autocast(batch_inputs.device.type, enabled=False):  # predictions are in float32
+        with exact_float32(batch_inputs.device):
             for b, sample in enumerate(batch_data_samples):
                 resize = MaskResize(
                     outputs.grid,
@@ -247,11 +252,12 @@ class OneFormer(BaseDetector):
     ) -> BatchOutputs | WindowedOutputs:
         """Outputs for each image and each of the ``task_words``, see ``predict``."""
         words = list(dict.fromkeys(self.task_words().values()))
-        if (window := self.test_cfg.get('window')) is None:
-            return self.run_network(batch_inputs, words)
-        contents = [sample.img_shape for sample in batch_data_samples]
-        run = partial(self.run_network, tasks=words)
-        return WindowedOutputs(run, batch_inputs, contents, window)
+        with network_precision(self.test_cfg.get('precision'), batch_inputs.device):
+            if (window := self.test_cfg.get('window')) is None:
+                return self.run_network(batch_inputs, words)
+            contents = [sample.img_shape for sample in batch_data_samples]
+            run = partial(self.run_network, tasks=words)
+            return WindowedOutputs(run, batch_inputs, contents, window)
 
     def run_network(self, batch_inputs: Tensor, tasks: Sequence[str]) -> BatchOutputs:
         """Compute features once, and decode them for each task.

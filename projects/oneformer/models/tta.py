@@ -13,6 +13,7 @@ from mmengine.structures import PixelData
 from torch import Tensor
 
 from ..kernels.mask_resize import MaskResize
+from ..kernels.precision import exact_float32
 from . import fusion
 from .oneformer import OneFormer
 
@@ -69,7 +70,7 @@ class OneFormerTTA(OneFormer):
         data = self.data_preprocessor(dict(inputs=[view], data_samples=[sample]), False)
         inputs, (word,) = data['inputs'], self.task_words().values()
         outputs = self.network_outputs(inputs, data['data_samples'])
-        with torch.autocast(inputs.device.type, enabled=False):  # scores are in float32
+        with exact_float32(inputs.device):
             resize = MaskResize(
                 outputs.grid, inputs.shape[-2:], view.shape[1:], scores.shape[1:], inputs.device
             )

@@ -20,6 +20,7 @@ from ..host.runner_state import accumulated_iterations, bare_model
 from ..host.schedule_check import examine_schedule
 from ..host.unread_settings import unread_settings
 from ..kernels.attention_paths import PATHS, choose_path, wanted_path
+from ..kernels.precision import PRECISIONS, check_precision
 from .batch_facts import describe_batch, describe_learning_rate, is_scaled, training_warnings
 from .console import DETAIL, build_runner
 from .limits import warn_of_scoring_limits, warn_of_training_limits
@@ -52,12 +53,18 @@ def _describe_machine(runner: Runner) -> dict[str, str]:
     }
 
 
-def _log(runner: Runner, title: str, facts: dict[str, str], warnings: Sequence[str]) -> None:
+def _log(
+    runner: Runner,
+    title: str,
+    facts: dict[str, str],
+    warnings: Sequence[str],
+    always: Sequence[str] = (),
+) -> None:
     """Log the facts, those that the screen leaves out apart, and the warnings."""
     if not is_main_process():
         return
     lines = {name: f'  {name + ":":22}{value}' for name, value in facts.items()}
-    shown = {'processes'} if runner.world_size > 1 else set()
+    shown = {'processes', *always} if runner.world_size > 1 else set(always)
     if facts.get('deformable attention', '').startswith(_SLOW):
         shown.add('deformable attention')
     details = [lines.pop(name) for name in _DETAILS if name in lines and name not in shown]
@@ -86,6 +93,23 @@ def _examine(runner: Runner, used: float) -> tuple[str, list[str]]:
                 'that, begin anew from its weights, by load_from without --resume'
             )
     return told, warnings + unread_settings(runner.cfg)
+
+
+def _prediction_precision(runner: Runner) -> str:
+    """The precision of ``test_cfg``; ValueError if the device does not have it."""
+    model = bare_model(runner)
+    precision = (getattr(model, 'test_cfg', None) or {}).get('precision')
+    if precision is None:
+        return 'fp32'
+    device = next(model.parameters()).device
+    check_precision(precision, device, 'model.test_cfg.precision')
+    return precision
+
+
+def _validation(runner: Runner) -> str:
+    """What the precision of validation adds to that of training, in words."""
+    precision = _prediction_precision(runner)
+    return '' if precision == 'fp32' else f'; validation: {PRECISIONS[precision]}'
 
 
 def log_training(runner: Runner) -> None:
@@ -119,7 +143,7 @@ def log_training(runner: Runner) -> None:
         'images per step': describe_batch(batch_size, processes, accumulated),
         'learning rate': describe_learning_rate(used, configured, base),
         'schedule': schedule,
-        'precision': describe_precision(runner),
+        'precision': describe_precision(runner) + _validation(runner),
         'text branch': text_branch,
     }
     warnings += training_warnings(
@@ -139,8 +163,14 @@ def log_evaluation(runner: Runner) -> None:
     facts['images at a time'] = describe_batch(
         runner.test_dataloader.batch_size or 1, runner.world_size
     )
+    precision = _prediction_precision(runner)
+    facts['precision'] = PRECISIONS[precision]
+    always = []
+    if precision != 'fp32':
+        facts['precision'] += ' in the network, predictions and scores in float32'
+        always = ['precision']
     warnings = unread_settings(runner.cfg) if is_main_process() else []
-    _log(runner, 'Evaluation starts with', facts, warnings)
+    _log(runner, 'Evaluation starts with', facts, warnings, always)
 
 
 @HOOKS.register_module()
