@@ -3,11 +3,12 @@
 import torch
 from mmdet.structures import DetDataSample
 
+from oneformer.kernels.precision import network_precision
 from oneformer.tasks import TASKS
 
 from .. import peers
 from .report import Check
-from .settings import attention, attention_paths, precision
+from .settings import attention, attention_paths
 
 
 def speed(check: Check) -> None:
@@ -64,14 +65,14 @@ class _Models:
             with (
                 check.row(**facts),
                 attention(self.ours, path),
-                precision(kind, check.device),
+                network_precision(kind, check.device),
             ):
                 work = lambda: peers.our_outputs(self.ours, batch.images, words)  # noqa: E731
                 check.say(**facts, **check.measure(work, 0.7, most=20))
         if self.side == 'mask2former' and tasks > 1:
             return  # it knows one
         facts = self._facts(batch, kind, tasks, what='logits', side=self.side)
-        with check.row(**facts), precision(kind, check.device):
+        with check.row(**facts), network_precision(kind, check.device):
             if self.side == 'hf':
                 work = lambda: peers.hugging_face_outputs(self.peer, batch, words)  # noqa: E731
             else:
@@ -89,5 +90,5 @@ class _Models:
             ]
             self.ours(batch.images, samples, mode='predict')
 
-        with self.check.row(**facts), precision(kind, self.check.device):
+        with self.check.row(**facts), network_precision(kind, self.check.device):
             self.check.say(**facts, **self.check.measure(predict, 0.7, most=20))

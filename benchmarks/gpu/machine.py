@@ -6,9 +6,10 @@ import torch
 
 from oneformer.host.lines import installed_version
 from oneformer.kernels.attention_paths import PATHS, choose_path, find_obstacle
+from oneformer.kernels.precision import network_precision
 
 from .report import Check
-from .settings import attention_paths, precision, precisions
+from .settings import attention_paths, precisions
 
 _PACKAGES = (
     'torch',
@@ -46,7 +47,7 @@ def machine(check: Check) -> None:
     side = 128 if check.tiny else 8192
     square = torch.randn(side, side, device=check.device)
     for kind in precisions(check.device):
-        with precision(kind, check.device):
+        with network_precision(kind, check.device):
             best = check.measure(lambda: square @ square, 0.5)['best_ms']
         facts[f'tflops_{kind}'] = 2 * side**3 / best / 1e9
     large = torch.empty(2**20 if check.tiny else 2**28, device=check.device)

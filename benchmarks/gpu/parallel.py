@@ -12,10 +12,10 @@ from torch.distributed.device_mesh import init_device_mesh
 from oneformer.host.distributed import OneFormerDistributedDataParallel
 from oneformer.host.finite_steps import gradient_norm
 from oneformer.host.sharding import fully_shard
+from oneformer.kernels.precision import network_precision
 
 from .. import peers
 from .report import Check
-from .settings import precision
 
 
 def parallel(check: Check) -> None:
@@ -56,7 +56,7 @@ def _wrapped(check: Check, what: str) -> None:
             if type(module).__name__ == 'SwinBlock':
                 fully_shard(module, mesh=mesh)
         wrapped = fully_shard(model, mesh=mesh)
-    with precision('bf16' if check.on_gpu else 'fp32', check.device):
+    with network_precision('bf16' if check.on_gpu else 'fp32', check.device):
         losses = wrapped(batch.images, peers.our_samples(batch), mode='loss')
     sum(losses.values()).backward()
     gradients = [p.grad for p in model.parameters() if p.grad is not None]

@@ -1,7 +1,7 @@
-"""Which deformable attention runs, and in which precision."""
+"""Which deformable attention runs, and which precisions there are."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from oneformer.kernels.attention_paths import (
     want_path,
     wanted_path,
 )
+from oneformer.kernels.precision import PRECISIONS, check_precision
 
 
 def attention_paths(device: torch.device) -> list[str]:
@@ -36,20 +37,11 @@ def attention(model: nn.Module, path: str) -> Iterator[None]:
         want_path(model, before)
 
 
-def precisions(device: torch.device) -> tuple[str, ...]:
-    """Precisions that are checked on a device."""
-    return ('fp32', 'tf32', 'bf16', 'fp16') if device.type == 'cuda' else ('fp32',)
-
-
-@contextmanager
-def precision(kind: str, device: torch.device) -> Iterator[None]:
-    """Compute in 'fp32', 'tf32', 'bf16' or 'fp16'."""
-    half = dict(bf16=torch.bfloat16, fp16=torch.float16).get(kind)
-    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, convolution.allow_tf32
-    matmul.allow_tf32 = convolution.allow_tf32 = kind != 'fp32'
-    try:
-        with torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
-            yield
-    finally:
-        matmul.allow_tf32, convolution.allow_tf32 = before
+def precisions(device: torch.device) -> list[str]:
+    """Precisions that are checked on a device: on a GPU all that it has."""
+    found = []
+    for name in PRECISIONS if device.type == 'cuda' else ('fp32',):
+        with suppress(ValueError):  # of an older GPU
+            check_precision(name, device)
+            found.append(name)
+    return found

@@ -7,9 +7,11 @@ import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import Tensor, nn
 
+from oneformer.kernels.precision import network_precision
+
 from .. import peers
 from .report import Check
-from .settings import attention, attention_paths, precision
+from .settings import attention, attention_paths
 
 _FINITE_STEPS = 50
 
@@ -49,7 +51,7 @@ def forward_pass(
 
 def _products(kind: str, device: torch.device) -> AbstractContextManager:
     """How exact products of float32 are; half precision is up to the wrapper of the optimizer."""
-    return precision(kind, device) if kind in ('fp32', 'tf32') else nullcontext()
+    return network_precision(kind, device) if kind in ('fp32', 'tf32') else nullcontext()
 
 
 def _targets(images: int) -> list[int]:

@@ -9,9 +9,10 @@ import torch
 from mmdet.structures import DetDataSample
 from torch.profiler import ProfilerActivity, profile
 
+from oneformer.kernels.precision import network_precision
+
 from .. import peers
 from .report import Check
-from .settings import precision
 from .steps import forward_pass, training_step
 
 _LINES = 25
@@ -69,7 +70,7 @@ def waits(check: Check) -> None:
         step, _ = training_step(model, forward_pass('ours', model, batch, check.large), 'bf16')
         _report(check, 'step', step)
         del model, step
-    with check.row(what='prediction'), torch.no_grad(), precision('bf16', check.device):
+    with check.row(what='prediction'), torch.no_grad(), network_precision('bf16', check.device):
         model = peers.build_ours(check.small, False, check.device)
         model.test_cfg.update(object_mask_thr=0.01)
         image = peers.draw_batch(1024, [0], check.device).images
