@@ -8,7 +8,6 @@ Only Python sees the device, so that gradients need no driver; autocast does not
 """
 
 import sys
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.utils.weak import WeakIdKeyDictionary
 
 CUDA = torch.device('cuda:0')
 CPU = torch.device('cpu')
@@ -39,7 +39,8 @@ _COPIES = {'copy_', '_to_copy'}
 _NEW = (Tensor.new_tensor, Tensor.new_zeros, Tensor.new_ones, Tensor.new_full, Tensor.new_empty)
 _HERE = Path(__file__).resolve()
 _ROOT = _HERE.parents[1]
-_pinned: 'weakref.WeakSet[Tensor]' = weakref.WeakSet()
+_TRANSFERS = _ROOT / 'projects/oneformer/host/transfers.py'  # which copies for others
+_pinned = WeakIdKeyDictionary()  # tensors that are
 
 
 class Wait(NamedTuple):
@@ -73,7 +74,7 @@ def _caller() -> tuple[str, int]:
     nearest = None
     for frame in _frames():
         path = Path(frame.f_code.co_filename)
-        if path == _HERE or '/torch/' in str(path):
+        if path in (_HERE, _TRANSFERS) or '/torch/' in str(path):
             continue
         here = f'{path.name}:{frame.f_code.co_name}', frame.f_lineno
         if path.is_relative_to(_ROOT / 'projects'):
@@ -225,7 +226,7 @@ class CountingDevice(TorchFunctionMode):
                 return torch.autograd.backward(*args, **kwargs)
         if func is Tensor.pin_memory:
             pinned = args[0].clone()
-            _pinned.add(pinned)
+            _pinned[pinned] = True
             return pinned
         if func is Tensor.is_pinned:
             return args[0] in _pinned

@@ -11,15 +11,8 @@ from mmengine.config import Config
 
 from oneformer.kernels.mask_resize import MaskResize
 from oneformer.models import fusion
-from oneformer.models.large_images import (
-    MergedWindows,
-    Window,
-    axis_shares,
-    check_window,
-    groups,
-    merge_windows,
-    window_places,
-)
+from oneformer.models.large_images import check_window, merge_windows, window_places
+from oneformer.models.merged_windows import MergedWindows, Window, axis_shares, groups
 
 SKY, GROUND, BALL, CAR = range(4)
 IS_THING = torch.tensor([False, False, True, True])
