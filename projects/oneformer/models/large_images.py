@@ -43,8 +43,8 @@ def check_window(window: Mapping) -> None:
     batch = window.get('batch', 1)
     if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
         raise ValueError(
-            f'model.test_cfg.window has batch {batch!r}: it has to be a whole number of at least 1, '
-            'the windows that the network sees at once'
+            f'model.test_cfg.window has batch {batch!r}: it has to be a whole number of at least '
+            '1, the windows that the network sees at once'
         )
 
 
