@@ -64,8 +64,8 @@ _log = _Collect()
 def _start(metrics: bytes) -> None:
     """Make a process a worker."""
     global _pickled
-    leave_with_parent()
     outlive_signals()
+    leave_with_parent()
     MMLogger.get_current_instance().handlers[:] = [_log]
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

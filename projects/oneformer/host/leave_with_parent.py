@@ -22,7 +22,8 @@ def leave_with_parent() -> None:
 def outlive_signals() -> None:
     """Make a worker ignore Slurm's signals, which reach all processes of a job.
 
-    It still ends on a SIGTERM from its parent.
+    It still ends on a SIGTERM from its parent. Call it before the worker starts threads, which
+    would get the signals otherwise.
     """
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])

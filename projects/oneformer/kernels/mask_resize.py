@@ -84,7 +84,7 @@ class MaskResize:
         self.device = torch.device(device)
         steps = zip(grid, input_size, content, size)
         self._vertical, self._horizontal = (
-            _bands(tuple(map(int, step)), length, self.device)
+            _bands(tuple(map(int, step)), length, self.device, torch.get_default_dtype())
             for step, length in zip(steps, block or block_size(self.device))
         )
 
@@ -108,7 +108,7 @@ def block_size(device: torch.device) -> tuple[int, int]:
 
 def axis_matrix(grid: int, input_size: int, content: int, size: int) -> Tensor:
     """Weights (grid, size) of the two steps along an axis: interpolation of the unit vectors."""
-    unit = torch.eye(grid, dtype=torch.float32)[None]
+    unit = torch.eye(grid)[None]
     weights = F.interpolate(unit, size=input_size, mode='linear')
     return F.interpolate(weights[..., :content], size=size, mode='linear')[0]
 
@@ -117,13 +117,16 @@ Band = tuple[slice, slice, Tensor]  # a part of the prediction, that of the grid
 
 
 @lru_cache(maxsize=64)  # a dataset has few sizes of images
-def _bands(step: tuple[int, int, int, int], length: int, device: torch.device) -> Sequence[Band]:
+def _bands(
+    step: tuple[int, int, int, int], length: int, device: torch.device, dtype: torch.dtype
+) -> Sequence[Band]:
     """Cut the matrix of an axis into pieces of the prediction, with the part of the grid needed.
 
     Args:
         step: Arguments of ``axis_matrix``.
         length: Length of a piece.
         device: Device of the weights, which get there by one copy.
+        dtype: torch's default type.
     """
     with torch.inference_mode(False), torch.no_grad():  # they may serve in other modes later
         weights = axis_matrix(*step)
