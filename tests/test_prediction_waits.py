@@ -13,6 +13,8 @@ from oneformer.host.transfers import fetch, fetch_sample, send
 from oneformer.kernels import deformable_attention, mask_resize
 from oneformer.kernels.mask_resize import MaskResize
 from oneformer.models import fusion
+from oneformer.models.large_images import merge_windows, window_places
+from oneformer.models.merged_windows import Window
 from oneformer.models.oneformer_head import ImageOutputs
 from oneformer.results.prediction import keep_confident, keep_labels
 
@@ -166,6 +168,38 @@ def test_predictions_on_a_gpu_are_those_on_a_cpu(device, K):
     assert torch.equal(labels, labels2)
     for name, value in zip(objects2, values):
         torch.testing.assert_close(value, objects[name], atol=1e-6, rtol=0, msg=name)
+
+
+def test_merged_windows_on_a_gpu_are_those_on_a_cpu(device):
+    generator = torch.Generator().manual_seed(0)
+    geometry = (48, 64), (192, 256), (180, 250), (170, 199)
+    is_thing = torch.arange(30) % 2 > 0
+    features = 6 * torch.nn.functional.avg_pool2d(
+        torch.randn(8, 48, 64, generator=generator), 9, 1, 4
+    )
+    embeds = 4 * torch.randn(12, 8, generator=generator)
+    cls_scores = 4 * torch.randn(12, 31, generator=generator)
+    shown = []
+    for rows, columns in window_places(geometry[1], dict(size=128, overlap=64)):
+        top, left = rows.start // 4, columns.start // 4
+        order = torch.randperm(12, generator=generator)
+        order[1] = order[0]  # two queries that found one object
+        part = features[:, top : top + 32, left : left + 32]
+        shown.append((cls_scores[order], embeds[order], part, top, left))
+    found = []
+    for put, where in ((lambda x: x, 'cpu'), (device.put, 'cuda:0')):
+        merged = merge_windows(
+            [Window(*map(put, tensors), y, x) for *tensors, y, x in shown], geometry[2]
+        )
+        assert len(merged.cls_scores) < 12 * len(shown) - 30
+        resize = MaskResize(*geometry, torch.device(where))
+        codes, segments = fusion.panoptic_map(merged, resize, put(is_thing), 0.3, 0.01)
+        labels = fusion.semantic_map(merged, resize)
+        objects = fusion.instances(merged, resize, put(is_thing), 40)
+        found.append([segments, *fetch(codes, labels, *objects.values())])
+    assert len(found[0][0]) > 3 and found[0][0] == found[1][0]
+    for one, other in zip(found[0][1:], found[1][1:]):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
 
 
 def test_values_are_fetched_at_once_and_sent_without_a_wait(device):
