@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.registry import EVALUATOR
+from torch import Tensor
 
 from ..host.transfers import fetch
 from .data_sample import naming_image
@@ -21,8 +22,9 @@ def host_sample(sample: dict) -> dict:
         sample: A data sample as a dict, which is not changed.
     """
     packed = {key: dict(part) if isinstance(part, dict) else part for key, part in sample.items()}
-    if torch.is_tensor(masks := packed.get('pred_instances', {}).get('masks')):
-        instances = packed['pred_instances']
+    instances = packed.get('pred_instances') or {}
+    masks = instances.get('masks')
+    if isinstance(masks, Tensor):
         size = tuple(sample['ori_shape'][:2])
         if masks.shape == (len(instances.get('labels', ())), *size):  # else the metric complains
             instances['codes'] = encode_masks(instances.pop('masks'))
@@ -31,7 +33,7 @@ def host_sample(sample: dict) -> dict:
         for part in packed.values()
         if isinstance(part, dict)
         for key, value in part.items()
-        if torch.is_tensor(value)
+        if isinstance(value, Tensor)
     ]
     tensors = [part[key] for part, key in places]
     for (part, key), tensor in zip(

@@ -24,12 +24,10 @@ def fetch(*tensors: Tensor) -> list[Tensor]:
     """The tensors on the host, after one wait for all of them."""
     found = list(tensors)
     on_gpu = [i for i, tensor in enumerate(tensors) if tensor.is_cuda]
-    # copies follow each other, so the last one alone is waited for; an empty one is none
-    *early, last = sorted(on_gpu, key=lambda i: tensors[i].numel()) or [None]
-    for i in early:
-        found[i] = tensors[i].to('cpu', non_blocking=True)
-    if last is not None:
-        found[last] = tensors[last].to('cpu')
+    on_gpu.sort(key=lambda i: tensors[i].numel())
+    for i in on_gpu:
+        # copies follow each other, so the last one alone is waited for; an empty one is none
+        found[i] = tensors[i].to('cpu', non_blocking=i != on_gpu[-1])
     return [tensor.cpu() for tensor in found]  # of devices that are no GPU
 
 
