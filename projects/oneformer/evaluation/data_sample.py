@@ -97,8 +97,8 @@ def read_instances(data_sample: dict, things: np.ndarray) -> tuple[list, list, l
     """Labels, scores and masks of ``pred_instances``.
 
     Args:
-        data_sample: Sample with the prediction, as a metric has it. It keeps the codes, since other
-            metrics want them, too.
+        data_sample: Sample with the prediction, as a metric has it. ``codes`` may stand in place of
+            the masks, which one evaluator has encoded for all its metrics.
         things: Boolean array (K,).
 
     Returns:
@@ -110,14 +110,15 @@ def read_instances(data_sample: dict, things: np.ndarray) -> tuple[list, list, l
     instances = read_field(data_sample, 'pred_instances')
     labels, scores = (read_field(data_sample, 'pred_instances', k) for k in ('labels', 'scores'))
     size = tuple(data_sample['ori_shape'][:2])
-    if 'codes' not in instances:
+    codes = instances.get('codes')
+    if codes is None:
         masks = read_field(data_sample, 'pred_instances', 'masks')
         if masks.shape != (len(labels), *size) or len(scores) != len(labels):
             raise ValueError(
                 f'pred_instances has masks {tuple(masks.shape)} and {len(scores)} scores for '
                 f'{len(labels)} labels of an image {size}: {REMEDIES["pred_instances"]}'
             )
-        instances['codes'] = encode_masks(masks)
+        codes = encode_masks(masks)
     labels, scores = (column.tolist() for column in fetch(labels, scores))
     not_things = np.setdiff1d(labels, np.flatnonzero(things)).astype(int)
     if not_things.size:
@@ -125,7 +126,7 @@ def read_instances(data_sample: dict, things: np.ndarray) -> tuple[list, list, l
             f'pred_instances.labels has {not_things.tolist()}, which are not in '
             'thing_classes: keep only things in the instance prediction'
         )
-    return labels, scores, instances['codes']
+    return labels, scores, codes
 
 
 def coco_record(code: dict) -> dict:

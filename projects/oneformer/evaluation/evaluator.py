@@ -1,7 +1,7 @@
 """An evaluator that lets other processes score, and says how long the run waits for that."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,17 +11,26 @@ from torch import Tensor
 
 from ..host.transfers import fetch
 from .data_sample import naming_image
+from .image_metric import ImageMetric
 from .mask_codes import encode_masks
 from .score_workers import ScoreWorkers, is_apart
 
+_FIELDS = dict(panoptic='pred_panoptic_seg', instance='pred_instances', semantic='pred_sem_seg')
 
-def host_sample(sample: dict) -> dict:
-    """A sample for another process: arrays in place of tensors, and codes in place of masks.
+
+def host_sample(sample: dict, tasks: Collection[str | None] = _FIELDS) -> dict:
+    """A sample on the host, with codes in place of masks: small, and made for several metrics.
 
     Args:
         sample: A data sample as a dict, which is not changed.
+        tasks: Tasks of the metrics, whose predictions it keeps; None among them keeps all.
     """
-    packed = {key: dict(part) if isinstance(part, dict) else part for key, part in sample.items()}
+    left_out = () if None in tasks else [_FIELDS[task] for task in _FIELDS if task not in tasks]
+    packed = {
+        name: dict(part) if isinstance(part, dict) else part
+        for name, part in sample.items()
+        if name not in left_out
+    }
     instances = packed.get('pred_instances') or {}
     masks = instances.get('masks')
     if isinstance(masks, Tensor):
@@ -29,17 +38,16 @@ def host_sample(sample: dict) -> dict:
         if masks.shape == (len(instances.get('labels', ())), *size):  # else the metric complains
             instances['codes'] = encode_masks(instances.pop('masks'))
     places = [
-        (part, key)
+        (part, name)
         for part in packed.values()
         if isinstance(part, dict)
-        for key, value in part.items()
+        for name, value in part.items()
         if isinstance(value, Tensor)
     ]
-    tensors = [part[key] for part, key in places]
-    for (part, key), tensor in zip(
-        places, fetch(*(t.int() if t.dtype == torch.int64 else t for t in tensors))
-    ):
-        part[key] = tensor.numpy()
+    tensors = (part[name] for part, name in places)
+    small = (t.int() if t.dtype == torch.int64 else t for t in tensors)
+    for (part, name), tensor in zip(places, fetch(*small)):
+        part[name] = tensor
     return packed
 
 
@@ -81,28 +89,35 @@ class OneFormerEvaluator(Evaluator):
     def process(self, data_samples: Sequence, data_batch: Any = None) -> None:
         """Score images, or hand them over."""
         start = time.perf_counter()
-        apart = [metric for metric in self.metrics if self.workers and is_apart(metric)]
         samples = [s if isinstance(s, dict) else s.to_dict() for s in data_samples]
+        ours = [metric for metric in self.metrics if is_apart(metric)]
         try:
             for metric in self.metrics:
-                if metric not in apart:
+                if metric not in ours:
                     metric.process(data_batch, samples)
-            if apart:
-                self._hand_over(apart, samples)
+            if ours:
+                self._process(ours, samples)
         except BaseException:
             self.stop()
             raise
         seconds = time.perf_counter() - start
         self.waited = Waited(self.waited.seconds + seconds, self.waited.batches + 1)
 
-    def _hand_over(self, apart: Sequence, samples: Sequence[dict]) -> None:
-        if self._pool is None:
-            self._pool = ScoreWorkers(apart, self.workers)
+    def _process(self, metrics: Sequence[ImageMetric], samples: Sequence[dict]) -> None:
+        """Score images by metrics of this package, here or in other processes."""
+        tasks = {getattr(metric, 'task', None) for metric in metrics}
+        if self.workers and self._pool is None:
+            self._pool = ScoreWorkers(metrics, self.workers)
         for sample in samples:
+            packed = host_sample(sample, tasks)
+            if self._pool is None:
+                for metric in metrics:
+                    metric.process(None, [packed])
+                continue
             with naming_image(sample):
-                for metric in apart:
+                for metric in metrics:
                     metric.admit(sample)
-            self._pool.submit(host_sample(sample))
+            self._pool.submit(packed)
 
     def evaluate(self, size: int) -> dict:
         """The scores, when all images have been scored."""

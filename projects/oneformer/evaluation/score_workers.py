@@ -10,7 +10,7 @@ import os
 import pickle
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -77,16 +77,17 @@ def image_of(sample: dict) -> str:
     return f'image {sample.get("img_id")} ({sample.get("img_path")})'
 
 
-def _with_tensors(sample: dict) -> dict:
-    """A sample whose arrays were tensors, as metrics expect them."""
-    return {
-        name: {
-            key: torch.from_numpy(part) if isinstance(part, np.ndarray) else part
-            for key, part in value.items()
+def _replaced(sample: dict, kind: type, replace: Callable) -> dict:
+    """A sample in whose elements values of one type are replaced."""
+
+    def element(part: dict) -> dict:
+        return {
+            name: replace(value) if isinstance(value, kind) else value
+            for name, value in part.items()
         }
-        if isinstance(value, dict)
-        else value
-        for name, value in sample.items()
+
+    return {
+        name: element(part) if isinstance(part, dict) else part for name, part in sample.items()
     }
 
 
@@ -96,7 +97,7 @@ def _score(sample: dict) -> tuple[list, list[Said]]:
         if not _metrics:
             _metrics.extend(pickle.loads(_pickled))
         with naming_image(sample):
-            sample = _with_tensors(sample)
+            sample = _replaced(sample, np.ndarray, torch.from_numpy)
             results = [metric.score(sample) for metric in _metrics]
     except ValueError:
         raise
@@ -148,7 +149,7 @@ class ScoreWorkers:
         )
 
     def submit(self, sample: dict) -> None:
-        """Hand an image over; waits while the queue is full.
+        """Hand an image on the host over; waits while the queue is full.
 
         Raises:
             ValueError, ScoringError: Of this image or one before it, which the message names.
@@ -159,7 +160,8 @@ class ScoreWorkers:
 
     def _hand_over(self, sample: dict) -> Future:
         try:
-            return self.pool.submit(_score, sample)
+            # tensors would go through files of shared memory, of which containers have little
+            return self.pool.submit(_score, _replaced(sample, torch.Tensor, torch.Tensor.numpy))
         except BrokenProcessPool as error:
             raise self._killed() from error
 
