@@ -1,5 +1,6 @@
 """Scoring in other processes gives what scoring in one gives, and leaves no process behind."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 from evaluation_peer import META, make_sample, random_scene
 from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.logging import print_log
 
+from oneformer.evaluation import score_workers
 from oneformer.evaluation.evaluator import OneFormerEvaluator
 from oneformer.evaluation.image_metric import ImageMetric
 from oneformer.evaluation.score_workers import ScoringError
@@ -133,6 +136,27 @@ def test_a_process_that_fails_or_is_killed_tells_where(kills, message):
     assert no_workers()
 
 
+class Telling(ImageMetric):
+    """Logs at each image."""
+
+    default_prefix = 'telling'
+
+    def score(self, data_sample):
+        print_log(f'a class has no value, {self.prefix}', logger='current', level=logging.WARNING)
+
+    def compute_metrics(self, results):
+        return dict(images=len(results))
+
+
+def test_what_workers_log_is_in_the_log_of_the_run_once(monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        score_workers, 'print_log', lambda text, logger, level: told.append((text, level))
+    )
+    assert scores_of(OneFormerEvaluator([Telling()], 2), scenes(6))[0] == {'telling/images': 6}
+    assert told == [('a class has no value, telling', logging.WARNING)]
+
+
 def test_a_number_of_workers_that_is_none_is_refused():
     for wrong in (-1, 1.5, True, 'two'):
         with pytest.raises(ValueError, match='score_workers is .*: it has to be a whole number'):
@@ -154,15 +178,14 @@ sys.path[:0] = {paths!r}
 import oneformer
 from mmengine.registry import init_default_scope
 from test_score_workers import METRICS, META, OneFormerEvaluator, scenes
-if __name__ == '__main__':
-    init_default_scope('mmdet')
-    evaluator = OneFormerEvaluator(METRICS, workers=2)
-    evaluator.dataset_meta = META
-    samples = scenes(3)
-    for _ in range(2):  # one more than the queue holds, so that a worker has begun
-        evaluator.process(samples)
-    print(*evaluator._pool.pool._processes, flush=True)
-    time.sleep(600)
+init_default_scope('mmdet')  # without a guard against other processes that import this
+evaluator = OneFormerEvaluator(METRICS, workers=2)
+evaluator.dataset_meta = META
+samples = scenes(3)
+for _ in range(2):  # one more than the queue holds, so that a worker has begun
+    evaluator.process(samples)
+print(*evaluator._pool.pool._processes, flush=True)
+time.sleep(600)
 """
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import cv2
@@ -131,6 +132,17 @@ def _context():
     return context
 
 
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Let workers start without the script of this process, which would evaluate once more."""
+    main = sys.modules['__main__']
+    sys.modules['__main__'] = ModuleType('__main__')
+    try:
+        yield
+    finally:
+        sys.modules['__main__'] = main
+
+
 class ScoreWorkers:
     """Worker processes with copies of some metrics.
 
@@ -159,9 +171,11 @@ class ScoreWorkers:
         self.queue.append((image_of(sample), self._hand_over(sample)))
 
     def _hand_over(self, sample: dict) -> Future:
+        # tensors would go through files of shared memory, of which containers have little
+        sample = _replaced(sample, torch.Tensor, torch.Tensor.numpy)
         try:
-            # tensors would go through files of shared memory, of which containers have little
-            return self.pool.submit(_score, _replaced(sample, torch.Tensor, torch.Tensor.numpy))
+            with _without_main():
+                return self.pool.submit(_score, sample)
         except BrokenProcessPool as error:
             raise self._killed() from error
 
@@ -201,7 +215,9 @@ class ScoreWorkers:
 
 def is_apart(metric: Any) -> bool:
     """Whether other processes may score for a metric: one of this package, or made like them."""
-    return isinstance(metric, ImageMetric) and type(metric).process is ImageMetric.process
+    kind = type(metric)
+    made_so = isinstance(metric, ImageMetric) and kind.process is ImageMetric.process
+    return made_so and kind.__module__ != '__main__'  # which they do not know
 
 
 def default_workers() -> int:
