@@ -8,6 +8,8 @@ The work is to score all images, from predicted maps in memory to the quality of
 * mmdet_files: the same, but ours also reads the annotated PNG in the measured time.
 * hotcoco: its ``pq_compute``, in Rust and in several threads, from files that were written before.
   Ours also reads the annotated PNG.
+* run_lengths: not panoptic, but codes of the masks of an image, as instance metrics need them:
+  pycocotools' ``encode`` on masks that torch has brought into its order, and ours.
 
 Legend: H, W image size, K classes.
 """
@@ -29,8 +31,10 @@ from mmdet.datasets import CocoPanopticDataset
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.evaluation.metrics import CocoPanopticMetric
 from mmengine.fileio import load
+from pycocotools import mask as mask_utils
 
 from oneformer.datasets import LoadSegmentMap, PackSegmentInputs, PanopticDataset
+from oneformer.evaluation.mask_codes import encode_masks
 from oneformer.evaluation.panoptic_quality import PanopticQuality, class_quality
 
 from .panopticapi_parts import PQStat, id2rgb, standing_in
@@ -204,6 +208,28 @@ def check_equal(qualities: dict[str, np.ndarray]) -> None:
             )
 
 
+def encode_by_pycocotools(masks: torch.Tensor) -> list[dict]:
+    """Codes of masks (N, H, W); torch transposes twice as fast as numpy."""
+    turned = (mask.T.contiguous().numpy().T for mask in masks)
+    return [mask_utils.encode(mask.view(np.uint8)) for mask in turned]
+
+
+def check_codes(codes: dict[str, list]) -> None:
+    """Raise ResultsDiffer unless all codes are the same."""
+    if codes['ours'] != codes['pycocotools']:
+        raise ResultsDiffer('the run-length codes differ')
+
+
+def run_lengths(segment_map: np.ndarray, repeats: int) -> Row:
+    """Time the codes of the segments of an image as masks of their own."""
+    numbers = np.arange(1, segment_map.max() + 1)
+    masks = torch.from_numpy(segment_map == numbers[:, None, None])
+    encoders = dict(ours=encode_masks, pycocotools=encode_by_pycocotools)
+    variants = {name: Variant(encode, lambda: masks) for name, encode in encoders.items()}
+    seconds = alternate(variants, repeats, check_codes)
+    return Row('metrics/run_lengths', seconds['ours'], seconds['pycocotools'])
+
+
 def run(args: argparse.Namespace) -> list[Row]:
     """Draw images and predictions, check that all score them equally, and time the scoring."""
     require_hotcoco()
@@ -236,4 +262,5 @@ def run(args: argparse.Namespace) -> list[Row]:
         Row('metrics/mmdet', seconds['ours'], seconds['mmdet']),
         Row('metrics/mmdet_files', seconds['ours_files'], seconds['mmdet']),
         Row('metrics/hotcoco', seconds['ours_files'], seconds['hotcoco']),
+        run_lengths(scenes[0][0], args.repeats),
     ]

@@ -16,7 +16,7 @@ from mmdet.evaluation.metrics import coco_panoptic_metric
 TINY = ('--height', 64, '--width', 96, '--segments', 9, '--repeats', 2, '--threads', 1)
 ROWS = dict(
     data=('targets/mmdet', 'masks/mmdet', 'sample/mmdet', 'sample_masks/mmdet'),
-    metrics=('mmdet', 'mmdet_files', 'hotcoco'),
+    metrics=('mmdet', 'mmdet_files', 'hotcoco', 'run_lengths'),
 )
 MORE = dict(data=(), metrics=('--images', 4))
 

@@ -202,11 +202,14 @@ def test_training_in_some_processes_equals_one(launch, start, one, processes):
         assert compared > 0.5 * len(updates)
 
 
-def test_evaluating_an_odd_number_of_images_in_two_processes_equals_one(launch, start):
+@pytest.mark.parametrize('workers', [0, pytest.param(1, marks=pytest.mark.long)])
+def test_evaluating_an_odd_number_of_images_in_two_processes_equals_one(launch, start, workers):
     scores = []
     for processes in (1, 2):
         out = start / f'scores{processes}.json'
         arguments = (start / 'start.pth', '--out-json', out)
+        if processes == 2:
+            arguments += '--score-workers', workers  # beside each
         launch(f'test{processes}', processes, tool='test', arguments=arguments)
         scores.append(json.loads(out.read_text()))
     assert scores[0] == scores[1]

@@ -41,8 +41,9 @@ MAY_IMPORT = dict(
 )
 MAY_IMPORT['commands'] = set(MAY_IMPORT)
 PAPER = {
-    'contrastive_loss', 'criterion', 'fusion', 'large_images', 'oneformer', 'oneformer_head',
-    'pixel_decoder', 'targets', 'task_queries', 'text_mapper', 'transformer', 'tta',
+    'contrastive_loss', 'criterion', 'fusion', 'large_images', 'merged_windows', 'oneformer',
+    'oneformer_head', 'pixel_decoder', 'targets', 'task_queries', 'text_mapper', 'transformer',
+    'tta',
 }  # fmt: skip
 
 

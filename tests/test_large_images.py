@@ -11,15 +11,8 @@ from mmengine.config import Config
 
 from oneformer.kernels.mask_resize import MaskResize
 from oneformer.models import fusion
-from oneformer.models.large_images import (
-    MergedWindows,
-    Window,
-    axis_shares,
-    check_window,
-    groups,
-    merge_windows,
-    window_places,
-)
+from oneformer.models.large_images import check_window, merge_windows, window_places
+from oneformer.models.merged_windows import MergedWindows, Window, axis_shares, groups
 
 SKY, GROUND, BALL, CAR = range(4)
 IS_THING = torch.tensor([False, False, True, True])
@@ -283,6 +276,12 @@ def test_the_network_sees_windows_and_the_predictions_have_the_size_of_the_image
     shapes = [(160, 192), (90, 101)]
     predictions = predict(model, images, shapes, dict(size=128, overlap=64))
     assert seen == [(2, 3, 128, 128)] * 4
+    seen.clear()
+    together = predict(model, images, shapes, dict(size=128, overlap=64, batch=3))
+    assert seen == [(6, 3, 128, 128), (2, 3, 128, 128)]
+    for one, other in zip(together, predictions):
+        assert (one.pred_sem_seg.sem_seg == other.pred_sem_seg.sem_seg).double().mean() > 0.999
+        assert one.pred_instances.masks.shape == other.pred_instances.masks.shape
     for prediction, shape in zip(predictions, shapes):
         assert prediction.pred_panoptic_seg.sem_seg.shape == (1, *shape)
         assert prediction.pred_sem_seg.sem_seg.shape == (1, *shape)
@@ -305,6 +304,8 @@ def test_windows_of_a_image_do_not_depend_on_the_other_images_of_a_batch(model):
         (dict(size=1000, overlap=256), 'size 1000 and overlap 256, but both must be'),
         (dict(size=256, overlap=160), 'overlap at most half of size'),
         (dict(size=256, overlap=0), 'positive multiples of 32'),
+        (dict(size=256, overlap=64, batch=0), 'has batch 0: it has to be a whole number'),
+        (dict(size=256, overlap=64, batchs=2), "keys .*'batchs'.* takes size and overlap, and opt"),
     ],
 )
 def test_windows_that_do_not_work_are_refused(window, message):

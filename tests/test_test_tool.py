@@ -98,6 +98,32 @@ official_evaluator = [dict(type='SemanticIoU', seg_prefix={str(tmp_path / 'resul
     assert metrics['semantic/mIoU'] == metrics['semantic/pACC'] == 100
 
 
+def test_scores_and_files_of_other_processes_are_the_same_and_the_log_says_what_is_waited_for(
+    run_test, run_tool, tmp_path
+):
+    arguments, options = run_test
+    for workers in (0, 1):
+        folder = tmp_path / f'results{workers}'
+        extra = (
+            '--score-workers',
+            workers,
+            '--out-dir',
+            folder,
+            '--out-json',
+            folder / 'scores.json',
+        )
+        (folder).mkdir()
+        printed = run_tool('test', *arguments, *extra, *options, 'default_hooks.logger.interval=2')
+        lines = re.findall(r'waits for ([a-z ]+): ([\d.e-]+) of ([\d.e-]+) s per batch', printed)
+        assert lines and {what for what, *_ in lines} <= {'the network', 'images', 'scoring'}
+        assert all(0 < float(part) <= 1.05 * float(whole) for _, part, whole in lines)
+    files = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob('*.*')}
+        for folder in (tmp_path / 'results0', tmp_path / 'results1')
+    ]
+    assert files[0] == files[1] and len(files[0]) > 10
+
+
 def test_several_views_are_scored_on_the_semantic_task_only(run_test, run_tool, tmp_path):
     arguments, options = run_test
     scores = []
@@ -117,6 +143,7 @@ def test_several_views_are_scored_on_the_semantic_task_only(run_test, run_tool, 
         (['--tta', '--tasks', 'panoptic'], '--tta is for the semantic task'),
         (['--format-only'], '--format-only needs --out-dir'),
         (['--format-only', '--out-dir', 'x', '--per-class'], 'gives no scores'),
+        (['--score-workers', '-1'], '--score-workers must be 0 or more, not -1'),
     ],
 )
 def test_arguments_that_contradict_are_refused(given, message, capsys):

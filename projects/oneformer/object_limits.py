@@ -36,13 +36,20 @@ class Limits:
     max_dets: int | None = None
 
 
+def metrics_of(evaluator: Mapping | Sequence) -> list:
+    """Configs of the metrics of an evaluator: it is one, a list of them, or has ``metrics``."""
+    if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
+        evaluator = evaluator['metrics']
+    return [evaluator] if isinstance(evaluator, Mapping) else list(evaluator)
+
+
 def configured_limits(cfg: Mapping) -> Limits:
     """The limits of a config."""
     model = cfg.get('model') or {}
     evaluators = []
     for key in ('val_evaluator', 'test_evaluator', 'official_evaluator'):
         evaluator = cfg.get(key) or []
-        evaluators += [evaluator] if isinstance(evaluator, Mapping) else list(evaluator)
+        evaluators += metrics_of(evaluator)
     max_dets = [
         metric.get('max_dets', COCO_DETECTIONS)
         for metric in evaluators

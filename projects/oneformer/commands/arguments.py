@@ -97,7 +97,10 @@ _INSTEAD = dict(
 # options that only one command has, or one in the usual meaning
 OWNERS = dict(
     train=('--amp', '--auto-scale-lr', '--compile', '--dry-run', '--resume', '--tf32'),
-    test=('--format-only', '--official', '--per-class', '--show-dir', '--token-matrix', '--tta'),
+    test=(
+        *('--format-only', '--official', '--per-class', '--score-workers', '--show-dir'),
+        *('--token-matrix', '--tta'),
+    ),
     predict=(
         *('--attention', '--classes', '--frames', '--iou-thr', '--max-per-image'),
         *('--object-mask-thr', '--orientation', '--percentiles', '--score-thr', '--value-range'),

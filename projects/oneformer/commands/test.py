@@ -60,6 +60,11 @@ def make_parser(prog: str | None = None) -> ToolParser:
         help='only write result files: no scores, and no ground truth is needed',
     )
     parser.add_argument('--show-dir', help='draw ground truth and predictions into this folder')
+    parser.add_argument(
+        '--score-workers',
+        type=int,
+        help='processes that score while the network predicts (with a GPU up to 4, else 0)',
+    )
     return parser
 
 
@@ -72,6 +77,8 @@ def parse_args(argv: Sequence[str] | None, prog: str | None) -> argparse.Namespa
         parser.error(f'--token-matrix scores all tasks and does nothing else: drop {given}')
     if args.tta and args.tasks not in (None, ['semantic']):
         parser.error('--tta is for the semantic task: drop --tasks')
+    if args.score_workers is not None and args.score_workers < 0:
+        parser.error(f'--score-workers must be 0 or more, not {args.score_workers}')
     if args.format_only and not args.out_dir:
         parser.error('--format-only needs --out-dir')
     if args.format_only and (args.official or args.per_class or args.out_json):
@@ -117,6 +124,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     use_precision(cfg, args.precision)
     if args.show_dir:
         show_pictures(cfg, args.show_dir)
+    if args.score_workers is not None:
+        cfg.score_workers = args.score_workers
     try:
         if args.token_matrix:
             metrics = evaluate_token_matrix(cfg, args.checkpoint)

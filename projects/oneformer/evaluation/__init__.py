@@ -6,6 +6,7 @@ from .cityscapes import (
     CityscapesSemantic,
     CityscapesSemanticFiles,
 )
+from .evaluator import OneFormerEvaluator
 from .instance_ap import InstanceAP
 from .panoptic_quality import PanopticQuality
 from .result_files import InstanceFiles, PanopticFiles, SemanticFiles
@@ -18,6 +19,7 @@ __all__ = [
     'CityscapesSemanticFiles',
     'InstanceAP',
     'InstanceFiles',
+    'OneFormerEvaluator',
     'PanopticFiles',
     'PanopticQuality',
     'SemanticFiles',

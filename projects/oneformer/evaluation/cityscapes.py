@@ -23,8 +23,9 @@ from ..host.safe_io import write_bytes, write_png
 from ..images.image_files import read_file
 from ..images.lossy_formats import refuse_lossy
 from ..metainfo import is_thing
+from ..run_length import decode_mask
 from .classwise import ClasswiseMetric
-from .data_sample import image_stem, naming_image, read_instances, read_map
+from .data_sample import image_stem, read_instances, read_map
 from .nothing_to_score import tell_nan
 from .result_files import ResultFiles, SemanticFiles
 from .writers import ResultImage, ResultWriter, SemanticWriter
@@ -97,7 +98,7 @@ def write_instances(
     stem: str,
     classes: Sequence[str],
     folder: str,
-    instances: tuple[Iterable[int], Iterable[float], Iterable[np.ndarray]],
+    instances: tuple[Iterable[int], Iterable[float], Iterable[Mapping]],
 ) -> str:
     """Write the instance submission of an image: masks as PNGs, and their list.
 
@@ -105,15 +106,15 @@ def write_instances(
         stem: Name of the image, see ``file_stem``.
         classes: Names of all classes.
         folder: Folder to write to.
-        instances: Labels, scores, and masks of shape (H, W), bool.
+        instances: Labels, scores, and run-length codes.
 
     Returns:
         Path of the list, whose lines are ``mask.png id score``.
     """
     ids, lines = label_ids(classes), []
-    for number, (label, score, mask) in enumerate(zip(*instances)):
+    for number, (label, score, code) in enumerate(zip(*instances)):
         name = f'{stem}_{number}.png'
-        write_png(osp.join(folder, name), mask.view(np.uint8) * 255)
+        write_png(osp.join(folder, name), decode_mask(code).view(np.uint8) * 255)
         lines.append(f'{name} {ids[label]} {score}\n')
     path = osp.join(folder, f'{stem}.txt')
     write_bytes(path, ''.join(lines).encode())
@@ -194,20 +195,19 @@ class CityscapesInstance(CityscapesScores):
         scripts.setInstanceLabels(args)
         return scripts, args
 
-    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Append one dict of official matches per image."""
+    @override
+    def score(self, data_sample: dict) -> dict:
+        """Official matches."""
         scripts, args = self.scripts()
-        for data_sample in data_samples:
-            with naming_image(data_sample), tempfile.TemporaryDirectory() as folder:
-                gt_file = ground_truth_file(data_sample, self.seg_prefix, 'instanceIds')
-                found = read_instances(data_sample, is_thing(self.dataset_meta))
-                classes = self.dataset_meta['classes']
-                prediction = write_instances(file_stem(data_sample), classes, folder, found)
-                args.predictionPath = osp.abspath(folder)
-                with official_scripts():
-                    instances = scripts.instances2dict([gt_file])
-                    matches = scripts.matchGtWithPreds([prediction], [gt_file], instances, args)
-                self.results.append(matches)
+        with tempfile.TemporaryDirectory() as folder:
+            gt_file = ground_truth_file(data_sample, self.seg_prefix, 'instanceIds')
+            found = read_instances(data_sample, is_thing(self.dataset_meta))
+            classes = self.dataset_meta['classes']
+            prediction = write_instances(file_stem(data_sample), classes, folder, found)
+            args.predictionPath = osp.abspath(folder)
+            with official_scripts():
+                instances = scripts.instances2dict([gt_file])
+                return scripts.matchGtWithPreds([prediction], [gt_file], instances, args)
 
     @override
     def compute_metrics(self, results: list) -> dict:
@@ -244,18 +244,18 @@ class CityscapesSemantic(CityscapesScores):
         confusion = scripts.generateMatrix(args)
         return scripts, args, confusion, scripts.generateInstanceStats(args)
 
-    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Append the official confusion matrix and counts of instances per image."""
+    @override
+    def score(self, data_sample: dict) -> tuple[np.ndarray, dict]:
+        """The official confusion matrix and counts of instances."""
         ids = label_ids(self.dataset_meta['classes']).astype(np.uint8)
-        for data_sample in data_samples:
-            scripts, args, confusion, instances = self.scripts()
-            with naming_image(data_sample), tempfile.TemporaryDirectory() as folder:
-                gt_file = ground_truth_file(data_sample, self.seg_prefix, 'labelIds')
-                prediction = osp.join(folder, 'prediction.png')
-                write_png(prediction, ids[read_map(data_sample, 'pred_sem_seg')])
-                with official_scripts():
-                    scripts.evaluatePair(prediction, gt_file, confusion, instances, {}, args)
-                self.results.append((confusion.astype(np.int64), instances))
+        scripts, args, confusion, instances = self.scripts()
+        with tempfile.TemporaryDirectory() as folder:
+            gt_file = ground_truth_file(data_sample, self.seg_prefix, 'labelIds')
+            prediction = osp.join(folder, 'prediction.png')
+            write_png(prediction, ids[read_map(data_sample, 'pred_sem_seg')])
+            with official_scripts():
+                scripts.evaluatePair(prediction, gt_file, confusion, instances, {}, args)
+        return confusion.astype(np.int64), instances
 
     @override
     def compute_metrics(self, results: list) -> dict:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 import numpy as np
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
+from .image_metric import ImageMetric
 from .nothing_to_score import tell_missing_classes, tell_nan, why_nothing
 
 
@@ -16,7 +16,7 @@ def mean(values: np.ndarray) -> float:
     return float(values.mean()) if values.size else float('nan')
 
 
-class ClasswiseMetric(BaseMetric):
+class ClasswiseMetric(ImageMetric):
     """Base of the metrics that can report numbers per class.
 
     Args:

@@ -4,15 +4,16 @@ Legend: H, W original image size, S listed segments, K classes.
 """
 
 import os.path as osp
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import contextmanager
 
 import numpy as np
-from torch import Tensor
 
 from ..datasets.searched_classes import Known
+from ..host.transfers import fetch
 from ..panoptic_codes import decode_segments
-from ..run_length import code_area, encode_mask
+from ..run_length import code_area
+from .mask_codes import encode_masks
 
 REMEDIES = {
     'gt_panoptic_seg': 'load the panoptic map in the test pipeline, after Resize',
@@ -55,7 +56,8 @@ def read_field(data_sample: dict, *path: str):
 
 def read_map(data_sample: dict, field: str) -> np.ndarray:
     """``data_sample[field]['sem_seg']`` as an array (H, W); ValueError unless of original size."""
-    label_map = read_field(data_sample, field, 'sem_seg').cpu().numpy()
+    (label_map,) = fetch(read_field(data_sample, field, 'sem_seg'))
+    label_map = label_map.numpy()
     expected = (1, *data_sample['ori_shape'][:2])
     if label_map.shape != expected:
         raise ValueError(
@@ -91,48 +93,44 @@ def read_known(data_sample: dict) -> Known | None:
     return Known(data_sample['known_labels'], data_sample['searched_labels'])
 
 
-def read_instances(data_sample: dict, things: np.ndarray) -> tuple[list, list, Iterator]:
+def read_instances(data_sample: dict, things: np.ndarray) -> tuple[list, list, list]:
     """Labels, scores and masks of ``pred_instances``.
 
     Args:
-        data_sample: Sample with the prediction, as a metric has it.
+        data_sample: Sample with the prediction, as a metric has it. ``codes`` may stand in place of
+            the masks, which one evaluator has encoded for all its metrics.
         things: Boolean array (K,).
 
     Returns:
-        Lists of N labels and scores; and masks (H, W), bool in Fortran order, one by one, which
-        bounds the memory.
+        Lists of N labels, N scores and N run-length codes.
 
     Raises:
         ValueError: If they do not fit together or to the image, or a label is not a thing.
     """
-    labels, scores, masks = (
-        read_field(data_sample, 'pred_instances', key) for key in ('labels', 'scores', 'masks')
-    )
+    instances = read_field(data_sample, 'pred_instances')
+    labels, scores = (read_field(data_sample, 'pred_instances', k) for k in ('labels', 'scores'))
     size = tuple(data_sample['ori_shape'][:2])
-    if masks.shape != (len(labels), *size) or len(scores) != len(labels):
-        raise ValueError(
-            f'pred_instances has masks {tuple(masks.shape)} and {len(scores)} scores for '
-            f'{len(labels)} labels of an image {size}: {REMEDIES["pred_instances"]}'
-        )
-    labels, scores = labels.tolist(), scores.tolist()
+    codes = instances.get('codes')
+    if codes is None:
+        masks = read_field(data_sample, 'pred_instances', 'masks')
+        if masks.shape != (len(labels), *size) or len(scores) != len(labels):
+            raise ValueError(
+                f'pred_instances has masks {tuple(masks.shape)} and {len(scores)} scores for '
+                f'{len(labels)} labels of an image {size}: {REMEDIES["pred_instances"]}'
+            )
+        codes = encode_masks(masks)
+    labels, scores = (column.tolist() for column in fetch(labels, scores))
     not_things = np.setdiff1d(labels, np.flatnonzero(things)).astype(int)
     if not_things.size:
         raise ValueError(
             f'pred_instances.labels has {not_things.tolist()}, which are not in '
             'thing_classes: keep only things in the instance prediction'
         )
-    return labels, scores, fortran_masks(masks)
+    return labels, scores, codes
 
 
-def fortran_masks(masks: Tensor) -> Iterator[np.ndarray]:
-    """Masks (N, H, W) one by one in Fortran order, as run-length coding wants them."""
-    # torch transposes twice as fast as numpy
-    return (mask.T.contiguous().cpu().numpy().T for mask in masks)
-
-
-def encode(mask: np.ndarray) -> dict:
-    """A mask (H, W), best in Fortran order, as run-length code and area in pixels for COCO."""
-    code = encode_mask(mask)
+def coco_record(code: dict) -> dict:
+    """A run-length code with its area in pixels, for COCO."""
     return dict(segmentation=code, area=code_area(code))
 
 
@@ -143,7 +141,7 @@ def read_detections(data_sample: dict, things: np.ndarray, known: Known | None =
     image go.
     """
     return [
-        dict(category_id=label, score=score, iscrowd=0, **encode(mask))
-        for label, score, mask in zip(*read_instances(data_sample, things))
+        dict(category_id=label, score=score, iscrowd=0, **coco_record(code))
+        for label, score, code in zip(*read_instances(data_sample, things))
         if known is None or label in known.known
     ]

@@ -14,9 +14,10 @@ from typing_extensions import override
 
 from ..datasets.settings import require_text
 from ..metainfo import is_thing
+from ..run_length import encode_ids
 from .classwise import ClasswiseMetric, mean
 from .counting import most_of_classes, tell_beyond
-from .data_sample import encode, naming_image, read_detections, read_ground_truth, read_known
+from .data_sample import coco_record, read_detections, read_ground_truth, read_known
 from .instance_file import InstanceFile, encode_annotation
 from .nothing_to_score import tell_nan
 
@@ -36,19 +37,20 @@ def thing_annotations(gt_map: np.ndarray, segments: list, things: np.ndarray) ->
             ``segmentation``.
         things: Boolean array (K,).
     """
-    gt_map = np.asfortranarray(gt_map)
+    objects = {k: s for k, s in enumerate(segments, 1) if things[s['label']]}
+    of_map = [k for k, segment in objects.items() if 'segmentation' not in segment]
+    code_of = dict(zip(of_map, encode_ids(gt_map, of_map)))
     return [
         dict(
             category_id=segment['label'],
             iscrowd=int(segment['iscrowd']),
             **(
-                encode_annotation(segment, *gt_map.shape)
-                if 'segmentation' in segment
-                else encode(gt_map == k)
+                coco_record(code_of[k])
+                if k in code_of
+                else encode_annotation(segment, *gt_map.shape)
             ),
         )
-        for k, segment in enumerate(segments, 1)
-        if things[segment['label']]
+        for k, segment in objects.items()
     ]
 
 
@@ -159,29 +161,25 @@ class InstanceAP(ClasswiseMetric):
         self.first_id = first_id
         self._official: InstanceFile | None = None
 
-    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Append one dict of run-length coded annotations and detections per image."""
+    @override
+    def score(self, data_sample: dict) -> dict:
+        """A dict of run-length coded annotations and detections."""
         things = is_thing(self.dataset_meta)
-        for data_sample in data_samples:
-            with naming_image(data_sample):
-                if self.ann_file is None:
-                    gt_map, segments = read_ground_truth(data_sample)
-                    annotations = thing_annotations(gt_map, segments, things)
-                    known = read_known(data_sample)
-                else:
-                    official = self._official_file(self.ann_file)
-                    annotations = official.annotations_of(data_sample)
-                    known = official.known_of(data_sample)
-                height, width = data_sample['ori_shape'][:2]
-                result = dict(
-                    height=height,
-                    width=width,
-                    annotations=annotations,
-                    detections=read_detections(data_sample, things, known),
-                )
-                if known is not None:
-                    result['partly'] = sorted(set(known.known) - set(known.searched))
-                self.results.append(result)
+        height, width = data_sample['ori_shape'][:2]
+        result = dict(height=height, width=width)
+        if self.ann_file is None:
+            gt_map, segments = read_ground_truth(data_sample)
+            result['annotations'] = thing_annotations(gt_map, segments, things)
+            known = read_known(data_sample)
+        else:
+            official = self._official_file(self.ann_file)
+            result['annotations'] = official.annotations_of(data_sample)
+            result['listed'] = len(official)
+            known = official.known_of(data_sample)
+        result['detections'] = read_detections(data_sample, things, known)
+        if known is not None:
+            result['partly'] = sorted(set(known.known) - set(known.searched))
+        return result
 
     def _official_file(self, ann_file: str) -> InstanceFile:
         """``ann_file``, which is read at the first image."""
@@ -191,10 +189,11 @@ class InstanceAP(ClasswiseMetric):
 
     @override
     def compute_metrics(self, results: list) -> dict:
-        if self._official is not None and len(results) < len(self._official):
+        listed = results[0].get('listed', 0) if results else 0  # images of the official file
+        if len(results) < listed:
             print_log(
-                f'{self.ann_file} has {len(self._official)} images; AP is of the {len(results)} '
-                'that were predicted',
+                f'{self.ann_file} has {listed} images; AP is of the {len(results)} that were '
+                'predicted',
                 logger='current',
             )
         precisions = class_precisions(

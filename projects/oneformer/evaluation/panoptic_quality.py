@@ -12,7 +12,7 @@ from typing_extensions import override
 from ..metainfo import is_thing
 from ..panoptic_codes import decode_segments
 from .classwise import ClasswiseMetric, mean
-from .data_sample import naming_image, read_ground_truth, read_known, read_map
+from .data_sample import read_ground_truth, read_known, read_map
 
 
 def panoptic_counts(
@@ -105,19 +105,18 @@ class PanopticQuality(ClasswiseMetric):
 
     task = default_prefix = 'panoptic'
 
-    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Append one (K, 5) array per image: counts, and the number of crowds."""
-        for data_sample in data_samples:
-            with naming_image(data_sample):
-                gt_map, segments = read_ground_truth(data_sample)
-                pred_map = read_map(data_sample, 'pred_panoptic_seg')
-                num_classes = len(self.dataset_meta['classes'])
-                known = read_known(data_sample)
-                searched = None if known is None else known.searched
-                counts = panoptic_counts(gt_map, segments, pred_map, num_classes, searched)
-                labels = [segment['label'] for segment in segments if segment['iscrowd']]
-                crowds = np.bincount(np.array(labels, np.int64), minlength=num_classes)
-                self.results.append(np.column_stack([counts, crowds]))
+    @override
+    def score(self, data_sample: dict) -> np.ndarray:
+        """An array (K, 5): counts, and the number of crowds."""
+        gt_map, segments = read_ground_truth(data_sample)
+        pred_map = read_map(data_sample, 'pred_panoptic_seg')
+        num_classes = len(self.dataset_meta['classes'])
+        known = read_known(data_sample)
+        searched = None if known is None else known.searched
+        counts = panoptic_counts(gt_map, segments, pred_map, num_classes, searched)
+        labels = [segment['label'] for segment in segments if segment['iscrowd']]
+        crowds = np.bincount(np.array(labels, np.int64), minlength=num_classes)
+        return np.column_stack([counts, crowds])
 
     @override
     def compute_metrics(self, results: list) -> dict:

@@ -1,21 +1,22 @@
 """The writers of result files as metrics, so that a test run can name them in its config."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from mmdet.registry import METRICS
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
+from typing_extensions import override
 
 from ..metainfo import is_thing
 from .data_sample import (
     image_name,
     image_stem,
-    naming_image,
     read_instances,
     read_map,
     read_segments,
 )
+from .image_metric import ImageMetric
 from .writers import InstanceWriter, PanopticWriter, ResultImage, ResultWriter, SemanticWriter
 
 _READERS = dict(
@@ -25,7 +26,7 @@ _READERS = dict(
 )
 
 
-class ResultFiles(BaseMetric):
+class ResultFiles(ImageMetric):
     """A writer as a metric without numbers; the first process writes the JSON for all.
 
     Args:
@@ -45,21 +46,21 @@ class ResultFiles(BaseMetric):
         self.writer: ResultWriter | None = None
         self.stems: set[str] = set()
 
-    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Write the files of these images; keep (name of the result, content for the JSON).
+    @override
+    def admit(self, data_sample: dict) -> None:
+        """Raise ValueError if several images have one name, and so one result file."""
+        stem = self.stem_of(data_sample)
+        if stem in self.stems:
+            self.refuse_namesakes(stem)
+        self.stems.add(stem)
 
-        Raises:
-            ValueError: If several images have one name, and so one result file.
-        """
-        for data_sample in data_samples:
-            with naming_image(data_sample):
-                stem = self.stem_of(data_sample)
-                if stem in self.stems:
-                    self.refuse_namesakes(stem)
-                self.stems.add(stem)
-                image = ResultImage(data_sample['img_id'], image_name(data_sample), stem)
-                prediction = _READERS[self.task](data_sample, self.dataset_meta)
-                self.results.append((stem, self.build_writer().write(image, *prediction)))
+    @override
+    def score(self, data_sample: dict) -> tuple[str, Any]:
+        """Write the files of an image; returns (name of the result, content for the JSON)."""
+        stem = self.stem_of(data_sample)
+        image = ResultImage(data_sample['img_id'], image_name(data_sample), stem)
+        prediction = _READERS[self.task](data_sample, self.dataset_meta)
+        return stem, self.build_writer().write(image, *prediction)
 
     def build_writer(self) -> ResultWriter:
         """The writer; classes are known only once a run has begun."""

@@ -16,7 +16,7 @@ from ..datasets.settings import require_text
 from ..images.label_files import load_label_png
 from ..metainfo import is_thing
 from .classwise import ClasswiseMetric
-from .data_sample import image_stem, naming_image, read_ground_truth, read_known, read_map
+from .data_sample import image_stem, read_ground_truth, read_known, read_map
 
 
 def semantic_areas(
@@ -156,23 +156,20 @@ class SemanticIoU(ClasswiseMetric):
         self.ignore_index = ignore_index
         self.reduce_zero_label = reduce_zero_label
 
-    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Append one (3, K) array of areas per image, smaller than a (K, K) confusion matrix."""
+    @override
+    def score(self, data_sample: dict) -> np.ndarray:
+        """An array (3, K) of areas, smaller than a (K, K) confusion matrix."""
         num_classes = len(self.dataset_meta['classes'])
-        for data_sample in data_samples:
-            with naming_image(data_sample):
-                pred_map = read_map(data_sample, 'pred_sem_seg')
-                known = None
-                if self.seg_prefix is None:
-                    gt_map, segments = read_ground_truth(data_sample)
-                    known = read_known(data_sample)
-                else:
-                    gt_map = self.official_map(data_sample)
-                    segments = [dict(label=label) for label in range(num_classes)]
-                searched = None if known is None else known.searched
-                self.results.append(
-                    semantic_areas(gt_map, segments, pred_map, num_classes, searched)
-                )
+        pred_map = read_map(data_sample, 'pred_sem_seg')
+        known = None
+        if self.seg_prefix is None:
+            gt_map, segments = read_ground_truth(data_sample)
+            known = read_known(data_sample)
+        else:
+            gt_map = self.official_map(data_sample)
+            segments = [dict(label=label) for label in range(num_classes)]
+        searched = None if known is None else known.searched
+        return semantic_areas(gt_map, segments, pred_map, num_classes, searched)
 
     def official_map(self, data_sample: dict) -> np.ndarray:
         """The label PNG of the sample's image below ``seg_prefix``, see ``read_labels``."""

@@ -16,7 +16,7 @@ from ..datasets.written_ids import fill_numbers
 from ..host.safe_io import write_json, write_png
 from ..metainfo import is_thing
 from ..panoptic_codes import boxes_of_ids, id_picture
-from ..run_length import encode_mask, json_code
+from ..run_length import json_code
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class InstanceWriter(ResultWriter):
         image: ResultImage,
         labels: Iterable[int],
         scores: Iterable[float],
-        masks: Iterable[np.ndarray],
+        codes: Iterable[Mapping],
     ) -> list[dict]:
         """See the base.
 
@@ -146,16 +146,16 @@ class InstanceWriter(ResultWriter):
             image: The image.
             labels: Labels of the N instances.
             scores: Scores of the instances.
-            masks: Masks of the instances, bool of shape (H, W), best in Fortran order.
+            codes: Run-length codes of the instances.
         """
         return [
             dict(
                 image_id=image.img_id,
                 category_id=category_of(label, self.dataset_meta),
                 score=score,
-                segmentation=json_code(encode_mask(mask)),
+                segmentation=json_code(code),
             )
-            for label, score, mask in zip(labels, scores, masks)
+            for label, score, code in zip(labels, scores, codes)
         ]
 
     @override

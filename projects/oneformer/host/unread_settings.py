@@ -24,7 +24,7 @@ _READ = {
     *('activation_checkpointing', 'efficient_conv_bn_eval', 'init_model_weights_for_test_or_val'),
     *('gpu_ids', 'custom_imports', 'tta_model', 'tta_pipeline', 'opencv_num_threads'),
     'mp_start_method',
-    *('tta', 'official_evaluator', 'format_evaluator'),  # of this project
+    *('tta', 'official_evaluator', 'format_evaluator', 'score_workers'),  # of this project
 }
 _MEANT = {
     **dict.fromkeys(('lr', 'base_lr', 'learning_rate'), 'optim_wrapper.optimizer.lr'),

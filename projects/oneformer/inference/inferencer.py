@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.utils import ProgressBar
 
+from ..host.transfers import fetch_sample
 from ..images.depth import ValueRange
 from ..images.notes import SayOnce
 from ..images.rules import ImageRules, rules_of_step
@@ -202,7 +203,7 @@ class OneFormerInferencer:
             if labels is not None:
                 keep_labels(sample, labels, len(self.dataset_meta['classes']))
             keep_confident(sample, score_thr)
-            return sample.cpu()
+            return fetch_sample(sample)
 
         def predictions() -> Iterator[Prediction]:
             images = self._read(sources, rules, on_unreadable)

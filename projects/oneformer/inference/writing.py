@@ -13,7 +13,7 @@ from mmdet.structures import DetDataSample
 from mmengine.logging import print_log
 
 from ..datasets.written_ids import fill_numbers
-from ..evaluation.data_sample import fortran_masks
+from ..evaluation.mask_codes import encode_masks
 from ..evaluation.writers import InstanceWriter, PanopticWriter, ResultImage, SemanticWriter
 from ..host.safe_io import replacing, write_bytes
 from ..images.rules import DEFAULT, ImageRules
@@ -163,8 +163,7 @@ def _result_of(prediction: Prediction, task: str) -> tuple:
         return prediction.panoptic_map, prediction.segments
     if task == 'instance':
         labels, scores = np.asarray(prediction.labels), np.asarray(prediction.scores)
-        masks = fortran_masks(torch.from_numpy(prediction.masks))
-        return labels.tolist(), scores.tolist(), masks
+        return labels.tolist(), scores.tolist(), encode_masks(torch.from_numpy(prediction.masks))
     return (prediction.semantic_map,)
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .without_waits import chosen, may_look
+
 if TYPE_CHECKING:
     from .mask_resize import Block
 
@@ -34,7 +36,7 @@ def relevant_probabilities(class_weights: Tensor, source: Tensor, block: 'Block'
     """
     most = source.amax((1, 2)).sigmoid() * class_weights.amax(1)  # what each can add to a score
     most, order = most.sort()
-    used = order[most.cumsum(0) > _NEGLIGIBLE].sort().values
+    used = order[chosen(most.cumsum(0) > _NEGLIGIBLE)].sort().values
     return class_weights[used], block.resize(source[used]).sigmoid_()
 
 
@@ -53,7 +55,7 @@ def best_classes(class_weights: Tensor, probabilities: Tensor) -> Tensor:
         Labels of shape (r, c).
     """
     n, K = class_weights.shape
-    if K <= 2 * _CANDIDATES:
+    if K <= 2 * _CANDIDATES or not may_look(class_weights.device):
         return _best(class_weights, probabilities)
     most = probabilities.amax((0, 2)) @ class_weights
     likely = most.topk(_CANDIDATES).indices.sort().values

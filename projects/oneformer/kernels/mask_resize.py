@@ -8,16 +8,23 @@ Shapes: n masks, h x w the 1/4 grid, H x W the size of the prediction, r x c a b
 the part of the grid below the block.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# (rows, columns) of a block: what fits a cache on a CPU; on a GPU fewer and larger launches
+from .without_waits import send
+
+# (rows, columns) of a block: on a CPU what fits a cache
 _BLOCK = dict(cpu=(32, 128))
+# Elsewhere few launches. The matrix of an axis has a band, of which a larger block multiplies more
+# zeros; these launches are far longer than their queueing already.
 _LARGE_BLOCK = (256, 512)
+_SHARE_OF_MEMORY = 1 / 16  # that the tensors of a block may take
+_BYTES_OF_PIXEL = 4 * 4 * 256  # four tensors of float32 for 256 queries
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,10 @@ class MaskResize:
     ) -> None:
         self.size = tuple(size)
         self.device = torch.device(device)
-        rows, columns = block or _BLOCK.get(self.device.type, _LARGE_BLOCK)
         steps = zip(grid, input_size, content, size)
         self._vertical, self._horizontal = (
-            list(_bands(axis_matrix(*step), length, self.device))
-            for step, length in zip(steps, (rows, columns))
+            _bands(tuple(map(int, step)), length, self.device, torch.get_default_dtype())
+            for step, length in zip(steps, block or block_size(self.device))
         )
 
     def blocks(self) -> Iterator[Block]:
@@ -89,19 +95,50 @@ class MaskResize:
                 yield Block(rows, columns, grid_rows, grid_columns, vertical.T, horizontal)
 
 
+@lru_cache
+def block_size(device: torch.device) -> tuple[int, int]:
+    """(rows, columns) of a block that suit a device, by its memory where that is known."""
+    rows, columns = _BLOCK.get(device.type, _LARGE_BLOCK)
+    if device.type == 'cuda' and torch.cuda.is_available():
+        allowed = _SHARE_OF_MEMORY * torch.cuda.get_device_properties(device).total_memory
+        while rows > 32 and rows * columns * _BYTES_OF_PIXEL > allowed:
+            rows //= 2
+    return rows, columns
+
+
 def axis_matrix(grid: int, input_size: int, content: int, size: int) -> Tensor:
     """Weights (grid, size) of the two steps along an axis: interpolation of the unit vectors."""
-    weights = F.interpolate(torch.eye(grid)[None], size=input_size, mode='linear')
+    unit = torch.eye(grid)[None]
+    weights = F.interpolate(unit, size=input_size, mode='linear')
     return F.interpolate(weights[..., :content], size=size, mode='linear')[0]
 
 
+Band = tuple[slice, slice, Tensor]  # a part of the prediction, that of the grid, and its weights
+
+
+@lru_cache(maxsize=64)  # a dataset has few sizes of images
 def _bands(
-    weights: Tensor, length: int, device: torch.device
-) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Cut (grid, size) weights into pieces of the prediction, with the part of the grid needed."""
-    for start in range(0, weights.shape[1], length):
-        piece = weights[:, start : start + length]
-        needed = piece.any(1).nonzero()
-        first, last = int(needed[0]), int(needed[-1])
-        band = piece[first : last + 1].contiguous().to(device)
-        yield slice(start, start + band.shape[1]), slice(first, last + 1), band
+    step: tuple[int, int, int, int], length: int, device: torch.device, dtype: torch.dtype
+) -> Sequence[Band]:
+    """Cut the matrix of an axis into pieces of the prediction, with the part of the grid needed.
+
+    Args:
+        step: Arguments of ``axis_matrix``.
+        length: Length of a piece.
+        device: Device of the weights, which get there by one copy.
+        dtype: torch's default type.
+    """
+    with torch.inference_mode(False), torch.no_grad():  # they may serve in other modes later
+        weights = axis_matrix(*step)
+        spans, pieces = [], []
+        for start in range(0, weights.shape[1], length):
+            piece = weights[:, start : start + length]
+            needed = piece.any(1).nonzero()
+            part = slice(int(needed[0]), int(needed[-1]) + 1)
+            spans.append((slice(start, start + piece.shape[1]), part))
+            pieces.append(piece[part].contiguous())
+        sizes = [piece.numel() for piece in pieces]
+        flat = send(torch.cat([piece.flatten() for piece in pieces]), device).split(sizes)
+        return [
+            (*span, values.view(piece.shape)) for span, values, piece in zip(spans, flat, pieces)
+        ]

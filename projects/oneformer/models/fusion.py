@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..kernels.class_scores import best_classes
 from ..kernels.mask_resize import MaskResize
+from ..kernels.without_waits import chosen, count_values, fetch, send
 from ..panoptic_codes import check_codes, segment_code
 from .oneformer_head import ScoresOfBlock
 
@@ -25,7 +26,7 @@ class Outputs(Protocol):
     cls_scores: Tensor
 
     def mask_logits(self, index: Tensor) -> Tensor:
-        """Mask logits (n, h, w) of the queries of given indices (n,)."""
+        """Mask logits (n, h, w) of the queries of given indices (n,), which are on the host."""
         raise NotImplementedError
 
     def block_scores(self) -> ScoresOfBlock:
@@ -77,19 +78,24 @@ def semantic_map(outputs: Outputs, resize: MaskResize) -> Tensor:
     return labels
 
 
-def confident_queries(cls_scores: Tensor, object_mask_thr: float) -> tuple[Tensor, Tensor, Tensor]:
+def confident_queries(
+    cls_scores: Tensor, is_thing: Tensor, object_mask_thr: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Queries that a panoptic prediction may use.
 
     Args:
         cls_scores: Logits of shape (Q, K + 1).
+        is_thing: Bool of shape (K,).
         object_mask_thr: A query's best class must be real and score above it.
 
     Returns:
-        Their indices, labels and scores.
+        Their indices, labels and scores, and which are things, on the host.
     """
-    scores, labels = cls_scores.softmax(-1).max(-1)
-    kept = ((labels != cls_scores.shape[-1] - 1) & (scores > object_mask_thr)).nonzero()[:, 0]
-    return kept, labels[kept], scores[kept]
+    best = cls_scores.softmax(-1).max(-1)
+    scores, labels, things = fetch(best.values, best.indices, is_thing)
+    kept = ((labels != len(things)) & (scores > object_mask_thr)).nonzero()[:, 0]
+    labels = labels[kept]
+    return kept, labels, scores[kept], things[labels]
 
 
 def panoptic_map(
@@ -119,19 +125,21 @@ def panoptic_map(
         (of a merged stuff segment its best query's) and ``area`` in pixels.
     """
     check_codes(len(is_thing))
-    kept, labels, scores = confident_queries(outputs.cls_scores, object_mask_thr)
+    kept, labels, scores, things = confident_queries(outputs.cls_scores, is_thing, object_mask_thr)
     void = len(is_thing)
     Q = len(kept)
     if Q == 0:
         return torch.full(resize.size, void, dtype=torch.int32, device=resize.device), []
-    owner, covered = _owners(outputs.mask_logits(kept), scores, resize)
-    visible, hidden = owner.flatten().bincount(minlength=2 * Q).view(2, Q)
+    masks = outputs.mask_logits(kept)
+    owner, covered = _owners(masks, send(scores, masks.device), resize)
+    counts, covered = fetch(count_values(owner, 2 * Q), covered)
+    visible, hidden = counts.view(2, Q)
     accepted = (visible > 0) & ((visible + hidden).double() / covered.clamp(min=1) >= iou_thr)
 
     codes = torch.full((2 * Q,), void, dtype=torch.int32)
     segments: list[dict] = []
     stuff_segment: dict[int, dict] = {}
-    columns = labels, scores, is_thing[labels], visible, accepted
+    columns = labels, scores, things, visible, accepted
     for q, row in enumerate(zip(*(column.tolist() for column in columns))):
         label, score, thing, area, accept = row
         if not accept:
@@ -144,7 +152,7 @@ def panoptic_map(
                 stuff_segment[label] = segment
         segment.update(score=max(segment['score'], score), area=segment['area'] + area)
         codes[q] = segment_code(segment)
-    return codes.to(owner.device)[owner.int()], segments
+    return send(codes, owner.device)[owner.int()], segments
 
 
 def _owners(masks: Tensor, scores: Tensor, resize: MaskResize) -> tuple[Tensor, Tensor]:
@@ -166,7 +174,7 @@ def _owners(masks: Tensor, scores: Tensor, resize: MaskResize) -> tuple[Tensor, 
         source = block.source(masks)
         low, high = (bound((1, 2)) for bound in (source.amin, source.amax))
         never = scores * high.sigmoid() < (scores * low.sigmoid()).max()  # another is always better
-        used = (~never | (high >= 0)).nonzero()[:, 0]
+        used = chosen(~never | (high >= 0))
         logits = block.resize(source[used])  # r n c
         covered[used] += (logits >= 0).float().sum((0, 2))
         winner = (logits.sigmoid() * scores[used, None]).max(1).indices  # r c
@@ -189,14 +197,15 @@ def top_instances(
         max_per_image: Number of pairs to take.
 
     Returns:
-        Queries, labels and class scores of the pairs.
+        Queries, labels and class scores of the pairs, on the host.
     """
     scores = cls_scores.softmax(-1)[:, :-1]
     K = scores.shape[1]
     top = scores.flatten().topk(min(max_per_image, scores.numel()))
-    thing = is_thing[top.indices % K]
-    pairs = top.indices[thing]
-    return pairs // K, pairs % K, top.values[thing]
+    pairs, values, things = fetch(top.indices, top.values, is_thing)
+    kept = things[pairs % K]
+    pairs = pairs[kept]
+    return pairs // K, pairs % K, values[kept]
 
 
 def instances(
@@ -218,6 +227,7 @@ def instances(
     found, labels, scores = top_instances(outputs.cls_scores, is_thing, max_per_image)
     used, query_of = found.unique(return_inverse=True)
     logits = outputs.mask_logits(used)
+    labels, scores, query_of = (send(x, logits.device) for x in (labels, scores, query_of))
     H, W = resize.size
     masks = torch.zeros(len(labels), H, W, dtype=torch.bool, device=logits.device)
     inside, area = logits.new_zeros(2, len(used))
@@ -225,7 +235,7 @@ def instances(
     for block in resize.blocks():
         source = block.source(logits)
         positive = source.amax((1, 2)) > 0
-        present = positive.nonzero()[:, 0]
+        present = chosen(positive)
         values = block.resize(source[present])  # r n c
         binary = values > 0
         number = binary.float()
@@ -233,9 +243,10 @@ def instances(
         inside[present] += values.sigmoid_().mul_(number).sum((0, 2))
         rows[present, block.rows] += number.amax(2).T
         columns[present, block.columns] += number.amax(0)
-        pairs = positive[query_of].nonzero()[:, 0]
-        place = positive.cumsum(0)[query_of[pairs]] - 1  # of the pair's query among the present
-        masks[pairs, block.rows, block.columns] = binary.transpose(0, 1)[place]
+        place = torch.zeros_like(positive, dtype=torch.long)  # of a query among the present
+        place[present] = torch.arange(len(present), device=place.device)
+        pairs = chosen(positive[query_of])
+        masks[pairs, block.rows, block.columns] = binary.transpose(0, 1)[place[query_of[pairs]]]
     return dict(
         labels=labels,
         scores=scores * (inside / (area + 1e-6))[query_of],

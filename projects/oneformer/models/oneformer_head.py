@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..kernels.class_scores import ScoresOfBlock, relevant_probabilities
 from ..kernels.positional_encoding import positional_encoding
+from ..kernels.without_waits import send
 from .task_queries import TaskQueries
 from .transformer import Decoder, KeyValue
 
@@ -192,7 +193,7 @@ def mask_logits(mask_embeds: Tensor, mask_features: Tensor) -> Tensor:
 
 @dataclass
 class ImageOutputs:
-    """Outputs of the network for an image and a task; ``large_images`` has those of windows.
+    """Outputs of the network for an image and a task; ``merged_windows`` has those of windows.
 
     Attributes:
         cls_scores: Class logits of shape (Q, K + 1).
@@ -206,6 +207,8 @@ class ImageOutputs:
 
     def mask_logits(self, index: Tensor | slice = slice(None)) -> Tensor:
         """Mask logits (n, h, w) of the queries of given indices (n,), or of a slice."""
+        if isinstance(index, Tensor):
+            index = send(index, self.mask_embeds.device)
         return mask_logits(self.mask_embeds[None, None, index], self.mask_features[None])[0, 0]
 
     def block_scores(self) -> ScoresOfBlock:
@@ -235,6 +238,13 @@ class BatchOutputs:
     def grid(self) -> tuple[int, int]:
         """(h, w)."""
         return tuple(self.mask_features.shape[-2:])
+
+    def split(self, parts: int) -> list['BatchOutputs']:
+        """The outputs of equal parts of the batch, one after the other."""
+        if parts == 1:
+            return [self]
+        pieces = (x.chunk(parts) for x in (self.cls_scores, self.mask_embeds, self.mask_features))
+        return [BatchOutputs(self.tasks, *piece) for piece in zip(*pieces)]
 
     def of_image(self, b: int, task: str) -> ImageOutputs:
         """Outputs for an image and a task."""

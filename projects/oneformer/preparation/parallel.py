@@ -1,27 +1,14 @@
 """Apply a function to many samples in several processes, with a progress bar."""
 
-import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import parent_process
 
 from mmengine.utils import ProgressBar
 
-
-def _leave_with_parent() -> None:
-    """Make a worker ignore Ctrl-C, which its parent handles, and end when the parent is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def wait():
-        parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+from ..host.leave_with_parent import leave_with_parent
 
 
 @contextmanager
@@ -30,7 +17,7 @@ def _mapper(workers: int, chunksize: int) -> Iterator[Callable[..., Iterable]]:
     if workers == 1:
         yield map
         return
-    pool = ProcessPoolExecutor(workers, initializer=_leave_with_parent)
+    pool = ProcessPoolExecutor(workers, initializer=leave_with_parent)
     try:
         yield partial(pool.map, chunksize=chunksize)
     finally:

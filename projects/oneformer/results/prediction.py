@@ -16,6 +16,7 @@ from mmdet.structures import DetDataSample
 from mmengine.logging import print_log
 
 from ..class_matching import names_by_strength, normalise, owners
+from ..host.transfers import fetch, send
 from ..panoptic_codes import boxes_of_ids, decode_segments, labels_of_codes
 from .categories import Categories
 from .coco import coco_dataset
@@ -160,25 +161,31 @@ def keep_labels(sample: DetDataSample, labels: Sequence[int], num_classes: int) 
     if 'pred_panoptic_seg' in sample:
         panoptic = sample.pred_panoptic_seg
         codes = panoptic.sem_seg
-        kept = wanted.to(codes.device)[labels_of_codes(codes).long()]
+        kept = send(wanted, codes.device)[labels_of_codes(codes).long()]
         panoptic.sem_seg = torch.where(kept, codes, num_classes)
         segments = [s for s in panoptic.segments_info if wanted[s['label']]]
         panoptic.set_metainfo(dict(segments_info=segments))
     if 'pred_instances' in sample:
-        instances = sample.pred_instances
-        sample.pred_instances = instances[wanted.to(instances.labels.device)[instances.labels]]
+        (found,) = fetch(sample.pred_instances.labels)
+        keep_instances(sample, wanted[found].nonzero()[:, 0])
     if 'pred_sem_seg' in sample:
         label_map = sample.pred_sem_seg.sem_seg
-        kept = wanted.to(label_map.device)[label_map]
+        kept = send(wanted, label_map.device)[label_map]
         sample.pred_sem_seg.sem_seg = torch.where(kept, label_map, UNWANTED)
+
+
+def keep_instances(sample: DetDataSample, index: torch.Tensor) -> None:
+    """Keep the instances of given indices (n,), which are on the host, in their order, in place."""
+    instances = sample.pred_instances
+    sample.pred_instances = instances[send(index, instances.labels.device)]
 
 
 def keep_confident(sample: DetDataSample, score_thr: float) -> None:
     """Sort the instances from the best, and drop those that score below ``score_thr``, in place."""
     if 'pred_instances' in sample:
-        instances = sample.pred_instances
-        instances = instances[instances.scores >= score_thr]
-        sample.pred_instances = instances[instances.scores.argsort(descending=True, stable=True)]
+        (scores,) = fetch(sample.pred_instances.scores)
+        order = scores.argsort(descending=True, stable=True)
+        keep_instances(sample, order[scores[order] >= score_thr])
 
 
 class TellOnce:
@@ -197,7 +204,8 @@ class TellOnce:
         """
         if self.told or not score_thr or 'pred_instances' not in sample:
             return
-        if int((sample.pred_instances.scores >= score_thr).sum()) < max_per_image:
+        scores = sample.pred_instances.scores
+        if len(scores) < max_per_image or int((scores >= score_thr).sum()) < max_per_image:
             return
         self.told = True
         print_log(

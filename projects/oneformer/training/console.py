@@ -11,6 +11,8 @@ from mmdet.registry import LOG_PROCESSORS, RUNNERS
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ..evaluation.evaluator import OneFormerEvaluator
+from ..evaluation.score_workers import default_workers
 from .log_lines import ReadableLog
 
 # beginnings of mmengine's messages that the screen leaves out
@@ -69,6 +71,25 @@ def _is_readable(cfg: Config) -> bool:
     return isinstance(kind, type) and issubclass(kind, ReadableLog)
 
 
+def scoring_apart(kind: type, workers: int | None) -> type:
+    """A class of runners that score by ``OneFormerEvaluator`` where the config names metrics alone.
+
+    Args:
+        kind: Class of the runner.
+        workers: Processes that score, None for as many as suit the machine.
+    """
+    workers = default_workers() if workers is None else workers
+
+    def build_evaluator(self, evaluator):
+        is_list = isinstance(evaluator, list)
+        if is_list or (isinstance(evaluator, dict) and 'metrics' not in evaluator):
+            return OneFormerEvaluator(evaluator, workers)
+        return kind.build_evaluator(self, evaluator)
+
+    members = dict(build_evaluator=build_evaluator, __module__=kind.__module__)
+    return type(kind.__name__, (kind,), members)
+
+
 def build_runner(cfg: Config, kind: type | None = None, details: bool = False) -> Runner:
     """Build the runner of a config, with a screen that leaves out what only the file needs.
 
@@ -84,6 +105,7 @@ def build_runner(cfg: Config, kind: type | None = None, details: bool = False) -
     kind = RUNNERS.get(kind) if isinstance(kind, str) else kind
     if kind is None:
         return RUNNERS.build(cfg)  # which reports the unknown name
+    kind = scoring_apart(kind, cfg.get('score_workers'))
     if not _is_readable(cfg):
         return kind.from_cfg(cfg)
 

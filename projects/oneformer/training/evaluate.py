@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..evaluation.classwise import ClasswiseMetric
+from ..object_limits import metrics_of
 from ..tasks import TASKS, check_task
 from .console import build_runner
 
@@ -68,8 +69,7 @@ def inference_config(
         example = "[dict(type='SemanticIoU', seg_prefix=...)]"
         metrics += require_key(cfg, 'official_evaluator', example)
     elif score:
-        own = cfg.test_evaluator
-        metrics += own if isinstance(own, list) else [own]
+        metrics += metrics_of(cfg.test_evaluator)
     if out_dir is not None:
         example = "[dict(type='PanopticFiles'), dict(type='SemanticFiles')]"
         writers = require_key(cfg, 'format_evaluator', example)

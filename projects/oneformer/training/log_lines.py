@@ -14,6 +14,7 @@ from mmdet.registry import LOG_PROCESSORS
 from mmengine.runner import LogProcessor, Runner
 from terminaltables import AsciiTable
 
+from ..evaluation.evaluator import OneFormerEvaluator, Waited
 from ..tasks import TASKS
 
 _TIMES = ('time', 'data_time')
@@ -92,6 +93,8 @@ class ReadableLog(LogProcessor):
             parts.append(f'left: {timedelta(seconds=max(0, int(seconds)))}')
         if 'memory' in values:
             parts.append(f'memory: {values["memory"]} MB')
+        if mode != 'train' and 'time' in values:
+            parts += self._waits(runner, mode, values)
         return tag, '  '.join(parts)
 
     def get_log_after_epoch(
@@ -127,6 +130,18 @@ class ReadableLog(LogProcessor):
             return [', '.join(parts)] if parts else []
         total = f'loss: {values["loss"]:.{self.num_digits}f}'
         return [f'{total} ({", ".join(parts)})' if parts else total]
+
+    @staticmethod
+    def _waits(runner: Runner, mode: str, values: Mapping[str, float]) -> list[str]:
+        """``waits for scoring: 0.12 of 0.15 s per batch``, or for what else takes most."""
+        evaluator = getattr(runner, f'{mode}_evaluator', None)
+        if not isinstance(evaluator, OneFormerEvaluator) or not evaluator.waited.batches:
+            return []
+        waited, evaluator.waited = evaluator.waited, Waited()
+        parts = dict(scoring=waited.seconds / waited.batches, images=values.get('data_time', 0.0))
+        parts['the network'] = values['time'] - sum(parts.values())
+        most = max(parts, key=lambda name: parts[name])
+        return [f'waits for {most}: {parts[most]:.2g} of {values["time"]:.2g} s per batch']
 
     @staticmethod
     def _rate(name: str, value: float) -> str:
