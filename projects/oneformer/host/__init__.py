@@ -13,6 +13,7 @@ with quiet_import():
     from .distributed import OneFormerDistributedDataParallel, init_cpu_processes
     from .finite_steps import FiniteSteps
     from .late_loading import load_late
+    from .late_values import LateRuntimeInfoHook
     from .pace import PaceLine
     from .resuming import ResumableCheckpointHook
     from .schedules import WholeRunMultiStepLR, WholeRunPolyLR
@@ -27,6 +28,7 @@ __all__ = [
     'CompileBackbone',
     'FiniteSteps',
     'FullyShardStrategy',
+    'LateRuntimeInfoHook',
     'OneFormerDistributedDataParallel',
     'OneFormerTrainLoop',
     'PaceLine',
