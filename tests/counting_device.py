@@ -22,7 +22,6 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils import _foreach_utils
 from torch.utils._python_dispatch import return_and_correct_aliasing
-from torch.utils._pytree import tree_flatten, tree_map_only
 
 CUDA = torch.device('cuda:0')
 CPU = torch.device('cpu')
@@ -90,6 +89,24 @@ def _caller() -> tuple[str, int]:
             return here
         nearest = nearest or here
     return nearest or ('torch', 0)  # a backward pass, which torch runs by itself
+
+
+def _tensors(values) -> Iterator[Tensor]:
+    """Tensors of an operator's arguments, which torch's own walk through trees is slow at."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
+def _replace(value, kind: type, new):
+    """Nested arguments or results with what ``new`` makes of each of a kind."""
+    if isinstance(value, kind):
+        return new(value)
+    if isinstance(value, list | tuple):
+        return type(value)([_replace(item, kind, new) for item in value])
+    return value
 
 
 def is_pinned(tensor: Tensor) -> bool:
@@ -200,12 +217,16 @@ class _OnDevice(Tensor):
         device = CountingDevice.current
         if device is not None and device.watch(name, args, kwargs):
             return args[0]
-        inner = tree_map_only(_OnDevice, lambda tensor: tensor.inner, (args, kwargs))
-        out = func(*inner[0], **inner[1])
+        inner = [_replace(arg, _OnDevice, _inner) for arg in args]
+        out = func(*inner, **{k: _replace(arg, _OnDevice, _inner) for k, arg in kwargs.items()})
         if name in _COPIES and not isinstance(args[0], _OnDevice):
             return args[0] if name == 'copy_' else out
-        out = tree_map_only(Tensor, cls, out)
+        out = _replace(out, Tensor, cls)
         return return_and_correct_aliasing(func, args, kwargs, out)
+
+
+def _inner(tensor: _OnDevice) -> Tensor:
+    return tensor.inner
 
 
 def _is_cuda(device: object) -> bool:
@@ -275,7 +296,7 @@ class CountingDevice(TorchFunctionMode):
         Raises:
             RuntimeError: For tensors of two devices.
         """
-        tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
+        tensors = [*_tensors(args), *_tensors(kwargs.values())]
         if name in _READS and kwargs.get('output_size') is None:
             self._wait('read', name)
         if name in _INDEXING:
@@ -355,8 +376,8 @@ class CountingDevice(TorchFunctionMode):
     def _made(self, func, args: tuple, kwargs: dict) -> Tensor:
         """A new tensor."""
         device = kwargs.pop('device', None)
-        given = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, _OnDevice)]
-        if given:  # such as ``zeros_like``
+        given = [*_tensors(args), *_tensors(kwargs.values())]
+        if any(isinstance(x, _OnDevice) for x in given):  # such as ``zeros_like``
             return func(*args, **kwargs)
         pinned = kwargs.pop('pin_memory', False)
         generator = kwargs.get('generator')

@@ -3,6 +3,7 @@
 import functools
 from collections import defaultdict
 from collections.abc import Callable
+from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -89,13 +90,8 @@ class LateHistory(HistoryBuffer):
         log, count = (np.append(past, new)[-self.max_length :] for past, new in parts)
         self._past = log, count
 
-    def plain(self) -> HistoryBuffer:
-        """A copy as mmengine's class, with all values."""
-        log, count = self.data
-        return HistoryBuffer(log, count, self.max_length)
-
-    def __reduce_ex__(self, protocol: int) -> tuple:
-        return self.plain().__reduce_ex__(protocol)
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple:
+        return HistoryBuffer, (*self.data, self.max_length)
 
 
 @HOOKS.register_module()

@@ -21,6 +21,8 @@ class OneFormerDataPreprocessor(DetDataPreprocessor):
     Args are those of ``DetDataPreprocessor``.
     """
 
+    _channel_conversion: bool  # mmengine's
+
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.exchanges_channels = self._channel_conversion
