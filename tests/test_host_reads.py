@@ -212,6 +212,31 @@ def test_a_step_waits_twice(device, config, tmp_path, partial, options):
     assert fused is (None if options.get('optim_wrapper.optimizer.foreach') else True)
 
 
+def test_texts_and_open_queries_are_queued_before_the_host_waits_for_the_costs(
+    device, config, tmp_path, monkeypatch
+):
+    queued = []
+
+    def note(name, function):
+        def noted(*args):
+            queued.append((name, len(device._late), len(device.waits)))
+            return function(*args)
+
+        return noted
+
+    with device:
+        training = Training(config(), tmp_path, device)
+        training.step(batch())
+        del device.waits[:]
+        for name, owner in (('forward', training.model.text_mapper), ('_open_queries', None)):
+            owner = owner or training.model.criterion
+            monkeypatch.setattr(owner, name, note(name, getattr(owner, name)))
+        training.model.train_step(batch(), training.optim_wrapper)
+    # the costs are on their way, and nobody has waited
+    levels = sum(wait.place == LEVELS for wait in device.waits)
+    assert queued == [('forward', 1, levels), *[('_open_queries', 1, levels)] * 2]
+
+
 def test_accumulated_gradients_are_read_once_for_an_update(device, config, tmp_path):
     with device:
         options = {'optim_wrapper.accumulative_counts': 2}

@@ -12,6 +12,8 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.registry import HOOKS
 from torch import Tensor
 
+from .sharding import is_sharded
+
 _MOST = 4096  # values that wait, each in a few hundred bytes of the device
 
 
@@ -138,6 +140,8 @@ class LateRuntimeInfoHook(RuntimeInfoHook):
 
     def _keep(self, hub: MessageHub, key: str, value: Tensor | float) -> None:
         """Append a value to its history, the first one as mmengine does."""
+        if isinstance(value, Tensor) and is_sharded(value):  # norm of such gradients
+            value = value.full_tensor()
         history = hub.log_scalars.get(key)
         if history is None or not _can_wait(value):
             hub.update_scalar(key, value)
