@@ -229,6 +229,11 @@ def _inner(tensor: _OnDevice) -> Tensor:
     return tensor.inner
 
 
+def values(what):
+    """The numbers of a tensor of the device, not counted; anything else as it is."""
+    return what.inner if isinstance(what, _OnDevice) else what
+
+
 def _is_cuda(device: object) -> bool:
     return device is not None and torch.device(device).type == 'cuda'
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from counting_device import CountingDevice
+from counting_device import CountingDevice, values
 from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
@@ -82,7 +82,7 @@ def plain(value):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [plain(item) for item in value]
-    return getattr(value, 'inner', value)
+    return values(value)
 
 
 def test_checkpoints_of_a_cpu_go_on_on_a_gpu_and_back(monkeypatch):

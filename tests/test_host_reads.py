@@ -231,7 +231,7 @@ def test_texts_and_open_queries_are_queued_before_the_host_waits_for_the_costs(
         for name, owner in (('forward', training.model.text_mapper), ('_open_queries', None)):
             owner = owner or training.model.criterion
             monkeypatch.setattr(owner, name, note(name, getattr(owner, name)))
-        training.model.train_step(batch(), training.optim_wrapper)
+        training.step(batch())
     # the costs are on their way, and nobody has waited
     levels = sum(wait.place == LEVELS for wait in device.waits)
     assert queued == [('forward', 1, levels), *[('_open_queries', 1, levels)] * 2]
