@@ -124,7 +124,7 @@ def _spoil(tensor: Tensor) -> None:
     """Put something else into memory that a copy will arrive in."""
     with torch.no_grad():
         tensor.fill_(
-            torch.nan if tensor.is_floating_point() else 1 if tensor.dtype == torch.bool else -77
+            torch.nan if tensor.is_floating_point() else 1 if tensor.dtype == torch.bool else 77
         )
 
 
