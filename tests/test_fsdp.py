@@ -85,6 +85,7 @@ def run(name, sharded, resume=None):
     if sharded:
         cfg.runner_type = 'FlexibleRunner'
         cfg.strategy = dict(type='FullyShardStrategy', units=['InvertedResidual'])
+        cfg.optim_wrapper.optimizer.fused = True  # as on a GPU
     use_batch_norm_without_gpu(cfg)
     runner = RUNNERS.build(cfg)
     runner.train()
@@ -92,6 +93,7 @@ def run(name, sharded, resume=None):
     scalars = runner.message_hub.log_scalars
     metrics = {k: v for k, v in scalars.items() if k.startswith('val/') and 'time' not in k}
     return dict(
+        norms=scalars['train/grad_norm'].data[0].tolist(),
         losses=record.losses,
         sharded=record.sharded,
         metrics={k: float(v.current()) for k, v in metrics.items()},
@@ -157,6 +159,7 @@ def test_losses_and_metrics_are_those_of_copies(ranks):
         assert list(parts['losses']) == list(copies['losses']) == ['0', '1', '2']
         for step, losses in copies['losses'].items():
             assert parts['losses'][step] == pytest.approx(losses, rel=1e-4, abs=1e-5), step
+        assert parts['norms'] == pytest.approx(copies['norms'], rel=1e-3)
         assert parts['metrics'] == pytest.approx(copies['metrics'], abs=0.1, nan_ok=True)
         assert parts['metrics']['val/semantic/mIoU'] > 0
 

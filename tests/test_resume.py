@@ -360,7 +360,7 @@ def test_checkpoints_between_the_steps_of_the_optimizer_are_warned_of(
 
 def test_a_loss_scale_that_was_off_does_not_stop_one_that_is_on(undisturbed):
     class Resuming:
-        _resume = True
+        _resume, optim_wrapper = True, None
 
     checkpoint = dict(optimizer=dict(state={0: dict(step=torch.tensor(3.0))}, loss_scaler={}))
     ResumableCheckpointHook(by_epoch=False, interval=1).after_load_checkpoint(Resuming, checkpoint)

@@ -2,6 +2,8 @@ default_scope = 'mmdet'
 custom_imports = dict(imports=['oneformer'], allow_failed_imports=False)
 
 default_hooks = dict(
+    # losses leave the GPU when a line of the log needs them; type='RuntimeInfoHook' for mmengine's
+    runtime_info=dict(type='LateRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     # figures of validation stand at their iteration in TensorBoard and others
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..kernels.transfer import all_to_device
+
 _TILE = 8  # queries along an axis
 
 
@@ -61,7 +63,7 @@ def tile_axis(
             tiles[0].append(first + query * dilation)
             tiles[1].append(first + key * dilation)
     return [
-        TileKind(torch.stack(query).to(device), torch.stack(key).to(device), index.to(device))
+        TileKind(*all_to_device([torch.stack(query), torch.stack(key), index], device))
         for query, key, index in kinds.values()
     ]
 

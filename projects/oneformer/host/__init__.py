@@ -14,6 +14,7 @@ with quiet_import(), postponed_imports():
     from .distributed import OneFormerDistributedDataParallel, init_cpu_processes
     from .finite_steps import FiniteSteps
     from .late_loading import load_late
+    from .late_values import LateRuntimeInfoHook
     from .pace import PaceLine
     from .pinning import pin_elements
     from .resuming import ResumableCheckpointHook
@@ -30,6 +31,7 @@ __all__ = [
     'CompileBackbone',
     'FiniteSteps',
     'FullyShardStrategy',
+    'LateRuntimeInfoHook',
     'OneFormerDistributedDataParallel',
     'OneFormerTrainLoop',
     'PaceLine',

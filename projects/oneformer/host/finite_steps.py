@@ -95,8 +95,8 @@ class FiniteSteps(Hook):
     for ``oneformer replay``, and the weights, those of several steps in a row once.
 
     Cost: the norm of the gradients, one sum of two numbers over the processes, and one read from
-    the device for each update, after the backward pass. mmengine reads every loss at the end of
-    each iteration, so the host waits a little earlier, not once more.
+    the device for each update, after the backward pass. Of a step's two waits it is the second; the
+    first is for the costs of the matching.
 
     Without ``clip_grad``, which logs it too, ``grad_norm`` is logged here.
 

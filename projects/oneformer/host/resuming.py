@@ -46,8 +46,13 @@ def _run_settings(runner: Runner) -> dict[str, int | str]:
     )
 
 
-def _make_loadable(optimizer: MutableMapping) -> None:
-    """Undo what would slow or prevent the optimizer's loading of its state."""
+def _make_loadable(optimizer: MutableMapping, wrapper) -> None:
+    """Undo what would slow or prevent the optimizer's loading of its state.
+
+    Args:
+        optimizer: State of the checkpoint.
+        wrapper: The run's ``OptimWrapper``.
+    """
     # counts of steps stay on the CPU, where a new optimizer has them: AdamW reads each in every
     # step, and torch moves them itself for those kinds that want them on the GPU
     for values in optimizer.get('state', {}).values():
@@ -55,6 +60,10 @@ def _make_loadable(optimizer: MutableMapping) -> None:
             values['step'] = values['step'].cpu()
     if not optimizer.get('loss_scaler', True):  # of a scale that was off, as with bfloat16
         del optimizer['loss_scaler']
+    # how a step is computed is up to this run's device, and a loss scale relies on it
+    own = getattr(getattr(wrapper, 'optimizer', None), 'defaults', {})
+    for group in optimizer.get('param_groups', []):
+        group.update({name: own[name] for name in ('foreach', 'fused') if name in own})
 
 
 def _validation_is_due(loop) -> bool:
@@ -102,7 +111,7 @@ class ResumableCheckpointHook(CheckpointHook):
         """Keep the progress in the checkpoint until the runner has resumed the rest."""
         if runner._resume:
             self._resumed = checkpoint.get('progress') or {}
-            _make_loadable(checkpoint.get('optimizer', {}))
+            _make_loadable(checkpoint.get('optimizer', {}), runner.optim_wrapper)
 
     def before_train(self, runner: Runner) -> None:
         """Seed samples by their place, and restore the order of the data."""

@@ -90,7 +90,7 @@ class StopOnSignal(Hook):
         if get_world_size() > 1:
             if steps % _STEPS_BETWEEN:
                 return
-            received = torch.tensor(number, device=get_device())
+            received = torch.full((), number, device=get_device())  # no copy, which would wait
             all_reduce(received, 'max')
             number = int(received)
         if not number:

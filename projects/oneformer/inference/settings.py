@@ -137,7 +137,7 @@ def guess_settings(weights: Weights, metainfo: Mapping) -> Settings:
     for line in assumptions(model['backbone'], weights.backbone_options):
         print_log(f'no config: {line}', logger='current', level=logging.WARNING)
     model['data_preprocessor'] = dict(
-        type='DetDataPreprocessor',
+        type='OneFormerDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,

@@ -1,5 +1,6 @@
 """The paper's figure, a file for each part."""
 
+from ..kernels.image_batches import OneFormerDataPreprocessor
 from .contrastive_loss import QueryTextContrastiveLoss
 from .criterion import SetCriterion
 from .oneformer import OneFormer
@@ -10,6 +11,7 @@ from .tta import OneFormerTTA
 
 __all__ = [
     'OneFormer',
+    'OneFormerDataPreprocessor',
     'OneFormerHead',
     'OneFormerPixelDecoder',
     'OneFormerTTA',

@@ -14,6 +14,8 @@ from mmdet.registry import MODELS
 from mmengine.dist import all_gather, get_rank, get_world_size
 from torch import Tensor, nn
 
+from ..kernels.transfer import to_device
+
 _NOBODY = -1  # key of an empty place in the memory
 
 
@@ -105,7 +107,7 @@ class QueryTextContrastiveLoss(nn.Module):
             per_query = scale * queries @ all_texts.mT  # B BW
             per_text = scale * texts @ all_queries.mT  # B BW
             if self.memory:
-                keys = torch.tensor(keys, device=queries.device)
+                keys = to_device(torch.tensor(keys), queries.device)
                 remembered, left_out = self.memory_keys, self.memory_keys == _NOBODY
                 left_out = left_out | (remembered == keys[:, None])  # B M
                 # copies, since the memory changes before the backward pass reads them

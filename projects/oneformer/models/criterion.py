@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from mmcv.ops import point_sample
 from mmdet.registry import MODELS
 from mmengine.dist import all_reduce, get_world_size
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from ..kernels.assignment import Assignment
 from ..kernels.point_gathering import sample_pixels
 from .targets import SampledTargets, Targets, known_scores, searched_scores
 
@@ -98,36 +98,6 @@ def point_losses(
     return cross_entropy, 1 - (2 * overlap + 1) / (total + 1)
 
 
-def assign(costs: Sequence[Tensor]) -> list[Tensor]:
-    """Solve the assignment of each image and decoder output.
-
-    Args:
-        costs: Costs of each image, of shape (L, Q, N).
-
-    Returns:
-        For each image the query of each target, of shape (L, N) and on the device of the costs;
-        -1 for targets left over because there are more targets than queries.
-    """
-    if not costs:
-        return []
-    device, shapes = costs[0].device, [cost.shape for cost in costs]
-    flat = torch.cat([cost.flatten() for cost in costs])
-    # the original ranks undefined costs last by 100; one transfer serves all images and outputs
-    host = torch.nan_to_num(flat, nan=100.0).cpu().split([shape.numel() for shape in shapes])
-    queries = []
-    for cost, (L, _, N) in zip(host, shapes):
-        query_of = torch.full((L, N), -1)
-        for row, matrix in zip(query_of, cost.view(L, -1, N).numpy() if N else ()):
-            query, target = linear_sum_assignment(matrix)
-            row[target] = torch.from_numpy(query)
-        queries.append(query_of)
-    packed = torch.cat([query.flatten() for query in queries]).to(device)
-    return [
-        part.view(query.shape)
-        for part, query in zip(packed.split([query.numel() for query in queries]), queries)
-    ]
-
-
 @MODELS.register_module()
 class SetCriterion(nn.Module):
     """Losses of a batch, summed over matched pairs of all decoder outputs.
@@ -177,6 +147,7 @@ class SetCriterion(nn.Module):
         mask_embeds: Tensor,
         mask_features: Tensor,
         targets: Sequence[Targets],
+        assignment: Assignment | None = None,
     ) -> dict[str, Tensor]:
         """Match and compare, in float32.
 
@@ -185,6 +156,7 @@ class SetCriterion(nn.Module):
             mask_embeds: Mask embeddings of shape (L, B, Q, C).
             mask_features: Mask features of shape (B, C, h, w).
             targets: Targets of the B images.
+            assignment: What ``start_matching`` returned for them, if it was called before.
 
         Returns:
             ``loss_cls``, ``loss_mask``, ``loss_dice`` of the last output, and the same with the
@@ -195,15 +167,18 @@ class SetCriterion(nn.Module):
             cls_scores, mask_embeds = cls_scores.float(), mask_embeds.float()
             mask_features = mask_features.float()
             cls_scores = known_scores(cls_scores, targets)
-            queries = self.match(cls_scores, mask_embeds, mask_features, targets)
+            if assignment is None:
+                outputs = cls_scores, mask_embeds, mask_features
+                assignment = Assignment(self._costs(*outputs, targets))
             open_queries = [
                 self._open_queries(mask_embeds[:, b], mask_features[b : b + 1], target)
                 for b, target in enumerate(targets)
             ]
+            queries = assignment.queries()
             class_sums, weight_sums = self._class_sums(cls_scores, targets, queries, open_queries)
             mask_sums, dice_sums = self._mask_sums(mask_embeds, mask_features, targets, queries)
             num_masks = sum(len(target.labels) for target in targets)
-            totals = torch.cat([weight_sums, weight_sums.new_tensor([num_masks])])
+            totals = torch.cat([weight_sums, weight_sums.new_full((1,), num_masks)])
             all_reduce(totals)
             # gradients are averaged over processes, so each adds its share times their number
             # weights are zero only if no query of the batch has a class to learn
@@ -222,6 +197,22 @@ class SetCriterion(nn.Module):
         }
 
     @torch.no_grad()
+    def start_matching(
+        self,
+        cls_scores: Tensor,
+        mask_embeds: Tensor,
+        mask_features: Tensor,
+        targets: Sequence[Targets],
+    ) -> Assignment:
+        """Begin what ``forward`` does first, so that a GPU gets other work while the host matches.
+
+        Arguments are those of ``forward``; so are the random numbers that are drawn.
+        """
+        with torch.autocast(cls_scores.device.type, enabled=False):
+            cls_scores = known_scores(cls_scores.float(), targets)
+            outputs = cls_scores, mask_embeds.float(), mask_features.float()
+            return Assignment(self._costs(*outputs, targets))
+
     def match(
         self,
         cls_scores: Tensor,
@@ -234,8 +225,19 @@ class SetCriterion(nn.Module):
         Arguments are those of ``forward``; points are drawn per image and decoder output.
 
         Returns:
-            For each image the query of each target, of shape (L, N), see ``assign``.
+            For each image the query of each target, of shape (L, N), see ``Assignment.queries``.
         """
+        return Assignment(self._costs(cls_scores, mask_embeds, mask_features, targets)).queries()
+
+    @torch.no_grad()
+    def _costs(
+        self,
+        cls_scores: Tensor,
+        mask_embeds: Tensor,
+        mask_features: Tensor,
+        targets: Sequence[Targets],
+    ) -> list[Tensor]:
+        """Costs of each image, of shape (L, Q, N); arguments are those of ``forward``."""
         L, P = len(cls_scores), self.num_points
         step = self._at_once(cls_scores.device, 1, L)
         costs = []
@@ -256,7 +258,7 @@ class SetCriterion(nn.Module):
                 + self.weights['mask'] * mask_cost
                 + self.weights['dice'] * dice_cost
             )
-        return assign(costs)
+        return costs
 
     @staticmethod
     def _at_once(device: torch.device, few: int, all_of: int) -> int:

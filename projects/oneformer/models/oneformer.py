@@ -173,17 +173,16 @@ class OneFormer(BaseDetector):
         tasks = [sample.task for sample in batch_data_samples]
         encoded = self.panoptic_head.encode(self.extract_feat(batch_inputs))
         decoded = self.panoptic_head.decode(encoded, [[task] for task in tasks])
-        losses = self.criterion(
-            decoded.cls_scores[:, :, 0],
-            decoded.mask_embeds[:, :, 0],
-            encoded.mask_features,
-            batch_targets(batch_data_samples, is_thing(self.metainfo)),
-        )
-        if self.text_mapper is not None:
+        targets = batch_targets(batch_data_samples, is_thing(self.metainfo))
+        outputs = decoded.cls_scores[:, :, 0], decoded.mask_embeds[:, :, 0], encoded.mask_features
+        assignment = self.criterion.start_matching(*outputs, targets)
+        if self.text_mapper is not None:  # work for a GPU while the host matches
             text_queries = self.text_mapper(
                 [sample.texts for sample in batch_data_samples],
                 [sample.filler for sample in batch_data_samples],
             )
+        losses = self.criterion(*outputs, targets, assignment)
+        if self.text_mapper is not None:
             keys = None
             if self.contrastive_loss.memory:
                 keys = [text_key(sample.texts, sample.filler) for sample in batch_data_samples]

@@ -18,6 +18,8 @@ from mmcv.ops import point_sample
 from mmdet.structures import SampleList
 from torch import Tensor
 
+from ..kernels.transfer import to_device
+
 _MASKS = 16  # expanded at a time
 
 
@@ -163,43 +165,50 @@ def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Ta
         target_map = F.pad(
             target_map, (0, width - target_map.shape[1], 0, height - target_map.shape[0])
         )
-        known, has_unknown = None, bool(sample.get('ignore'))
+        has_unknown = bool(sample.get('ignore'))
         unannotated = target_map < 0 if has_unknown else None
-        searched = unsearched = None
+        unsearched = None
         if sample.get('known_labels') is not None:
-            known, of_image = sample.known_labels, sample.get('searched_labels')
-            complete = known if of_image is None else of_image
+            of_image = sample.get('searched_labels')
+            complete = sample.known_labels if of_image is None else of_image
             asked = [k for k, thing in enumerate(is_thing) if thing or sample.task != 'instance']
             if not set(asked) <= set(complete):
                 if of_image:
                     unsearched = target_map <= 0
                 else:
                     unannotated = target_map <= 0
-            known = _flags(known, is_thing, labels.device)
-            if of_image is not None:
-                searched = _flags(of_image, is_thing, labels.device)
-        img_id = sample.get('img_id')
-        regions = sample.gt_instances.get('regions')
         targets.append(
             Targets(
                 labels,
                 target_map,
-                img_id,
-                known,
-                unannotated,
-                has_unknown,
-                regions,
-                searched,
-                unsearched,
+                sample.get('img_id'),
+                unannotated=unannotated,
+                has_unknown=has_unknown,
+                regions=sample.gt_instances.get('regions'),
+                unsearched=unsearched,
             )
         )
+    _add_listed_classes(targets, data_samples, len(is_thing))
     return targets
 
 
-def _flags(labels: Sequence[int], is_thing: Sequence[bool], device: torch.device) -> Tensor:
-    """Bool of shape (K,), which labels are listed."""
-    listed = set(labels)
-    return torch.tensor([label in listed for label in range(len(is_thing))], device=device)
+def _add_listed_classes(
+    targets: Sequence[Targets], data_samples: SampleList, num_classes: int
+) -> None:
+    """Set ``known`` and ``searched`` where the labels are partial; one copy serves the batch."""
+    places, rows = [], []
+    for target, sample in zip(targets, data_samples):
+        if sample.get('known_labels') is None:
+            continue
+        for name, key in (('known', 'known_labels'), ('searched', 'searched_labels')):
+            if sample.get(key) is not None:
+                listed = set(sample.get(key))
+                places.append((target, name))
+                rows.append([label in listed for label in range(num_classes)])
+    if rows:
+        flags = to_device(torch.tensor(rows), targets[0].labels.device)
+        for (target, name), row in zip(places, flags):
+            setattr(target, name, row)
 
 
 def known_scores(cls_scores: Tensor, targets: Sequence[Targets]) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..kernels.position_attention import PositionMemory
 from ..kernels.positional_encoding import axis_code, project_position
+from ..kernels.transfer import to_device
 from ..tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, check_task
 from .transformer import MLP, Attention, Decoder
 
@@ -67,7 +68,7 @@ class TaskQueries(BaseModule):
         ids = [[TASK_TOKEN_IDS[check_task(task)] for task in words] for words in tasks]
         weight = self.task_mlp.layers[0].weight
         with torch.autocast(weight.device.type, enabled=False):
-            ids = torch.tensor(ids, dtype=torch.float32, device=weight.device)  # B T 77
+            ids = to_device(torch.tensor(ids, dtype=torch.float32), weight.device)  # B T 77
             return norm(self.task_mlp(ids))
 
     def forward(self, task_tokens: Tensor, mask_features: Tensor, query_pos: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..kernels.transfer import all_to_device
 from ..tasks import CONTEXT_LENGTH
 from .transformer import MLP, Attention
 
@@ -146,11 +147,11 @@ class TextMapper(BaseModule):
             places = [index.setdefault(text, len(index)) for text in wanted]
             row.fill_(places[-1])
             row[: len(places)] = torch.tensor(places)
-        device = self.context.weight.device
         ids = nn.utils.rnn.pad_sequence(
             [torch.tensor(token_ids(text)) for text in index], batch_first=True
         )  # D S
+        ids, gather = all_to_device([ids, gather], self.context.weight.device)
         # in float32, since the gradients of hundreds of equal prompts add up here
-        features = self.encode(ids.to(device)).float()  # D C
+        features = self.encode(ids).float()  # D C
         context = self.context.weight.expand(len(texts), -1, -1)
-        return torch.cat([features[gather.to(device)], context], dim=1)  # B Q C
+        return torch.cat([features[gather], context], dim=1)  # B Q C

@@ -1,14 +1,18 @@
 """The original's learning-rate and weight-decay rules, in as few parameter groups as they need."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 
+import torch
 from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS
-from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 _UNDECAYED_NAMES = ('relative_position_bias_table', 'absolute_pos_embed')
+_FUSED = ('AdamW', 'Adam', 'SGD')  # have such a kernel for CUDA in torch 2.4 and later
+_CHOICES = ('fused', 'foreach', 'capturable', 'differentiable')
 
 
 def is_decayed(module: nn.Module, module_name: str, parameter_name: str) -> bool:
@@ -33,6 +37,24 @@ def is_decayed(module: nn.Module, module_name: str, parameter_name: str) -> bool
     return not isinstance(module, (_BatchNorm, _InstanceNorm))
 
 
+def can_fuse(optimizer: Mapping, model: nn.Module) -> bool:
+    """Whether a step is one kernel for many tensors on the model's device.
+
+    On a CPU it is not: there it would be another rounding, and torch's own choice remains.
+
+    Args:
+        optimizer: Config of an optimizer; one that chooses for itself is left alone.
+        model: Model on its device.
+    """
+    kinds = [*_FUSED, *(getattr(torch.optim, name) for name in _FUSED)]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return (
+        optimizer['type'] in kinds
+        and not any(choice in optimizer for choice in _CHOICES)
+        and all(p.device.type == 'cuda' and p.is_floating_point() for p in trained)
+    )
+
+
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class OneFormerOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Builds one group for each pair of learning rate and weight decay.
@@ -40,8 +62,16 @@ class OneFormerOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     mmengine's default makes a group per parameter, which keeps foreach and fused optimizers from
     working on many tensors at once.
 
-    ``paramwise_cfg`` takes ``backbone_lr_mult`` (0.1 in the original).
+    ``paramwise_cfg`` takes ``backbone_lr_mult`` (0.1 in the original). On a GPU the optimizer is
+    ``fused`` where torch can: one kernel, which also takes the loss scale's flag from the device,
+    where another optimizer waits for it. ``optimizer.foreach=True`` is torch's own choice.
     """
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the optimizer of a model that is on its device, and its wrapper."""
+        if can_fuse(self.optimizer_cfg, model):
+            self.optimizer_cfg = dict(self.optimizer_cfg, fused=True)
+        return super().__call__(model)
 
     def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
         """Append the groups of ``module`` to ``params``."""
