@@ -46,7 +46,7 @@ _COPIES = {'copy_', '_to_copy'}
 _NEW = (Tensor.new_tensor, Tensor.new_zeros, Tensor.new_ones, Tensor.new_full, Tensor.new_empty)
 _HERE = Path(__file__).resolve()
 _ROOT = _HERE.parents[1]
-_HELPERS = {'transfer.py', 'transfers.py'}  # who calls them is of interest
+_HELPER = 'transfers.py'  # who calls it is of interest
 _GROUP = torch._C._group_tensors_by_device_and_dtype
 _pinned: set[StorageWeakRef] = set()
 
@@ -82,7 +82,7 @@ def _caller() -> tuple[str, int]:
     nearest = None
     for frame in _frames():
         path = Path(frame.f_code.co_filename)
-        if path == _HERE or path.name in _HELPERS or '/torch/' in str(path):
+        if path == _HERE or path.name == _HELPER or '/torch/' in str(path):
             continue
         here = f'{path.name}:{frame.f_code.co_name}', frame.f_lineno
         if path.is_relative_to(_ROOT / 'projects'):

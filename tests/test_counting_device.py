@@ -5,7 +5,7 @@ import torch
 from counting_device import CUDA, CountingDevice
 from torch import nn
 
-from oneformer.kernels.transfer import ToHost, all_to_device, to_device
+from oneformer.host.transfers import ToHost, send, send_all
 
 
 @pytest.fixture
@@ -163,8 +163,8 @@ def test_a_fused_optimizer_skips_a_step_without_being_told_by_the_host(device, m
 
 def test_the_package_moves_tensors_without_waiting(device):
     first, second = torch.arange(6).view(2, 3), torch.arange(2)
-    moved = to_device(first, 'cuda')
-    parts = all_to_device([first, second, torch.empty(0, 4, dtype=torch.long)], CUDA)
+    moved = send(first, 'cuda')
+    parts = send_all([first, second, torch.empty(0, 4, dtype=torch.long)], CUDA)
     assert device.waits == [] and moved.device == parts[1].device == CUDA
     assert torch.equal(moved.inner, first)
     assert [part.shape for part in parts] == [(2, 3), (2,), (0, 4)]
@@ -175,12 +175,12 @@ def test_the_package_moves_tensors_without_waiting(device):
     assert torch.equal(under_way.wait(), first)
     (wait,) = device.waits
     assert wait.place == (
-        'test_counting_device.py:test_the_package_moves_tensors_without_waiting'  # not transfer.py
+        'test_counting_device.py:test_the_package_moves_tensors_without_waiting'  # not transfers.py
     )
 
 
 def test_on_a_cpu_nothing_is_pinned():
     x = torch.arange(3)
-    assert to_device(x, 'cpu') is x
-    assert all_to_device([], 'cpu') == []
+    assert send(x, 'cpu') is x
+    assert send_all([], 'cpu') == []
     assert torch.equal(ToHost(x).wait(), x) and not ToHost(x).wait().is_pinned()

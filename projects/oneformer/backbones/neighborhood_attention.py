@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..kernels.transfer import all_to_device
+from ..host.transfers import send_all
 
 _TILE = 8  # queries along an axis
 
@@ -63,7 +63,7 @@ def tile_axis(
             tiles[0].append(first + query * dilation)
             tiles[1].append(first + key * dilation)
     return [
-        TileKind(*all_to_device([torch.stack(query), torch.stack(key), index], device))
+        TileKind(*send_all([torch.stack(query), torch.stack(key), index], device))
         for query, key, index in kinds.values()
     ]
 

@@ -5,19 +5,42 @@ GPU idles until it is given more. So what is needed at one place is fetched at o
 sent is pinned, since a copy of other memory waits, too.
 """
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 
 def send(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """The tensor on a device; a GPU gets it when it comes to it, and the host does not wait.
+    """``tensor.to(device)``; a GPU gets it when it comes to it, and the host does not wait.
 
-    The tensor must not be changed afterwards.
+    Args:
+        tensor: A tensor that is not changed afterwards.
+        device: Where to put it.
     """
-    if torch.device(device).type != 'cuda' or tensor.is_cuda:
+    device = torch.device(device)
+    if device.type != 'cuda' or tensor.device.type != 'cpu':
         return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
+    return pinned.to(device, non_blocking=True)
+
+
+def send_all(tensors: Sequence[Tensor], device: torch.device | str) -> list[Tensor]:
+    """Tensors of one type on a device, by one copy.
+
+    Args:
+        tensors: Tensors of the CPU.
+        device: Where to put them.
+
+    Returns:
+        The tensors in their shapes, parts of the same memory.
+    """
+    if not tensors:
+        return []
+    packed = send(torch.cat([tensor.flatten() for tensor in tensors]), device)
+    parts = packed.split([tensor.numel() for tensor in tensors])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, tensors)]
 
 
 def fetch(*tensors: Tensor) -> list[Tensor]:
@@ -48,3 +71,27 @@ def fetch_sample(sample: BaseDataElement) -> BaseDataElement:
     for (element, name), tensor in zip(places, fetch(*tensors)):
         element.set_data({name: tensor})
     return copy
+
+
+class ToHost:
+    """A copy to the host that is under way, while more work is queued for the device.
+
+    Args:
+        tensor: A tensor that is not changed before ``wait`` returns.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._ready: torch.cuda.Event | None = None
+        if tensor.device.type != 'cuda':
+            self._host = tensor.cpu()
+            return
+        self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        self._host.copy_(tensor, non_blocking=True)
+        self._ready = torch.cuda.Event()
+        self._ready.record(torch.cuda.current_stream(tensor.device))
+
+    def wait(self) -> Tensor:
+        """The tensor on the CPU, once its copy has ended; what was queued since goes on."""
+        if self._ready is not None:
+            self._ready.synchronize()
+        return self._host

@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from .transfer import ToHost, all_to_device
+from ..host.transfers import ToHost, send_all
 
 
 class Assignment:
@@ -45,4 +45,4 @@ class Assignment:
                 query, target = linear_sum_assignment(matrix)
                 row[target] = torch.from_numpy(query)
             queries.append(query_of)
-        return all_to_device(queries, self._device)
+        return send_all(queries, self._device)

@@ -7,7 +7,7 @@ from mmdet.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from .transfer import to_device
+from ..host.transfers import send
 
 
 @MODELS.register_module()
@@ -49,7 +49,7 @@ class OneFormerDataPreprocessor(DetDataPreprocessor):
     def cast_data(self, data: Any) -> Any:
         """Move tensors, and those of samples, in nested containers to the model's device."""
         if isinstance(data, Tensor):
-            return to_device(data, self.device)
+            return send(data, self.device)
         if isinstance(data, BaseDataElement) and self.device.type == 'cuda':
             moved = data.new()
             for name, value in data.items():

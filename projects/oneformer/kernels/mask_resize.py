@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .without_waits import send
+from ..host.transfers import send
 
 # (rows, columns) of a block: on a CPU what fits a cache
 _BLOCK = dict(cpu=(32, 128))

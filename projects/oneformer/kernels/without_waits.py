@@ -7,10 +7,6 @@ GPU is to wait for all that was queued; there everything is computed, and nothin
 import torch
 from torch import Tensor
 
-from ..host.transfers import fetch, send
-
-__all__ = ['chosen', 'count_values', 'fetch', 'may_look', 'send']
-
 
 def may_look(device: torch.device | str) -> bool:
     """Whether values of a device can be looked at without a wait."""

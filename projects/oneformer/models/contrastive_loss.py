@@ -14,7 +14,7 @@ from mmdet.registry import MODELS
 from mmengine.dist import all_gather, get_rank, get_world_size
 from torch import Tensor, nn
 
-from ..kernels.transfer import to_device
+from ..host.transfers import send
 
 _NOBODY = -1  # key of an empty place in the memory
 
@@ -107,7 +107,7 @@ class QueryTextContrastiveLoss(nn.Module):
             per_query = scale * queries @ all_texts.mT  # B BW
             per_text = scale * texts @ all_queries.mT  # B BW
             if self.memory:
-                keys = to_device(torch.tensor(keys), queries.device)
+                keys = send(torch.tensor(keys), queries.device)
                 remembered, left_out = self.memory_keys, self.memory_keys == _NOBODY
                 left_out = left_out | (remembered == keys[:, None])  # B M
                 # copies, since the memory changes before the backward pass reads them

@@ -13,9 +13,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..host.transfers import fetch, send
 from ..kernels.class_scores import best_classes
 from ..kernels.mask_resize import MaskResize
-from ..kernels.without_waits import chosen, count_values, fetch, send
+from ..kernels.without_waits import chosen, count_values
 from ..panoptic_codes import check_codes, segment_code
 from .oneformer_head import ScoresOfBlock
 

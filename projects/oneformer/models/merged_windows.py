@@ -20,9 +20,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from ..host.transfers import fetch, send
 from ..kernels.class_scores import BlockScores, ScoresOfBlock, relevant_probabilities
 from ..kernels.mask_resize import Block
-from ..kernels.without_waits import fetch, send
 from .oneformer_head import ImageOutputs
 
 _SAME_OBJECT = 0.5  # least IoU of two masks where their windows overlap

@@ -13,9 +13,9 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..host.transfers import send
 from ..kernels.class_scores import ScoresOfBlock, relevant_probabilities
 from ..kernels.positional_encoding import positional_encoding
-from ..kernels.without_waits import send
 from .task_queries import TaskQueries
 from .transformer import Decoder, KeyValue
 

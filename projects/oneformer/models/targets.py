@@ -18,7 +18,7 @@ from mmcv.ops import point_sample
 from mmdet.structures import SampleList
 from torch import Tensor
 
-from ..kernels.transfer import to_device
+from ..host.transfers import send
 
 _MASKS = 16  # expanded at a time
 
@@ -206,7 +206,7 @@ def _add_listed_classes(
                 places.append((target, name))
                 rows.append([label in listed for label in range(num_classes)])
     if rows:
-        flags = to_device(torch.tensor(rows), targets[0].labels.device)
+        flags = send(torch.tensor(rows), targets[0].labels.device)
         for (target, name), row in zip(places, flags):
             setattr(target, name, row)
 

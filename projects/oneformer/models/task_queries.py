@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule, caffe2_xavier_init
 from torch import Tensor, nn
 
+from ..host.transfers import send
 from ..kernels.position_attention import PositionMemory
 from ..kernels.positional_encoding import axis_code, project_position
-from ..kernels.transfer import to_device
 from ..tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, check_task
 from .transformer import MLP, Attention, Decoder
 
@@ -68,7 +68,7 @@ class TaskQueries(BaseModule):
         ids = [[TASK_TOKEN_IDS[check_task(task)] for task in words] for words in tasks]
         weight = self.task_mlp.layers[0].weight
         with torch.autocast(weight.device.type, enabled=False):
-            ids = to_device(torch.tensor(ids, dtype=torch.float32), weight.device)  # B T 77
+            ids = send(torch.tensor(ids, dtype=torch.float32), weight.device)  # B T 77
             return norm(self.task_mlp(ids))
 
     def forward(self, task_tokens: Tensor, mask_features: Tensor, query_pos: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..kernels.transfer import all_to_device
+from ..host.transfers import send_all
 from ..tasks import CONTEXT_LENGTH
 from .transformer import MLP, Attention
 
@@ -150,7 +150,7 @@ class TextMapper(BaseModule):
         ids = nn.utils.rnn.pad_sequence(
             [torch.tensor(token_ids(text)) for text in index], batch_first=True
         )  # D S
-        ids, gather = all_to_device([ids, gather], self.context.weight.device)
+        ids, gather = send_all([ids, gather], self.context.weight.device)
         # in float32, since the gradients of hundreds of equal prompts add up here
         features = self.encode(ids).float()  # D C
         context = self.context.weight.expand(len(texts), -1, -1)
