@@ -15,8 +15,9 @@ from mmengine.runner import Runner
 from runs import forget_runs
 from toy_model import QUERIES, C, build, train
 
+from oneformer.commands import replay
 from oneformer.commands.train import make_parser
-from oneformer.host import train_loop
+from oneformer.host import bad_steps, train_loop
 from oneformer.host.precision import allow_tf32, use_mixed_precision
 from oneformer.models.targets import Targets
 from oneformer.tasks import TASK_TOKEN_IDS, TASKS
@@ -271,3 +272,16 @@ def test_the_option_for_tf32_is_refused_where_the_loop_has_none(run_tool, root_d
             'train', config, '--tf32', '--dry-run', '--cfg-options',
             'train_cfg.type=EpochBasedTrainLoop', 'train_cfg.max_epochs=1',
         )  # fmt: skip
+
+
+def test_a_replayed_step_uses_tf32_as_its_training_did(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        bad_steps, '_replay', lambda *_: seen.append(torch.get_float32_matmul_precision())
+    )
+    monkeypatch.setattr(replay, 'lack_of_tf32', lambda device: None)
+    for train_cfg in (dict(tf32=True), dict(tf32=False), dict()):
+        bad_steps.replay_batch(None, {}, None, replay.uses_tf32(Config(dict(train_cfg=train_cfg))))
+    assert seen == ['high', 'highest', 'highest']
+    monkeypatch.undo()
+    assert not replay.uses_tf32(Config(dict(train_cfg=dict(tf32=True))))  # of this CPU

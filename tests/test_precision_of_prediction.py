@@ -272,6 +272,22 @@ def test_mmdets_functions_follow_the_config(trained, images):
     assert not torch.equal(found[None], found['bf16'])
 
 
+def test_windows_of_a_large_image_are_seen_in_the_precision(trained, images):
+    cfg = Config.fromfile(trained[0])
+    cfg.model.test_cfg.update(window=dict(size=128, overlap=32), tasks=('instance',))
+    found, seen = {}, []
+    for precision in (None, 'bf16'):
+        seen.clear()
+        own = OneFormerInferencer(cfg, trained[1], 'cpu', precision=precision)
+        hook = lambda module, inputs, output: seen.append(output.dtype)  # noqa: E731
+        own.model.panoptic_head.mask_embed[-1].register_forward_hook(hook)
+        (prediction,) = own(images[0], score_thr=0.0, progress=False)
+        found[precision] = prediction.scores
+        assert set(seen) == {HALVES.get(precision, torch.float32)}
+        assert len(seen) > len(own.model.panoptic_head.transformer_decoder.layers) + 1
+    assert not np.array_equal(found[None], found['bf16'])
+
+
 def test_views_of_test_time_augmentation_run_in_the_precision(trained, tiny_set):
     cfg = Config.fromfile(trained[0])
     own = dict(text_mapper=None, contrastive_loss=None, criterion=None, type='OneFormerTTA')
