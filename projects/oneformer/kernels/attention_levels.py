@@ -38,7 +38,7 @@ class Levels(NamedTuple):
         key = tuple((int(h), int(w)) for h, w in shapes), torch.device(device)
         if _get_current_dispatch_mode() is not None:
             return _describe(*key)
-        return _known(*key)
+        return _known(*key, torch.get_default_dtype())
 
 
 def _describe(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Levels:
@@ -54,7 +54,10 @@ def _describe(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Leve
 
 
 @lru_cache(maxsize=64)
-def _known(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Levels:
+def _known(
+    shapes: tuple[tuple[int, int], ...], device: torch.device, dtype: torch.dtype
+) -> Levels:
+    # centres are of torch's default type, which is a part of the key
     with torch.inference_mode(False):  # or training could not use what a prediction made
         return _describe(shapes, device)
 
