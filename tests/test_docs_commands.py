@@ -69,6 +69,18 @@ RUN = {
         'test_dist_test_takes_its_nodes_from_the_environment',
     ),
     'python tools/gpu_check.py': ('tests/test_gpu_check.py', 'runs_to_its_verdict'),
+    'oneformer train CONFIG --cfg-options model.panoptic_head.pixel_decoder.attention': (
+        'tests/test_triton_attention.py',
+        'test_the_option_is_checked_when_a_model_is_built',
+    ),
+    'oneformer predict IMAGE --model NAME --attention': (
+        'tests/test_triton_attention.py',
+        'test_predictions_take_the_path_that_is_asked_for',
+    ),
+    'python tools/benchmark.py attention': (
+        'tests/test_benchmark_attention.py',
+        'test_paths_take_turns_with_the_default',
+    ),
     'python tools/benchmark.py start': ('tests/test_benchmark.py', 'starts_are_timed'),
     'python tools/benchmark.py data': ('tests/test_benchmark.py', 'have_all_rows'),
     'python tools/benchmark.py metrics': ('tests/test_benchmark.py', 'have_all_rows'),

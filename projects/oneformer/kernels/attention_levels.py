@@ -54,9 +54,7 @@ def _describe(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Leve
 
 
 @lru_cache(maxsize=64)
-def _known(
-    shapes: tuple[tuple[int, int], ...], device: torch.device, dtype: torch.dtype
-) -> Levels:
+def _known(shapes: tuple[tuple[int, int], ...], device: torch.device, dtype: torch.dtype) -> Levels:
     # centres are of torch's default type, which is a part of the key
     with torch.inference_mode(False):  # or training could not use what a prediction made
         return _describe(shapes, device)
