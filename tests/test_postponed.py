@@ -10,7 +10,7 @@ SCRIPT = """
 import json, sys
 sys.path.insert(0, 'projects')
 import oneformer
-late = ('transformers', 'imgaug', 'imagecorruptions', 'numba')
+late = ('transformers', 'imgaug', 'imagecorruptions', 'numba', 'matplotlib', 'torchvision')
 facts = dict(at_start=[name for name in late if name in sys.modules])
 import numpy, torch, mmengine.optim
 from mmdet.models.language_models import bert
@@ -21,6 +21,13 @@ wrapper = mmengine.optim.build_optim_wrapper(linear, dict(type='OptimWrapper', o
 image = numpy.full((40, 40, 3), 100, numpy.uint8)
 if corrupt := TRANSFORMS.get('Corrupt'):  # OneDL's has none
     facts['corrupted'] = corrupt('brightness')(dict(img=image))['img'].mean() > 100
+from mmdet.utils.mot_error_visualize import imshow_mot_errors
+boxes = numpy.array([[4, 4, 20, 20, 0.9]])
+errors = dict(bboxes=boxes, ids=numpy.ones(1), error_types=numpy.zeros(1, int))
+drawn = imshow_mot_errors(image, **errors, show=False, backend='cv2')
+facts['drawn'] = drawn is not None and 'matplotlib.pyplot' in sys.modules
+from mmpretrain.evaluation.metrics.visual_grounding_eval import aligned_box_iou
+facts['overlap'] = aligned_box_iou(*torch.tensor([[[0, 0, 2, 2]], [[0, 0, 2, 1]]])).item() == 0.5
 import transformers
 facts['optimizer'] = type(wrapper.optimizer) is transformers.Adafactor
 config = bert.BertConfig(hidden_size=8)
@@ -45,4 +52,4 @@ def test_what_is_postponed_comes_when_it_is_used(root_dir):
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout.splitlines()[-1])
     assert facts.pop('at_start') == []
-    assert len(facts) == 3 and all(facts.values()), facts
+    assert len(facts) == 5 and all(facts.values()), facts

@@ -1,8 +1,8 @@
 """Packages that the stack imports for parts that few use come with the first use of such a part.
 
-mmdet imports imgaug and imagecorruptions for one transform each, and transformers for models that
-read text; mmengine imports it for an optimizer. Together they take seconds
-(``tools/benchmark.py start``).
+mmdet imports imgaug and imagecorruptions for one transform each, pyplot for drawings of tracking,
+and transformers for models that read text; mmengine imports it for an optimizer; mmpretrain imports
+torchvision for areas of boxes. Together they take seconds (``tools/benchmark.py start``).
 """
 
 import contextlib
@@ -21,6 +21,8 @@ _IMGAUG = (
     'imgaug.augmentables.lines',
     'imgaug.augmentables.segmaps',
 )
+_PYPLOT = ('matplotlib', 'matplotlib.colors', 'matplotlib.patches', 'matplotlib.pyplot')
+_BOXES = ('torchvision', 'torchvision.ops', 'torchvision.ops.boxes')
 # classes that mmdet calls; those that it derives from have to be there when its own are made
 _OF_TRANSFORMERS = ('Adafactor', 'AutoTokenizer', 'BertConfig', 'BertModel')
 _REGISTERED = ('Adafactor',)  # by mmengine, which takes classes and functions
@@ -59,6 +61,10 @@ class _Module(ModuleType):
             self.__spec__ = PathFinder.find_spec(name)
 
     def __getattr__(self, name: str):
+        if sys.modules.get(self.__name__) is not self:
+            return getattr(importlib.import_module(self.__name__), name)
+        if isinstance(inner := sys.modules.get(f'{self.__name__}.{name}'), _Module):
+            return inner
         if name.startswith('__') or (self._names is not None and name not in self._names):
             raise AttributeError(f'{self.__name__}.{name} is not there before it is needed')
         later = _Later(self.__name__, name)
@@ -79,7 +85,9 @@ def _folder(package: str) -> Path | None:
 
 
 def _stand_ins() -> list[_Module]:
-    modules = [_Module(name) for name in _IMGAUG] if _folder('imgaug') else []
+    modules = [
+        _Module(name) for names in (_IMGAUG, _PYPLOT, _BOXES) if _folder(names[0]) for name in names
+    ]
     if _folder('imagecorruptions'):
         modules.append(_Module('imagecorruptions', ('corrupt',)))
     mmdet, transformers = _folder('mmdet'), _folder('transformers')
