@@ -267,8 +267,9 @@ def test_nuclei_in_real_photographs(run_tool, config_dir, shared_dir, tmp_path):
         ],
         'train_cfg.max_iters=12',
         'train_cfg.val_interval=100',
+        'train_dataloader.batch_size=2',
         'val_dataloader.dataset.indices=1',
-        'test_dataloader.dataset.indices=4',
+        'test_dataloader.dataset.indices=2',
         'default_hooks.logger.interval=2',
     ]
     run_tool('train', config, '--work-dir', tmp_path / 'run', *options)

@@ -98,7 +98,7 @@ def report(metrics: dict, args: argparse.Namespace) -> None:
         write_json(args.out_json, metrics)
 
 
-def use_precision(cfg: Config, precision: str | None) -> None:
+def settle_precision(cfg: Config, precision: str | None) -> None:
     """Let the network run in a precision, None for the config's.
 
     Raises:
@@ -121,7 +121,7 @@ def use_precision(cfg: Config, precision: str | None) -> None:
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     args = parse_args(argv, prog)
     cfg = load_config(args)
-    use_precision(cfg, args.precision)
+    settle_precision(cfg, args.precision)
     if args.show_dir:
         show_pictures(cfg, args.show_dir)
     if args.score_workers is not None:
