@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from oneformer.commands.study import split_labels
+from oneformer.studies.partial_labels import split_labels
 
 SMALL = ('--seeds', 1, '--images', 7, '--val-images', 2, '--max-iters', 2)
 

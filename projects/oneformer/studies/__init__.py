@@ -1,0 +1,1 @@
+"""Experiments whose tables are in docs/, see ``oneformer study``."""
