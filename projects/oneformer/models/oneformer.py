@@ -174,14 +174,14 @@ class OneFormer(BaseDetector):
         encoded = self.panoptic_head.encode(self.extract_feat(batch_inputs))
         decoded = self.panoptic_head.decode(encoded, [[task] for task in tasks])
         targets = batch_targets(batch_data_samples, is_thing(self.metainfo))
-        outputs = decoded.cls_scores[:, :, 0], decoded.mask_embeds[:, :, 0], encoded.mask_features
-        assignment = self.criterion.start_matching(*outputs, targets)
+        outputs = decoded.of_only_task()
+        matchings = self.criterion.start_matching(*outputs, targets)
         if self.text_mapper is not None:  # work for a GPU while the host matches
             text_queries = self.text_mapper(
                 [sample.texts for sample in batch_data_samples],
                 [sample.filler for sample in batch_data_samples],
             )
-        losses = self.criterion(*outputs, targets, assignment)
+        losses = self.criterion(*outputs, targets, matchings)
         if self.text_mapper is not None:
             keys = None
             if self.contrastive_loss.memory:
@@ -203,10 +203,11 @@ class OneFormer(BaseDetector):
         default = self.test_cfg['tasks'][0]
         tasks = [[sample.get('task', default)] for sample in samples]
         encoded = self.panoptic_head.encode(self.extract_feat(batch_inputs))
-        decoded = self.panoptic_head.decode(encoded, tasks)
+        decoded = self.panoptic_head.decode_for_prediction(encoded, tasks)
+        scores, embeds, features = decoded.last()
         return dict(
-            cls_scores=decoded.cls_scores[-1, :, 0],
-            mask_preds=mask_logits(decoded.mask_embeds[-1], encoded.mask_features)[:, 0],
+            cls_scores=scores[:, 0],
+            mask_preds=mask_logits(embeds, features)[:, 0],
             object_queries=decoded.object_queries[:, 0],
         )
 
@@ -266,9 +267,10 @@ class OneFormer(BaseDetector):
             tasks: Task words, each for all images.
         """
         encoded = self.panoptic_head.encode(self.extract_feat(batch_inputs))
-        decoded = self.panoptic_head.decode(encoded, [tasks] * len(batch_inputs))
-        scores, embeds = decoded.cls_scores[-1], decoded.mask_embeds[-1]
-        return BatchOutputs(tasks, scores.float(), embeds.float(), encoded.mask_features.float())
+        words = [tasks] * len(batch_inputs)
+        decoded = self.panoptic_head.decode_for_prediction(encoded, words)
+        scores, embeds, features = decoded.last()
+        return BatchOutputs(tasks, scores.float(), embeds.float(), features.float())
 
     def post_process(
         self,

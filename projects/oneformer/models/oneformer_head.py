@@ -43,14 +43,31 @@ class Decoded:
         cls_scores: Logits of shape (L, B, T, Q, K + 1), the last class is "no object".
         mask_embeds: Mask embeddings of shape (L, B, T, Q, C); times ``mask_features`` they are
             mask logits.
+        mask_features: Features of shape (B, C, h, w) that all outputs and tasks share, or where
+            they do not, those of each output, L of shape (B, T, C, h, w).
         initial_queries: Queries of shape (B, T, Q, C) that are compared with texts.
         object_queries: Queries of shape (B, T, Q, C), after the last layer.
     """
 
     cls_scores: Tensor
     mask_embeds: Tensor
+    mask_features: Tensor | Sequence[Tensor]
     initial_queries: Tensor
     object_queries: Tensor
+
+    def of_only_task(self) -> tuple[Tensor, Tensor, Tensor | list[Tensor]]:
+        """Scores, embeddings and features without the axis of tasks, as the criterion takes them."""
+        features = self.mask_features
+        if not isinstance(features, Tensor):
+            features = [of_output[:, 0] for of_output in features]
+        return self.cls_scores[:, :, 0], self.mask_embeds[:, :, 0], features
+
+    def last(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, embeddings and features of the last output."""
+        features = self.mask_features
+        if not isinstance(features, Tensor):
+            features = features[-1]
+        return self.cls_scores[-1], self.mask_embeds[-1], features
 
 
 @MODELS.register_module()
@@ -159,7 +176,14 @@ class OneFormerHead(BaseModule):
             allowed = attention_mask(mask_embeds[-1], encoded.shrunk[i % len(encoded.shrunk)])
             queries = layer(queries, query_pos, memory, allowed)
             predict_heads(queries)
-        return Decoded(torch.stack(cls_scores), torch.stack(mask_embeds), initial, queries)
+        outputs = torch.stack(cls_scores), torch.stack(mask_embeds)
+        return Decoded(*outputs, encoded.mask_features, initial, queries)
+
+    def decode_for_prediction(
+        self, encoded: EncodedBatch, tasks: Sequence[Sequence[str]]
+    ) -> Decoded:
+        """As ``decode``, of which a head may leave out what only losses read: all but the last."""
+        return self.decode(encoded, tasks)
 
 
 @torch.no_grad()
@@ -183,11 +207,13 @@ def mask_logits(mask_embeds: Tensor, mask_features: Tensor) -> Tensor:
 
     Args:
         mask_embeds: Mask embeddings of shape (B, T, Q, C).
-        mask_features: Mask features of shape (B, C, h, w).
+        mask_features: Mask features of shape (B, C, h, w), or (B, T, C, h, w).
 
     Returns:
         Tensor of shape (B, T, Q, h, w).
     """
+    if mask_features.dim() == 5:
+        return torch.einsum('btqc,btchw->btqhw', mask_embeds, mask_features)
     return torch.einsum('btqc,bchw->btqhw', mask_embeds, mask_features)
 
 
@@ -226,7 +252,7 @@ class BatchOutputs:
         tasks: The T task words that the queries were conditioned on.
         cls_scores: Class logits of shape (B, T, Q, K + 1), float32.
         mask_embeds: Mask embeddings of shape (B, T, Q, C), float32.
-        mask_features: Features of shape (B, C, h, w), float32.
+        mask_features: Features of shape (B, C, h, w), or (B, T, C, h, w), float32.
     """
 
     tasks: Sequence[str]
@@ -249,4 +275,7 @@ class BatchOutputs:
     def of_image(self, b: int, task: str) -> ImageOutputs:
         """Outputs for an image and a task."""
         t = self.tasks.index(task)
-        return ImageOutputs(self.cls_scores[b, t], self.mask_embeds[b, t], self.mask_features[b])
+        features = self.mask_features[b]
+        if features.dim() == 4:
+            features = features[t]
+        return ImageOutputs(self.cls_scores[b, t], self.mask_embeds[b, t], features)
