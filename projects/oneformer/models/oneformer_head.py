@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..host.transfers import send
 from ..kernels.class_scores import ScoresOfBlock, relevant_probabilities
+from ..kernels.mask_annealing import MaskAnnealing
 from ..kernels.positional_encoding import positional_encoding
 from .task_queries import TaskQueries
 from .transformer import Decoder, KeyValue
@@ -84,6 +85,11 @@ class OneFormerHead(BaseModule):
         feat_channels: C.
         task_queries: Arguments of ``TaskQueries``.
         transformer_decoder: Arguments of ``Decoder``.
+        mask_annealing: Arguments of ``MaskAnnealing``, with a span for each decoder layer; None for
+            attention masks in training and prediction, as in the original.
+
+    Raises:
+        ValueError: If there are too few queries, or not as many spans as decoder layers.
     """
 
     def __init__(
@@ -95,6 +101,7 @@ class OneFormerHead(BaseModule):
         feat_channels: int = 256,
         task_queries: dict | None = None,
         transformer_decoder: dict | None = None,
+        mask_annealing: dict | None = None,
     ) -> None:
         super().__init__()
         if num_queries < 2:
@@ -124,6 +131,17 @@ class OneFormerHead(BaseModule):
             nn.ReLU(),
             nn.Linear(feat_channels, feat_channels),
         )
+        self.mask_annealing = None
+        if mask_annealing is not None:
+            self.mask_annealing = MaskAnnealing(**mask_annealing)
+            if len(self.mask_annealing) != len(self.transformer_decoder.layers):
+                raise ValueError(
+                    f'panoptic_head.mask_annealing has {len(self.mask_annealing)} spans: it takes '
+                    f'one for each of {len(self.transformer_decoder.layers)} decoder layers'
+                )
+
+    def _has_masks(self, layer: int) -> bool:
+        return self.mask_annealing is None or not self.mask_annealing.is_gone(layer)
 
     def encode(self, feats: Sequence[Tensor]) -> EncodedBatch:
         """Compute what does not depend on a task, once per image.
@@ -173,7 +191,11 @@ class OneFormerHead(BaseModule):
 
         predict_heads(queries)
         for i, (layer, memory) in enumerate(zip(self.transformer_decoder.layers, encoded.memories)):
-            allowed = attention_mask(mask_embeds[-1], encoded.shrunk[i % len(encoded.shrunk)])
+            allowed = None
+            if self._has_masks(i):
+                allowed = attention_mask(mask_embeds[-1], encoded.shrunk[i % len(encoded.shrunk)])
+            if self.mask_annealing is not None:
+                allowed = self.mask_annealing.keep(i, allowed)
             queries = layer(queries, query_pos, memory, allowed)
             predict_heads(queries)
         outputs = torch.stack(cls_scores), torch.stack(mask_embeds)
