@@ -47,6 +47,7 @@ class JointViT(PlainViT):
                 'so it has to be a number from 1 to that'
             )
         self.num_joint_blocks = num_joint_blocks
+        self.not_in_weights = {**self.not_in_weights, 'num_joint_blocks': num_joint_blocks}
 
     def forward(self, images: Tensor) -> JointTokens:
         """Run the first blocks on normalised images (B, 3, H, W)."""

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ..host.transfers import send
 from ..tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, check_task
 
 
-class TaskToken(BaseModule):
+class TaskToken(nn.Module):
     """The MLP of OneFormer's task token, with a norm of its own.
 
     The last layer starts at zero, so a model that starts from EoMT's weights begins with EoMT's
@@ -33,7 +32,6 @@ class TaskToken(BaseModule):
 
     def init_weights(self) -> None:
         """Put the last layer to zero."""
-        super().init_weights()
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 

@@ -116,6 +116,11 @@ class OneFormerViTHead(BaseModule):
         patches = encoded.tokens[:, None].expand(-1, T, -1, -1)
         tokens = torch.cat([queries.to(patches.dtype), patches], 2).flatten(0, 1)
         vit, outputs = encoded.vit, []
+        if self.mask_annealing is not None and len(self.mask_annealing) != vit.num_joint_blocks:
+            raise ValueError(
+                f'panoptic_head.mask_annealing has {len(self.mask_annealing)} spans: it takes one '
+                f'for each of {vit.num_joint_blocks} joint blocks (backbone.num_joint_blocks)'
+            )
         for layer in range(vit.num_joint_blocks):
             block = vit.depth - vit.num_joint_blocks + layer
             mask = None
@@ -172,7 +177,7 @@ class OneFormerViTHead(BaseModule):
 
     def is_masked(self, layer: int) -> bool:
         """Whether queries look inside their masks in a joint block, some of them at least."""
-        return self.mask_annealing is None or self.mask_annealing.is_on(layer)
+        return self.mask_annealing is None or not self.mask_annealing.is_gone(layer)
 
     @torch.no_grad()
     def attention_mask(self, layer: int, output: Output, encoded: JointTokens) -> Tensor | None:
@@ -190,7 +195,7 @@ class OneFormerViTHead(BaseModule):
         shrunk = F.interpolate(output.mask_features, size=encoded.grid, mode='bilinear')
         inside = torch.einsum('nqc,nchw->nqhw', output.mask_embeds, shrunk).flatten(2) > 0
         if self.mask_annealing is not None:
-            inside = self.mask_annealing.apply(layer, inside)
+            inside = self.mask_annealing.keep(layer, inside)
         if inside is None:
             return None
         n, Q, patches = inside.shape

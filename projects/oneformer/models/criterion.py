@@ -30,7 +30,7 @@ MaskFeatures = Tensor | Sequence[Tensor]  # of shape (B, C, h, w), shared by L o
 
 @dataclass
 class Matching:
-    """Decoder outputs that share their mask features, in float32, and which query gets which target.
+    """Decoder outputs that share their mask features, in float32, and their assignment.
 
     Attributes:
         cls_scores: Logits of shape (l, B, Q, K + 1), see ``known_scores``.

@@ -98,21 +98,29 @@ class OneFormer(BaseDetector):
         if criterion is not None:
             self.criterion = MODELS.build(dict(criterion, num_classes=self.num_classes))
         if text_mapper is not None:
-            if contrastive_loss is None:
-                raise ValueError('model.text_mapper needs model.contrastive_loss')
-            num_texts = self.panoptic_head.num_queries - text_mapper['num_context']
-            if num_texts < 1:
-                raise ValueError(
-                    f'panoptic_head.num_queries is {self.panoptic_head.num_queries}: it has to be '
-                    f'more than text_mapper.num_context, {text_mapper["num_context"]}'
-                )
-            self.text_mapper = MODELS.build(dict(text_mapper, num_texts=num_texts))
-            if contrastive_loss.get('memory'):
-                num_features = self.panoptic_head.query_embed.weight.numel()
-                contrastive_loss = dict(contrastive_loss, num_features=num_features)
-            self.contrastive_loss = MODELS.build(contrastive_loss)
+            self._build_text_branch(text_mapper, contrastive_loss)
         self._register_load_state_dict_pre_hook(self._check_names)
         self._register_load_state_dict_pre_hook(self._drop_text_branch)
+
+    def _build_text_branch(self, text_mapper: dict, contrastive_loss: dict | None) -> None:
+        """Build what compares queries with texts, with as many texts as fit the queries."""
+        if contrastive_loss is None:
+            raise ValueError('model.text_mapper needs model.contrastive_loss')
+        num_queries, channels = self.panoptic_head.query_embed.weight.shape
+        num_texts = num_queries - text_mapper['num_context']
+        if num_texts < 1:
+            raise ValueError(
+                f'panoptic_head.num_queries is {num_queries}: it has to be more than '
+                f'text_mapper.num_context, {text_mapper["num_context"]}'
+            )
+        self.text_mapper = mapper = MODELS.build(dict(text_mapper, num_texts=num_texts))
+        width = mapper.context.weight.shape[1]
+        filled_in: dict[str, object] = {}
+        if contrastive_loss.get('memory'):
+            filled_in['num_features'] = num_queries * width
+        if width != channels:
+            filled_in['projection'] = (channels, width)
+        self.contrastive_loss = MODELS.build(dict(contrastive_loss, **filled_in))
 
     def _set_max_per_image(self, num_queries: int) -> None:
         """Let ``max_per_image`` follow the number of queries where it is None."""

@@ -57,7 +57,7 @@ class Decoded:
     object_queries: Tensor
 
     def of_only_task(self) -> tuple[Tensor, Tensor, Tensor | list[Tensor]]:
-        """Scores, embeddings and features without the axis of tasks, as the criterion takes them."""
+        """Scores, embeddings and features without the axis of tasks, for the criterion."""
         features = self.mask_features
         if not isinstance(features, Tensor):
             features = [of_output[:, 0] for of_output in features]

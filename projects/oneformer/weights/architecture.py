@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from torch import Tensor
 
 from ..host.errors import CheckpointError
+from . import encoder_only
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -159,6 +160,8 @@ BACKBONES: dict[str, Callable[[Shapes, Mapping], dict]] = {
 
 def backbone_config(shapes: Shapes, options: Mapping | None = None) -> dict:
     """Config of the backbone, see ``model_config``."""
+    if encoder_only.is_encoder_only(shapes):
+        return encoder_only.backbone_config(shapes, options or {}, count)
     for mark, read in BACKBONES.items():
         if mark in shapes:
             return read(shapes, options or {})
@@ -191,6 +194,30 @@ def config_beside_backbone(shapes: Shapes) -> dict:
     Raises:
         KeyError: With our name of a tensor that is needed here and missing.
     """
+    queries = shapes[f'{_HEAD}query_embed.weight'][0]
+    num_classes = num_classes_of(shapes)
+    model = dict(
+        type='OneFormer',
+        panoptic_head=_head_config(shapes),
+        metainfo=dict(classes=tuple(map(str, range(num_classes))), thing_classes=()),
+        test_cfg=dict(tasks=('panoptic',), object_mask_thr=0.8, iou_thr=0.8, max_per_image=queries),
+    )
+    if has_text_branch(shapes):
+        num_context, width = shapes['text_mapper.context.weight']
+        model['text_mapper'] = dict(
+            type='TextMapper',
+            num_context=num_context,
+            embed_dims=width,
+            num_layers=count(shapes, _TEXT_LAYERS),
+        )
+        model['contrastive_loss'] = dict(type='QueryTextContrastiveLoss')
+    return model
+
+
+def _head_config(shapes: Shapes) -> dict:
+    """``panoptic_head`` of ``config_beside_backbone``."""
+    if encoder_only.is_encoder_only(shapes):
+        return encoder_only.head_config(shapes, count)
     query_embed = shapes[f'{_HEAD}query_embed.weight']
     queries, channels = query_embed[0], query_embed[1]
     levels = shapes[f'{_HEAD}level_embed.weight'][0]
@@ -213,45 +240,30 @@ def config_beside_backbone(shapes: Shapes) -> dict:
     inputs = [shapes[f'{_HEAD}pixel_decoder.lateral_convs.0.conv.weight'][1]] + [
         shapes[f'{_HEAD}pixel_decoder.input_convs.{i}.conv.weight'][1] for i in range(levels)[::-1]
     ]
-    num_classes = num_classes_of(shapes)
-    model = dict(
-        type='OneFormer',
-        panoptic_head=dict(
-            type='OneFormerHead',
-            in_channels=inputs,
-            feat_channels=channels,
-            num_queries=queries,
-            pixel_decoder=dict(
-                type='OneFormerPixelDecoder',
-                num_outs=levels,
-                norm_cfg=dict(type='GN', num_groups=32),
-                act_cfg=dict(type='ReLU'),
-                encoder=dict(num_layers=count(shapes, _ENCODER), layer_cfg=encoder_layer),
-                positional_encoding=dict(num_feats=channels // 2, normalize=True),
-            ),
-            task_queries=dict(
-                num_layers=count(shapes, _QUERY_LAYERS),
-                num_heads=heads,
-                feedforward_channels=shapes[f'{_QUERY_LAYERS}0.ffn.layers.0.0.bias'][0],
-            ),
-            transformer_decoder=dict(
-                num_layers=count(shapes, _DECODER_LAYERS),
-                num_heads=heads,
-                feedforward_channels=shapes[f'{_DECODER_LAYERS}0.ffn.layers.0.0.bias'][0],
-            ),
+    return dict(
+        type='OneFormerHead',
+        in_channels=inputs,
+        feat_channels=channels,
+        num_queries=queries,
+        pixel_decoder=dict(
+            type='OneFormerPixelDecoder',
+            num_outs=levels,
+            norm_cfg=dict(type='GN', num_groups=32),
+            act_cfg=dict(type='ReLU'),
+            encoder=dict(num_layers=count(shapes, _ENCODER), layer_cfg=encoder_layer),
+            positional_encoding=dict(num_feats=channels // 2, normalize=True),
         ),
-        metainfo=dict(classes=tuple(map(str, range(num_classes))), thing_classes=()),
-        test_cfg=dict(tasks=('panoptic',), object_mask_thr=0.8, iou_thr=0.8, max_per_image=queries),
+        task_queries=dict(
+            num_layers=count(shapes, _QUERY_LAYERS),
+            num_heads=heads,
+            feedforward_channels=shapes[f'{_QUERY_LAYERS}0.ffn.layers.0.0.bias'][0],
+        ),
+        transformer_decoder=dict(
+            num_layers=count(shapes, _DECODER_LAYERS),
+            num_heads=heads,
+            feedforward_channels=shapes[f'{_DECODER_LAYERS}0.ffn.layers.0.0.bias'][0],
+        ),
     )
-    if has_text_branch(shapes):
-        model['text_mapper'] = dict(
-            type='TextMapper',
-            num_context=shapes['text_mapper.context.weight'][0],
-            embed_dims=channels,
-            num_layers=count(shapes, _TEXT_LAYERS),
-        )
-        model['contrastive_loss'] = dict(type='QueryTextContrastiveLoss')
-    return model
 
 
 def describe_backbone(backbone: Mapping) -> str:
@@ -264,10 +276,15 @@ def describe_backbone(backbone: Mapping) -> str:
 def describe(model: Mapping) -> str:
     """One line that tells the architecture."""
     head = model['panoptic_head']
+    branch = f'{"with" if model.get("text_mapper") else "without"} text branch'
+    if head['type'] == 'OneFormerViTHead':
+        backbone = model['backbone']
+        told = encoder_only.describe_head(head, backbone)
+        return f'{describe_backbone(backbone)}, {told}, {branch}'
     return (
         f'{describe_backbone(model["backbone"])}, {head["num_queries"]} queries, '
         f'{head["pixel_decoder"]["encoder"]["num_layers"]} encoder layers, '
         f'{head["task_queries"]["num_layers"]} query layers, '
         f'{head["transformer_decoder"]["num_layers"]} decoder layers, '
-        f'{"with" if model.get("text_mapper") else "without"} text branch'
+        f'{branch}'
     )

@@ -11,6 +11,8 @@ from ..host.errors import CheckpointError, key_list
 from .architecture import CLASS_HEAD, has_text_branch, in_text_branch, shapes_of
 from .backbone_names import ENCODER
 from .classes import class_difference, class_table, classes_of, reuse_rows
+from .differences import refuse_difference
+from .encoder_only import TASK_TOKEN, is_one_task_only
 from .misfits import comparable, config_advice, misfits
 from .reading import PREFIX, Weights, numbers_of
 from .rules import rebuilt_by_us
@@ -60,6 +62,7 @@ def fit(weights: Weights, model: nn.Module, how: str = 'exact', fresh: Sequence[
     """
     if how not in HOWS:
         raise ValueError(f'how is {how!r}: it has to be one of {HOWS}')
+    refuse_difference(weights)
     if how == 'backbone':
         return _fit_backbone(weights, model)
     if weights.is_backbone:
@@ -85,15 +88,18 @@ def options_beside(model: nn.Module) -> dict:
 def contradictions(model: nn.Module, weights: Weights) -> list[str]:
     """Lines about options of the backbone that weights say otherwise beside their tensors."""
     theirs = {
-        name: [list(level) for level in value]
-        for name, value in weights.backbone_options.items()
-        if value is not None
+        name: _plain(value) for name, value in weights.backbone_options.items() if value is not None
     }
     return [
         f'{name} of the checkpoint are {theirs[name]}, but {value} in the config'
         for name, value in options_beside(model).items()
         if theirs.get(name, value) != value
     ]
+
+
+def _plain(value):
+    """Sequences as lists, at any depth."""
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _refuse_misfits(
@@ -144,6 +150,12 @@ def _fit_start(
         told.append('text branch: not in the checkpoint, newly initialised')
     elif has_text_branch(weights.tensors) and not has_text_branch(state):
         told.append('text branch: left out, since the model has none')
+    if is_one_task_only(weights.tensors) and any(key.startswith(TASK_TOKEN) for key in state):
+        fresh = [*fresh, TASK_TOKEN]
+        told.append(
+            'task token: not in the checkpoint; its last layer starts at zero, so that the first '
+            'outputs are those of the checkpoint for every task'
+        )
     begins = tuple(fresh)
     tensors = {key: value for key, value in weights.tensors.items() if not key.startswith(begins)}
     own = {key: value for key, value in state.items() if key.startswith(begins)}

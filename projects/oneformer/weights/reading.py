@@ -42,6 +42,7 @@ class Weights:
         broken: Lines about tensors that cannot be stacked, since one lacks or the shapes differ.
         keys: All names in the file.
         rules: Rules by which they were translated, none for our own names.
+        base: What was added to a difference, see ``differences``.
     """
 
     tensors: dict[str, Tensor]
@@ -57,6 +58,7 @@ class Weights:
     broken: list[str] = field(default_factory=list)
     keys: frozenset[str] = frozenset()
     rules: list[Rule] = field(default_factory=list)
+    base: str | None = None
 
     @classmethod
     def of(cls, content, path: str | os.PathLike, config: Mapping | None = None) -> 'Weights':
