@@ -30,6 +30,7 @@ from .embedded_config import embedded_config
 from .encoder_only import eomt_target, image_size_of, is_one_task_only, trained_tasks
 from .files import check_destination, write_folder, write_torch
 from .fitting import contradictions, fit, options_beside
+from .frozen import with_frozen
 from .huggingface_config import check_config, check_function, classes_in, config_of
 from .meta_models import meta_model, rebuilt
 from .misfits import misfits
@@ -216,6 +217,8 @@ def _write(
     model = _model_of(weights, tensors, cfg)
     empty = _empty_model(model)
     shapes = shapes_of(empty.state_dict())
+    whole = with_frozen(weights, empty)
+    tensors = {**{k: v for k, v in whole.tensors.items() if k not in weights.tensors}, **tensors}
     if problems := misfits(weights, tensors, shapes, every=True):
         raise CheckpointError('\n'.join(problems))
     assumed = [] if cfg is not None else assumptions(model['backbone'], weights.backbone_options)
@@ -239,6 +242,8 @@ def _write(
         # what was only assumed is left open, for the config that the weights are used with
         backbone = {} if assumed else options_beside(empty)
         held = dict(cfg=weights.config_text) if weights.config_text else {}
+        if licence := getattr(empty.backbone, 'licence', None):
+            held['licence'] = licence
         meta = dict(dataset_meta=metainfo, backbone=backbone, **held)
         write_torch(path, dict(meta=meta, state_dict={key: whole[key] for key in shapes}))
     return Written(
