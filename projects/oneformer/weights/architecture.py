@@ -27,6 +27,7 @@ _ENCODER = 'panoptic_head.pixel_decoder.encoder.layers.'
 _QUERY_LAYERS = 'panoptic_head.task_queries.query_transformer.layers.'
 _DECODER_LAYERS = 'panoptic_head.transformer_decoder.layers.'
 _TEXT_LAYERS = 'text_mapper.text_encoder.layers.'
+MASK_PROBABILITIES = f'{_HEAD}mask_annealing.probabilities'
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -190,11 +191,18 @@ def config_beside_backbone(shapes: Shapes) -> dict:
 
     Raises:
         KeyError: With our name of a tensor that is needed here and missing.
+        CheckpointError: If the pixel decoder has no attention, whose heads all others have.
     """
     query_embed = shapes[f'{_HEAD}query_embed.weight']
     queries, channels = query_embed[0], query_embed[1]
     levels = shapes[f'{_HEAD}level_embed.weight'][0]
     points = 4
+    decoder = {key for key in shapes if key.startswith(f'{_HEAD}pixel_decoder.')}
+    if decoder and not any('.encoder.' in key or '.output_convs.' in key for key in decoder):
+        raise CheckpointError(
+            'the number of attention heads cannot be read from weights with an '
+            'IdentityPixelDecoder: give the config that they were trained with'
+        )
     heads = shapes[f'{_ENCODER}0.self_attn.attention_weights.bias'][0] // (levels * points)
     encoder_layer = dict(
         self_attn_cfg=dict(
@@ -243,6 +251,9 @@ def config_beside_backbone(shapes: Shapes) -> dict:
         metainfo=dict(classes=tuple(map(str, range(num_classes))), thing_classes=()),
         test_cfg=dict(tasks=('panoptic',), object_mask_thr=0.8, iou_thr=0.8, max_per_image=queries),
     )
+    if MASK_PROBABILITIES in shapes:  # the spans are for training alone
+        spans = [(0.0, 1.0)] * shapes[MASK_PROBABILITIES][0]
+        model['panoptic_head']['mask_annealing'] = dict(spans=spans)
     if has_text_branch(shapes):
         model['text_mapper'] = dict(
             type='TextMapper',
@@ -261,12 +272,16 @@ def describe_backbone(backbone: Mapping) -> str:
     return f'{backbone["type"]} ({", ".join(str(size) for size in sizes if size is not None)})'
 
 
+def _encoder_layers(pixel_decoder: Mapping) -> int:
+    return pixel_decoder['encoder']['num_layers'] if 'encoder' in pixel_decoder else 0
+
+
 def describe(model: Mapping) -> str:
     """One line that tells the architecture."""
     head = model['panoptic_head']
     return (
         f'{describe_backbone(model["backbone"])}, {head["num_queries"]} queries, '
-        f'{head["pixel_decoder"]["encoder"]["num_layers"]} encoder layers, '
+        f'{_encoder_layers(head["pixel_decoder"])} encoder layers, '
         f'{head["task_queries"]["num_layers"]} query layers, '
         f'{head["transformer_decoder"]["num_layers"]} decoder layers, '
         f'{"with" if model.get("text_mapper") else "without"} text branch'

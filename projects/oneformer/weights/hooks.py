@@ -92,7 +92,8 @@ class ReuseWeights(Hook):
         how = 'start' if trains and not runner._resume else 'exact'
         fitted = fit(weights, bare_model(runner), how, self.fresh)
         checkpoint['state_dict'] = fitted.tensors
-        for line in fitted.lines:
+        notes = [] if trains and runner._resume else weights.notes()
+        for line in [*notes, *fitted.lines]:
             print_log(line, logger='current')
 
 

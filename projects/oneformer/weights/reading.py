@@ -42,6 +42,7 @@ class Weights:
         broken: Lines about tensors that cannot be stacked, since one lacks or the shapes differ.
         keys: All names in the file.
         rules: Rules by which they were translated, none for our own names.
+        averaged: Whether they are averages of a training (EMA); raw weights lie beside them.
     """
 
     tensors: dict[str, Tensor]
@@ -57,6 +58,7 @@ class Weights:
     broken: list[str] = field(default_factory=list)
     keys: frozenset[str] = frozenset()
     rules: list[Rule] = field(default_factory=list)
+    averaged: bool = False
 
     @classmethod
     def of(cls, content, path: str | os.PathLike, config: Mapping | None = None) -> 'Weights':
@@ -82,14 +84,21 @@ class Weights:
                 )
             beside[name] = plain_values(part)
         config = dict(config or {})
+        translated = _translated(_tensors_in(state_dict, path), path)
         return cls(
-            **_translated(_tensors_in(state_dict, path), path),
+            **translated,
             path=str(path),
+            averaged=translated.get('layout', 'plugin') == 'plugin' and 'ema_state_dict' in content,
             dataset_meta=beside['dataset_meta'],
             backbone_options={**beside['backbone'], **backbone_options_in(config)},
             config=config,
             config_text=meta.get('cfg'),
         )
+
+    def notes(self) -> list[str]:
+        """Lines about weights that are not simply those of the last step."""
+        text = f'{self.path} has weights averaged over the training (EMA), which are used'
+        return [text] if self.averaged else []
 
     def source_names(self, key: str) -> list[str]:
         """Names in the file of what makes up one of our tensors."""

@@ -236,6 +236,9 @@ def _write(
     tensors, dropped, left = _kept(weights, drop_text_branch)
     cfg = _read_config(config)
     model = _model_of(weights, tensors, cfg)
+    decoder = model['panoptic_head'].get('pixel_decoder', {}).get('type')
+    if layout != 'plugin' and decoder == 'IdentityPixelDecoder':
+        raise CheckpointError(f'{layout} has no {decoder}: such weights are of this plugin alone')
     empty = _empty_model(model)
     shapes = shapes_of(empty.state_dict())
     if problems := misfits(weights, tensors, shapes, every=True):
@@ -271,7 +274,7 @@ def _write(
         unused=weights.unused + left,
         dropped=[name for key in dropped for name in weights.source_names(key)],
         rebuilt=list(more),
-        notes=assumed + _left_behind(weights, layout),
+        notes=assumed + weights.notes() + _left_behind(weights, layout),
     )
 
 
