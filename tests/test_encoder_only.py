@@ -259,9 +259,8 @@ def test_it_learns_and_its_texts_do():
         optimizer.zero_grad()
         sum(losses.values()).backward()
         if step == 1:  # after a step the last layer of the task token is not zero any more
-            lost = [
-                name for name, p in ours.named_parameters() if p.grad is None or not p.grad.any()
-            ]
+            gradients = {name: p.grad for name, p in ours.named_parameters()}
+            lost = [name for name, grad in gradients.items() if grad is None or not grad.any()]
         optimizer.step()
         curve.append({name: float(value) for name, value in losses.items()})
     assert not set(lost) - {'backbone.norm.bias'}, lost

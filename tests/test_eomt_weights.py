@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.peers import CLASSES
 from oneformer.host.errors import CheckpointError
-from oneformer.inference import OneFormerInferencer
+from oneformer.inference import OneFormerInferencer, task_choice
 from oneformer.metainfo import KNOWN_DATASETS
 from oneformer.tasks import TASKS
-from oneformer.weights import read, write
+from oneformer.weights import encoder_only, read, write
 
 # the authors' names from transformers', independently of our table
 _SHARED = [
@@ -35,11 +35,7 @@ _DINOV2 = [
     (r'^embeddings\.patch_embeddings\.projection', 'network.encoder.backbone.patch_embed.proj'),
     (r'^layers\.(\d+)\.attention\.out_proj', r'network.encoder.backbone.blocks.\1.attn.proj'),
     (r'^layers\.(\d+)\.layer_scale(\d)\.lambda1', r'network.encoder.backbone.blocks.\1.ls\2.gamma'),
-    (r'^layers\.(\d+)\.mlp\.weights_in', r'network.encoder.backbone.blocks.\1.mlp.fc1'),
-    (
-        r'^layers\.(\d+)\.mlp\.(?:weights_out|down_proj)',
-        r'network.encoder.backbone.blocks.\1.mlp.fc2',
-    ),
+    (r'^layers\.(\d+)\.mlp\.down_proj', r'network.encoder.backbone.blocks.\1.mlp.fc2'),
     (r'^layers\.', 'network.encoder.backbone.blocks.'),
 ]
 _DINOV3 = [
@@ -108,6 +104,8 @@ def test_transformers_files_come_back_bit_for_bit(peers, tmp_path, variant):
     # transformers loads what we wrote, all of it
     again, told = type(peers[variant]).from_pretrained(back, output_loading_info=True)
     assert not told['missing_keys'] and not told['unexpected_keys']
+    if variant == 'dinov3-gated':
+        return  # whose head has another activation, see eomt_peer
     images = torch.randn(1, 3, SIZE, SIZE)
     with torch.no_grad():
         found, expected = (
@@ -208,15 +206,29 @@ def test_it_predicts_what_eomt_predicts(peers, tmp_path, photo):
     assert (torch.from_numpy(np.asarray(found.semantic_map)) == expected).double().mean() > 0.999
 
 
-def test_a_task_that_was_not_trained_is_warned_of(peers, tmp_path, photo, caplog):
+@pytest.fixture
+def told(monkeypatch):
+    """What is logged about tasks."""
+    lines = []
+    for module in (encoder_only, task_choice):
+        monkeypatch.setattr(module, 'print_log', lambda text, *_, **__: lines.append(text))
+    return lines
+
+
+def test_a_task_that_was_not_trained_is_warned_of(peers, tmp_path, photo, told):
     folder = save_peer(peers['dinov2'], tmp_path / 'coco_instance_eomt')
     inferencer = OneFormerInferencer(weights=folder, device='cpu')
-    with caplog.at_level('WARNING', logger='mmengine'):
-        inferencer(photo, tasks='semantic', progress=False)
-    assert any(
-        'semantic is asked for' in r.getMessage() and 'only instance' in r.getMessage()
-        for r in caplog.records
-    )
+    assert [line for line in told if line.startswith('task: instance, by the name of')]
+    told.clear()
+    inferencer(photo, tasks='semantic', progress=False)
+    (line,) = told
+    assert 'semantic is asked for' in line and 'has only instance' in line
+
+
+def test_a_model_of_which_no_task_is_known_says_so(peers, tmp_path, told):
+    folder = save_peer(peers['dinov2'], tmp_path / 'weights')
+    assert OneFormerInferencer(weights=folder, device='cpu').tasks == ('panoptic',)
+    assert 'does not say for which: panoptic is assumed' in told[0]
 
 
 def test_tasks_and_classes_stay_with_converted_weights(peers, tmp_path, photo):
@@ -262,11 +274,10 @@ def test_a_difference_to_dinov3_needs_what_it_is_added_to(peers, tmp_path, run_t
     with pytest.raises(CheckpointError, match='--base DINOV3'):
         OneFormerInferencer(weights=file, device='cpu')
     run_tool('convert_checkpoint', file, 'ours.pth', '--metainfo', 'ade20k', '--base', dino)
-    found, expected = (
-        read(tmp_path / 'ours.pth').tensors,
-        read(save_peer(peers['dinov3'], tmp_path / 'hf')),
-    )
-    for key, value in expected.tensors.items():
+    found = read(tmp_path / 'ours.pth').tensors
+    expected = read(save_peer(peers['dinov3'], tmp_path / 'hf')).tensors
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
         torch.testing.assert_close(found[key], value, rtol=0, atol=1e-6)
     other = save_peer(peers['dinov2'], tmp_path / 'v2')
     with pytest.raises(SystemExit, match='is not what'):

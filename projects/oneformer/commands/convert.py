@@ -15,8 +15,8 @@ def make_parser(prog: str | None = None) -> ToolParser:
         prog=prog,
         description='Convert a checkpoint of the original (.pth, .pkl), of Hugging Face (a '
         'folder), of EoMT (.bin, .ckpt) or of this plugin to another of these, or the ImageNet '
-        'weights of a backbone to this plugin. Where it comes from is read from its keys. It fails with the list of keys if one '
-        'is missing, unknown or of a wrong shape.',
+        'weights of a backbone to this plugin. Where it comes from is read from its keys. It fails '
+        'with the list of keys if one is missing, unknown or of a wrong shape.',
     )
     parser.add_argument('source', help='checkpoint file or URL, or folder of Hugging Face')
     parser.add_argument('destination', help='file to write, or folder for Hugging Face')
@@ -37,7 +37,7 @@ def make_parser(prog: str | None = None) -> ToolParser:
     )
     parser.add_argument(
         '--base',
-        help="weights of DINOv3 to which those of EoMT are added, which are published as a "
+        help='weights of DINOv3 to which those of EoMT are added, which are published as a '
         f'difference; {WHOLE} if they are whole',
     )
     parser.add_argument(

@@ -27,7 +27,8 @@ class EncodedBatch:
 
     Attributes:
         mask_features: Mask features of shape (B, C, h, w), float32.
-        shrunk: ``mask_features`` at the sizes of strides 32, 16, 8, for attention masks.
+        shrunk: ``mask_features`` at the sizes of strides 32, 16, 8, for attention masks; empty if
+            all are annealed.
         memories: Projected keys and values of the level of each decoder layer.
     """
 
@@ -161,10 +162,11 @@ class OneFormerHead(BaseModule):
             for i, layer in enumerate(self.transformer_decoder.layers)
         ]
         # bilinear resize and the product over channels commute, so this replaces resizing Q masks
+        masked = any(map(self._has_masks, range(len(memories))))
         with torch.no_grad():
             shrunk = [
                 F.interpolate(mask_features, size=level.shape[-2:], mode='bilinear')
-                for level in levels
+                for level in (levels if masked else ())
             ]
         return EncodedBatch(mask_features, shrunk, memories)
 

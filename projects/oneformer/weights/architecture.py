@@ -28,6 +28,7 @@ _ENCODER = 'panoptic_head.pixel_decoder.encoder.layers.'
 _QUERY_LAYERS = 'panoptic_head.task_queries.query_transformer.layers.'
 _DECODER_LAYERS = 'panoptic_head.transformer_decoder.layers.'
 _TEXT_LAYERS = 'text_mapper.text_encoder.layers.'
+MASK_PROBABILITIES = f'{_HEAD}mask_annealing.probabilities'
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -251,6 +252,7 @@ def config_beside_backbone(shapes: Shapes) -> dict:
 
     Raises:
         KeyError: With our name of a tensor that is needed here and missing.
+        CheckpointError: If the pixel decoder has no attention, whose heads all others have.
     """
     queries = shapes[f'{_HEAD}query_embed.weight'][0]
     num_classes = num_classes_of(shapes)
@@ -280,6 +282,12 @@ def _head_config(shapes: Shapes) -> dict:
     queries, channels = query_embed[0], query_embed[1]
     levels = shapes[f'{_HEAD}level_embed.weight'][0]
     points = 4
+    decoder = {key for key in shapes if key.startswith(f'{_HEAD}pixel_decoder.')}
+    if decoder and not any('.encoder.' in key or '.output_convs.' in key for key in decoder):
+        raise CheckpointError(
+            'the number of attention heads cannot be read from weights with an '
+            'IdentityPixelDecoder: give the config that they were trained with'
+        )
     heads = shapes[f'{_ENCODER}0.self_attn.attention_weights.bias'][0] // (levels * points)
     encoder_layer = dict(
         self_attn_cfg=dict(
@@ -298,7 +306,7 @@ def _head_config(shapes: Shapes) -> dict:
     inputs = [shapes[f'{_HEAD}pixel_decoder.lateral_convs.0.conv.weight'][1]] + [
         shapes[f'{_HEAD}pixel_decoder.input_convs.{i}.conv.weight'][1] for i in range(levels)[::-1]
     ]
-    return dict(
+    head = dict(
         type='OneFormerHead',
         in_channels=inputs,
         feat_channels=channels,
@@ -322,6 +330,10 @@ def _head_config(shapes: Shapes) -> dict:
             feedforward_channels=shapes[f'{_DECODER_LAYERS}0.ffn.layers.0.0.bias'][0],
         ),
     )
+    if MASK_PROBABILITIES in shapes:  # the spans are for training alone
+        spans = [(0.0, 1.0)] * shapes[MASK_PROBABILITIES][0]
+        head['mask_annealing'] = dict(spans=spans)
+    return head
 
 
 def describe_backbone(backbone: Mapping) -> str:
@@ -329,6 +341,10 @@ def describe_backbone(backbone: Mapping) -> str:
     names = ('arch', 'model_name', 'depth', 'embed_dims', 'depths', 'window_size', 'kernel_size')
     sizes = [backbone.get(name) for name in names]
     return f'{backbone["type"]} ({", ".join(str(size) for size in sizes if size is not None)})'
+
+
+def _encoder_layers(pixel_decoder: Mapping) -> int:
+    return pixel_decoder['encoder']['num_layers'] if 'encoder' in pixel_decoder else 0
 
 
 def describe(model: Mapping) -> str:
@@ -341,7 +357,7 @@ def describe(model: Mapping) -> str:
         return f'{describe_backbone(backbone)}, {told}, {branch}'
     return (
         f'{describe_backbone(model["backbone"])}, {head["num_queries"]} queries, '
-        f'{head["pixel_decoder"]["encoder"]["num_layers"]} encoder layers, '
+        f'{_encoder_layers(head["pixel_decoder"])} encoder layers, '
         f'{head["task_queries"]["num_layers"]} query layers, '
         f'{head["transformer_decoder"]["num_layers"]} decoder layers, '
         f'{branch}'

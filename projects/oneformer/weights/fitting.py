@@ -8,7 +8,13 @@ from torch.nn import functional as F
 
 from ..class_matching import match_classes
 from ..host.errors import CheckpointError, key_list
-from .architecture import CLASS_HEAD, has_text_branch, in_text_branch, shapes_of
+from .architecture import (
+    CLASS_HEAD,
+    MASK_PROBABILITIES,
+    has_text_branch,
+    in_text_branch,
+    shapes_of,
+)
 from .backbone_names import ENCODER
 from .classes import class_difference, class_table, classes_of, reuse_rows
 from .differences import refuse_difference
@@ -160,8 +166,12 @@ def _fit_start(
             'task token: not in the checkpoint; its last layer starts at zero, so that the first '
             'outputs are those of the checkpoint for every task'
         )
+    if MASK_PROBABILITIES in weights.tensors and MASK_PROBABILITIES not in state:
+        told.append('mask annealing: left out, so that attention masks are on from the start')
     begins = tuple(fresh)
     tensors = {key: value for key, value in weights.tensors.items() if not key.startswith(begins)}
+    if MASK_PROBABILITIES not in state:
+        tensors.pop(MASK_PROBABILITIES, None)
     own = {key: value for key, value in state.items() if key.startswith(begins)}
     option = '--cfg-options default_hooks.weights.fresh=[BEGINNING_OF_A_NAME,...]'
     hint = f'Or to start some tensors newly initialised: {option}'

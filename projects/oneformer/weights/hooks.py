@@ -106,7 +106,8 @@ class ReuseWeights(Hook):
             remember_source(weights, getattr(model, 'backbone', None), weights.path)
         checkpoint['state_dict'] = fitted.tensors
         complete_average(checkpoint, fitted.tensors)
-        for line in fitted.lines:
+        notes = [] if trains and runner._resume else weights.notes()
+        for line in [*notes, *fitted.lines]:
             print_log(line, logger='current')
 
 

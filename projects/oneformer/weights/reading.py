@@ -45,6 +45,7 @@ class Weights:
         keys: All names in the file.
         rules: Rules by which they were translated, none for our own names.
         base: What was added to a difference, see ``differences``.
+        averaged: Whether they are averages of a training (EMA); raw weights lie beside them.
     """
 
     tensors: dict[str, Tensor]
@@ -62,6 +63,7 @@ class Weights:
     keys: frozenset[str] = frozenset()
     rules: list[Rule] = field(default_factory=list)
     base: str | None = None
+    averaged: bool = False
 
     @classmethod
     def of(cls, content, path: str | os.PathLike, config: Mapping | None = None) -> 'Weights':
@@ -87,9 +89,11 @@ class Weights:
                 )
             beside[name] = plain_values(part)
         config = dict(config or {})
+        translated = _translated(_tensors_in(state_dict, path), path)
         return cls(
-            **_translated(_tensors_in(state_dict, path), path),
+            **translated,
             path=str(path),
+            averaged=translated.get('layout', 'plugin') == 'plugin' and 'ema_state_dict' in content,
             dataset_meta=beside['dataset_meta'],
             backbone_options={**beside['backbone'], **backbone_options_in(config)},
             frozen=beside['frozen_backbone'],
@@ -104,6 +108,11 @@ class Weights:
         if recognise(tensors) == 'plugin':
             return cls.of(content, path, config)
         return cls(tensors, str(path), layout="its library's names", is_backbone=True)
+
+    def notes(self) -> list[str]:
+        """Lines about weights that are not simply those of the last step."""
+        text = f'{self.path} has weights averaged over the training (EMA), which are used'
+        return [text] if self.averaged else []
 
     def source_names(self, key: str) -> list[str]:
         """Names in the file of what makes up one of our tensors."""

@@ -215,6 +215,9 @@ def _write(
     layout = eomt_target(tensors, layout)
     cfg = _read_config(config)
     model = _model_of(weights, tensors, cfg)
+    decoder = model['panoptic_head'].get('pixel_decoder', {}).get('type')
+    if layout != 'plugin' and decoder == 'IdentityPixelDecoder':
+        raise CheckpointError(f'{layout} has no {decoder}: such weights are of this plugin alone')
     empty = _empty_model(model)
     shapes = shapes_of(empty.state_dict())
     whole = with_frozen(weights, empty)
@@ -255,7 +258,7 @@ def _write(
         unused=weights.unused + left,
         dropped=[name for key in dropped for name in weights.source_names(key)],
         rebuilt=list(more),
-        notes=assumed + _left_behind(weights, layout),
+        notes=assumed + weights.notes() + _left_behind(weights, layout),
     )
 
 
