@@ -24,6 +24,7 @@ MAY_IMPORT = dict(
     kernels={'host'},
     backbones={'host', 'kernels'},
     models={'host', 'kernels', 'images'},
+    encoder_only={'backbones', 'host', 'kernels', 'models'},
     datasets={'host', 'images'},
     weights={'host', 'images'},
     evaluation={'datasets', 'host', 'images'},

@@ -22,6 +22,7 @@ from benchmarks import (  # noqa: E402
     text,
     timing,
     train,
+    vit,
     windows,
 )
 from oneformer.host.safe_io import write_json  # noqa: E402
@@ -39,6 +40,7 @@ SUB_COMMANDS = dict(
     before=before,
     same=same,
     start=start,
+    vit=vit,
     windows=windows,
 )
 

@@ -91,6 +91,7 @@ def our_outputs(model: nn.Module, images: Tensor, tasks: Sequence[str]) -> Outpu
     """All tasks in one pass."""
     head = model.panoptic_head
     encoded = head.encode(model.extract_feat(images))
-    decoded = head.decode(encoded, [list(tasks)] * len(images))
-    masks = mask_logits(decoded.mask_embeds[-1], encoded.mask_features)
-    return Outputs(decoded.cls_scores[-1].transpose(0, 1), masks.transpose(0, 1))
+    decoded = head.decode_for_prediction(encoded, [list(tasks)] * len(images))
+    scores, embeds, features = decoded.last()
+    masks = mask_logits(embeds, features)
+    return Outputs(scores.transpose(0, 1), masks.transpose(0, 1))

@@ -21,6 +21,7 @@ default_hooks = dict(
     weights=dict(type='ReuseWeights'),
     finite_steps=dict(type='FiniteSteps'),
     task_statistics=dict(type='TaskStatistics'),
+    mask_annealing=dict(type='MaskAnnealingHook'),  # of models that have it
     stop=dict(type='StopOnSignal'),
     banner=dict(type='StartBanner'),
     pace=dict(type='PaceLine'),

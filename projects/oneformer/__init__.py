@@ -10,7 +10,7 @@ from .host import postponed_imports, quiet_import
 
 with quiet_import(), postponed_imports():
     from . import backbones, datasets, evaluation, models  # noqa: F401
-    from . import training, visualization, weights, zoo_bases  # noqa: F401
+    from . import encoder_only, training, visualization, weights, zoo_bases  # noqa: F401
     from .inference import mmdet_apis  # noqa: F401
 
 __version__ = '0.1.0'

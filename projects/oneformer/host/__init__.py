@@ -10,6 +10,7 @@ from .postponed import postponed_imports
 from .quiet_import import quiet_import
 
 with quiet_import(), postponed_imports():
+    from .averaging import AveragedWeights
     from .compiling import CompileBackbone
     from .distributed import OneFormerDistributedDataParallel, init_cpu_processes
     from .finite_steps import FiniteSteps
@@ -18,7 +19,7 @@ with quiet_import(), postponed_imports():
     from .pace import PaceLine
     from .pinning import pin_elements
     from .resuming import ResumableCheckpointHook
-    from .schedules import WholeRunMultiStepLR, WholeRunPolyLR
+    from .schedules import TwoStagePolyLR, WholeRunMultiStepLR, WholeRunPolyLR
     from .sharding import FullyShardStrategy
     from .stopping import StopOnSignal
     from .train_loop import OneFormerTrainLoop
@@ -28,6 +29,7 @@ load_late()
 pin_elements()
 
 __all__ = [
+    'AveragedWeights',
     'CompileBackbone',
     'FiniteSteps',
     'FullyShardStrategy',
@@ -37,6 +39,7 @@ __all__ = [
     'PaceLine',
     'ResumableCheckpointHook',
     'StopOnSignal',
+    'TwoStagePolyLR',
     'ValidationNotice',
     'WholeRunMultiStepLR',
     'WholeRunPolyLR',

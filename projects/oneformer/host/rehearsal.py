@@ -9,6 +9,8 @@ from mmengine.optim import _ParamScheduler
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from .schedules import LAYER
+
 
 class Length(NamedTuple):
     """Length of a run: iterations, and iterations of an epoch. Iteration loops have one epoch."""
@@ -50,10 +52,21 @@ class Rehearsal:
         configs: Configs of the schedulers, see ``scheduler_configs``.
         rates: Learning rates of the optimizer's groups before any schedule.
         length: Length of the run.
+        of_backbone: Whether each group is of the backbone, by default none is.
     """
 
-    def __init__(self, configs: Sequence[dict], rates: Sequence[float], length: Length) -> None:
-        groups = [dict(params=[torch.nn.Parameter(torch.zeros(1))], lr=rate) for rate in rates]
+    def __init__(
+        self,
+        configs: Sequence[dict],
+        rates: Sequence[float],
+        length: Length,
+        of_backbone: Sequence[bool] | None = None,
+    ) -> None:
+        layers = [0 if there else None for there in of_backbone or [False] * len(rates)]
+        groups = [
+            {'params': [torch.nn.Parameter(torch.zeros(1))], 'lr': rate, LAYER: layer}
+            for rate, layer in zip(rates, layers)
+        ]
         self.optimizer, self.length, self.done = torch.optim.AdamW(groups), length, 0
         self.schedulers = []
         for config in configs:

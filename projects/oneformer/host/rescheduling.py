@@ -1,10 +1,13 @@
 """Training that continues under another schedule than that of its checkpoint."""
 
+from collections.abc import Mapping
+
 from mmengine.logging import print_log
 from mmengine.optim import _ParamScheduler
 from mmengine.runner import Runner
 
 from .rehearsal import Length, Rehearsal, needs_metrics, scheduler_configs
+from .schedules import LAYER
 
 _STATE = {'optimizer', 'last_step', '_global_step', '_last_value', 'base_values', 'verbose'}
 
@@ -16,6 +19,11 @@ def _definition(scheduler: _ParamScheduler) -> dict:
         for key, value in vars(scheduler).items()
         if key not in _STATE and not callable(value)
     }
+
+
+def _kind(group: Mapping) -> tuple[float, bool]:
+    """What of a group decides its learning rate: the base rate, and whether it is a backbone's."""
+    return group.get('initial_lr', group['lr']), group.get(LAYER) is not None
 
 
 def _changes(old: dict, new: dict) -> list[str]:
@@ -37,8 +45,9 @@ def follow_config(runner: Runner) -> None:
     if configs is None or any(map(needs_metrics, runner.param_schedulers)):
         return
     groups = runner.optim_wrapper.param_groups
-    rates = sorted({group.get('initial_lr', group['lr']) for group in groups})
-    rehearsal = Rehearsal(configs, rates, Length.of(runner))
+    kinds = sorted(set(map(_kind, groups)))
+    rates, of_backbone = zip(*kinds)
+    rehearsal = Rehearsal(configs, rates, Length.of(runner), of_backbone)
     changes = []
     for ours, new in zip(runner.param_schedulers, rehearsal.schedulers, strict=True):
         old = _definition(ours)
@@ -49,9 +58,9 @@ def follow_config(runner: Runner) -> None:
     before = max(group['lr'] for group in groups)
     for _ in range(runner.iter):
         rehearsal.advance()
-    now = dict(zip(rates, rehearsal.rates, strict=True))
+    now = dict(zip(kinds, rehearsal.rates, strict=True))
     for group in groups:
-        group['lr'] = now[group.get('initial_lr', group['lr'])]
+        group['lr'] = now[_kind(group)]
     for ours, new in zip(runner.param_schedulers, rehearsal.schedulers, strict=True):
         if new.param_name == 'lr':
             _take_over(ours, new)

@@ -18,11 +18,13 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from .averaging import leave_averages
 from .checkpoint_files import DurableBackend, durable_backend, remove_unfinished
 from .late_loading import leave_out_trained, skipping_sampler
 from .precision import describe_precision
 from .rescheduling import follow_config
 from .runner_state import accumulated_iterations
+from .schedules import LAYER
 from .seeding import SeededIndices, SeededSamples, random_states, restore_random_states
 
 
@@ -61,9 +63,13 @@ def _make_loadable(optimizer: MutableMapping, wrapper) -> None:
     if not optimizer.get('loss_scaler', True):  # of a scale that was off, as with bfloat16
         del optimizer['loss_scaler']
     # how a step is computed is up to this run's device, and a loss scale relies on it
-    own = getattr(getattr(wrapper, 'optimizer', None), 'defaults', {})
+    own = getattr(wrapper, 'optimizer', None)
+    defaults = getattr(own, 'defaults', {})
     for group in optimizer.get('param_groups', []):
-        group.update({name: own[name] for name in ('foreach', 'fused') if name in own})
+        group.update({name: defaults[name] for name in ('foreach', 'fused') if name in defaults})
+    for group, ours in zip(optimizer.get('param_groups', []), getattr(own, 'param_groups', [])):
+        if LAYER in ours:  # not in checkpoints of a config without layers
+            group[LAYER] = ours[LAYER]
 
 
 def _validation_is_due(loop) -> bool:
@@ -112,6 +118,7 @@ class ResumableCheckpointHook(CheckpointHook):
         if runner._resume:
             self._resumed = checkpoint.get('progress') or {}
             _make_loadable(checkpoint.get('optimizer', {}), runner.optim_wrapper)
+            leave_averages(runner, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
         """Seed samples by their place, and restore the order of the data."""

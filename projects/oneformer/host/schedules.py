@@ -6,6 +6,8 @@ from mmdet.registry import PARAM_SCHEDULERS
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import INF, MultiStepParamScheduler, _ParamScheduler
 
+LAYER = 'layer'  # key of a parameter group: its layer of the backbone, None outside
+
 
 def _check(name: str, begin: int, end: int) -> None:
     if end >= INF:
@@ -89,6 +91,87 @@ class WholeRunPolyLR(LRSchedulerMixin, _ParamScheduler):
             return values
         ratio = self._warm(step) / (self._warm(step - 1) if step else 1)
         return [value * ratio for value in values]
+
+
+@PARAM_SCHEDULERS.register_module()
+class TwoStagePolyLR(LRSchedulerMixin, _ParamScheduler):
+    """Two warm-ups, of the heads and then of the backbone, each before a polynomial decay.
+
+    New heads would spoil a pre-trained backbone with their first gradients. In iteration
+    k = 0, ..., n - 1, with v for ``warmup`` and w for ``backbone_warmup``, the rates are
+
+    * of the heads base * k / v for k < v, then base * (1 - (k - v) / (n - v)) ** power;
+    * of the backbone 0 for k < v, base * (k - v) / w for k < v + w, then
+      base * (1 - (k - v - w) / (n - v - w)) ** power.
+
+    These are EoMT's. The optimizer has to say which groups are of the backbone:
+    ``OneFormerOptimWrapperConstructor`` does with ``paramwise_cfg.layer_decay``. Other schedulers
+    of the learning rate are overruled.
+
+    Args:
+        optimizer: Optimizer of torch, or mmengine's wrapper.
+        warmup: v, in which the backbone rests.
+        backbone_warmup: w. A run of fewer than ten times v + w iterations takes a tenth of it for
+            both, in their proportion.
+        power: Exponent of the decay.
+        begin: Iteration that this begins at.
+        end: n; a Runner fills in the length of its run.
+        by_epoch: Whether all these numbers are epochs.
+        **kwargs: Arguments of mmengine's schedulers.
+
+    Raises:
+        ValueError: If ``end`` is missing or not after ``begin``, a warm-up is negative, or no group
+            says where it belongs.
+    """
+
+    def __init__(
+        self,
+        optimizer,
+        warmup: int,
+        backbone_warmup: int,
+        power: float = 0.9,
+        begin: int = 0,
+        end: int = INF,
+        by_epoch: bool = False,
+        **kwargs,
+    ) -> None:
+        _check('TwoStagePolyLR', begin, end)
+        if min(warmup, backbone_warmup) < 0:
+            raise ValueError(
+                f'TwoStagePolyLR has warmup={warmup} and backbone_warmup={backbone_warmup}, but '
+                'takes numbers of iterations from 0'
+            )
+        if not any(LAYER in group for group in optimizer.param_groups):
+            raise ValueError(
+                'TwoStagePolyLR needs an optimizer whose groups say what is of the backbone: set '
+                "optim_wrapper.constructor='OneFormerOptimWrapperConstructor' and "
+                'optim_wrapper.paramwise_cfg.layer_decay (1.0 for none)'
+            )
+        both = warmup + backbone_warmup
+        share = min(1.0, (end - begin) // 10 / both) if both else 1.0
+        self.power = power
+        self.warmup, self.backbone_warmup = int(warmup * share), int(backbone_warmup * share)
+        super().__init__(optimizer, begin=begin, end=end, by_epoch=by_epoch, **kwargs)
+
+    def _factor(self, start: int, warmup: int) -> float:
+        """Share of the base rate for a part that begins to warm up at a step."""
+        step = self.last_step - start
+        if step < 0:
+            return 0.0
+        if step < warmup:
+            return step / warmup
+        return (1 - (step - warmup) / (self.end - self.begin - start - warmup)) ** self.power
+
+    def _get_value(self) -> list[float]:
+        # from the base values: from the last one a rate of 0 would never rise
+        heads, backbone = (
+            self._factor(0, self.warmup),
+            self._factor(self.warmup, self.backbone_warmup),
+        )
+        return [
+            base * (heads if group.get(LAYER) is None else backbone)
+            for base, group in zip(self.base_values, self.optimizer.param_groups)
+        ]
 
 
 @PARAM_SCHEDULERS.register_module()

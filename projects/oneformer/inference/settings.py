@@ -16,6 +16,12 @@ from ..metainfo import KNOWN_DATASETS
 from ..tasks import TASKS, check_task
 from ..weights.architecture import assumptions, model_config, shapes_of
 from ..weights.embedded_config import embedded_config
+from ..weights.encoder_only import (
+    image_size_of,
+    is_encoder_only,
+    is_one_task_only,
+    trained_tasks,
+)
 from ..weights.reading import Weights
 from ..weights.settings import describe_settings
 from ..zoo import find_config
@@ -123,10 +129,30 @@ def guess_settings(weights: Weights, metainfo: Mapping) -> Settings:
     Raises:
         CheckpointError: If the architecture cannot be read.
     """
+    if is_encoder_only(weights.tensors):
+        return guess_eomt_settings(weights, metainfo)
     classes = metainfo['classes']
     same = (name for name, meta in KNOWN_DATASETS.items() if tuple(meta['classes']) == classes)
     dataset = next(same, 'coco')
     short_edge, max_size, threshold = TEST_SETTINGS[dataset]
+    model = _model_of_shapes(weights)
+    model['test_cfg']['object_mask_thr'] = threshold
+    pipeline: list[dict] = [
+        dict(type='LoadPhoto'),
+        dict(type='ResizeShortEdge', short_edges=[short_edge], max_size=max_size),
+        dict(type='PackSegmentInputs'),
+    ]
+    print_log(
+        f'no config is given, and {weights.path} holds none: images are resized to a short edge of '
+        f'{short_edge} (long edge at most {max_size}) and object_mask_thr is {threshold}, as in '
+        f'the configs of {dataset}; give the config if the model was trained otherwise',
+        logger='current',
+    )
+    return Settings(ConfigDict(model), pipeline, TASKS)
+
+
+def _model_of_shapes(weights: Weights) -> dict:
+    """Config of a model of the architecture of weights, normalised as the published models."""
     try:
         model = model_config(shapes_of(weights.tensors), weights.backbone_options)
     except (KeyError, IndexError, ArithmeticError, ValueError) as error:
@@ -143,19 +169,45 @@ def guess_settings(weights: Weights, metainfo: Mapping) -> Settings:
         bgr_to_rgb=True,
         pad_size_divisor=32,
     )
-    model['test_cfg']['object_mask_thr'] = threshold
+    return model
+
+
+def guess_eomt_settings(weights: Weights, metainfo: Mapping) -> Settings:
+    """Settings of encoder-only weights without a config, as EoMT predicts; they are logged.
+
+    Panoptic and instance models see the whole image in a square of their size, and semantic ones
+    square windows along its long edge. Of a model without a task token the tasks are those that it
+    was trained for.
+
+    Raises:
+        CheckpointError: If the architecture cannot be read.
+    """
+    model = _model_of_shapes(weights)
+    size = image_size_of(weights.path, weights.config, metainfo, shapes_of(weights.tensors))
+    tasks = TASKS
+    if is_one_task_only(weights.tensors):
+        tasks = trained_tasks(weights.path, metainfo)
+    if tasks == ('semantic',):
+        longest, divisor = 16 * size, 32
+        model['test_cfg']['window'] = dict(size=size, overlap=32)
+    else:
+        longest, divisor = size, size
+    model['test_cfg']['tasks'] = tasks
+    # the authors pad before they normalise
+    model['data_preprocessor'].update(pad_size_divisor=divisor, pads_black=True)
     pipeline: list[dict] = [
         dict(type='LoadPhoto'),
-        dict(type='ResizeShortEdge', short_edges=[short_edge], max_size=max_size),
+        dict(type='ResizeShortEdge', short_edges=[size], max_size=longest),
         dict(type='PackSegmentInputs'),
     ]
+    seen = 'windows of' if tasks == ('semantic',) else 'a square of'
     print_log(
-        f'no config is given, and {weights.path} holds none: images are resized to a short edge of '
-        f'{short_edge} (long edge at most {max_size}) and object_mask_thr is {threshold}, as in '
-        f'the configs of {dataset}; give the config if the model was trained otherwise',
+        f'no config is given, and {weights.path} holds none: images are seen in {seen} {size} '
+        'pixels, and object_mask_thr is 0.8, as EoMT predicts; give the config if the model was '
+        'trained otherwise',
         logger='current',
     )
-    return Settings(ConfigDict(model), pipeline, TASKS)
+    return Settings(ConfigDict(model), pipeline, tasks)
 
 
 def settings_of_training(weights: Weights) -> Settings | None:

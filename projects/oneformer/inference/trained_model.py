@@ -122,6 +122,8 @@ def load_trained(
         warn_of_differences(read_weights, given.model, given.pipeline)
     trained = build_model(settings, metainfo, None if given else read_weights.path)
     trained.load_state_dict(fit(read_weights, trained, 'predict').tensors)
+    for line in read_weights.notes():
+        print_log(line, logger='current')
     return trained.to(device).eval(), settings, metainfo
 
 

@@ -91,11 +91,24 @@ def want_path(model: torch.nn.Module, wanted: str) -> str:
     """Set the option of a model, and return the path that runs then.
 
     Raises:
-        ValueError: If the path cannot run on the model's device.
+        ValueError: If the path cannot run on the model's device, or nothing takes one.
     """
+    if not has_deformable_attention(model):
+        if check_choice(wanted) != 'auto':
+            raise ValueError(
+                f'{OPTION} is {wanted!r}, but the model has no deformable attention: leave it '
+                '(for predictions --attention) out'
+            )
+        return wanted
     path, _ = choose_path(next(model.parameters()).device, wanted)
     model.panoptic_head.pixel_decoder.attention = wanted
     return path
+
+
+def has_deformable_attention(model: torch.nn.Module) -> bool:
+    """Whether a model has the option; those of other projects count as if they had."""
+    head = getattr(model, 'panoptic_head', None)
+    return head is None or hasattr(getattr(head, 'pixel_decoder', None), 'attention')
 
 
 def wanted_path(model: torch.nn.Module) -> str:

@@ -1,11 +1,13 @@
 """A batch of images as the network takes it, brought to a GPU without waiting for it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmdet.models.data_preprocessors import DetDataPreprocessor
 from mmdet.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..host.transfers import send
 
@@ -18,13 +20,18 @@ class OneFormerDataPreprocessor(DetDataPreprocessor):
     ``non_blocking`` unless their memory is pinned; so does its exchange of the colour channels,
     whose indices it copies for each image.
 
-    Args are those of ``DetDataPreprocessor``.
+    Args:
+        *args: Arguments of ``DetDataPreprocessor``.
+        pads_black: Whether images are padded before they are normalised, as EoMT does it, so that
+            padding is black and not of the mean colour.
+        **kwargs: Arguments of ``DetDataPreprocessor``.
     """
 
     _channel_conversion: bool  # mmengine's
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args, pads_black: bool = False, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        self.pads_black = pads_black
         self.exchanges_channels = self._channel_conversion
         self._channel_conversion = False  # of the parent, which does it by indices
 
@@ -44,7 +51,19 @@ class OneFormerDataPreprocessor(DetDataPreprocessor):
             is_batch = isinstance(inputs, Tensor)
             flipped = inputs.flip(1) if is_batch else [image.flip(0) for image in inputs]
             data = {**data, 'inputs': flipped}
+        if self.pads_black and not isinstance(data['inputs'], Tensor):
+            data = {**data, 'inputs': self._padded(self.cast_data(data['inputs']))}
         return super().forward(data, training)
+
+    def _padded(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Images (3, h, w) at the size of the batch, black to the right and below."""
+        divisor = self.pad_size_divisor
+        sides = zip(*(image.shape[1:] for image in images))
+        height, width = (-(-max(lengths) // divisor) * divisor for lengths in sides)
+        return [
+            F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))
+            for image in images
+        ]
 
     def cast_data(self, data: Any) -> Any:
         """Move tensors, and those of samples, in nested containers to the model's device."""

@@ -5,11 +5,12 @@ from .contrastive_loss import QueryTextContrastiveLoss
 from .criterion import SetCriterion
 from .oneformer import OneFormer
 from .oneformer_head import OneFormerHead
-from .pixel_decoder import OneFormerPixelDecoder
+from .pixel_decoder import IdentityPixelDecoder, OneFormerPixelDecoder
 from .text_mapper import TextMapper
 from .tta import OneFormerTTA
 
 __all__ = [
+    'IdentityPixelDecoder',
     'OneFormer',
     'OneFormerDataPreprocessor',
     'OneFormerHead',

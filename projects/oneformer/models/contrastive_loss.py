@@ -51,6 +51,8 @@ class QueryTextContrastiveLoss(nn.Module):
         loss_weight: 0.5 in the original.
         memory: M, 0 as in the original.
         num_features: Q C, needed with a memory.
+        projection: Channels of the object queries and C, where they differ: a linear layer, used in
+            training alone, brings the queries to the width of the texts.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class QueryTextContrastiveLoss(nn.Module):
         loss_weight: float = 0.5,
         memory: int = 0,
         num_features: int | None = None,
+        projection: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
+        self.query_projection = None if projection is None else nn.Linear(*projection)
         # of shape (1,), since FSDP does not take parameters without dimensions
         self.logit_scale = nn.Parameter(torch.tensor([math.log(1 / temperature)]))
         self.loss_weight = loss_weight
@@ -91,8 +95,8 @@ class QueryTextContrastiveLoss(nn.Module):
         """Compute the weighted loss in float32, and in training remember the batch.
 
         Args:
-            object_queries: Queries of shape (B, Q, C), before the masked decoder. B must be the
-                same in every process.
+            object_queries: Queries of shape (B, Q, C), before the masked decoder; of other channels
+                with a projection. B must be the same in every process.
             text_queries: Text queries of shape (B, Q, C).
             keys: Keys of the images, see ``text_key``; needed with a memory.
 
@@ -100,7 +104,10 @@ class QueryTextContrastiveLoss(nn.Module):
             A scalar: the sum of the two directions, each a mean over the images.
         """
         with torch.autocast(object_queries.device.type, enabled=False):
-            queries = F.normalize(object_queries.float().flatten(1), dim=-1)  # B QC
+            object_queries = object_queries.float()
+            if self.query_projection is not None:
+                object_queries = self.query_projection(object_queries)
+            queries = F.normalize(object_queries.flatten(1), dim=-1)  # B QC
             texts = F.normalize(text_queries.float().flatten(1), dim=-1)  # B QC
             scale = self.logit_scale.exp().clamp(max=100)
             all_queries, all_texts = gather_with_gradient(queries), gather_with_gradient(texts)

@@ -10,7 +10,8 @@ Shapes: L decoder outputs, B images, Q queries, C channels, K classes, N targets
 P points, h x w the 1/4-resolution grid, H x W the padded input.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -20,82 +21,28 @@ from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor, nn
 
 from ..kernels.assignment import Assignment
+from ..kernels.mask_losses import mask_costs, point_losses, uniform_points
 from ..kernels.point_gathering import sample_pixels
 from .targets import SampledTargets, Targets, known_scores, searched_scores
 
+MaskFeatures = Tensor | Sequence[Tensor]  # of shape (B, C, h, w), shared by L outputs, or L of it
 
-def uniform_points(
-    num_sets: int, num_points: int, device: torch.device, key: Hashable = None
-) -> Tensor:
-    """Draw uniform points, the one source of randomness of matching and losses.
 
-    ``SetCriterion.sample_points`` holds this function. Replace it there to fix the points: the key
-    says what they are for, so that a replacement can give an image the same points in any batch.
+@dataclass
+class Matching:
+    """Decoder outputs that share their mask features, in float32, and their assignment.
 
-    Args:
-        num_sets: Number of independent sets.
-        num_points: Points per set.
-        device: Where to put them.
-        key: ``(purpose, img_id)``; the purpose is 'match', 'unannotated', 'candidates' or
-            'random'.
-
-    Returns:
-        (x, y) in [0, 1), of shape (num_sets, num_points, 2).
+    Attributes:
+        cls_scores: Logits of shape (l, B, Q, K + 1), see ``known_scores``.
+        mask_embeds: Mask embeddings of shape (l, B, Q, C).
+        mask_features: Mask features of shape (B, C, h, w).
+        assignment: Of queries and targets, on its way to the host.
     """
-    return torch.rand(num_sets, num_points, 2, device=device)
 
-
-def mask_costs(
-    logits: Tensor, targets: Tensor, valid: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Pairwise costs of masks known at points.
-
-    Args:
-        logits: Mask logits of shape (..., Q, P).
-        targets: Values in [0, 1], of shape (..., N, P).
-        valid: 0 or 1 of shape (..., P); all points by default.
-
-    Returns:
-        Binary cross entropy (mean over points) and dice cost (smoothed by 1), both (..., Q, N).
-    """
-    softplus, probabilities, num_points = F.softplus(logits), logits.sigmoid(), logits.shape[-1]
-    if valid is not None:
-        softplus, probabilities = (
-            softplus * valid[..., None, :],
-            probabilities * valid[..., None, :],
-        )
-        targets = targets * valid[..., None, :]
-        num_points = valid.sum(-1).clamp(min=1)[..., None, None]
-    # BCE(x, t) = softplus(x) - x t, so that one product over the points is enough
-    cross_entropy = softplus.sum(-1, keepdim=True) - logits @ targets.mT
-    overlap = probabilities @ targets.mT
-    total = probabilities.sum(-1)[..., :, None] + targets.sum(-1)[..., None, :]
-    return cross_entropy / num_points, 1 - (2 * overlap + 1) / (total + 1)
-
-
-def point_losses(
-    logits: Tensor, targets: Tensor, valid: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Losses of matched masks known at points.
-
-    Args:
-        logits: Mask logits of shape (..., P).
-        targets: Values in [0, 1], of the same shape.
-        valid: 0 or 1 of the same shape; all points by default.
-
-    Returns:
-        Binary cross entropy (mean over points) and dice loss (smoothed by 1), both of shape (...).
-    """
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction='none')
-    probabilities = logits.sigmoid()
-    if valid is None:
-        cross_entropy = cross_entropy.mean(-1)
-    else:
-        cross_entropy = (cross_entropy * valid).sum(-1) / valid.sum(-1).clamp(min=1)
-        probabilities, targets = probabilities * valid, targets * valid
-    overlap = (probabilities * targets).sum(-1)
-    total = probabilities.sum(-1) + targets.sum(-1)
-    return cross_entropy, 1 - (2 * overlap + 1) / (total + 1)
+    cls_scores: Tensor
+    mask_embeds: Tensor
+    mask_features: Tensor
+    assignment: Assignment
 
 
 @MODELS.register_module()
@@ -145,38 +92,30 @@ class SetCriterion(nn.Module):
         self,
         cls_scores: Tensor,
         mask_embeds: Tensor,
-        mask_features: Tensor,
+        mask_features: MaskFeatures,
         targets: Sequence[Targets],
-        assignment: Assignment | None = None,
+        matchings: Sequence[Matching] | None = None,
     ) -> dict[str, Tensor]:
         """Match and compare, in float32.
 
         Args:
             cls_scores: Logits of shape (L, B, Q, K + 1).
             mask_embeds: Mask embeddings of shape (L, B, Q, C).
-            mask_features: Mask features of shape (B, C, h, w).
+            mask_features: Mask features of shape (B, C, h, w), or where each output has its own, L
+                of that shape.
             targets: Targets of the B images.
-            assignment: What ``start_matching`` returned for them, if it was called before.
+            matchings: What ``start_matching`` returned for them, if it was called before.
 
         Returns:
             ``loss_cls``, ``loss_mask``, ``loss_dice`` of the last output, and the same with the
             prefix ``d{i}.`` for the others from ``d0``, the initial queries. The keys never change
             and each value depends on the network, also without any target.
         """
+        if matchings is None:
+            matchings = self.start_matching(cls_scores, mask_embeds, mask_features, targets)
         with torch.autocast(cls_scores.device.type, enabled=False):
-            cls_scores, mask_embeds = cls_scores.float(), mask_embeds.float()
-            mask_features = mask_features.float()
-            cls_scores = known_scores(cls_scores, targets)
-            if assignment is None:
-                outputs = cls_scores, mask_embeds, mask_features
-                assignment = Assignment(self._costs(*outputs, targets))
-            open_queries = [
-                self._open_queries(mask_embeds[:, b], mask_features[b : b + 1], target)
-                for b, target in enumerate(targets)
-            ]
-            queries = assignment.queries()
-            class_sums, weight_sums = self._class_sums(cls_scores, targets, queries, open_queries)
-            mask_sums, dice_sums = self._mask_sums(mask_embeds, mask_features, targets, queries)
+            parts = zip(*(self._sums(matching, targets) for matching in matchings))
+            class_sums, weight_sums, mask_sums, dice_sums = map(torch.cat, parts)
             num_masks = sum(len(target.labels) for target in targets)
             totals = torch.cat([weight_sums, weight_sums.new_full((1,), num_masks)])
             all_reduce(totals)
@@ -196,22 +135,43 @@ class SetCriterion(nn.Module):
             for name, values in losses.items()
         }
 
-    @torch.no_grad()
     def start_matching(
         self,
         cls_scores: Tensor,
         mask_embeds: Tensor,
-        mask_features: Tensor,
+        mask_features: MaskFeatures,
         targets: Sequence[Targets],
-    ) -> Assignment:
+    ) -> list[Matching]:
         """Begin what ``forward`` does first, so that a GPU gets other work while the host matches.
 
         Arguments are those of ``forward``; so are the random numbers that are drawn.
         """
+        if isinstance(mask_features, Tensor):
+            groups = [(cls_scores, mask_embeds, mask_features)]
+        else:
+            groups = list(zip(cls_scores.split(1), mask_embeds.split(1), mask_features))
+        matchings = []
         with torch.autocast(cls_scores.device.type, enabled=False):
-            cls_scores = known_scores(cls_scores.float(), targets)
-            outputs = cls_scores, mask_embeds.float(), mask_features.float()
-            return Assignment(self._costs(*outputs, targets))
+            for scores, embeds, features in groups:
+                scores = known_scores(scores.float(), targets)
+                outputs = scores, embeds.float(), features.float()
+                matchings.append(Matching(*outputs, Assignment(self._costs(*outputs, targets))))
+        return matchings
+
+    def _sums(
+        self, matching: Matching, targets: Sequence[Targets]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Class losses and their weights, mask and dice losses, summed, of shape (l,) each."""
+        embeds, features = matching.mask_embeds, matching.mask_features
+        open_queries = [
+            self._open_queries(embeds[:, b], features[b : b + 1], target)
+            for b, target in enumerate(targets)
+        ]
+        queries = matching.assignment.queries()
+        return (
+            *self._class_sums(matching.cls_scores, targets, queries, open_queries),
+            *self._mask_sums(embeds, features, targets, queries),
+        )
 
     def match(
         self,

@@ -98,21 +98,29 @@ class OneFormer(BaseDetector):
         if criterion is not None:
             self.criterion = MODELS.build(dict(criterion, num_classes=self.num_classes))
         if text_mapper is not None:
-            if contrastive_loss is None:
-                raise ValueError('model.text_mapper needs model.contrastive_loss')
-            num_texts = self.panoptic_head.num_queries - text_mapper['num_context']
-            if num_texts < 1:
-                raise ValueError(
-                    f'panoptic_head.num_queries is {self.panoptic_head.num_queries}: it has to be '
-                    f'more than text_mapper.num_context, {text_mapper["num_context"]}'
-                )
-            self.text_mapper = MODELS.build(dict(text_mapper, num_texts=num_texts))
-            if contrastive_loss.get('memory'):
-                num_features = self.panoptic_head.query_embed.weight.numel()
-                contrastive_loss = dict(contrastive_loss, num_features=num_features)
-            self.contrastive_loss = MODELS.build(contrastive_loss)
+            self._build_text_branch(text_mapper, contrastive_loss)
         self._register_load_state_dict_pre_hook(self._check_names)
         self._register_load_state_dict_pre_hook(self._drop_text_branch)
+
+    def _build_text_branch(self, text_mapper: dict, contrastive_loss: dict | None) -> None:
+        """Build what compares queries with texts, with as many texts as fit the queries."""
+        if contrastive_loss is None:
+            raise ValueError('model.text_mapper needs model.contrastive_loss')
+        num_queries, channels = self.panoptic_head.query_embed.weight.shape
+        num_texts = num_queries - text_mapper['num_context']
+        if num_texts < 1:
+            raise ValueError(
+                f'panoptic_head.num_queries is {num_queries}: it has to be more than '
+                f'text_mapper.num_context, {text_mapper["num_context"]}'
+            )
+        self.text_mapper = mapper = MODELS.build(dict(text_mapper, num_texts=num_texts))
+        width = mapper.context.weight.shape[1]
+        filled_in: dict[str, object] = {}
+        if contrastive_loss.get('memory'):
+            filled_in['num_features'] = num_queries * width
+        if width != channels:
+            filled_in['projection'] = (channels, width)
+        self.contrastive_loss = MODELS.build(dict(contrastive_loss, **filled_in))
 
     def _set_max_per_image(self, num_queries: int) -> None:
         """Let ``max_per_image`` follow the number of queries where it is None."""
@@ -174,14 +182,14 @@ class OneFormer(BaseDetector):
         encoded = self.panoptic_head.encode(self.extract_feat(batch_inputs))
         decoded = self.panoptic_head.decode(encoded, [[task] for task in tasks])
         targets = batch_targets(batch_data_samples, is_thing(self.metainfo))
-        outputs = decoded.cls_scores[:, :, 0], decoded.mask_embeds[:, :, 0], encoded.mask_features
-        assignment = self.criterion.start_matching(*outputs, targets)
+        outputs = decoded.of_only_task()
+        matchings = self.criterion.start_matching(*outputs, targets)
         if self.text_mapper is not None:  # work for a GPU while the host matches
             text_queries = self.text_mapper(
                 [sample.texts for sample in batch_data_samples],
                 [sample.filler for sample in batch_data_samples],
             )
-        losses = self.criterion(*outputs, targets, assignment)
+        losses = self.criterion(*outputs, targets, matchings)
         if self.text_mapper is not None:
             keys = None
             if self.contrastive_loss.memory:
@@ -203,10 +211,11 @@ class OneFormer(BaseDetector):
         default = self.test_cfg['tasks'][0]
         tasks = [[sample.get('task', default)] for sample in samples]
         encoded = self.panoptic_head.encode(self.extract_feat(batch_inputs))
-        decoded = self.panoptic_head.decode(encoded, tasks)
+        decoded = self.panoptic_head.decode_for_prediction(encoded, tasks)
+        scores, embeds, features = decoded.last()
         return dict(
-            cls_scores=decoded.cls_scores[-1, :, 0],
-            mask_preds=mask_logits(decoded.mask_embeds[-1], encoded.mask_features)[:, 0],
+            cls_scores=scores[:, 0],
+            mask_preds=mask_logits(embeds, features)[:, 0],
             object_queries=decoded.object_queries[:, 0],
         )
 
@@ -266,9 +275,10 @@ class OneFormer(BaseDetector):
             tasks: Task words, each for all images.
         """
         encoded = self.panoptic_head.encode(self.extract_feat(batch_inputs))
-        decoded = self.panoptic_head.decode(encoded, [tasks] * len(batch_inputs))
-        scores, embeds = decoded.cls_scores[-1], decoded.mask_embeds[-1]
-        return BatchOutputs(tasks, scores.float(), embeds.float(), encoded.mask_features.float())
+        words = [tasks] * len(batch_inputs)
+        decoded = self.panoptic_head.decode_for_prediction(encoded, words)
+        scores, embeds, features = decoded.last()
+        return BatchOutputs(tasks, scores.float(), embeds.float(), features.float())
 
     def post_process(
         self,

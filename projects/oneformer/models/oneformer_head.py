@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..host.transfers import send
 from ..kernels.class_scores import ScoresOfBlock, relevant_probabilities
+from ..kernels.mask_annealing import MaskAnnealing
 from ..kernels.positional_encoding import positional_encoding
 from .task_queries import TaskQueries
 from .transformer import Decoder, KeyValue
@@ -26,7 +27,8 @@ class EncodedBatch:
 
     Attributes:
         mask_features: Mask features of shape (B, C, h, w), float32.
-        shrunk: ``mask_features`` at the sizes of strides 32, 16, 8, for attention masks.
+        shrunk: ``mask_features`` at the sizes of strides 32, 16, 8, for attention masks; empty if
+            all are annealed.
         memories: Projected keys and values of the level of each decoder layer.
     """
 
@@ -43,14 +45,31 @@ class Decoded:
         cls_scores: Logits of shape (L, B, T, Q, K + 1), the last class is "no object".
         mask_embeds: Mask embeddings of shape (L, B, T, Q, C); times ``mask_features`` they are
             mask logits.
+        mask_features: Features of shape (B, C, h, w) that all outputs and tasks share, or where
+            they do not, those of each output, L of shape (B, T, C, h, w).
         initial_queries: Queries of shape (B, T, Q, C) that are compared with texts.
         object_queries: Queries of shape (B, T, Q, C), after the last layer.
     """
 
     cls_scores: Tensor
     mask_embeds: Tensor
+    mask_features: Tensor | Sequence[Tensor]
     initial_queries: Tensor
     object_queries: Tensor
+
+    def of_only_task(self) -> tuple[Tensor, Tensor, Tensor | list[Tensor]]:
+        """Scores, embeddings and features without the axis of tasks, for the criterion."""
+        features = self.mask_features
+        if not isinstance(features, Tensor):
+            features = [of_output[:, 0] for of_output in features]
+        return self.cls_scores[:, :, 0], self.mask_embeds[:, :, 0], features
+
+    def last(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, embeddings and features of the last output."""
+        features = self.mask_features
+        if not isinstance(features, Tensor):
+            features = features[-1]
+        return self.cls_scores[-1], self.mask_embeds[-1], features
 
 
 @MODELS.register_module()
@@ -67,6 +86,11 @@ class OneFormerHead(BaseModule):
         feat_channels: C.
         task_queries: Arguments of ``TaskQueries``.
         transformer_decoder: Arguments of ``Decoder``.
+        mask_annealing: Arguments of ``MaskAnnealing``, with a span for each decoder layer; None for
+            attention masks in training and prediction, as in the original.
+
+    Raises:
+        ValueError: If there are too few queries, or not as many spans as decoder layers.
     """
 
     def __init__(
@@ -78,6 +102,7 @@ class OneFormerHead(BaseModule):
         feat_channels: int = 256,
         task_queries: dict | None = None,
         transformer_decoder: dict | None = None,
+        mask_annealing: dict | None = None,
     ) -> None:
         super().__init__()
         if num_queries < 2:
@@ -107,6 +132,17 @@ class OneFormerHead(BaseModule):
             nn.ReLU(),
             nn.Linear(feat_channels, feat_channels),
         )
+        self.mask_annealing = None
+        if mask_annealing is not None:
+            self.mask_annealing = MaskAnnealing(**mask_annealing)
+            if len(self.mask_annealing) != len(self.transformer_decoder.layers):
+                raise ValueError(
+                    f'panoptic_head.mask_annealing has {len(self.mask_annealing)} spans: it takes '
+                    f'one for each of {len(self.transformer_decoder.layers)} decoder layers'
+                )
+
+    def _has_masks(self, layer: int) -> bool:
+        return self.mask_annealing is None or not self.mask_annealing.is_gone(layer)
 
     def encode(self, feats: Sequence[Tensor]) -> EncodedBatch:
         """Compute what does not depend on a task, once per image.
@@ -126,10 +162,11 @@ class OneFormerHead(BaseModule):
             for i, layer in enumerate(self.transformer_decoder.layers)
         ]
         # bilinear resize and the product over channels commute, so this replaces resizing Q masks
+        masked = any(map(self._has_masks, range(len(memories))))
         with torch.no_grad():
             shrunk = [
                 F.interpolate(mask_features, size=level.shape[-2:], mode='bilinear')
-                for level in levels
+                for level in (levels if masked else ())
             ]
         return EncodedBatch(mask_features, shrunk, memories)
 
@@ -156,10 +193,21 @@ class OneFormerHead(BaseModule):
 
         predict_heads(queries)
         for i, (layer, memory) in enumerate(zip(self.transformer_decoder.layers, encoded.memories)):
-            allowed = attention_mask(mask_embeds[-1], encoded.shrunk[i % len(encoded.shrunk)])
+            allowed = None
+            if self._has_masks(i):
+                allowed = attention_mask(mask_embeds[-1], encoded.shrunk[i % len(encoded.shrunk)])
+            if self.mask_annealing is not None:
+                allowed = self.mask_annealing.keep(i, allowed)
             queries = layer(queries, query_pos, memory, allowed)
             predict_heads(queries)
-        return Decoded(torch.stack(cls_scores), torch.stack(mask_embeds), initial, queries)
+        outputs = torch.stack(cls_scores), torch.stack(mask_embeds)
+        return Decoded(*outputs, encoded.mask_features, initial, queries)
+
+    def decode_for_prediction(
+        self, encoded: EncodedBatch, tasks: Sequence[Sequence[str]]
+    ) -> Decoded:
+        """As ``decode``, of which a head may leave out what only losses read: all but the last."""
+        return self.decode(encoded, tasks)
 
 
 @torch.no_grad()
@@ -183,11 +231,13 @@ def mask_logits(mask_embeds: Tensor, mask_features: Tensor) -> Tensor:
 
     Args:
         mask_embeds: Mask embeddings of shape (B, T, Q, C).
-        mask_features: Mask features of shape (B, C, h, w).
+        mask_features: Mask features of shape (B, C, h, w), or (B, T, C, h, w).
 
     Returns:
         Tensor of shape (B, T, Q, h, w).
     """
+    if mask_features.dim() == 5:
+        return torch.einsum('btqc,btchw->btqhw', mask_embeds, mask_features)
     return torch.einsum('btqc,bchw->btqhw', mask_embeds, mask_features)
 
 
@@ -226,7 +276,7 @@ class BatchOutputs:
         tasks: The T task words that the queries were conditioned on.
         cls_scores: Class logits of shape (B, T, Q, K + 1), float32.
         mask_embeds: Mask embeddings of shape (B, T, Q, C), float32.
-        mask_features: Features of shape (B, C, h, w), float32.
+        mask_features: Features of shape (B, C, h, w), or (B, T, C, h, w), float32.
     """
 
     tasks: Sequence[str]
@@ -249,4 +299,7 @@ class BatchOutputs:
     def of_image(self, b: int, task: str) -> ImageOutputs:
         """Outputs for an image and a task."""
         t = self.tasks.index(task)
-        return ImageOutputs(self.cls_scores[b, t], self.mask_embeds[b, t], self.mask_features[b])
+        features = self.mask_features[b]
+        if features.dim() == 4:
+            features = features[t]
+        return ImageOutputs(self.cls_scores[b, t], self.mask_embeds[b, t], features)

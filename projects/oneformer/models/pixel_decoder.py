@@ -1,5 +1,7 @@
 """Sec. 3.4, the pixel decoder: Mask2Former's, in float32, on deformable attention for any device.
 
+``IdentityPixelDecoder`` takes its place where the backbone's maps are good as they are.
+
 Shapes: B images, N tokens of the levels of strides 32, 16, 8 together, L levels, C channels.
 """
 
@@ -7,8 +9,10 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmcv.cnn import ConvModule
 from mmdet.models.layers import MSDeformAttnPixelDecoder
 from mmdet.registry import MODELS
+from mmengine.model import BaseModule, caffe2_xavier_init, xavier_init
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -105,3 +109,77 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
                 tokens = update(layer, tokens)
         parts = tokens.split([h * w for h, w in levels.shapes], dim=1)
         return [part.mT.unflatten(2, shape) for part, shape in zip(parts, levels.shapes)]
+
+
+@MODELS.register_module()
+class IdentityPixelDecoder(BaseModule):
+    """The backbone's maps as they are, each behind a projection: 1x1 convolution and group norm.
+
+    No map sees another one, and there is no deformable attention, so that nothing needs a custom
+    operator. For a backbone whose maps all know the whole image, which those of a plain vision
+    transformer do (EoMT, Kerssies et al., CVPR 2025, Table 1: 0.2 PQ below an adapter with
+    deformable attention). Of a hierarchical backbone the map of stride 4 has seen little.
+
+    Parameters that ``OneFormerPixelDecoder`` has too bear the same names.
+
+    Args:
+        in_channels: Channels of the backbone's maps, from the finest.
+        feat_channels: C of the coarse maps.
+        out_channels: C of the mask features.
+        num_outs: L, coarse maps for attention.
+        norm_cfg: Norm after each projection.
+        init_cfg: mmengine's.
+        **others: None is taken; those of ``OneFormerPixelDecoder`` are named by the error.
+
+    Raises:
+        ValueError: For another number of maps than L + 1, and for other arguments.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        feat_channels: int = 256,
+        out_channels: int = 256,
+        num_outs: int = 3,
+        norm_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+        **others,
+    ) -> None:
+        super().__init__(init_cfg)
+        if others:
+            raise ValueError(
+                f'IdentityPixelDecoder takes no {", ".join(sorted(others))}: write '
+                "model.panoptic_head.pixel_decoder=dict(_delete_=True, type='IdentityPixelDecoder')"
+            )
+        if len(in_channels) != num_outs + 1:
+            raise ValueError(
+                f'IdentityPixelDecoder takes {num_outs + 1} maps, of which the finest gives the '
+                f'mask features, and panoptic_head.in_channels has {len(in_channels)}: '
+                f'{list(in_channels)}'
+            )
+        norm_cfg = norm_cfg or dict(type='GN', num_groups=32)
+
+        def projection(channels: int) -> ConvModule:
+            return ConvModule(channels, feat_channels, 1, norm_cfg=norm_cfg, act_cfg=None)
+
+        finest, *coarse = in_channels
+        self.input_convs = nn.ModuleList(projection(channels) for channels in coarse[::-1])
+        self.lateral_convs = nn.ModuleList([projection(finest)])
+        self.mask_feature = nn.Conv2d(feat_channels, out_channels, 1)
+
+    def init_weights(self) -> None:
+        """Initialise as ``OneFormerPixelDecoder`` its layers of the same names."""
+        super().init_weights()
+        for conv in self.input_convs:
+            xavier_init(conv.conv, distribution='uniform')
+        caffe2_xavier_init(self.lateral_convs[0].conv)
+        caffe2_xavier_init(self.mask_feature)
+
+    def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Project backbone features, see ``OneFormerPixelDecoder.forward``."""
+        with torch.autocast(feats[0].device.type, enabled=False):
+            fine, *coarse = (
+                feat.float().contiguous(memory_format=torch.channels_last) for feat in feats
+            )
+            maps = [conv(feat) for conv, feat in zip(self.input_convs, coarse[::-1])]
+            return self.mask_feature(self.lateral_convs[0](fine)), maps

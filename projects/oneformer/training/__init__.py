@@ -1,5 +1,6 @@
 """Parts of training OneFormer: settings, log lines and curves."""
 
+from .annealing import MaskAnnealingHook
 from .banner import StartBanner
 from .curves import TrainingCurves
 from .log_lines import ReadableLog
@@ -8,6 +9,7 @@ from .task_statistics import TaskStatistics
 from .visualization_hook import OneFormerVisualizationHook
 
 __all__ = [
+    'MaskAnnealingHook',
     'OneFormerOptimWrapperConstructor',
     'OneFormerVisualizationHook',
     'ReadableLog',

@@ -19,7 +19,12 @@ from ..host.run_plan import check_epochs, count, plan_facts
 from ..host.runner_state import accumulated_iterations, bare_model
 from ..host.schedule_check import examine_schedule
 from ..host.unread_settings import unread_settings
-from ..kernels.attention_paths import PATHS, choose_path, wanted_path
+from ..kernels.attention_paths import (
+    PATHS,
+    choose_path,
+    has_deformable_attention,
+    wanted_path,
+)
 from ..kernels.precision import PRECISIONS, check_precision
 from .batch_facts import describe_batch, describe_learning_rate, is_scaled, training_warnings
 from .console import DETAIL, build_runner
@@ -44,13 +49,15 @@ def _describe_machine(runner: Runner) -> dict[str, str]:
     device = next(runner.model.parameters()).device
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else 'CPU'
     gathered = all_gather_object((socket.gethostname(), name))
-    path, reason = choose_path(device, wanted_path(bare_model(runner)))
-    attention = _SLOW if path == 'torch' else PATHS[path]
-    return {
+    facts = {
         'processes': f'{runner.world_size} (launcher {runner.cfg.get("launcher", "none")})',
         'devices': describe_devices(gathered),
-        'deformable attention': f'{attention} ({reason})',
     }
+    if has_deformable_attention(model := bare_model(runner)):
+        path, reason = choose_path(device, wanted_path(model))
+        attention = _SLOW if path == 'torch' else PATHS[path]
+        facts['deformable attention'] = f'{attention} ({reason})'
+    return facts
 
 
 def _log(

@@ -5,7 +5,8 @@ from .fitting import Fit, fit
 from .hooks import PretrainedBackbone, ReuseWeights
 from .reading import Weights, read
 from .safe_loaders import use_safe_loaders
-from .writing import Written, write
+from .writing import write
+from .written import Written
 
 __all__ = [
     'CheckpointError',

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from torch import Tensor
 
 from ..host.errors import CheckpointError
+from . import encoder_only
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -27,6 +28,7 @@ _ENCODER = 'panoptic_head.pixel_decoder.encoder.layers.'
 _QUERY_LAYERS = 'panoptic_head.task_queries.query_transformer.layers.'
 _DECODER_LAYERS = 'panoptic_head.transformer_decoder.layers.'
 _TEXT_LAYERS = 'text_mapper.text_encoder.layers.'
+MASK_PROBABILITIES = f'{_HEAD}mask_annealing.probabilities'
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -135,6 +137,54 @@ def dinat_config(shapes: Shapes, options: Mapping) -> dict:
     )
 
 
+# widths and depths of the plain vision transformers whose heads have 64 channels
+_VIT_SIZES = {
+    'dinov2': {(384, 12): 's', (768, 12): 'b', (1024, 24): 'l', (1536, 40): 'g'},
+    'dinov3': {(384, 12): 's', (768, 12): 'b', (1024, 24): 'l', (1280, 32): 'h+'},
+}
+
+
+def plain_vit_config(shapes: Shapes, options: Mapping) -> dict:
+    """Config of a DINOv2 or DINOv3, as its checkpoint says it, or of a published size."""
+    given = {name: value for name, value in options.items() if name in _VIT_OPTIONS}
+    if 'arch' not in given:
+        channels = shapes['backbone.cls_token'][-1]
+        depth = count(shapes, 'backbone.blocks.')
+        family = 'dinov3' if 'backbone.blocks.0.gamma_1' in shapes else 'dinov2'
+        size = _VIT_SIZES[family].get((channels, depth))
+        if size is None:
+            raise CheckpointError(
+                f'a {family} with {depth} blocks of {channels} channels is none of the published '
+                'ones: give the config that it was trained with'
+            )
+        if family == 'dinov3':
+            size += '+' if 'backbone.blocks.0.mlp.fc1_g.weight' in shapes and size == 's' else ''
+            given['qkv_bias'] = 'backbone.blocks.0.attn.q_bias' in shapes
+        else:
+            size += '_reg4' if 'backbone.reg_token' in shapes else ''
+            cells = shapes['backbone.pos_embed'][1] - (0 if size.endswith('_reg4') else 1)
+            patch = shapes['backbone.patch_embed.proj.weight'][-1]
+            given['img_size'] = int(cells**0.5) * patch
+        given.update(
+            arch=f'{family}_{size}', patch_size=shapes['backbone.patch_embed.proj.weight'][-1]
+        )
+    levels = count(shapes, 'backbone.pyramid.levels.')
+    last = shapes.get(f'backbone.pyramid.levels.{levels - 1}.3.weight')
+    pyramid = dict(pyramid=levels > 0, out_channels=last[0] if last else None)
+    return dict(type='PlainViT', **given, **pyramid)
+
+
+def timm_config(shapes: Shapes, options: Mapping) -> dict:
+    """Config of a model of timm, as its checkpoint says it."""
+    return dict(type='TimmBackbone', **options)
+
+
+_VIT_OPTIONS = (
+    *('arch', 'patch_size', 'img_size', 'antialias', 'qkv_bias'),
+    *('embed_dims', 'depth', 'num_heads'),
+)
+
+
 def assumptions(backbone: Mapping, options: Mapping) -> list[str]:
     """Lines about options of a backbone read from shapes that its checkpoint does not say."""
     if 'dilations' not in backbone or 'dilations' in options:
@@ -154,14 +204,26 @@ BACKBONES: dict[str, Callable[[Shapes, Mapping], dict]] = {
     'backbone.stages.0.blocks.0.norm1.weight': swin_config,
     'backbone.stages.0.0.depthwise_conv.weight': convnext_config,
     'backbone.levels.0.blocks.0.norm1.weight': dinat_config,
+    'backbone.cls_token': plain_vit_config,
+}
+# those that an option beside the weights tells: there may be no tensors, or names of any kind
+_TOLD: dict[str, Callable[[Shapes, Mapping], dict]] = {
+    'arch': plain_vit_config,
+    'model_name': timm_config,
 }
 
 
 def backbone_config(shapes: Shapes, options: Mapping | None = None) -> dict:
     """Config of the backbone, see ``model_config``."""
+    options = options or {}
+    if encoder_only.is_encoder_only(shapes):
+        return encoder_only.backbone_config(shapes, options, count)
+    for name, read in _TOLD.items():
+        if name in options:
+            return read(shapes, options)
     for mark, read in BACKBONES.items():
         if mark in shapes:
-            return read(shapes, options or {})
+            return read(shapes, options)
     raise CheckpointError(
         'the backbone is not recognised: it is another one, or lacks its first block; give the '
         'config that it was trained with'
@@ -190,11 +252,42 @@ def config_beside_backbone(shapes: Shapes) -> dict:
 
     Raises:
         KeyError: With our name of a tensor that is needed here and missing.
+        CheckpointError: If the pixel decoder has no attention, whose heads all others have.
     """
+    queries = shapes[f'{_HEAD}query_embed.weight'][0]
+    num_classes = num_classes_of(shapes)
+    model = dict(
+        type='OneFormer',
+        panoptic_head=_head_config(shapes),
+        metainfo=dict(classes=tuple(map(str, range(num_classes))), thing_classes=()),
+        test_cfg=dict(tasks=('panoptic',), object_mask_thr=0.8, iou_thr=0.8, max_per_image=queries),
+    )
+    if has_text_branch(shapes):
+        num_context, width = shapes['text_mapper.context.weight']
+        model['text_mapper'] = dict(
+            type='TextMapper',
+            num_context=num_context,
+            embed_dims=width,
+            num_layers=count(shapes, _TEXT_LAYERS),
+        )
+        model['contrastive_loss'] = dict(type='QueryTextContrastiveLoss')
+    return model
+
+
+def _head_config(shapes: Shapes) -> dict:
+    """``panoptic_head`` of ``config_beside_backbone``."""
+    if encoder_only.is_encoder_only(shapes):
+        return encoder_only.head_config(shapes, count)
     query_embed = shapes[f'{_HEAD}query_embed.weight']
     queries, channels = query_embed[0], query_embed[1]
     levels = shapes[f'{_HEAD}level_embed.weight'][0]
     points = 4
+    decoder = {key for key in shapes if key.startswith(f'{_HEAD}pixel_decoder.')}
+    if decoder and not any('.encoder.' in key or '.output_convs.' in key for key in decoder):
+        raise CheckpointError(
+            'the number of attention heads cannot be read from weights with an '
+            'IdentityPixelDecoder: give the config that they were trained with'
+        )
     heads = shapes[f'{_ENCODER}0.self_attn.attention_weights.bias'][0] // (levels * points)
     encoder_layer = dict(
         self_attn_cfg=dict(
@@ -213,61 +306,59 @@ def config_beside_backbone(shapes: Shapes) -> dict:
     inputs = [shapes[f'{_HEAD}pixel_decoder.lateral_convs.0.conv.weight'][1]] + [
         shapes[f'{_HEAD}pixel_decoder.input_convs.{i}.conv.weight'][1] for i in range(levels)[::-1]
     ]
-    num_classes = num_classes_of(shapes)
-    model = dict(
-        type='OneFormer',
-        panoptic_head=dict(
-            type='OneFormerHead',
-            in_channels=inputs,
-            feat_channels=channels,
-            num_queries=queries,
-            pixel_decoder=dict(
-                type='OneFormerPixelDecoder',
-                num_outs=levels,
-                norm_cfg=dict(type='GN', num_groups=32),
-                act_cfg=dict(type='ReLU'),
-                encoder=dict(num_layers=count(shapes, _ENCODER), layer_cfg=encoder_layer),
-                positional_encoding=dict(num_feats=channels // 2, normalize=True),
-            ),
-            task_queries=dict(
-                num_layers=count(shapes, _QUERY_LAYERS),
-                num_heads=heads,
-                feedforward_channels=shapes[f'{_QUERY_LAYERS}0.ffn.layers.0.0.bias'][0],
-            ),
-            transformer_decoder=dict(
-                num_layers=count(shapes, _DECODER_LAYERS),
-                num_heads=heads,
-                feedforward_channels=shapes[f'{_DECODER_LAYERS}0.ffn.layers.0.0.bias'][0],
-            ),
+    head = dict(
+        type='OneFormerHead',
+        in_channels=inputs,
+        feat_channels=channels,
+        num_queries=queries,
+        pixel_decoder=dict(
+            type='OneFormerPixelDecoder',
+            num_outs=levels,
+            norm_cfg=dict(type='GN', num_groups=32),
+            act_cfg=dict(type='ReLU'),
+            encoder=dict(num_layers=count(shapes, _ENCODER), layer_cfg=encoder_layer),
+            positional_encoding=dict(num_feats=channels // 2, normalize=True),
         ),
-        metainfo=dict(classes=tuple(map(str, range(num_classes))), thing_classes=()),
-        test_cfg=dict(tasks=('panoptic',), object_mask_thr=0.8, iou_thr=0.8, max_per_image=queries),
+        task_queries=dict(
+            num_layers=count(shapes, _QUERY_LAYERS),
+            num_heads=heads,
+            feedforward_channels=shapes[f'{_QUERY_LAYERS}0.ffn.layers.0.0.bias'][0],
+        ),
+        transformer_decoder=dict(
+            num_layers=count(shapes, _DECODER_LAYERS),
+            num_heads=heads,
+            feedforward_channels=shapes[f'{_DECODER_LAYERS}0.ffn.layers.0.0.bias'][0],
+        ),
     )
-    if has_text_branch(shapes):
-        model['text_mapper'] = dict(
-            type='TextMapper',
-            num_context=shapes['text_mapper.context.weight'][0],
-            embed_dims=channels,
-            num_layers=count(shapes, _TEXT_LAYERS),
-        )
-        model['contrastive_loss'] = dict(type='QueryTextContrastiveLoss')
-    return model
+    if MASK_PROBABILITIES in shapes:  # the spans are for training alone
+        spans = [(0.0, 1.0)] * shapes[MASK_PROBABILITIES][0]
+        head['mask_annealing'] = dict(spans=spans)
+    return head
 
 
 def describe_backbone(backbone: Mapping) -> str:
     """Type and sizes of a backbone."""
-    names = ('arch', 'depth', 'embed_dims', 'depths', 'window_size', 'kernel_size')
+    names = ('arch', 'model_name', 'depth', 'embed_dims', 'depths', 'window_size', 'kernel_size')
     sizes = [backbone.get(name) for name in names]
     return f'{backbone["type"]} ({", ".join(str(size) for size in sizes if size is not None)})'
+
+
+def _encoder_layers(pixel_decoder: Mapping) -> int:
+    return pixel_decoder['encoder']['num_layers'] if 'encoder' in pixel_decoder else 0
 
 
 def describe(model: Mapping) -> str:
     """One line that tells the architecture."""
     head = model['panoptic_head']
+    branch = f'{"with" if model.get("text_mapper") else "without"} text branch'
+    if head['type'] == 'OneFormerViTHead':
+        backbone = model['backbone']
+        told = encoder_only.describe_head(head, backbone)
+        return f'{describe_backbone(backbone)}, {told}, {branch}'
     return (
         f'{describe_backbone(model["backbone"])}, {head["num_queries"]} queries, '
-        f'{head["pixel_decoder"]["encoder"]["num_layers"]} encoder layers, '
+        f'{_encoder_layers(head["pixel_decoder"])} encoder layers, '
         f'{head["task_queries"]["num_layers"]} query layers, '
         f'{head["transformer_decoder"]["num_layers"]} decoder layers, '
-        f'{"with" if model.get("text_mapper") else "without"} text branch'
+        f'{branch}'
     )

@@ -9,10 +9,12 @@ from torch import Tensor
 from ..class_matching import match_classes
 from ..host.errors import CheckpointError, first_lines
 from ..host.sharding import is_sharded
-from ..metainfo import known_dataset_of_size, resolve_metainfo
+from ..metainfo import KNOWN_DATASETS, known_dataset_of_size, resolve_metainfo
 from .architecture import CLASS_HEAD
 from .huggingface_config import classes_in
 from .reading import Weights
+
+_COCO_THINGS = tuple(KNOWN_DATASETS['coco']['thing_classes'])  # all classes of instance models
 
 
 def count_classes(weights: Weights) -> int:
@@ -59,6 +61,8 @@ def classes_of(
     )
     if dataset:
         known[dataset] = resolve_metainfo(dataset)
+    if num_classes == len(_COCO_THINGS):
+        known['the things of coco'] = dict(classes=_COCO_THINGS, thing_classes=_COCO_THINGS)
     named, where = weights.dataset_meta, 'meta.dataset_meta'
     if not named.get('classes'):
         named, where = classes_in(weights.config), 'config.json'

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from ..host.errors import CheckpointError, key_list
+from . import encoder_only
 from .architecture import Shapes
 
 # options of which the published models, and so ours, use one value
@@ -30,6 +31,8 @@ _DILATIONS = [[1, 8, 1], [1, 4, 1, 4], [1, 2, 1, 2, 1, 2], [1, 1, 1, 1, 1]]
 
 def backbone_options_in(config: Mapping) -> dict:
     """What config.json says of the backbone and shapes do not tell."""
+    if options := encoder_only.options_in(config):
+        return options
     backbone = config.get('backbone_config') or config
     is_dinat = backbone.get('model_type') == 'dinat'
     return dict(dilations=backbone.get('dilations') or _DILATIONS) if is_dinat else {}
@@ -84,6 +87,9 @@ def check_config(config: Mapping, expected: Mapping) -> None:
     Raises:
         CheckpointError: With the options that differ.
     """
+    if 'backbone_config' not in expected:
+        encoder_only.check_config(config, expected)
+        return
     if wrong := _differences(config, expected, expected['backbone_config']):
         raise CheckpointError(key_list('config.json does not fit to the weights', wrong))
 
@@ -126,6 +132,8 @@ def config_of(model: Mapping, shapes: Shapes, metainfo: Mapping) -> dict:
         CheckpointError: If its backbone is not one of ``_KINDS``.
     """
     backbone, head = model['backbone'], model['panoptic_head']
+    if encoder_only.is_encoder_only(shapes):
+        return encoder_only.config_of(model, shapes, metainfo)
     if backbone['type'] not in _KINDS:
         raise CheckpointError(f'Hugging Face has no {backbone["type"]}, only {", ".join(_KINDS)}')
     encoder, decoder = head['pixel_decoder']['encoder'], head['transformer_decoder']

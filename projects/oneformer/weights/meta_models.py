@@ -61,6 +61,17 @@ def rebuilt(shapes: Shapes, layout: str) -> dict[str, Tensor]:
         return counters | indices
     weights = torch.ones(num_classes_of(shapes) + 1)
     weights[-1] = 0.1
+    if layout == 'huggingface-eomt':
+        return {'criterion.empty_weight': weights}
+    if layout == 'eomt':
+        statistics = dict(pixel_mean=(0.485, 0.456, 0.406), pixel_std=(0.229, 0.224, 0.225))
+        return {
+            'criterion.empty_weight': weights,
+            **{
+                f'network.encoder.{name}': torch.tensor(values).view(1, 3, 1, 1)
+                for name, values in statistics.items()
+            },
+        }
     tensors = {
         'criterion.empty_weight': weights,
         # the temperature before training

@@ -7,6 +7,7 @@ from torch import Tensor
 from ..host.errors import first_lines
 from .architecture import (
     CLASS_HEAD,
+    MASK_PROBABILITIES,
     Shapes,
     backbone_config,
     config_beside_backbone,
@@ -19,11 +20,16 @@ from .rules import rebuilt_by_us
 
 
 def comparable(theirs: Shapes, ours: Shapes) -> tuple[Shapes, Shapes]:
-    """The same, but with as many classes as the file, and no text branch if ours has none."""
+    """The same, but with as many classes as the file, and no text branch if ours has none.
+
+    Weights that need their masks fit a model that may do without.
+    """
     if rows := theirs.get(CLASS_HEAD[1], ())[:1]:
         ours = {**ours, **{key: rows + ours[key][1:] for key in CLASS_HEAD}}
     if not has_text_branch(ours):
         theirs = {key: shape for key, shape in theirs.items() if not in_text_branch(key)}
+    if MASK_PROBABILITIES not in theirs:
+        ours = {key: shape for key, shape in ours.items() if key != MASK_PROBABILITIES}
     return theirs, ours
 
 
@@ -88,6 +94,12 @@ def config_advice(theirs: Shapes, ours: Shapes) -> list[str]:
     own = {key: shape for key, shape in ours.items() if key.startswith('backbone.')}
     if any(theirs.get(key) != shape for key, shape in own.items() if not rebuilt_by_us(key)):
         lines.append('The backbone is another one: set model.backbone as in its config')
+    if MASK_PROBABILITIES in theirs and MASK_PROBABILITIES not in ours:
+        spans = [[0, 1]] * theirs[MASK_PROBABILITIES][0]
+        lines.append(
+            'The weights may predict without attention masks: set '
+            f'model.panoptic_head.mask_annealing=dict(spans={spans}) to let them'
+        )
     fixed = [
         key
         for name in ('positional_embedding', 'token_embedding.weight')

@@ -11,6 +11,7 @@ models of version 5 have other names for Swin in memory. Both are read, those of
 """
 
 from .backbone_names import ENCODER, HUGGING_FACE, SHI_LABS
+from .eomt_names import EOMT_LAYOUTS, EOMT_MARKS
 from .rules import Layout, rules_of
 
 # names of our own earlier checkpoints, and those of today
@@ -128,8 +129,12 @@ MARKS = {
     'plugin': 'panoptic_head.',
     'shi-labs': 'sem_seg_head.predictor.',
     'huggingface': 'model.transformer_module.',
+    **EOMT_MARKS,
 }
-LAYOUTS = {
+# what weights can be written as; of an encoder-only model, Hugging Face's EoMT
+TARGETS = tuple(name for name in MARKS if name != 'huggingface-eomt')
+LAYOUTS: dict[str, Layout] = {
+    **EOMT_LAYOUTS,
     'shi-labs': Layout(
         name='the original',
         head=rules_of(_HEAD, 1, _CHANGES),

@@ -4,9 +4,8 @@ Every tensor of the source is used or listed, every tensor of the target is fill
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmengine.config import Config
@@ -14,11 +13,10 @@ from torch import Tensor, nn
 
 from ..host.errors import CheckpointError, key_list
 from ..metainfo import KNOWN_DATASETS, resolve_metainfo
+from ..tasks import check_task
 from .architecture import (
     assumptions,
     backbone_config,
-    describe,
-    describe_backbone,
     has_text_branch,
     in_text_branch,
     model_config,
@@ -27,64 +25,23 @@ from .architecture import (
     undilated,
 )
 from .classes import class_difference, classes_of
+from .differences import refuse_difference
 from .embedded_config import embedded_config
+from .encoder_only import eomt_target, image_size_of, is_one_task_only, trained_tasks
 from .files import check_destination, write_folder, write_torch
 from .fitting import contradictions, fit, options_beside
-from .huggingface_config import check_config, check_function, config_of
+from .frozen import with_frozen
+from .huggingface_config import check_config, check_function, classes_in, config_of
 from .meta_models import meta_model, rebuilt
 from .misfits import misfits
 from .names import LAYOUTS
 from .reading import PREFIX, Weights, read_json
 from .rules import rebuilt_by_us
 from .settings import describe_settings
+from .written import Written
 
+_FOLDERS = ('huggingface', 'huggingface-eomt')  # layouts that are folders
 _NAME_THEM = 'name them with --metainfo FILE, JSON with "classes" and "thing_classes"'
-
-
-@dataclass
-class Written:
-    """What was written.
-
-    Attributes:
-        source: Layout of the source, or of a backbone alone who made it.
-        target: Layout of the target.
-        model: Config of the model; of a backbone alone its own.
-        used: Number of tensors that were carried over.
-        num_classes: K, None of a backbone alone.
-        unused: Lines about tensors of the source that nothing depends on, or that are rebuilt.
-        dropped: Names in the source of the text branch, left out.
-        rebuilt: Names in the target that are not in the source.
-        fresh: Names of output norms of a backbone that the source does not have.
-        notes: Lines about what the source does not tell.
-    """
-
-    source: str
-    target: str
-    model: dict
-    used: int
-    num_classes: int | None = None
-    unused: list[str] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)
-    rebuilt: list[str] = field(default_factory=list)
-    fresh: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        described = (
-            f'{describe_backbone(self.model)}, a backbone alone'
-            if self.num_classes is None
-            else f'{describe(self.model)}, {self.num_classes} classes'
-        )
-        parts = [
-            f'{self.source} -> {self.target}: {described}',
-            key_list('not needed in the source', self.unused),
-            key_list('left out with the text branch', self.dropped),
-            key_list('rebuilt in the target', self.rebuilt),
-            key_list('not in the source, left to initialisation', self.fresh),
-            *self.notes,
-            f'{self.used} tensors written',
-        ]
-        return '\n'.join(part for part in parts if part)
 
 
 def write(
@@ -95,6 +52,7 @@ def write(
     config: str | os.PathLike | None = None,
     drop_text_branch: bool = False,
     overwrite: bool = False,
+    tasks: Sequence[str] | None = None,
 ) -> Written:
     """Write weights for inference or for training to start from.
 
@@ -107,12 +65,19 @@ def write(
         config: Config whose model the weights have to fit; the default is read from the shapes.
         drop_text_branch: Leave out what only training uses.
         overwrite: Replace what exists.
+        tasks: The tasks that a model without a task token was trained for; the default is what the
+            weights or their name says.
 
     Raises:
         CheckpointError: If the weights are not complete, or the path is that of something else.
         OSError: If a file cannot be written.
     """
     path = Path(path)
+    refuse_difference(weights)
+    if tasks and not is_one_task_only(weights.tensors):
+        raise CheckpointError(
+            f'{weights.path} has a task token, so it is asked for any task: leave out --tasks'
+        )
     check_destination(Path(weights.path), path, layout == 'huggingface', overwrite)
     if weights.is_backbone:
         if layout != 'plugin' or metainfo or config or drop_text_branch:
@@ -122,7 +87,7 @@ def write(
             )
         return _write_backbone(weights, path)
     try:
-        return _write(weights, path, layout, metainfo, config, drop_text_branch)
+        return _write(weights, path, layout, metainfo, config, drop_text_branch, tasks)
     except CheckpointError as error:
         raise CheckpointError(
             f'{weights.path} ({weights.layout}) cannot be written:\n{error}'
@@ -212,6 +177,18 @@ def _metainfo(given: str | None, cfg: Config | None, weights: Weights, num_class
     return metainfo
 
 
+def _with_tasks(
+    metainfo: dict, weights: Weights, tensors: Mapping[str, Tensor], tasks: Sequence[str] | None
+) -> dict:
+    """Metainfo that says which tasks a model without a task token was trained for."""
+    if not is_one_task_only(tensors):
+        return metainfo
+    named = {**weights.dataset_meta, **classes_in(weights.config)}
+    size = image_size_of(weights.path, weights.config, named, shapes_of(tensors))
+    asked = list(map(check_task, tasks or trained_tasks(weights.path, named)))
+    return {**metainfo, 'tasks': asked, 'image_size': size}
+
+
 def _kept(
     weights: Weights, drop_text_branch: bool
 ) -> tuple[dict[str, Tensor], list[str], list[str]]:
@@ -231,35 +208,45 @@ def _write(
     metainfo: str | None,
     config: str | os.PathLike | None,
     drop_text_branch: bool,
+    tasks: Sequence[str] | None,
 ) -> Written:
     check_function(weights.config)
     tensors, dropped, left = _kept(weights, drop_text_branch)
+    layout = eomt_target(tensors, layout)
     cfg = _read_config(config)
     model = _model_of(weights, tensors, cfg)
+    decoder = model['panoptic_head'].get('pixel_decoder', {}).get('type')
+    if layout != 'plugin' and decoder == 'IdentityPixelDecoder':
+        raise CheckpointError(f'{layout} has no {decoder}: such weights are of this plugin alone')
     empty = _empty_model(model)
     shapes = shapes_of(empty.state_dict())
+    whole = with_frozen(weights, empty)
+    tensors = {**{k: v for k, v in whole.tensors.items() if k not in weights.tensors}, **tensors}
     if problems := misfits(weights, tensors, shapes, every=True):
         raise CheckpointError('\n'.join(problems))
     assumed = [] if cfg is not None else assumptions(model['backbone'], weights.backbone_options)
-    if assumed and layout == 'huggingface':
+    if assumed and layout in _FOLDERS:
         raise CheckpointError(f'config.json has to say what is not known: {assumed[0]} (--config)')
     if wrong := contradictions(empty, weights):
         raise CheckpointError('\n'.join(wrong))
-    metainfo = _metainfo(metainfo, cfg, weights, num_classes_of(shapes))
-    if weights.layout == 'huggingface':
+    known = _metainfo(metainfo, cfg, weights, num_classes_of(shapes))
+    metainfo = _with_tasks(known, weights, tensors, tasks)
+    if weights.layout in _FOLDERS:
         check_config(weights.config, config_of(model, shapes, metainfo))
 
     written = LAYOUTS[layout].to_foreign(tensors) if layout in LAYOUTS else tensors
     more = {k: v for k, v in rebuilt(shapes, layout).items() if k not in written}
     whole = {**written, **more}
-    if layout == 'huggingface':
+    if layout in _FOLDERS:
         write_folder(path, whole, config_of(model, shapes, metainfo))
-    elif layout == 'shi-labs':
-        write_torch(path, dict(model=whole))
+    elif layout in ('shi-labs', 'eomt'):
+        write_torch(path, dict(model=whole) if layout == 'shi-labs' else whole)
     else:
         # what was only assumed is left open, for the config that the weights are used with
         backbone = {} if assumed else options_beside(empty)
         held = dict(cfg=weights.config_text) if weights.config_text else {}
+        if licence := getattr(empty.backbone, 'licence', None):
+            held['licence'] = licence
         meta = dict(dataset_meta=metainfo, backbone=backbone, **held)
         write_torch(path, dict(meta=meta, state_dict={key: whole[key] for key in shapes}))
     return Written(
@@ -271,7 +258,7 @@ def _write(
         unused=weights.unused + left,
         dropped=[name for key in dropped for name in weights.source_names(key)],
         rebuilt=list(more),
-        notes=assumed + _left_behind(weights, layout),
+        notes=assumed + weights.notes() + _left_behind(weights, layout),
     )
 
 

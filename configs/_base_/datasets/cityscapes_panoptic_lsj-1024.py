@@ -1,0 +1,8 @@
+# Cityscapes with large-scale jitter, 0.1 to 2, in squares of 1024 pixels; the rest is the same.
+_base_ = 'cityscapes_panoptic.py'
+size = 1024
+jitter = dict(type='LargeScaleJitter', size=size, scale_range=(0.1, 2.0))
+replaced = ('ResizeShortEdge', 'RandomCrop', 'Pad')
+kept = [step for step in _base_.train_pipeline if step.type not in replaced]
+train_pipeline = [*kept[:-2], jitter, *kept[-2:]]  # before the task is drawn
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,0 +1,56 @@
+"""What a task word adds to the queries.
+
+Shapes: B images, T tasks per image, C channels.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..host.transfers import send
+from ..tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, check_task
+
+
+class TaskToken(nn.Module):
+    """The MLP of OneFormer's task token, with a norm of its own.
+
+    The last layer starts at zero, so a model that starts from EoMT's weights begins with EoMT's
+    outputs, and learns from the first step on what its task changes in them.
+
+    Args:
+        embed_dims: C.
+    """
+
+    def __init__(self, embed_dims: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(CONTEXT_LENGTH, embed_dims)
+        self.norm = nn.LayerNorm(embed_dims)
+        self.last = nn.Linear(embed_dims, embed_dims)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Put the last layer to zero."""
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, tasks: Sequence[Sequence[str]]) -> Tensor:
+        """Encode the tasks asked of each image, in float32.
+
+        The ids of the words, up to 49407, are the numbers that the MLP reads, as in OneFormer.
+
+        Args:
+            tasks: Task words of each image, the same number T for all.
+
+        Returns:
+            Tensor of shape (B, T, C).
+
+        Raises:
+            ValueError: For a word that is not a task.
+        """
+        ids = [[TASK_TOKEN_IDS[check_task(task)] for task in words] for words in tasks]
+        device = self.first.weight.device
+        with torch.autocast(device.type, enabled=False):
+            numbers = send(torch.tensor(ids, dtype=torch.float32), device)  # B T 77
+            return self.last(self.norm(F.relu(self.first(numbers))))

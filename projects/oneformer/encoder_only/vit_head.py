@@ -1,0 +1,205 @@
+"""Queries and patches in the last blocks of a plain ViT, conditioned on tasks.
+
+Shapes: B images, T tasks per image, Q queries, C channels, K classes, L outputs (before each joint
+block and at the end), P prefix tokens, h x w the grid of patches, n = B T.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..kernels.mask_annealing import MaskAnnealing
+from ..models.oneformer_head import Decoded
+from ..tasks import check_task
+from .joint_vit import JointTokens
+from .task_token import TaskToken
+from .upscaling import ScaleLayer
+
+
+class Output(NamedTuple):
+    """What is read from the tokens between two blocks.
+
+    Attributes:
+        queries: Normalised queries of shape (n, Q, C).
+        mask_embeds: Mask embeddings of shape (n, Q, C).
+        mask_features: Mask features of shape (n, C, 4 h, 4 w).
+    """
+
+    queries: Tensor
+    mask_embeds: Tensor
+    mask_features: Tensor
+
+
+@MODELS.register_module()
+class OneFormerViTHead(BaseModule):
+    """Queries of each task, and the classes and masks that are read from them.
+
+    Query i is the sum of the task token and a learned embedding. With ``task_queries=None`` there
+    is no task token, the outputs are the same for every task, and the model is EoMT. Names of
+    parameters are those of ``OneFormerHead`` where it has them.
+
+    Args:
+        embed_dims: C, of the backbone.
+        num_classes: K.
+        num_queries: Q; 200 in EoMT.
+        num_upscale: Number of times that the patches are doubled; 2 for patches of 16 pixels.
+        task_queries: Arguments of ``TaskToken``, None for none.
+        mask_annealing: Arguments of ``MaskAnnealing``, with a span for each joint block. By default
+            the queries look inside their masks, in training and prediction.
+        with_cp: Keep no activations of mask features in training, but compute them again in the
+            backward pass.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_classes: int,
+        num_queries: int = 200,
+        num_upscale: int = 2,
+        task_queries: dict | None = {},  # noqa: B006
+        mask_annealing: dict | None = None,
+        with_cp: bool = False,
+    ) -> None:
+        super().__init__()
+        if num_queries < 2:
+            raise ValueError(f'panoptic_head.num_queries is {num_queries}: it has to be at least 2')
+        self.num_queries = num_queries
+        self.with_cp = with_cp
+        self.query_embed = nn.Embedding(num_queries, embed_dims)
+        self.task_queries = None
+        if task_queries is not None:
+            self.task_queries = TaskToken(embed_dims, **task_queries)
+        self.cls_embed = nn.Linear(embed_dims, num_classes + 1)
+        self.mask_embed = nn.Sequential(
+            nn.Linear(embed_dims, embed_dims),
+            nn.GELU(),
+            nn.Linear(embed_dims, embed_dims),
+            nn.GELU(),
+            nn.Linear(embed_dims, embed_dims),
+        )
+        self.upscale = nn.Sequential(*(ScaleLayer(embed_dims) for _ in range(num_upscale)))
+        self.mask_annealing = None if mask_annealing is None else MaskAnnealing(**mask_annealing)
+
+    def encode(self, feats: JointTokens) -> JointTokens:
+        """What does not depend on a task: the first blocks, which the backbone has run."""
+        return feats
+
+    def decode(self, encoded: JointTokens, tasks: Sequence[Sequence[str]]) -> Decoded:
+        """Run the joint blocks for tasks of encoded images.
+
+        Args:
+            encoded: What ``encode`` returned for B images.
+            tasks: Task words of each image, the same number T for all.
+
+        Raises:
+            ValueError: For a word that is not a task.
+        """
+        return self._decode(encoded, tasks, all_outputs=True)
+
+    def decode_for_prediction(
+        self, encoded: JointTokens, tasks: Sequence[Sequence[str]]
+    ) -> Decoded:
+        """As ``decode``, but of the last output alone: L is 1."""
+        return self._decode(encoded, tasks, all_outputs=False)
+
+    def _decode(
+        self, encoded: JointTokens, tasks: Sequence[Sequence[str]], all_outputs: bool
+    ) -> Decoded:
+        queries = self.queries(tasks)  # B T Q C
+        B, T = queries.shape[:2]
+        patches = encoded.tokens[:, None].expand(-1, T, -1, -1)
+        tokens = torch.cat([queries.to(patches.dtype), patches], 2).flatten(0, 1)
+        vit, outputs = encoded.vit, []
+        if self.mask_annealing is not None and len(self.mask_annealing) != vit.num_joint_blocks:
+            raise ValueError(
+                f'panoptic_head.mask_annealing has {len(self.mask_annealing)} spans: it takes one '
+                f'for each of {vit.num_joint_blocks} joint blocks (backbone.num_joint_blocks)'
+            )
+        for layer in range(vit.num_joint_blocks):
+            block = vit.depth - vit.num_joint_blocks + layer
+            mask = None
+            if all_outputs or self.is_masked(layer):
+                output = self.read(vit.norm(tokens), encoded.grid)
+                outputs.append(output)
+                mask = self.attention_mask(layer, output, encoded)
+            tokens = vit.run(
+                tokens, encoded.rope, block, block + 1, mask=mask, extra=self.num_queries
+            )
+        outputs.append(self.read(vit.norm(tokens), encoded.grid))
+        return self._decoded(outputs if all_outputs else outputs[-1:], B, len(tasks[0]))
+
+    def _decoded(self, outputs: Sequence[Output], B: int, T: int) -> Decoded:
+        """Outputs of n images and tasks as those of B images and T tasks, which may be equal."""
+
+        def of_tasks(x: Tensor) -> Tensor:
+            return x.unflatten(0, (B, -1)).expand(-1, T, *[-1] * (x.dim() - 1))
+
+        queries = [of_tasks(output.queries) for output in outputs]
+        return Decoded(
+            torch.stack([of_tasks(self.cls_embed(output.queries)) for output in outputs]),
+            torch.stack([of_tasks(output.mask_embeds) for output in outputs]),
+            [of_tasks(output.mask_features) for output in outputs],
+            # before the first block the queries have not met the image
+            initial_queries=queries[min(1, len(queries) - 1)],
+            object_queries=queries[-1],
+        )
+
+    def queries(self, tasks: Sequence[Sequence[str]]) -> Tensor:
+        """Queries of the tasks of each image: of shape (B, T, Q, C), T = 1 without a task token.
+
+        Raises:
+            ValueError: For a word that is not a task.
+        """
+        embed = self.query_embed.weight
+        if self.task_queries is None:
+            for words in tasks:
+                for word in words:
+                    check_task(word)
+            return embed.expand(len(tasks), 1, -1, -1)
+        return self.task_queries(tasks)[:, :, None] + embed
+
+    def read(self, tokens: Tensor, grid: tuple[int, int]) -> Output:
+        """Read masks from normalised tokens (n, Q + P + h w, C)."""
+        h, w = grid
+        queries = tokens[:, : self.num_queries]
+        patches = tokens[:, -h * w :].unflatten(1, grid)
+        if self.with_cp and torch.is_grad_enabled():
+            features = checkpoint(self.upscale, patches, use_reentrant=False)
+        else:
+            features = self.upscale(patches)
+        return Output(queries, self.mask_embed(queries), features.permute(0, 3, 1, 2))
+
+    def is_masked(self, layer: int) -> bool:
+        """Whether queries look inside their masks in a joint block, some of them at least."""
+        return self.mask_annealing is None or not self.mask_annealing.is_gone(layer)
+
+    @torch.no_grad()
+    def attention_mask(self, layer: int, output: Output, encoded: JointTokens) -> Tensor | None:
+        """Where tokens may look: queries at the patches of their masks, and all else everywhere.
+
+        Bilinear resizing and the product over channels commute, so the features are made small, and
+        not Q masks.
+
+        Returns:
+            Bool of shape (n, 1, N, N) for N = Q + P + h w, True where attention is allowed; None
+            for everywhere.
+        """
+        if not self.is_masked(layer):
+            return None
+        shrunk = F.interpolate(output.mask_features, size=encoded.grid, mode='bilinear')
+        inside = torch.einsum('nqc,nchw->nqhw', output.mask_embeds, shrunk).flatten(2) > 0
+        if self.mask_annealing is not None:
+            inside = self.mask_annealing.keep(layer, inside)
+        if inside is None:
+            return None
+        n, Q, patches = inside.shape
+        N = Q + encoded.tokens.shape[1]
+        allowed = inside.new_ones(n, 1, N, N)
+        allowed[:, 0, :Q, N - patches :] = inside
+        return allowed

@@ -1,0 +1,67 @@
+"""Weights that hold what a training changed in those of a backbone, as EoMT publishes DINOv3's.
+
+DINOv3's licence lets its weights go only to those who agree to it, so EoMT's files lack them.
+"""
+
+import torch
+
+from ..host.errors import CheckpointError, key_list
+from .reading import PREFIX, Weights, read
+from .sources import Source
+
+WHOLE = 'none'  # said of a file that has the names of a difference, and is none
+
+
+def refuse_difference(weights: Weights) -> None:
+    """Refuse weights that are a difference, and nothing that can be used.
+
+    Raises:
+        CheckpointError: With what to do.
+    """
+    if may_be_difference(weights) and weights.base is None:
+        raise CheckpointError(
+            f'{weights.path} holds what EoMT changed in the weights of DINOv3, which have to be '
+            'added: oneformer convert FILE DESTINATION --base DINOV3, where DINOV3 is the file or '
+            'folder of the network that it was trained from, which Meta gives to those who accept '
+            f'its licence. If it is of a training of yours and whole: --base {WHOLE}'
+        )
+
+
+def may_be_difference(weights: Weights) -> bool:
+    """Whether weights have the names of the authors' EoMT on DINOv3."""
+    return weights.layout == 'eomt' and 'backbone.pos_embed' not in weights.tensors
+
+
+def add_base(weights: Weights, base: Source, trust: bool = False) -> None:
+    """Add the weights of a backbone to what a training changed in them, in place.
+
+    Args:
+        weights: The difference.
+        base: Whatever ``weights.read`` takes; ``WHOLE`` to take the weights as they are.
+        trust: See ``read``.
+
+    Raises:
+        CheckpointError: If the weights are no difference, or the backbone is another one.
+    """
+    if not may_be_difference(weights):
+        raise CheckpointError(
+            f'{weights.path} holds whole weights ({weights.layout}): leave out --base'
+        )
+    weights.base = str(base)
+    if weights.base == WHOLE:
+        return
+    found = read(base, trust).tensors
+    inside = [key for key in weights.tensors if key.startswith(PREFIX)]
+    missing = [key for key in inside if key not in found]
+    misshapen = [
+        f'{key}: {tuple(found[key].shape)}, expected {tuple(weights.tensors[key].shape)}'
+        for key in inside
+        if key in found and found[key].shape != weights.tensors[key].shape
+    ]
+    lists = [key_list('missing', missing), key_list('of another shape', misshapen)]
+    if any(lists):
+        title = f'{base} is not what {weights.path} was trained from; its tensors are'
+        raise CheckpointError('\n'.join([title, *filter(None, lists)]))
+    with torch.no_grad():
+        for key in inside:
+            weights.tensors[key] = found[key] + weights.tensors[key]
