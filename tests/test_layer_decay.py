@@ -6,7 +6,7 @@ from mmdet.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.logging import MMLogger
 from torch import nn
 
-from oneformer.training.layer_decay import group_table, layers_of
+from oneformer.training.layer_decay import group_table, layers_by_name, layers_of
 
 LR, WEIGHT_DECAY = 1e-3, 0.05
 
@@ -257,8 +257,6 @@ def test_lists_inside_of_a_block_are_not_blocks():
         *(f'layers.{i}.ffn.layers.{j}.0.weight' for i in (0, 1) for j in (0, 1)),
         'norm',
     ]
-    from oneformer.training.layer_decay import layers_by_name
-
     assert layers_by_name(names) == (dict(zip(names, [0, 1, 1, 2, 2, 3])), 2)
 
 

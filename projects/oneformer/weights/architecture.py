@@ -222,9 +222,14 @@ def config_beside_backbone(shapes: Shapes) -> dict:
         shapes[f'{_HEAD}pixel_decoder.input_convs.{i}.conv.weight'][1] for i in range(levels)[::-1]
     ]
     num_classes = num_classes_of(shapes)
+    annealing: dict[str, dict] = {}
+    if MASK_PROBABILITIES in shapes:  # the spans are for training alone
+        spans = [(0.0, 1.0)] * shapes[MASK_PROBABILITIES][0]
+        annealing = dict(mask_annealing=dict(spans=spans))
     model = dict(
         type='OneFormer',
         panoptic_head=dict(
+            **annealing,
             type='OneFormerHead',
             in_channels=inputs,
             feat_channels=channels,
@@ -251,9 +256,6 @@ def config_beside_backbone(shapes: Shapes) -> dict:
         metainfo=dict(classes=tuple(map(str, range(num_classes))), thing_classes=()),
         test_cfg=dict(tasks=('panoptic',), object_mask_thr=0.8, iou_thr=0.8, max_per_image=queries),
     )
-    if MASK_PROBABILITIES in shapes:  # the spans are for training alone
-        spans = [(0.0, 1.0)] * shapes[MASK_PROBABILITIES][0]
-        model['panoptic_head']['mask_annealing'] = dict(spans=spans)
     if has_text_branch(shapes):
         model['text_mapper'] = dict(
             type='TextMapper',
