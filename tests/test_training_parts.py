@@ -16,6 +16,7 @@ from oneformer.host.errors import CheckpointError
 from oneformer.host.unpickling import read_pickle
 from oneformer.weights import read
 from oneformer.weights.fitting import fit
+from oneformer.weights.settings import notes_on
 
 ITERS = 20
 # the decoder of the small model has one layer
@@ -121,7 +122,7 @@ def test_validation_test_and_prediction_use_the_averages_and_say_so(
     assert told in tested.read_text()
     image = next((tiny_set / 'val').glob('*.*'))
     run_command('predict', image, '--weights', checkpoint, '--out-dir', 'out')
-    assert read(checkpoint).notes() == [told]
+    assert notes_on(read(checkpoint)) == [told]
 
 
 def test_another_number_of_iterations_goes_on_as_if_it_had_been_so(

@@ -136,6 +136,54 @@ def dinat_config(shapes: Shapes, options: Mapping) -> dict:
     )
 
 
+# widths and depths of the plain vision transformers whose heads have 64 channels
+_VIT_SIZES = {
+    'dinov2': {(384, 12): 's', (768, 12): 'b', (1024, 24): 'l', (1536, 40): 'g'},
+    'dinov3': {(384, 12): 's', (768, 12): 'b', (1024, 24): 'l', (1280, 32): 'h+'},
+}
+
+
+def plain_vit_config(shapes: Shapes, options: Mapping) -> dict:
+    """Config of a DINOv2 or DINOv3, as its checkpoint says it, or of a published size."""
+    given = {name: value for name, value in options.items() if name in _VIT_OPTIONS}
+    if 'arch' not in given:
+        channels = shapes['backbone.cls_token'][-1]
+        depth = count(shapes, 'backbone.blocks.')
+        family = 'dinov3' if 'backbone.blocks.0.gamma_1' in shapes else 'dinov2'
+        size = _VIT_SIZES[family].get((channels, depth))
+        if size is None:
+            raise CheckpointError(
+                f'a {family} with {depth} blocks of {channels} channels is none of the published '
+                'ones: give the config that it was trained with'
+            )
+        if family == 'dinov3':
+            size += '+' if 'backbone.blocks.0.mlp.fc1_g.weight' in shapes and size == 's' else ''
+            given['qkv_bias'] = 'backbone.blocks.0.attn.q_bias' in shapes
+        else:
+            size += '_reg4' if 'backbone.reg_token' in shapes else ''
+            cells = shapes['backbone.pos_embed'][1] - (0 if size.endswith('_reg4') else 1)
+            patch = shapes['backbone.patch_embed.proj.weight'][-1]
+            given['img_size'] = int(cells**0.5) * patch
+        given.update(
+            arch=f'{family}_{size}', patch_size=shapes['backbone.patch_embed.proj.weight'][-1]
+        )
+    levels = count(shapes, 'backbone.pyramid.levels.')
+    last = shapes.get(f'backbone.pyramid.levels.{levels - 1}.3.weight')
+    pyramid = dict(pyramid=levels > 0, out_channels=last[0] if last else None)
+    return dict(type='PlainViT', **given, **pyramid)
+
+
+def timm_config(shapes: Shapes, options: Mapping) -> dict:
+    """Config of a model of timm, as its checkpoint says it."""
+    return dict(type='TimmBackbone', **options)
+
+
+_VIT_OPTIONS = (
+    *('arch', 'patch_size', 'img_size', 'antialias', 'qkv_bias'),
+    *('embed_dims', 'depth', 'num_heads'),
+)
+
+
 def assumptions(backbone: Mapping, options: Mapping) -> list[str]:
     """Lines about options of a backbone read from shapes that its checkpoint does not say."""
     if 'dilations' not in backbone or 'dilations' in options:
@@ -155,14 +203,24 @@ BACKBONES: dict[str, Callable[[Shapes, Mapping], dict]] = {
     'backbone.stages.0.blocks.0.norm1.weight': swin_config,
     'backbone.stages.0.0.depthwise_conv.weight': convnext_config,
     'backbone.levels.0.blocks.0.norm1.weight': dinat_config,
+    'backbone.cls_token': plain_vit_config,
+}
+# those that an option beside the weights tells: there may be no tensors, or names of any kind
+_TOLD: dict[str, Callable[[Shapes, Mapping], dict]] = {
+    'arch': plain_vit_config,
+    'model_name': timm_config,
 }
 
 
 def backbone_config(shapes: Shapes, options: Mapping | None = None) -> dict:
     """Config of the backbone, see ``model_config``."""
+    options = options or {}
+    for name, read in _TOLD.items():
+        if name in options:
+            return read(shapes, options)
     for mark, read in BACKBONES.items():
         if mark in shapes:
-            return read(shapes, options or {})
+            return read(shapes, options)
     raise CheckpointError(
         'the backbone is not recognised: it is another one, or lacks its first block; give the '
         'config that it was trained with'
@@ -269,7 +327,7 @@ def config_beside_backbone(shapes: Shapes) -> dict:
 
 def describe_backbone(backbone: Mapping) -> str:
     """Type and sizes of a backbone."""
-    names = ('arch', 'depth', 'embed_dims', 'depths', 'window_size', 'kernel_size')
+    names = ('arch', 'model_name', 'depth', 'embed_dims', 'depths', 'window_size', 'kernel_size')
     sizes = [backbone.get(name) for name in names]
     return f'{backbone["type"]} ({", ".join(str(size) for size in sizes if size is not None)})'
 

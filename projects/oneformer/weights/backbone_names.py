@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from ..host.errors import CheckpointError
 from .rules import Backbone, Layout, Rule, pixel_order, rules_of, unfold_order
+from .vit_names import VIT_FILES
 
 ENCODER = 'model.pixel_level_module.encoder.'
 _FOUR = range(4)
@@ -197,6 +198,22 @@ BACKBONE_FILES = Layout(
 )
 
 
+# all files of backbones alone; the first name that is recognised counts
+FILES = (BACKBONE_FILES, VIT_FILES)
+
+
+def _prefixes(backbone: Backbone, keys: Iterable[str]) -> list[str]:
+    """What goes before the names of a backbone in a file; of several the published one's."""
+    found = {
+        key.removesuffix(mark): None
+        for mark in (backbone.mark, *backbone.more_marks)
+        for key in keys
+        if f'.{key}'.endswith(f'.{mark}')
+    }
+    teachers = [prefix for prefix in found if 'teacher' in prefix.split('.')]
+    return teachers if backbone.has_teacher and len(teachers) == 1 else list(found)
+
+
 def find_backbone(keys: Iterable[str], path: str | os.PathLike) -> tuple[Backbone, str]:
     """Recognise a backbone, and what goes before its names, in a file of it or of a whole model.
 
@@ -207,12 +224,9 @@ def find_backbone(keys: Iterable[str], path: str | os.PathLike) -> tuple[Backbon
     Raises:
         CheckpointError: If there is none, or more than one.
     """
-    for backbone in BACKBONE_FILES.backbones:
-        prefixes = [
-            key.removesuffix(backbone.mark)
-            for key in keys
-            if f'.{key}'.endswith(f'.{backbone.mark}')
-        ]
+    backbones = [backbone for layout in FILES for backbone in layout.backbones]
+    for backbone in backbones:
+        prefixes = _prefixes(backbone, keys)
         if len(prefixes) > 1:
             raise CheckpointError(
                 f'{path} has more than one {backbone.name}: {", ".join(map(repr, prefixes))} go '
@@ -220,8 +234,13 @@ def find_backbone(keys: Iterable[str], path: str | os.PathLike) -> tuple[Backbon
             )
         if prefixes:
             return backbone, prefixes[0]
-    known = ', '.join(backbone.name for backbone in BACKBONE_FILES.backbones)
+    known = ', '.join(dict.fromkeys(backbone.name for backbone in backbones))
     raise CheckpointError(
         f'{path} is not of a OneFormer, by the names of its tensors, and no backbone is recognised '
         f'of {known}; there are {", ".join(list(keys)[:5])} ...'
     )
+
+
+def layout_of(backbone: Backbone) -> Layout:
+    """The layout that ``find_backbone`` found a backbone in."""
+    return next(layout for layout in FILES if any(b is backbone for b in layout.backbones))

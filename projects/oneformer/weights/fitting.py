@@ -17,6 +17,7 @@ from .architecture import (
 )
 from .backbone_names import ENCODER
 from .classes import class_difference, class_table, classes_of, reuse_rows
+from .frozen import with_frozen
 from .misfits import comparable, config_advice, misfits
 from .reading import PREFIX, Weights, numbers_of
 from .rules import rebuilt_by_us
@@ -35,7 +36,7 @@ class Fit:
             with the model's own tensors for what starts fresh.
         fresh: Names of tensors that stay as the model has them.
         unused: Lines about tensors of the file that are left out.
-        resized: Names of bias tables that were interpolated.
+        resized: Names of tables and kernels that were interpolated.
         lines: Lines for the log.
     """
 
@@ -58,7 +59,7 @@ def fit(weights: Weights, model: nn.Module, how: str = 'exact', fresh: Sequence[
             ``'start'``, for training that starts: rows of the class head are re-used by the names
             of the classes, a text branch that is missing starts fresh, and so does ``fresh``.
             ``'backbone'``: only output norms may be missing, and what is not of a backbone is left;
-            bias tables of Swin for another window are interpolated.
+            tables of positions and kernels of patches of another size are interpolated.
         fresh: What the names of those tensors begin with that start fresh.
 
     Raises:
@@ -67,13 +68,15 @@ def fit(weights: Weights, model: nn.Module, how: str = 'exact', fresh: Sequence[
     if how not in HOWS:
         raise ValueError(f'how is {how!r}: it has to be one of {HOWS}')
     if how == 'backbone':
-        return _fit_backbone(weights, model)
+        return _fit_backbone(with_frozen(weights, model), model)
     if weights.is_backbone:
         raise CheckpointError(
             f'{weights.path} is not of a OneFormer, but a backbone ({weights.layout}): train with '
             f"model.backbone.init_cfg=dict(type='PretrainedBackbone', "
             f'checkpoint={weights.path!r}) and without load_from'
         )
+    if not any(PREFIX.startswith(start) for start in fresh):
+        weights = with_frozen(weights, model)
     others = contradictions(model, weights)
     if how == 'start':
         return _fit_start(weights, model, fresh, others)
@@ -91,15 +94,19 @@ def options_beside(model: nn.Module) -> dict:
 def contradictions(model: nn.Module, weights: Weights) -> list[str]:
     """Lines about options of the backbone that weights say otherwise beside their tensors."""
     theirs = {
-        name: [list(level) for level in value]
-        for name, value in weights.backbone_options.items()
-        if value is not None
+        name: _plain(value) for name, value in weights.backbone_options.items() if value is not None
     }
     return [
-        f'{name} of the checkpoint are {theirs[name]}, but {value} in the config'
+        f'{name} of the checkpoint {"are" if isinstance(value, list) else "is"} {theirs[name]}, '
+        f'but {value} in the config'
         for name, value in options_beside(model).items()
         if theirs.get(name, value) != value
     ]
+
+
+def _plain(value):
+    """Tuples as lists, at any depth."""
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _refuse_misfits(
@@ -185,6 +192,14 @@ def resize_table(table: Tensor, rows: int) -> Tensor:
     return grid.flatten(2)[0].T.to(table.dtype).contiguous()
 
 
+def _with_source(weights: Weights, key: str) -> str:
+    """Name of a backbone's tensor, and of what makes it up in the file if that is another one."""
+    theirs = weights.source_names(PREFIX + key)
+    if theirs in ([key], [PREFIX + key]):
+        return key
+    return f'{key} ({" + ".join(theirs)} in the file)'
+
+
 def _fit_backbone(weights: Weights, backbone: nn.Module) -> Fit:
     inside = {
         key.removeprefix(PREFIX): value
@@ -198,6 +213,10 @@ def _fit_backbone(weights: Weights, backbone: nn.Module) -> Fit:
         [line for line in lines if line.startswith(wheres)]
         for lines in (weights.unknown, weights.broken)
     )
+    if hasattr(backbone, 'adapt'):
+        inside, fitted.resized, more = backbone.adapt(inside)
+        fitted.lines += more
+    may_lack = (*_OUTPUT_NORMS, *getattr(backbone, 'not_in_files', ()))
     missing: list[str] = []
     state = backbone.state_dict()
     for key, own in state.items():
@@ -205,7 +224,10 @@ def _fit_backbone(weights: Weights, backbone: nn.Module) -> Fit:
         if rebuilt_by_us(key):
             continue
         if tensor is None:
-            (fitted.fresh if key.startswith(_OUTPUT_NORMS) else missing).append(key)
+            if key.startswith(may_lack):
+                fitted.fresh.append(key)
+            else:
+                missing.append(_with_source(weights, key))
             continue
         is_table = key.endswith(_TABLE) and tensor.dim() == 2
         if is_table and tensor.shape[1] == own.shape[1] and len(tensor) != len(own):
@@ -216,7 +238,10 @@ def _fit_backbone(weights: Weights, backbone: nn.Module) -> Fit:
         fitted.tensors[key] = tensor
     for key in inside:
         if key not in state and not rebuilt_by_us(key):
-            (fitted.unused if key.startswith(_OUTPUT_NORMS) else unknown).append(key)
+            if key.startswith(may_lack):
+                fitted.unused.append(key)
+            else:
+                unknown.append(_with_source(weights, key))
     lists = [
         key_list('missing', missing),
         key_list('unknown', unknown),

@@ -14,10 +14,11 @@ from mmengine.runner import BaseLoop
 from ..host.errors import CheckpointError, key_list
 from ..host.runner_state import bare_model
 from ..images.rules import complete_steps
-from .fitting import fit, options_beside
-from .reading import Weights, read
+from .fitting import Fit, fit, options_beside
+from .frozen import LeaveOutFrozen, complete_average, remember_source
+from .reading import PREFIX, Weights, read, read_with_content
 from .replaced_weights import skip_replaced_weights
-from .settings import warn_of_differences
+from .settings import notes_on, warn_of_differences
 
 _REMEDY = (
     'Start from another file by --cfg-options model.backbone.init_cfg.checkpoint=FILE, or from '
@@ -62,14 +63,23 @@ class ReuseWeights(Hook):
         """Do not fetch what a checkpoint replaces; of this project's training, not of mmengine."""
         skip_replaced_weights(runner, self.fresh)
 
+    def _leave_out_frozen(self, runner) -> None:
+        """Another hook for that, since it comes after those that add to checkpoints."""
+        if not any(isinstance(hook, LeaveOutFrozen) for hook in runner.hooks):
+            runner.register_hook(LeaveOutFrozen())
+
     def before_run(self, runner) -> None:
         """The same in any training, but for models that are initialised by now."""
+        self._leave_out_frozen(runner)
         if isinstance(runner._train_loop, BaseLoop):
             self.before_init_weights(runner)
 
     def before_save_checkpoint(self, runner, checkpoint: MutableMapping) -> None:
         """Keep what weights do not tell of their backbone beside them."""
-        checkpoint['meta']['backbone'] = options_beside(bare_model(runner))
+        model = bare_model(runner)
+        checkpoint['meta']['backbone'] = options_beside(model)
+        if licence := getattr(getattr(model, 'backbone', None), 'licence', None):
+            checkpoint['meta']['licence'] = licence
 
     def after_load_checkpoint(self, runner, checkpoint: MutableMapping) -> None:
         """Change the checkpoint in place, before it goes to the model.
@@ -90,9 +100,13 @@ class ReuseWeights(Hook):
                 'from its weights, by load_from without --resume'
             )
         how = 'start' if trains and not runner._resume else 'exact'
-        fitted = fit(weights, bare_model(runner), how, self.fresh)
+        model = bare_model(runner)
+        fitted = fit(weights, model, how, self.fresh)
+        if not any(key.startswith(PREFIX) for key in fitted.fresh):
+            remember_source(weights, getattr(model, 'backbone', None), weights.path)
         checkpoint['state_dict'] = fitted.tensors
-        notes = [] if trains and runner._resume else weights.notes()
+        complete_average(checkpoint, fitted.tensors)
+        notes = [] if trains and runner._resume else notes_on(weights)
         for line in [*notes, *fitted.lines]:
             print_log(line, logger='current')
 
@@ -103,11 +117,13 @@ class PretrainedBackbone:
 
     Recognised by their names are ResNet (torchvision, detectron2, OpenMMLab, timm), Swin
     (Microsoft, timm, OpenMMLab, Hugging Face), ConvNeXt (Facebook, timm, OpenMMLab, Hugging Face),
-    DiNAT (SHI-Labs, Hugging Face), and a whole OneFormer with one of them.
+    DiNAT (SHI-Labs, Hugging Face), DINOv2 and DINOv3 (Meta, timm, Hugging Face), and a whole
+    OneFormer with one of them. A ``TimmBackbone`` takes what timm takes for its model.
 
     Unlike mmengine's ``Pretrained`` it runs no pickle, and every tensor is accounted for: only
-    output norms may be missing, which start fresh, and only a classifier may be left. Bias tables
-    of Swin for another window are interpolated.
+    output norms and a feature pyramid may be missing, which start fresh, and only a classifier and
+    what pre-training needs may be left. Bias tables of Swin for another window are interpolated,
+    and so are positions and patches of DINOv2 and DINOv3.
 
     Args:
         checkpoint: File, folder of Hugging Face, or URL, which is downloaded once.
@@ -123,17 +139,33 @@ class PretrainedBackbone:
         self.checkpoint = checkpoint
         self.trust_pickle = trust_pickle
 
+    def _fitted(self, module: BaseModule) -> tuple[Weights, Fit]:
+        """What was read, and what of it the backbone gets."""
+        if not hasattr(module, 'translate'):
+            weights = read(self.checkpoint, self.trust_pickle)
+            return weights, fit(weights, module, 'backbone')
+        # a model of a library that knows the names in files of it
+        place, trust = self.checkpoint, self.trust_pickle
+        weights, _ = read_with_content(place, trust, translate=Weights.foreign)
+        if weights.layout == 'plugin':
+            return weights, fit(weights, module, 'backbone')
+        try:
+            tensors, unused = module.translate(weights.tensors)
+        except ValueError as error:
+            raise CheckpointError(str(error)) from error
+        return weights, Fit(tensors, unused=unused)
+
     def __call__(self, module: BaseModule) -> None:
         """Load the weights into a backbone, see the class."""
         name = type(module).__name__
         try:
-            weights = read(self.checkpoint, self.trust_pickle)
-            fitted = fit(weights, module, 'backbone')
+            weights, fitted = self._fitted(module)
         except (CheckpointError, OSError) as error:
             raise CheckpointError(
                 f'{self.checkpoint} cannot be loaded into {name}: {error}. {_REMEDY}'
             ) from error
         module.load_state_dict(fitted.tensors, strict=False)
+        remember_source(weights, module, self.checkpoint)
         for child in module.modules():
             if isinstance(child, BaseModule) and child is not module:
                 child.is_init = True  # or it would initialise itself once more, at random
@@ -141,7 +173,8 @@ class PretrainedBackbone:
             f'{name}: {len(fitted.tensors)} tensors from {self.checkpoint} ({weights.layout})',
             key_list('not used', fitted.unused),
             key_list('initialised afresh', fitted.fresh),
-            key_list('interpolated for another window', fitted.resized),
+            key_list('interpolated for another size', fitted.resized),
+            *fitted.lines,
         ]
         print_log('\n'.join(filter(None, lines)), logger='current', level=logging.INFO)
         if hasattr(module, '_params_init_info'):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..host.errors import CheckpointError, key_list
 from ..host.unpickling import plain_values, read_pickle
-from .backbone_names import BACKBONE_FILES, find_backbone
+from .backbone_names import find_backbone, layout_of
 from .hub import WEIGHT_FILES
 from .huggingface_config import backbone_options_in
 from .names import EARLIER, LAYOUTS, MARKS
@@ -34,6 +34,8 @@ class Weights:
         is_backbone: Whether it is a backbone, and not a whole OneFormer.
         dataset_meta: Metainfo of the dataset that it was trained on, or empty.
         backbone_options: Options of the backbone that weights do not tell.
+        frozen: ``source`` and ``sha256`` of weights of the backbone that are not in the file, see
+            ``frozen``; else empty.
         config: Content of Hugging Face's config.json, else empty.
         config_text: The config of its training as mmengine writes it, as text, None if there is
             none. It may have been written to do harm: see ``embedded_config``.
@@ -51,6 +53,7 @@ class Weights:
     is_backbone: bool = False
     dataset_meta: dict = field(default_factory=dict)
     backbone_options: dict = field(default_factory=dict)
+    frozen: dict = field(default_factory=dict)
     config: dict = field(default_factory=dict)
     config_text: str | None = None
     unused: list[str] = field(default_factory=list)
@@ -76,7 +79,7 @@ class Weights:
         state_dict = state_dict_in(content, path)
         meta = content.get('meta') or {}
         beside = {}
-        for name in ('dataset_meta', 'backbone'):
+        for name in ('dataset_meta', 'backbone', 'frozen_backbone'):
             part = (meta.get(name) or {}) if isinstance(meta, Mapping) else meta
             if not isinstance(part, Mapping):
                 raise CheckpointError(
@@ -91,18 +94,22 @@ class Weights:
             averaged=translated.get('layout', 'plugin') == 'plugin' and 'ema_state_dict' in content,
             dataset_meta=beside['dataset_meta'],
             backbone_options={**beside['backbone'], **backbone_options_in(config)},
+            frozen=beside['frozen_backbone'],
             config=config,
             config_text=meta.get('cfg'),
         )
 
-    def notes(self) -> list[str]:
-        """Lines about weights that are not simply those of the last step."""
-        text = f'{self.path} has weights averaged over the training (EMA), which are used'
-        return [text] if self.averaged else []
+    @classmethod
+    def foreign(cls, content, path: str | os.PathLike, config: Mapping | None = None) -> 'Weights':
+        """The same of a OneFormer of ours; of anything else the tensors by the file's names."""
+        tensors = _tensors_in(state_dict_in(content, path), path)
+        if recognise(tensors) == 'plugin':
+            return cls.of(content, path, config)
+        return cls(tensors, str(path), layout="its library's names", is_backbone=True)
 
     def source_names(self, key: str) -> list[str]:
         """Names in the file of what makes up one of our tensors."""
-        return foreign_names(self.rules, key) or [key]
+        return foreign_names(self.rules, key, self.keys) or [key]
 
 
 def read(source: Source, trust: bool = False) -> Weights:
@@ -204,7 +211,8 @@ def read_json(path: Path) -> dict:
 def state_dict_in(content: object, path: str | os.PathLike) -> Mapping:
     """The dict of tensors in the content of a file; CheckpointError if there is none."""
     if isinstance(content, Mapping):
-        wrapped = (content.get(wrapper) for wrapper in ('state_dict', 'model'))
+        # DINOv2's training keeps the average that it publishes under "teacher"
+        wrapped = (content.get(wrapper) for wrapper in ('state_dict', 'model', 'teacher'))
         return next((part for part in wrapped if isinstance(part, Mapping)), content)
     raise CheckpointError(f'{path} holds a {type(content).__name__}, not tensors by name')
 
@@ -284,7 +292,7 @@ def _translated_backbone(tensors: dict[str, Tensor], path: str | os.PathLike) ->
     backbone, prefix = find_backbone(tensors, path)
     inside = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     outside = [key for key in tensors if not key.startswith(prefix)]
-    translation = BACKBONE_FILES.to_ours(inside)
+    translation = layout_of(backbone).to_ours(inside, backbone)
     return dict(
         tensors=translation.tensors,
         layout=backbone.name,
@@ -292,6 +300,8 @@ def _translated_backbone(tensors: dict[str, Tensor], path: str | os.PathLike) ->
         unused=[prefix + key for key in translation.unused] + numbers_of(outside),
         unknown=[prefix + key for key in translation.unknown],
         broken=translation.broken,
+        keys=frozenset(inside),
+        rules=list(backbone.rules),
     )
 
 

@@ -41,7 +41,8 @@ def _skip_in_module(model: nn.Module) -> list[str]:
         source = _source(getattr(module, 'init_cfg', None))
         if source is not None and not module.is_init:
             module.is_init = True
-            skipped.append(source)
+            if getattr(module, 'save_frozen', True):  # else it may be read for the checkpoint
+                skipped.append(source)
         elif getattr(module, 'pretrained', None) is True:
             module.pretrained = False
             skipped.append(f'the package of {type(module).__name__}')
@@ -51,7 +52,7 @@ def _skip_in_module(model: nn.Module) -> list[str]:
 def _skip_in_config(model: MutableMapping) -> list[str]:
     backbone = model.get('backbone') or {}
     source = _source(backbone.get('init_cfg'))
-    if source is None:
+    if source is None or not backbone.get('save_frozen', True):
         return []
     backbone['init_cfg'] = None
     return [source]

@@ -115,6 +115,21 @@ class Translation:
     broken: list[str] = field(default_factory=list)
 
 
+@dataclass
+class Prepared:
+    """Foreign tensors of which each is one of ours, or a part of one, after what a rule cannot say.
+
+    Attributes:
+        tensors: Tensors by foreign names.
+        unused: See ``Translation``.
+        broken: See ``Translation``.
+    """
+
+    tensors: dict[str, Tensor]
+    unused: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class Backbone:
     """Names of a backbone.
@@ -123,11 +138,17 @@ class Backbone:
         name: Name for messages.
         mark: A foreign key that only this backbone has.
         rules: Rules of all its tensors.
+        more_marks: Other keys that only it has, for files that lack the first.
+        prepare: What is done to all tensors at once before their names are changed.
+        has_teacher: Whether of a student and its average in one file the teacher is published.
     """
 
     name: str
     mark: str
     rules: Sequence[Rule]
+    more_marks: tuple[str, ...] = ()
+    prepare: Callable[[Mapping[str, Tensor]], Prepared] | None = None
+    has_teacher: bool = False
 
     def alone(self, prefix: str, name: str) -> 'Backbone':
         """The names without what goes before them inside a model."""
@@ -171,10 +192,17 @@ class Layout:
         known = ', '.join(backbone.name for backbone in self.backbones)
         raise CheckpointError(f'{self.name} has no names for this backbone, only for {known}')
 
-    def to_ours(self, state_dict: Mapping[str, Tensor]) -> Translation:
-        """Rename foreign tensors."""
+    def to_ours(
+        self, state_dict: Mapping[str, Tensor], backbone: Backbone | None = None
+    ) -> Translation:
+        """Rename foreign tensors, those of a backbone alone by its rules."""
         translation = Translation()
-        rules = self.rules_for(state_dict)
+        rules = self.rules_for(state_dict) if backbone is None else list(backbone.rules)
+        if backbone is not None and backbone.prepare is not None:
+            prepared = backbone.prepare(state_dict)
+            state_dict = prepared.tensors
+            translation.unused += prepared.unused
+            translation.broken += prepared.broken
         unused = [template_pattern(template) for template in self.unused]
         done = set()
         for key in state_dict:
@@ -190,12 +218,20 @@ class Layout:
             names = [part.format(**fields) for part in rule.parts]
             done.update(names)
             shapes = [tuple(state_dict[name].shape) for name in names if name in state_dict]
-            if len(shapes) < len(names) or len(set(shapes)) > 1:
+            if lost := [name for name in names if name not in state_dict]:
+                there = [name for name in names if name in state_dict]
+                translation.broken.append(f'{", ".join(lost)}: missing beside {", ".join(there)}')
+                continue
+            if len(set(shapes)) > 1:
                 translation.broken.append(f'{" + ".join(names)}: {shapes}, expected equal shapes')
+                continue
+            ours = rule.ours.format(**fields)
+            if ours in translation.tensors:
+                translation.broken.append(f'{" + ".join(names)}: the same tensor as another one')
                 continue
             parts = [state_dict[name] for name in names]
             tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
-            translation.tensors[rule.ours.format(**fields)] = rule.to_ours(tensor)
+            translation.tensors[ours] = rule.to_ours(tensor)
         return translation
 
     def to_foreign(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -229,10 +265,23 @@ def rebuilt_by_us(key: str) -> bool:
     )
 
 
-def foreign_names(rules: Iterable[Rule], key: str) -> list[str]:
-    """Foreign names that make up one of our tensors; none if no rule knows it."""
-    rule, fields = _find(rules, key)
-    return [part.format(**fields) for part in rule.parts] if rule else []
+def foreign_names(rules: Iterable[Rule], key: str, keys: Iterable[str] = ()) -> list[str]:
+    """Foreign names that make up one of our tensors; none if no rule knows it.
+
+    Args:
+        rules: Rules of a library.
+        key: Our name.
+        keys: Foreign names in a file. Of several rules for our name one counts that it uses.
+    """
+    matches = [(rule, match) for rule in rules if (match := rule.our_pattern.fullmatch(key))]
+    used = (
+        (rule, match)
+        for rule, match in matches
+        if any(pattern.fullmatch(name) for pattern in rule.patterns for name in keys)
+    )
+    for rule, match in (*([] if len(matches) < 2 else used), *matches):
+        return [part.format(**match.groupdict()) for part in rule.parts]
+    return []
 
 
 def _find(

@@ -30,13 +30,14 @@ from .classes import class_difference, classes_of
 from .embedded_config import embedded_config
 from .files import check_destination, write_folder, write_torch
 from .fitting import contradictions, fit, options_beside
+from .frozen import with_frozen
 from .huggingface_config import check_config, check_function, config_of
 from .meta_models import meta_model, rebuilt
 from .misfits import misfits
 from .names import LAYOUTS
 from .reading import PREFIX, Weights, read_json
 from .rules import rebuilt_by_us
-from .settings import describe_settings
+from .settings import describe_settings, notes_on
 
 _NAME_THEM = 'name them with --metainfo FILE, JSON with "classes" and "thing_classes"'
 
@@ -241,6 +242,8 @@ def _write(
         raise CheckpointError(f'{layout} has no {decoder}: such weights are of this plugin alone')
     empty = _empty_model(model)
     shapes = shapes_of(empty.state_dict())
+    whole = with_frozen(weights, empty)
+    tensors = {**{k: v for k, v in whole.tensors.items() if k not in weights.tensors}, **tensors}
     if problems := misfits(weights, tensors, shapes, every=True):
         raise CheckpointError('\n'.join(problems))
     assumed = [] if cfg is not None else assumptions(model['backbone'], weights.backbone_options)
@@ -263,6 +266,8 @@ def _write(
         # what was only assumed is left open, for the config that the weights are used with
         backbone = {} if assumed else options_beside(empty)
         held = dict(cfg=weights.config_text) if weights.config_text else {}
+        if licence := getattr(empty.backbone, 'licence', None):
+            held['licence'] = licence
         meta = dict(dataset_meta=metainfo, backbone=backbone, **held)
         write_torch(path, dict(meta=meta, state_dict={key: whole[key] for key in shapes}))
     return Written(
@@ -274,7 +279,7 @@ def _write(
         unused=weights.unused + left,
         dropped=[name for key in dropped for name in weights.source_names(key)],
         rebuilt=list(more),
-        notes=assumed + weights.notes() + _left_behind(weights, layout),
+        notes=assumed + notes_on(weights) + _left_behind(weights, layout),
     )
 
 

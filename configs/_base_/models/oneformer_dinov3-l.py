@@ -1,0 +1,7 @@
+_base_ = 'oneformer_dinov3-s.py'
+model = dict(
+    backbone=dict(
+        arch='dinov3_l',
+        init_cfg=dict(checkpoint='facebook/dinov3-vitl16-pretrain-lvd1689m'),
+    ),
+)
