@@ -7,8 +7,11 @@ from mmengine.runner import Runner
 from torch.nn import functional as F
 from toy_model import build, toy_config
 
+from oneformer.host.errors import CheckpointError
 from oneformer.kernels.attention_paths import has_deformable_attention, want_path
 from oneformer.models import IdentityPixelDecoder, pixel_decoder
+from oneformer.weights import read
+from oneformer.weights.architecture import model_config, shapes_of
 
 
 def maps(channels, batch=2, side=16):
@@ -150,10 +153,6 @@ def test_other_arguments_are_refused(arguments, message):
 
 
 def test_weights_alone_do_not_tell_the_heads_of_such_a_model(toy, tmp_path):
-    from oneformer.host.errors import CheckpointError
-    from oneformer.weights import read
-    from oneformer.weights.architecture import model_config, shapes_of
-
     model = build(toy.model)
     path = tmp_path / 'weights.pth'
     torch.save(dict(state_dict=model.state_dict()), path)

@@ -6,7 +6,7 @@ from mmdet.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.logging import MMLogger
 from torch import nn
 
-from oneformer.training.layer_decay import group_table, layers_of
+from oneformer.training.layer_decay import group_table, layers_by_name, layers_of
 
 LR, WEIGHT_DECAY = 1e-3, 0.05
 
@@ -234,6 +234,42 @@ BACKBONES = {
 }
 
 
+VITS = {
+    arch: (
+        dict(type='PlainViT', arch=arch, embed_dims=64, depth=3, num_heads=1),
+        3,
+        {
+            **dict.fromkeys(('cls_token', 'reg_token', 'patch_embed.proj.weight'), 0),
+            table: 0,
+            'blocks.0.attn.proj.weight': 1,
+            'blocks.2.mlp.fc2.bias': 3,
+            'norm.weight': 4,
+            'pyramid.': 4,
+        },
+    )
+    for arch, table in (('dinov2_s_reg4', 'pos_embed'), ('dinov3_s', 'cls_token'))
+}
+
+
+@pytest.mark.parametrize('arch', VITS)
+def test_the_layers_of_dinos_transformers_are_known_and_timms_norms_not_decayed(arch):
+    pytest.importorskip('timm')
+    config, blocks, expected = VITS[arch]
+    backbone = MODELS.build(config)
+    layers, count = layers_of(backbone)
+    assert count == blocks and layers.keys() == {name for name, _ in backbone.named_parameters()}
+    for start, layer in expected.items():
+        found = {layers[name] for name in layers if name.startswith(start)}
+        assert found == {layer}, start
+    model = Model(backbone)
+    rules = rules_of(model, wrapper_of(model, layer_decay=0.5).optimizer.param_groups)
+    for name, layer in layers.items():
+        scale, decay = rules[f'backbone.{name}']
+        assert scale == 0.5 ** (blocks + 1 - layer), name
+        is_norm = 'norm' in name or name.endswith(('_token', 'pos_embed'))
+        assert (decay == 0) == is_norm or name.startswith('pyramid.'), name
+
+
 @pytest.mark.parametrize('name', BACKBONES)
 def test_the_layers_of_each_backbone_are_known(name):
     config, blocks, expected = BACKBONES[name]
@@ -257,9 +293,14 @@ def test_lists_inside_of_a_block_are_not_blocks():
         *(f'layers.{i}.ffn.layers.{j}.0.weight' for i in (0, 1) for j in (0, 1)),
         'norm',
     ]
-    from oneformer.training.layer_decay import layers_by_name
-
     assert layers_by_name(names) == (dict(zip(names, [0, 1, 1, 2, 2, 3])), 2)
+
+
+def test_a_pyramid_has_no_blocks_wherever_it_stands():
+    names = ['pyramid.levels.0.0.weight', 'cls_token', 'blocks.0.qkv.weight', 'blocks.1.qkv.weight']
+    assert layers_by_name(names) == (dict(zip(names, [3, 0, 1, 2])), 2)
+    names = names[1:] + names[:1]
+    assert layers_by_name(names) == (dict(zip(names, [0, 1, 2, 3])), 2)
 
 
 def test_the_rate_of_the_backbone_multiplies_the_decay():

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmdet.registry import HOOKS, MODELS
+from mmengine.runner import Runner
 from torch import nn
 from toy_model import build, toy_config
 
@@ -192,8 +193,6 @@ SPANS = [(0.0, 0.5), (0.25, 0.75)]
 @pytest.fixture(scope='module')
 def inputs(config_dir, tiny_set):
     """Config of a toy model, and a batch of its training."""
-    from mmengine.runner import Runner
-
     cfg = toy_config(config_dir, tiny_set)
     batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
     return cfg.model, batch

@@ -1,14 +1,22 @@
 """Mask annealing, layer decay, two warm-ups and averages together, in trainings from end to end."""
 
 import json
-import signal
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from interrupted import Trainer, write_config
+from interrupted import write_config
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from runs import forget_runs
 
+from oneformer.commands.train import main
+from oneformer.host.errors import CheckpointError
 from oneformer.host.unpickling import read_pickle
+from oneformer.weights import read
+from oneformer.weights.fitting import fit
+from oneformer.weights.settings import notes_on
 
 ITERS = 20
 # the decoder of the small model has one layer
@@ -22,11 +30,10 @@ train_cfg.update(val_begin=1, val_interval=None)
 """
 
 
-@pytest.fixture(scope='module')
-def trainer(root_dir):
-    trainer = Trainer(root_dir)
-    yield trainer
-    trainer.close()
+def train(config, folder, *arguments):
+    """Train in this process."""
+    forget_runs()
+    main([str(config), '--work-dir', str(folder), *map(str, arguments)])
 
 
 @pytest.fixture(scope='module')
@@ -36,12 +43,10 @@ def config(tmp_path_factory, config_dir, tiny_set):
 
 
 @pytest.fixture(scope='module')
-def whole(trainer, config):
+def whole(config):
     """The folder of a run that nothing happened to."""
-    folder = config.parent / 'whole'
-    code, log = trainer.run(config, folder)
-    assert code == 0, log[-3000:]
-    return folder
+    train(config, config.parent / 'whole')
+    return config.parent / 'whole'
 
 
 def same(one, other):
@@ -63,15 +68,15 @@ def annealed(done, iterations=ITERS):
 
 
 def test_stopped_at_7_and_13_of_20_iterations_everything_goes_on_to_the_bit(
-    trainer, config, whole, tmp_path
+    config, whole, tmp_path
 ):
-    folder = tmp_path / 'killed'
-    for stop in (7, 13):
-        reached = folder / f'iter_{stop}.pth'
-        code, log = trainer.run(config, folder, '--resume', until=reached.exists)
-        assert code == -signal.SIGKILL, log[-3000:]
-    code, log = trainer.run(config, folder, '--resume')
-    assert code == 0, log[-3000:]
+    left = whole
+    for stop in (7, 13):  # what is there after a kill; SIGKILL itself is in test_resume.py
+        folder = tmp_path / f'from_{stop}'
+        folder.mkdir()
+        shutil.copy(left / f'iter_{stop}.pth', folder)
+        train(config, folder, '--resume')
+        left = folder
     ours, theirs = (read_pickle(path / f'iter_{ITERS}.pth') for path in (folder, whole))
     for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'progress'):
         assert same(ours[key], theirs[key]), key
@@ -117,9 +122,7 @@ def test_validation_test_and_prediction_use_the_averages_and_say_so(
     assert told in tested.read_text()
     image = next((tiny_set / 'val').glob('*.*'))
     run_command('predict', image, '--weights', checkpoint, '--out-dir', 'out')
-    from oneformer.weights import read
-
-    assert read(checkpoint).notes() == [told]
+    assert notes_on(read(checkpoint)) == [told]
 
 
 def test_another_number_of_iterations_goes_on_as_if_it_had_been_so(
@@ -139,16 +142,7 @@ def test_another_number_of_iterations_goes_on_as_if_it_had_been_so(
     assert int(end['ema_state_dict']['steps']) == 12
 
 
-def test_weights_that_need_no_masks_are_refused_by_a_model_with_masks(
-    config, whole, run_tool, tmp_path
-):
-    from mmdet.registry import MODELS
-    from mmengine.config import Config
-
-    from oneformer.host.errors import CheckpointError
-    from oneformer.weights import read
-    from oneformer.weights.fitting import fit
-
+def test_weights_that_need_no_masks_are_refused_by_a_model_with_masks(config, whole):
     weights = read(whole / f'iter_{ITERS}.pth')
     cfg = Config.fromfile(config)
     del cfg.model.panoptic_head['mask_annealing']

@@ -113,7 +113,7 @@ class ResumableCheckpointHook(CheckpointHook):
         self._place: dict | None = None  # epoch and iteration of that checkpoint
         self._saved_iter = None
 
-    def after_load_checkpoint(self, runner: Runner, checkpoint: Mapping) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: MutableMapping) -> None:
         """Keep the progress in the checkpoint until the runner has resumed the rest."""
         if runner._resume:
             self._resumed = checkpoint.get('progress') or {}

@@ -15,7 +15,7 @@ from ..kernels.precision import PRECISIONS, check_precision
 from ..weights.classes import classes_to_predict
 from ..weights.fitting import fit
 from ..weights.reading import read
-from ..weights.settings import warn_of_differences
+from ..weights.settings import notes_on, warn_of_differences
 from ..weights.sources import Source
 from ..zoo import find_config, find_model
 from .settings import Settings, guess_settings, read_settings, settings_of_training
@@ -122,7 +122,7 @@ def load_trained(
         warn_of_differences(read_weights, given.model, given.pipeline)
     trained = build_model(settings, metainfo, None if given else read_weights.path)
     trained.load_state_dict(fit(read_weights, trained, 'predict').tensors)
-    for line in read_weights.notes():
+    for line in notes_on(read_weights):
         print_log(line, logger='current')
     return trained.to(device).eval(), settings, metainfo
 

@@ -9,6 +9,7 @@ model predicts without masks. Schedule and randomness are those of EoMT (Kerssie
 import logging
 from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -19,7 +20,7 @@ from ..host.transfers import send
 BUFFER = 'mask_annealing.probabilities'  # how its name ends in a model's state dict
 
 
-def _checked_span(layer: int, span: object) -> tuple[float, float]:
+def _checked_span(layer: int, span: Any) -> tuple[float, float]:
     is_pair = isinstance(span, Sequence) and not isinstance(span, str) and len(span) == 2
     if not is_pair or any(isinstance(x, bool) or not isinstance(x, Real) for x in span):
         raise ValueError(

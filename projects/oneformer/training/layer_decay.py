@@ -24,13 +24,18 @@ _LISTS_OF_BLOCKS = (
     re.compile(r'(?:^|\.)layer(\d+)\.(\d+)\.'),
     re.compile(r'(?:^|\.)(?:blocks|layers)\.(\d+)\.'),
 )
+_NECK = re.compile(r'(?:^|\.)(?:pyramid|neck|fpn)\.')  # behind a network, and has levels of its own
 _NUMBER = re.compile(r'(?:^|[._])\d+(?:\.|$)')
 
 
 def _blocks_of(names: Sequence[str]) -> dict[str, re.Match]:
     """Where the names say which block they are in; a list inside of a block has none."""
     for pattern in _LISTS_OF_BLOCKS:
-        found = {name: match for name in names if (match := pattern.search(name))}
+        found = {
+            name: match
+            for name in names
+            if not _NECK.search(name) and (match := pattern.search(name))
+        }
         blocks = {n: m for n, m in found.items() if not _NUMBER.search(n[: m.start()])}
         if blocks:
             return blocks
@@ -52,14 +57,14 @@ def layers_by_name(names: Sequence[str]) -> tuple[dict[str, int], int]:
     if not order:
         return {}, 0
     first = next(iter(blocks))
-    network = first[: blocks[first].start()]  # 'vit', if the backbone has it under this name
+    network = first[: blocks[first].start()]  # 'vit', if the backbone has its network there
     layers, current = {}, 0
     for name in names:
         if name in blocks:
             layers[name] = current = order[numbers[name]]
         elif name.split('.')[-1] in EMBEDDINGS:
             layers[name] = 0
-        elif current == len(order) or not name.startswith(network):
+        elif current == len(order) or not name.startswith(network) or _NECK.search(name):
             layers[name] = len(order) + 1
         else:
             layers[name] = current

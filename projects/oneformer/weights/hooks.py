@@ -18,7 +18,7 @@ from .fitting import Fit, fit, options_beside
 from .frozen import LeaveOutFrozen, complete_average, remember_source
 from .reading import PREFIX, Weights, read, read_with_content
 from .replaced_weights import skip_replaced_weights
-from .settings import warn_of_differences
+from .settings import notes_on, warn_of_differences
 
 _REMEDY = (
     'Start from another file by --cfg-options model.backbone.init_cfg.checkpoint=FILE, or from '
@@ -106,7 +106,7 @@ class ReuseWeights(Hook):
             remember_source(weights, getattr(model, 'backbone', None), weights.path)
         checkpoint['state_dict'] = fitted.tensors
         complete_average(checkpoint, fitted.tensors)
-        notes = [] if trains and runner._resume else weights.notes()
+        notes = [] if trains and runner._resume else notes_on(weights)
         for line in [*notes, *fitted.lines]:
             print_log(line, logger='current')
 

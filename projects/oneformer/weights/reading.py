@@ -109,11 +109,6 @@ class Weights:
             return cls.of(content, path, config)
         return cls(tensors, str(path), layout="its library's names", is_backbone=True)
 
-    def notes(self) -> list[str]:
-        """Lines about weights that are not simply those of the last step."""
-        text = f'{self.path} has weights averaged over the training (EMA), which are used'
-        return [text] if self.averaged else []
-
     def source_names(self, key: str) -> list[str]:
         """Names in the file of what makes up one of our tensors."""
         return foreign_names(self.rules, key, self.keys) or [key]

@@ -59,6 +59,12 @@ def prediction_settings(model: Mapping, pipeline: Sequence[Mapping]) -> dict:
     }
 
 
+def notes_on(weights: Weights) -> list[str]:
+    """Lines about weights that are not simply those of the last step."""
+    text = f'{weights.path} has weights averaged over the training (EMA), which are used'
+    return [text] if weights.averaged else []
+
+
 def differences(trained: Mapping, given: Mapping) -> list[str]:
     """Lines about ``prediction_settings`` of a training that those of a config say otherwise."""
     return [

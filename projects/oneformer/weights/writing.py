@@ -37,7 +37,7 @@ from .misfits import misfits
 from .names import LAYOUTS
 from .reading import PREFIX, Weights, read_json
 from .rules import rebuilt_by_us
-from .settings import describe_settings
+from .settings import describe_settings, notes_on
 from .written import Written
 
 _FOLDERS = ('huggingface', 'huggingface-eomt')  # layouts that are folders
@@ -258,7 +258,7 @@ def _write(
         unused=weights.unused + left,
         dropped=[name for key in dropped for name in weights.source_names(key)],
         rebuilt=list(more),
-        notes=assumed + weights.notes() + _left_behind(weights, layout),
+        notes=assumed + notes_on(weights) + _left_behind(weights, layout),
     )
 
 
