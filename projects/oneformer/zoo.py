@@ -18,6 +18,7 @@ _PACKAGED = _PACKAGE / '.mim/configs'
 ZOO = _PACKAGED if _PACKAGED.is_dir() else _PACKAGE.parents[1] / 'configs'
 SCRIPTS = ZOO.parent / 'tools'  # launch scripts
 _HUB = 'https://huggingface.co/'
+_PATTERNS = ('oneformer_*.py', 'oneformer-vit_*.py', 'eomt_*.py')
 
 # the metrics of the tables, in their order
 METRICS = ('PQ', 'PQ things', 'PQ stuff', 'mask AP', 'mIoU', 'mIoU(ms+flip)')
@@ -29,7 +30,8 @@ class ZooModel:
     """A model of the zoo.
 
     Attributes:
-        name: Name of its config, ``oneformer_{backbone}[_{start}-pre]_{dataset}[-{crop}]``.
+        name: Name of its config, ``oneformer_{backbone}[_{start}-pre]_{dataset}[-{crop}]``, or the
+            same beginning with ``oneformer-vit`` or ``eomt``.
         config: Path in the repository.
         backbone: Name of the backbone as people write it.
         dataset: Name of the dataset as people write it.
@@ -100,16 +102,25 @@ def read_zoo(metafile: str | Path) -> list[ZooModel]:
     return models
 
 
+def zoo_models() -> list[ZooModel]:
+    """All models: the original's, then those on plain vision transformers.
+
+    Raises:
+        ValueError: See ``read_zoo``.
+    """
+    metafiles = [ZOO / 'metafile.yml', ZOO / 'vit/metafile.yml']
+    return [model for metafile in metafiles if metafile.is_file() for model in read_zoo(metafile)]
+
+
 def find_model(name: str) -> ZooModel | None:
     """The model of a name, None if the zoo has none of it."""
-    metafile = ZOO / 'metafile.yml'
-    models = read_zoo(metafile) if metafile.is_file() else []
-    return next((model for model in models if model.name == name), None)
+    return next((model for model in zoo_models() if model.name == name), None)
 
 
 def _configs() -> dict[str, Path]:
     """Config files by their names; of one name that of the upper folder."""
-    paths = (path for path in ZOO.rglob('oneformer_*.py') if '_base_' not in path.parts)
+    found = (path for pattern in _PATTERNS for path in ZOO.rglob(pattern))
+    paths = (path for path in found if '_base_' not in path.parts)
     return {path.stem: path for path in sorted(paths, key=lambda path: -len(path.parts))}
 
 

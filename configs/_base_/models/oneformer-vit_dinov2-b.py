@@ -1,5 +1,14 @@
 _base_ = 'oneformer-vit.py'
 model = dict(
-    backbone=dict(arch='dinov2_b_reg4', img_size=640),
-    panoptic_head=dict(embed_dims=768),
+    backbone=dict(
+        arch='dinov2_b_reg4',
+        img_size=640,
+        init_cfg=dict(
+            type='PretrainedBackbone',
+            checkpoint='https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_reg4_pretrain.pth',
+        ),
+    ),
+    panoptic_head=dict(
+        embed_dims=768,
+    ),
 )

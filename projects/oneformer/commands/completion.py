@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import shtab
 from oneformer_cli import COMMANDS
 
-from ..zoo import ZOO, read_zoo
+from ..zoo import zoo_models
 from .arguments import ToolParser
 
 # a place for a config or a model takes a file, or a name of the zoo
@@ -55,6 +55,6 @@ def whole_parser() -> ToolParser:
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     args = make_parser(prog).parse_args(argv)
-    names = ' '.join(model.name for model in read_zoo(ZOO / 'metafile.yml'))
+    names = ' '.join(model.name for model in zoo_models())
     preamble = {shell: text.format(names=names) for shell, text in _PREAMBLE.items()}
     print(shtab.complete(whole_parser(), args.shell, preamble=preamble))

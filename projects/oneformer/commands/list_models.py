@@ -3,15 +3,15 @@
 import sys
 from collections.abc import Sequence
 
-from ..zoo import ZOO, read_zoo, text_table, write_markdown
+from ..zoo import text_table, write_markdown, zoo_models
 from .arguments import ToolParser
 
 
 def make_parser(prog: str | None = None) -> ToolParser:
-    models = read_zoo(ZOO / 'metafile.yml')
+    models = zoo_models()
     parser = ToolParser(
         prog=prog,
-        description='List the models. All numbers are published by the authors of the original, '
+        description='List the models. All numbers are published by the authors of OneFormer and EoMT, '
         'on the validation sets, and were not measured here.',
     )
     parser.add_argument(
@@ -27,7 +27,7 @@ def make_parser(prog: str | None = None) -> ToolParser:
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
-    models = read_zoo(ZOO / 'metafile.yml')
+    models = zoo_models()
     parser = make_parser(prog)
     args = parser.parse_args(argv)
     if args.markdown:
@@ -46,5 +46,5 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     if not models:
         sys.exit(f'no model with backbone {args.backbone} for {args.dataset}')
     print(text_table(models))
-    print('\nPublished by the authors of the original (validation sets), not measured here.')
+    print('\nPublished by the authors of OneFormer and EoMT (validation sets), not measured here.')
     print('Weights are fetched by the name: oneformer predict IMAGE --model NAME')

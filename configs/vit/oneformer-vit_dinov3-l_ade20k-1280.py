@@ -1,0 +1,8 @@
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/models/oneformer-vit_dinov3-l.py',
+    '../_base_/datasets/ade20k_panoptic_lsj-1280.py',
+    '../_base_/schedule_vit_dinov3.py',
+]
+model = dict(metainfo=_base_.metainfo)
+train_cfg = dict(max_iters=39153, val_interval=1263)  # 31 epochs

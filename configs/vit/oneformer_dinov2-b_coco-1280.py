@@ -1,0 +1,7 @@
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/models/oneformer_dinov2-b.py',
+    '../_base_/datasets/coco_panoptic_lsj-1280.py',
+    '../_base_/schedule_vit.py',
+]
+model = dict(metainfo=_base_.metainfo, backbone=dict(img_size=1280))

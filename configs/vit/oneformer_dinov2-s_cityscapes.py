@@ -1,0 +1,8 @@
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/models/oneformer_dinov2-s.py',
+    '../_base_/datasets/cityscapes_panoptic_lsj-1024.py',
+    '../_base_/schedule_vit.py',
+]
+model = dict(metainfo=_base_.metainfo, backbone=dict(img_size=1024))
+train_cfg = dict(max_iters=19795, val_interval=1850)  # 107 epochs
