@@ -7,6 +7,8 @@ for each task.
 
 * hf: time against EoMT, of one task and of three.
 * one_task: ours of three tasks against ours of one.
+* shared: the same of ours with ``shared_patches``, which is another function than EoMT's: its
+  patches do not look at queries. Its logits are compared with those of its own single passes.
 * memory: peak of a process that does one pass, above what it held with the model and the image.
 """
 
@@ -65,15 +67,15 @@ def build_peer(args: argparse.Namespace) -> nn.Module:
     return peer.eval().to(args.device)
 
 
-def build_ours(args: argparse.Namespace, peer: nn.Module) -> nn.Module:
-    """Ours with the weights of a peer, and with a task token that tells tasks apart."""
+def build_ours(args: argparse.Namespace, peer: nn.Module, shared: bool = False) -> nn.Module:
+    """Ours with the weights of a peer, a task token that tells tasks apart, and shared patches."""
     tensors = HUGGING_FACE.to_ours(peer.state_dict()).tensors
     config = model_config(shapes_of(tensors), options_in(peer.config.to_dict()))
-    config['panoptic_head']['task_queries'] = {}
+    config['panoptic_head'].update(task_queries={}, shared_patches=shared)
     init_default_scope('mmdet')
     ours = MODELS.build(config)
     missing, unexpected = ours.load_state_dict(tensors, strict=False)
-    missing = [name for name in missing if 'task_queries' not in name]
+    missing = [name for name in missing if 'task_queries' not in name and 'shared' not in name]
     if missing or unexpected:
         raise RuntimeError(f'EoMT: missing {missing}, unexpected {unexpected}')
     generator = torch.Generator().manual_seed(1)
@@ -108,13 +110,14 @@ def peer_outputs(
 def make_passes(args: argparse.Namespace) -> dict[tuple[str, str], Callable[[], peers.Outputs]]:
     """The work of both sides, for one and for three tasks."""
     peer = build_peer(args)
-    ours = build_ours(args, peer)
+    ours, shared = (build_ours(args, peer, shared) for shared in (False, True))
     images = peers.draw_batch(args.size, [0], args.device).images
     queries = queries_of(ours)
     passes: dict = {}
     for name, number in NUM_TASKS.items():
         tasks = TASKS[:number]
         passes['ours', name] = lambda tasks=tasks: peers.our_outputs(ours, images, tasks)
+        passes['shared', name] = lambda tasks=tasks: peers.our_outputs(shared, images, tasks)
         passes['hf', name] = lambda tasks=tasks: peer_outputs(peer, images, queries, tasks)
     return passes
 
@@ -122,7 +125,8 @@ def make_passes(args: argparse.Namespace) -> dict[tuple[str, str], Callable[[], 
 def peak_bytes(args: argparse.Namespace, side: str, name: str) -> int:
     """Peak bytes of one pass; the work of a process of its own."""
     fix_threads(args.threads)
-    return memory.peak_of(make_passes(args)[side, name], args.device)
+    passes = make_passes(args)
+    return memory.peak_of(passes[side, name], args.device)
 
 
 def seconds(args: argparse.Namespace) -> list[Row | Figure]:
@@ -131,8 +135,10 @@ def seconds(args: argparse.Namespace) -> list[Row | Figure]:
     passes = make_passes(args)
 
     def check(results: dict) -> None:
-        for name in NUM_TASKS:
-            ours, peer = results['ours', name], results['hf', name]
+        pairs = {name: (results['ours', name], results['hf', name]) for name in NUM_TASKS}
+        one, three = (results['shared', name] for name in NUM_TASKS)
+        pairs['shared patches'] = one, peers.Outputs(*(logits[:1] for logits in three))
+        for name, (ours, peer) in pairs.items():
             for what, x, y in (
                 ('classes', ours.scores, peer.scores),
                 ('masks', ours.masks, peer.masks),
@@ -144,11 +150,16 @@ def seconds(args: argparse.Namespace) -> list[Row | Figure]:
         for key, work in passes.items()
     }
     taken = alternate(variants, args.repeats, check, args.device)
-    rows: list[Row | Figure] = [
-        Row(f'vit/{name}/hf', taken['ours', name], taken['hf', name]) for name in NUM_TASKS
-    ]
-    one, three = (median(taken['ours', name]) for name in NUM_TASKS)
-    return [*rows, Figure('vit/three_tasks/one_task', three / one, 'times the time of our one')]
+    rows: list[Row | Figure] = []
+    for side, path in (('ours', 'vit'), ('shared', 'vit/shared')):
+        rows += [
+            Row(f'{path}/{name}/hf', taken[side, name], taken['hf', name]) for name in NUM_TASKS
+        ]
+        one, three = (median(taken[side, name]) for name in NUM_TASKS)
+        rows.append(
+            Figure(f'{path}/three_tasks/one_task', three / one, 'times the time of its one')
+        )
+    return rows
 
 
 def run(args: argparse.Namespace) -> list[Row | Figure]:
@@ -157,7 +168,9 @@ def run(args: argparse.Namespace) -> list[Row | Figure]:
     rows = memory.in_own_process(seconds, args)
     for name in NUM_TASKS:
         peaks = {
-            side: memory.in_own_process(peak_bytes, args, side, name) for side in ('ours', 'hf')
+            side: memory.in_own_process(peak_bytes, args, side, name)
+            for side in ('ours', 'shared', 'hf')
         }
-        rows.append(Row(f'vit/memory/{name}/hf', [peaks['ours']], [peaks['hf']], 'bytes'))
+        for side, path in (('ours', 'vit'), ('shared', 'vit/shared')):
+            rows.append(Row(f'{path}/memory/{name}/hf', [peaks[side]], [peaks['hf']], 'bytes'))
     return rows

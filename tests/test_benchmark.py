@@ -234,6 +234,35 @@ CPU = ('--threads', 1, '--device', 'cpu')
 SHARES = ('infer/floor_share', 'train/text_share')
 
 
+@pytest.mark.parametrize('family', ('dinov2', 'dinov3'))
+def test_the_model_without_a_decoder_is_compared_with_eomt(
+    run_tool, tool, tmp_path, monkeypatch, family
+):
+    monkeypatch.setattr(tool.vit.memory, 'in_own_process', lambda work, *given: work(*given))
+    arguments = ('--arch', 'tiny', '--size', 64, '--repeats', 2, '--threads', 1)
+    run_tool('benchmark', 'vit', *arguments, '--family', family, '--json', 'results.json')
+    results = json.loads((tmp_path / 'results.json').read_text())
+    for path in ('vit', 'vit/shared'):
+        for name in ('one_task', 'three_tasks'):
+            assert results[f'{path}/{name}/hf'] > 0 and results[f'{path}/memory/{name}/hf'] > 0
+        assert results[f'{path}/three_tasks/one_task'] > 0
+
+
+def test_other_logits_than_those_of_eomt_are_not_timed(run_tool, tool, monkeypatch):
+    build = tool.vit.build_ours
+
+    def changed(*arguments):
+        ours = build(*arguments)
+        with torch.no_grad():
+            ours.panoptic_head.cls_embed.bias += 0.1
+        return ours
+
+    monkeypatch.setattr(tool.vit, 'build_ours', changed)
+    monkeypatch.setattr(tool.vit.memory, 'in_own_process', lambda work, *given: work(*given))
+    with pytest.raises(tool.timing.ResultsDiffer, match='classes of one_task'):
+        run_tool('benchmark', 'vit', '--arch', 'tiny', '--size', 64, '--repeats', 1)
+
+
 @pytest.fixture
 def small_models(tool, monkeypatch):
     """Networks of few channels, measured in this process."""

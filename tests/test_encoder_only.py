@@ -12,7 +12,8 @@ from benchmarks.peers.batches import target_masks
 from oneformer.kernels.mask_annealing import MaskAnnealing
 from oneformer.models.targets import batch_targets
 from oneformer.tasks import TASKS
-from oneformer.weights import fit
+from oneformer.weights import CheckpointError, fit, read, write
+from oneformer.weights.architecture import model_config, shapes_of
 from oneformer.weights.eomt_names import HUGGING_FACE
 
 MASKS = dict(on=1.0, off=0.0)
@@ -167,6 +168,50 @@ def test_a_task_is_eomt_with_the_queries_of_the_task(peers_of, images):
     finally:
         with torch.no_grad():
             peer.query.weight.copy_(own)
+
+
+def test_shared_patches_are_the_same_for_any_tasks_and_queries_see_their_own(peers_of, images):
+    _, weights = peers_of('dinov3', 'on')
+    ours = listen(build_ours(weights, task_queries={}, shared_patches=True))
+    together = our_outputs(ours, images, TASKS)
+    for t, task in enumerate(TASKS):
+        alone = our_outputs(ours, images, [task])
+        torch.testing.assert_close(together.scores[t], alone.scores[0], rtol=0, atol=1e-4)
+        torch.testing.assert_close(together.masks[t], alone.masks[0], rtol=0, atol=1e-4)
+    assert (together.scores[0] - together.scores[1]).abs().max() > 1e-2
+    # the patches are those of the transformer alone
+    decoded = ours.panoptic_head.decode(ours.extract_feat(images), [list(TASKS)] * 2)
+    vit = ours.backbone
+    embedded = vit.embed(images)
+    tokens = vit.norm(vit.run(embedded.tokens, embedded.rope))[:, vit.num_prefix :]
+    plain = ours.panoptic_head.upscale(tokens.unflatten(1, embedded.grid)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(decoded.mask_features[-1], plain, rtol=0, atol=1e-4)
+
+
+def test_shared_patches_are_told_by_the_weights(peers_of, images, tmp_path):
+    _, weights = peers_of('dinov2', 'off')
+    ours = listen(build_ours(weights, task_queries={}, shared_patches=True, criterion=True))
+    batch = draw_batch(SIZE, [2, 1], torch.device('cpu'))
+    losses = ours.train().loss(batch.images, our_samples(batch))
+    assert all(value.isfinite() for value in losses.values())
+    ours.eval()
+    torch.save(
+        dict(state_dict=ours.state_dict(), meta=dict(backbone=ours.backbone.not_in_weights)),
+        tmp_path / 'ours.pth',
+    )
+    found = read(tmp_path / 'ours.pth')
+    config = model_config(shapes_of(found.tensors), found.backbone_options)
+    again = MODELS.build(config)
+    again.load_state_dict(fit(found, again, 'predict').tensors)
+    expected = our_outputs(ours, images, TASKS)
+    assert torch.equal(our_outputs(again.eval(), images, TASKS).masks, expected.masks)
+    with pytest.raises(CheckpointError, match='shared_patches'):
+        write(found, tmp_path / 'eomt', 'huggingface')
+    other = MODELS.build(our_config(weights, task_queries={}, shared_patches=True))
+    lines = fit(weights, other, 'start').lines
+    assert any(
+        line.startswith('shared patches: the checkpoint was trained without') for line in lines
+    )
 
 
 def test_first_blocks_run_once_for_all_tasks(peers_of, images):

@@ -1,7 +1,8 @@
 """Queries and patches in the last blocks of a plain ViT, conditioned on tasks.
 
 Shapes: B images, T tasks per image, Q queries, C channels, K classes, L outputs (before each joint
-block and at the end), P prefix tokens, h x w the grid of patches, n = B T.
+block and at the end), P prefix tokens, h x w the grid of patches. There are n sequences of tokens
+with S tasks each: one of each image and task, or with shared patches one of each image.
 """
 
 from collections.abc import Sequence
@@ -26,8 +27,8 @@ class Output(NamedTuple):
     """What is read from the tokens between two blocks.
 
     Attributes:
-        queries: Normalised queries of shape (n, Q, C).
-        mask_embeds: Mask embeddings of shape (n, Q, C).
+        queries: Normalised queries of shape (n, S Q, C).
+        mask_embeds: Mask embeddings of shape (n, S Q, C).
         mask_features: Mask features of shape (n, C, 4 h, 4 w).
     """
 
@@ -52,9 +53,13 @@ class OneFormerViTHead(BaseModule):
         task_queries: Arguments of ``TaskToken``, None for none.
         mask_annealing: Arguments of ``MaskAnnealing``, with a span for each joint block. By default
             the queries look inside their masks, in training and prediction.
+        shared_patches: Whether patches do not look at queries, so that all tasks share them and
+            cost little more than one. It is another function than EoMT's, and is to be trained.
         with_cp: Keep no activations of mask features in training, but compute them again in the
             backward pass.
     """
+
+    shared: Tensor | None
 
     def __init__(
         self,
@@ -64,6 +69,7 @@ class OneFormerViTHead(BaseModule):
         num_upscale: int = 2,
         task_queries: dict | None = {},  # noqa: B006
         mask_annealing: dict | None = None,
+        shared_patches: bool = False,
         with_cp: bool = False,
     ) -> None:
         super().__init__()
@@ -71,6 +77,8 @@ class OneFormerViTHead(BaseModule):
             raise ValueError(f'panoptic_head.num_queries is {num_queries}: it has to be at least 2')
         self.num_queries = num_queries
         self.with_cp = with_cp
+        # empty, but in the state dict: weights say which function they are for
+        self.register_buffer('shared', torch.zeros(0) if shared_patches else None)
         self.query_embed = nn.Embedding(num_queries, embed_dims)
         self.task_queries = None
         if task_queries is not None:
@@ -111,40 +119,49 @@ class OneFormerViTHead(BaseModule):
     def _decode(
         self, encoded: JointTokens, tasks: Sequence[Sequence[str]], all_outputs: bool
     ) -> Decoded:
-        queries = self.queries(tasks)  # B T Q C
+        queries = self.queries(tasks).to(encoded.tokens.dtype)  # B T Q C
         B, T = queries.shape[:2]
-        patches = encoded.tokens[:, None].expand(-1, T, -1, -1)
-        tokens = torch.cat([queries.to(patches.dtype), patches], 2).flatten(0, 1)
+        if self.shared is not None:
+            tokens, S = torch.cat([queries.flatten(1, 2), encoded.tokens], 1), T
+        else:
+            patches = encoded.tokens[:, None].expand(-1, T, -1, -1)
+            tokens, S = torch.cat([queries, patches], 2).flatten(0, 1), 1
         vit, outputs = encoded.vit, []
-        if self.mask_annealing is not None and len(self.mask_annealing) != vit.num_joint_blocks:
-            raise ValueError(
-                f'panoptic_head.mask_annealing has {len(self.mask_annealing)} spans: it takes one '
-                f'for each of {vit.num_joint_blocks} joint blocks (backbone.num_joint_blocks)'
-            )
+        self._check_annealing(vit.num_joint_blocks)
         for layer in range(vit.num_joint_blocks):
-            block = vit.depth - vit.num_joint_blocks + layer
-            mask = None
+            block, output = vit.depth - vit.num_joint_blocks + layer, None
             if all_outputs or self.is_masked(layer):
-                output = self.read(vit.norm(tokens), encoded.grid)
+                output = self.read(vit.norm(tokens), S, encoded.grid)
                 outputs.append(output)
-                mask = self.attention_mask(layer, output, encoded)
-            tokens = vit.run(
-                tokens, encoded.rope, block, block + 1, mask=mask, extra=self.num_queries
-            )
-        outputs.append(self.read(vit.norm(tokens), encoded.grid))
+            mask = self.attention_mask(layer, output, tokens, S, encoded.grid)
+            extra = S * self.num_queries
+            tokens = vit.run(tokens, encoded.rope, block, block + 1, mask=mask, extra=extra)
+        outputs.append(self.read(vit.norm(tokens), S, encoded.grid))
         return self._decoded(outputs if all_outputs else outputs[-1:], B, len(tasks[0]))
 
+    def _check_annealing(self, blocks: int) -> None:
+        if self.mask_annealing is not None and len(self.mask_annealing) != blocks:
+            raise ValueError(
+                f'panoptic_head.mask_annealing has {len(self.mask_annealing)} spans: it takes one '
+                f'for each of {blocks} joint blocks (backbone.num_joint_blocks)'
+            )
+
     def _decoded(self, outputs: Sequence[Output], B: int, T: int) -> Decoded:
-        """Outputs of n images and tasks as those of B images and T tasks, which may be equal."""
+        """Outputs by image and task; without a task token those of all tasks are the same."""
 
         def of_tasks(x: Tensor) -> Tensor:
-            return x.unflatten(0, (B, -1)).expand(-1, T, *[-1] * (x.dim() - 1))
+            x = x.unflatten(0, (B, -1))
+            return x.expand(-1, T, *[-1] * (x.dim() - 2))
 
-        queries = [of_tasks(output.queries) for output in outputs]
+        def of_queries(x: Tensor) -> Tensor:
+            return of_tasks(x.unflatten(1, (-1, self.num_queries)).flatten(0, 1))
+
+        queries = [of_queries(output.queries) for output in outputs]
+        features = [output.mask_features for output in outputs]
         return Decoded(
-            torch.stack([of_tasks(self.cls_embed(output.queries)) for output in outputs]),
-            torch.stack([of_tasks(output.mask_embeds) for output in outputs]),
-            [of_tasks(output.mask_features) for output in outputs],
+            torch.stack([self.cls_embed(of_output) for of_output in queries]),
+            torch.stack([of_queries(output.mask_embeds) for output in outputs]),
+            features if self.shared is not None else list(map(of_tasks, features)),
             # before the first block the queries have not met the image
             initial_queries=queries[min(1, len(queries) - 1)],
             object_queries=queries[-1],
@@ -164,10 +181,10 @@ class OneFormerViTHead(BaseModule):
             return embed.expand(len(tasks), 1, -1, -1)
         return self.task_queries(tasks)[:, :, None] + embed
 
-    def read(self, tokens: Tensor, grid: tuple[int, int]) -> Output:
-        """Read masks from normalised tokens (n, Q + P + h w, C)."""
+    def read(self, tokens: Tensor, S: int, grid: tuple[int, int]) -> Output:
+        """Read masks from normalised tokens (n, S Q + P + h w, C)."""
         h, w = grid
-        queries = tokens[:, : self.num_queries]
+        queries = tokens[:, : S * self.num_queries]
         patches = tokens[:, -h * w :].unflatten(1, grid)
         if self.with_cp and torch.is_grad_enabled():
             features = checkpoint(self.upscale, patches, use_reentrant=False)
@@ -180,26 +197,33 @@ class OneFormerViTHead(BaseModule):
         return self.mask_annealing is None or not self.mask_annealing.is_gone(layer)
 
     @torch.no_grad()
-    def attention_mask(self, layer: int, output: Output, encoded: JointTokens) -> Tensor | None:
-        """Where tokens may look: queries at the patches of their masks, and all else everywhere.
+    def attention_mask(
+        self, layer: int, output: Output | None, tokens: Tensor, S: int, grid: tuple[int, int]
+    ) -> Tensor | None:
+        """Where tokens (n, N, C) may look: queries at patches of their masks, all else anywhere.
 
-        Bilinear resizing and the product over channels commute, so the features are made small, and
-        not Q masks.
+        With shared patches, queries do not look at those of other tasks either, and nothing else
+        looks at queries.
 
         Returns:
-            Bool of shape (n, 1, N, N) for N = Q + P + h w, True where attention is allowed; None
-            for everywhere.
+            Bool of shape (n, 1, N, N), True where attention is allowed; None for everywhere.
         """
-        if not self.is_masked(layer):
-            return None
-        shrunk = F.interpolate(output.mask_features, size=encoded.grid, mode='bilinear')
-        inside = torch.einsum('nqc,nchw->nqhw', output.mask_embeds, shrunk).flatten(2) > 0
+        inside = None
+        if output is not None and self.is_masked(layer):
+            # bilinear resizing and the product over channels commute: not Q masks are resized
+            shrunk = F.interpolate(output.mask_features, size=grid, mode='bilinear')
+            inside = torch.einsum('nqc,nchw->nqhw', output.mask_embeds, shrunk).flatten(2) > 0
         if self.mask_annealing is not None:
             inside = self.mask_annealing.keep(layer, inside)
-        if inside is None:
+        if inside is None and self.shared is None:
             return None
-        n, Q, patches = inside.shape
-        N = Q + encoded.tokens.shape[1]
-        allowed = inside.new_ones(n, 1, N, N)
-        allowed[:, 0, :Q, N - patches :] = inside
+        n, N, _ = tokens.shape
+        Q = self.num_queries
+        allowed = torch.ones(n, 1, N, N, dtype=torch.bool, device=tokens.device)
+        if self.shared is not None:
+            allowed[..., : S * Q] = False
+            own = allowed[..., : S * Q, : S * Q].unflatten(-1, (S, Q)).unflatten(-3, (S, Q))
+            own.diagonal(dim1=-4, dim2=-2).fill_(True)
+        if inside is not None:
+            allowed[:, 0, : S * Q, N - inside.shape[-1] :] = inside
         return allowed

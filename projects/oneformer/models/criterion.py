@@ -12,6 +12,7 @@ P points, h x w the 1/4-resolution grid, H x W the padded input.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,8 @@ from ..kernels.mask_losses import mask_costs, point_losses, uniform_points
 from ..kernels.point_gathering import sample_pixels
 from .targets import SampledTargets, Targets, known_scores, searched_scores
 
-MaskFeatures = Tensor | Sequence[Tensor]  # of shape (B, C, h, w), shared by L outputs, or L of it
+# of shape (B, C, h, w), shared by L outputs, or L of it
+MaskFeatures: TypeAlias = Tensor | Sequence[Tensor]
 
 
 @dataclass

@@ -46,7 +46,7 @@ class Decoded:
         mask_embeds: Mask embeddings of shape (L, B, T, Q, C); times ``mask_features`` they are
             mask logits.
         mask_features: Features of shape (B, C, h, w) that all outputs and tasks share, or where
-            they do not, those of each output, L of shape (B, T, C, h, w).
+            they do not, those of each output, L of shape (B, T, C, h, w) or (B, C, h, w).
         initial_queries: Queries of shape (B, T, Q, C) that are compared with texts.
         object_queries: Queries of shape (B, T, Q, C), after the last layer.
     """
@@ -61,7 +61,7 @@ class Decoded:
         """Scores, embeddings and features without the axis of tasks, for the criterion."""
         features = self.mask_features
         if not isinstance(features, Tensor):
-            features = [of_output[:, 0] for of_output in features]
+            features = [x[:, 0] if x.dim() == 5 else x for x in features]
         return self.cls_scores[:, :, 0], self.mask_embeds[:, :, 0], features
 
     def last(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,6 +16,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 _HEAD = 'panoptic_head.'
 _MARK = f'{_HEAD}upscale.0.conv1.weight'
 TASK_TOKEN = f'{_HEAD}task_queries.'
+SHARED_PATCHES = f'{_HEAD}shared'
 PROBABILITIES = f'{_HEAD}mask_annealing.probabilities'
 
 _HEAD_WIDTH = 64  # channels of an attention head of every published DINOv2 and DINOv3
@@ -57,6 +58,8 @@ def head_config(shapes: Shapes, count: Callable[[Shapes, str], int]) -> dict:
         num_upscale=count(shapes, f'{_HEAD}upscale.'),
         task_queries=None if is_one_task_only(shapes) else {},
     )
+    if SHARED_PATCHES in shapes:
+        head['shared_patches'] = True
     if PROBABILITIES in shapes:
         # of a training that is over: what is left of the masks is in the weights
         head['mask_annealing'] = dict(spans=[(0.0, 0.0)] * shapes[PROBABILITIES][0])
@@ -130,6 +133,8 @@ def options_in(config: Mapping) -> dict:
 def describe_head(head: Mapping, backbone: Mapping) -> str:
     """What ``architecture.describe`` tells of a head."""
     token = 'no task token' if head['task_queries'] is None else 'a task token'
+    if head.get('shared_patches'):
+        token += ', shared patches'
     return (
         f'{head["num_queries"]} queries in the last {backbone["num_joint_blocks"]} blocks, {token}'
     )
@@ -232,6 +237,11 @@ def eomt_target(keys: Collection[str], layout: str) -> str:
     if layout == 'shi-labs':
         raise CheckpointError(
             'the original has no encoder-only model: choose --to eomt, huggingface or plugin'
+        )
+    if SHARED_PATCHES in keys:
+        raise CheckpointError(
+            "EoMT's patches look at queries, but those of this model do not (shared_patches): it "
+            'can only be written --to plugin'
         )
     if not is_one_task_only(keys):
         raise CheckpointError(

@@ -18,7 +18,7 @@ from .architecture import (
 from .backbone_names import ENCODER
 from .classes import class_difference, class_table, classes_of, reuse_rows
 from .differences import refuse_difference
-from .encoder_only import TASK_TOKEN, is_one_task_only
+from .encoder_only import SHARED_PATCHES, TASK_TOKEN, is_one_task_only
 from .frozen import with_frozen
 from .misfits import comparable, config_advice, misfits
 from .reading import PREFIX, Weights, numbers_of
@@ -165,6 +165,12 @@ def _fit_start(
         told.append(
             'task token: not in the checkpoint; its last layer starts at zero, so that the first '
             'outputs are those of the checkpoint for every task'
+        )
+    if SHARED_PATCHES in state and SHARED_PATCHES not in weights.tensors:
+        fresh = [*fresh, SHARED_PATCHES]
+        told.append(
+            'shared patches: the checkpoint was trained without them, so that the first outputs '
+            'are others than its own'
         )
     if MASK_PROBABILITIES in weights.tensors and MASK_PROBABILITIES not in state:
         told.append('mask annealing: left out, so that attention masks are on from the start')
