@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .timm_models import STRIDES, check_name, feature_net, statistics, traced_parameters
+from .timm_models import (
+    STRIDES,
+    check_name,
+    feature_net,
+    own_size,
+    statistics,
+    traced_parameters,
+)
 from .timm_weights import translated
 
 
@@ -61,7 +69,7 @@ class TimmBackbone(BaseModule):
         options = dict(model_args or {}, img_size=img_size, drop_path_rate=drop_path_rate)
         self.options = {key: value for key, value in options.items() if value is not None}
         # what weights do not tell, kept beside them
-        self.not_in_weights = dict(model_name=model_name)
+        self.not_in_weights: dict = dict(model_name=model_name)
         if img_size is not None:
             size = [img_size] * 2 if isinstance(img_size, int) else list(img_size)
             self.not_in_weights['img_size'] = size
@@ -69,6 +77,7 @@ class TimmBackbone(BaseModule):
             self.not_in_weights['model_args'] = dict(model_args)
         self.net, self.out_channels = feature_net(model_name, self.options)
         self.mean, self.std, self.licence = statistics(self.net)
+        self.own_size = own_size(self.net, img_size)
         self._set_checkpointing(with_cp)
         self._freeze(frozen_stages)
         self.train()
@@ -87,25 +96,20 @@ class TimmBackbone(BaseModule):
 
     def _freeze(self, stages: int) -> None:
         """Freeze what the first maps need, and what no map needs, which no gradient reaches."""
-        needed = traced_parameters(self.net, self.options.get('img_size'))
+        needed = traced_parameters(self.net, self.own_size)
         named = dict(self.net.named_parameters())
         frozen = set(named).difference(*needed) | set().union(*needed[:stages])
         for name in frozen:
             named[name].requires_grad_(False)
-        self._still = [
-            module
-            for module in self.net.modules()
-            if (own := list(module.parameters())) and not any(p.requires_grad for p in own)
-        ]
 
     def train(self, mode: bool = True) -> 'TimmBackbone':
         """Training or evaluation; what is frozen stays in evaluation."""
         super().train(mode)
-        still = [*self._still] if mode else []
-        if mode and self.norm_eval:
-            still += [module for module in self.net.modules() if isinstance(module, _BatchNorm)]
-        for module in still:
-            module.eval()
+        for module in self.net.modules() if mode else ():
+            own = list(module.parameters())
+            is_frozen = own and not any(parameter.requires_grad for parameter in own)
+            if is_frozen or (self.norm_eval and isinstance(module, _BatchNorm)):
+                module.eval()
         return self
 
     def translate(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -127,8 +131,10 @@ class TimmBackbone(BaseModule):
         """
         try:
             maps = self.net(images)
-        except AssertionError as error:
+        except (AssertionError, IndexError, RuntimeError) as error:
             height, width = images.shape[-2:]
+            if isinstance(error, torch.cuda.OutOfMemoryError) or [height, width] == self.own_size:
+                raise
             raise ValueError(
                 f'{self.model_name} of timm does not take images of {height}x{width} pixels '
                 f'({error}): set model.backbone.img_size and the sizes of the pipeline, and '
