@@ -71,6 +71,9 @@ def test_a_checkpoint_has_the_source_and_not_the_weights(trained, config, vit, r
     whole = fit(read(str(trained)), model, 'exact').tensors
     assert torch.equal(whole['backbone.cls_token'], tensors['backbone.cls_token'])
     run_tool('convert_checkpoint', trained, 'whole.pth')
+    with pytest.raises(SystemExit, match='Hugging Face has no names for this backbone'):
+        run_tool('convert_checkpoint', trained, 'folder', '--to', 'huggingface')
+    assert not (tmp_path / 'folder').exists()
     converted = content(tmp_path / 'whole.pth')
     assert converted['meta']['licence'] == 'dinov3-license'
     assert torch.equal(converted['state_dict']['backbone.norm.bias'], tensors['backbone.norm.bias'])

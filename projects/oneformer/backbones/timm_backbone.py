@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, initialize
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .timm_models import (
     STRIDES,
+    check_arguments,
     check_name,
     feature_net,
     own_size,
@@ -36,16 +37,19 @@ class TimmBackbone(BaseModule):
         frozen_stages: Everything that the maps of so many strides need stays as it is: 1 is all up
             to stride 4, 4 is the whole model, 0 is nothing.
         norm_eval: Whether batch norms keep their statistics.
-        model_args: More arguments of timm's model.
+        model_args: More arguments of timm's model, none of which fetches or reads files.
         init_cfg: Source of the weights,
             ``dict(type='PretrainedBackbone', checkpoint=path_or_url_or_id)``. Files are read as
             timm reads them for this model: its own, those of the authors, and folders and ids of
             the Hugging Face hub.
 
     Raises:
-        ValueError: If there is no such model, or it has no such maps, or not these options.
+        ValueError: If there is no such model, or it has no such maps, or not these options; or
+            timm would read files for them.
         ModuleNotFoundError: If timm is not installed.
     """
+
+    is_init: bool  # mmengine's
 
     def __init__(
         self,
@@ -60,6 +64,7 @@ class TimmBackbone(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         check_name(model_name)
+        check_arguments(model_args or {})
         if not 0 <= frozen_stages <= len(STRIDES):
             raise ValueError(
                 f'model.backbone.frozen_stages={frozen_stages} has to be 0 to {len(STRIDES)}, the '
@@ -101,6 +106,12 @@ class TimmBackbone(BaseModule):
         frozen = set(named).difference(*needed) | set().union(*needed[:stages])
         for name in frozen:
             named[name].requires_grad_(False)
+
+    def init_weights(self) -> None:
+        """Load the weights of ``init_cfg``; what timm built is initialised, and stays so."""
+        if self.init_cfg and not self.is_init:
+            initialize(self, self.init_cfg)
+        self.is_init = True
 
     def train(self, mode: bool = True) -> 'TimmBackbone':
         """Training or evaluation; what is frozen stays in evaluation."""

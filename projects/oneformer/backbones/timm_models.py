@@ -17,6 +17,11 @@ _ANY_SIZE: tuple[dict[str, bool], ...] = (
     dict(dynamic_img_size=True),
     {},
 )
+_NOT_FOR_TIMM = {
+    *('pretrained', 'pretrained_cfg', 'pretrained_cfg_overlay', 'pretrained_strict'),
+    *('checkpoint_path', 'cache_dir', 'features_only', 'out_indices', 'feature_cls'),
+    *('num_classes', 'in_chans', 'drop_path_rate', 'img_size'),
+}
 _SIDE = 256  # pixels of images that tell which parameters a map needs
 
 
@@ -38,6 +43,19 @@ def check_name(model_name: str) -> None:
         raise ValueError(
             f'model.backbone.model_name={model_name!r} is not among the models of timm '
             f'{timm.__version__}; similar are {", ".join(similar) or "none"}'
+        )
+
+
+def check_arguments(model_args: Mapping) -> None:
+    """Refuse arguments by which timm fetches or reads files, or builds what is no backbone.
+
+    Raises:
+        ValueError: With what to do instead.
+    """
+    if refused := sorted(_NOT_FOR_TIMM & set(model_args)):
+        raise ValueError(
+            f'model.backbone.model_args has {", ".join(refused)}, which TimmBackbone sets itself: '
+            'leave them out; weights come from init_cfg'
         )
 
 
