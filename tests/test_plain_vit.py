@@ -1,8 +1,14 @@
 """DINOv2 and DINOv3: features against timm and Hugging Face, files, frozen weights."""
 
+import json
+import re
+import socket
+
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmengine.config import Config
+from torch import nn
 from vit_peers import (
     DEPTH,
     FAMILIES,
@@ -20,6 +26,9 @@ from vit_peers import (
 
 from oneformer.host.errors import CheckpointError
 from oneformer.weights import Weights, fit
+from oneformer.weights.architecture import backbone_config, shapes_of
+from oneformer.weights.meta_models import meta_model
+from oneformer.weights.statistics import difference
 
 # rows and columns of patches: a single one, wide, tall, the pre-training's
 GRIDS = [(1, 2), (3, 7), (8, 4), (GRID, GRID)]
@@ -127,7 +136,9 @@ def test_each_key_that_is_missing_or_too_many_is_named(family):
     model = built(family)
     for layout, tensors in files.items():
         fit(Weights.of(tensors, 'FILE'), model, 'backbone')
-        for key in tensors:
+        # each block has the same names: one in the middle, or the first, which tells the network
+        numbered = re.compile(r'\b(?:blocks|layer)\.[12]\.')
+        for key in (key for key in tensors if not numbered.search(key)):
             rest = {name: value for name, value in tensors.items() if name != key}
             if key in free:
                 fit(Weights.of(rest, 'FILE'), model, 'backbone')
@@ -291,3 +302,92 @@ def test_a_frozen_transformer_keeps_no_graph_and_stays_in_evaluation():
     whole, first = shapes_kept(lambda: model(x))
     assert whole == shapes_kept(lambda: model.pyramid(last))[0]
     assert all(torch.equal(a, b) for a, b in zip(first, model(x)))
+
+
+@pytest.mark.parametrize(
+    ('name', 'parameters'),
+    [
+        ('dinov2-s', 25_424_608),
+        ('dinov2-b', 92_280_256),
+        ('dinov2-l', 312_360_192),
+        ('dinov3-s', 24_894_304),
+        ('dinov3-b', 91_219_648),
+        ('dinov3-l', 310_933_760),
+    ],
+)
+def test_configs_build_the_networks_of_their_names(config_dir, name, parameters):
+    cfg = Config.fromfile(config_dir / f'_base_/models/oneformer_{name}.py')
+    assert cfg.model.panoptic_head.in_channels == [256] * 4
+    family, size = name.split('-')
+    assert cfg.model.backbone.arch.startswith(f'{family}_{size}')
+    backbone = meta_model(cfg.model.backbone)
+    assert sum(p.numel() for p in backbone.parameters()) == parameters
+    mean, std = cfg.model.data_preprocessor.mean, cfg.model.data_preprocessor.std
+    assert (tuple(mean), tuple(std)) == (backbone.mean, backbone.std)
+    licence = 'Apache-2.0' if family == 'dinov2' else 'dinov3-license'
+    assert backbone.licence == licence
+
+
+@pytest.mark.parametrize('family', ['dinov2 with registers', 'dinov3'])
+def test_the_architecture_is_read_from_what_a_checkpoint_says(family):
+    model = built(family, pyramid=True, out_channels=8, patch_size=16, img_size=(48, 80))
+    shapes = shapes_of({f'backbone.{key}': value for key, value in model.state_dict().items()})
+    again = meta_model(backbone_config(shapes, model.not_in_weights))
+    assert shapes_of(again.state_dict()) == shapes_of(model.state_dict())
+    assert again.not_in_weights == model.not_in_weights
+
+
+@pytest.mark.parametrize('arch', ['dinov2_s', 'dinov2_b_reg4', 'dinov3_s+', 'dinov3_l'])
+def test_a_published_network_is_recognised_by_its_shapes(arch):
+    model = meta_model(dict(type='PlainViT', arch=arch, pyramid=False))
+    shapes = shapes_of({f'backbone.{key}': value for key, value in model.state_dict().items()})
+    config = backbone_config(shapes)
+    assert config['arch'] == arch
+    assert shapes_of(meta_model(config).state_dict()) == shapes_of(model.state_dict())
+
+
+def test_weights_of_satellites_tell_their_normalisation(tmp_path, config_dir):
+    preprocessor = dict(
+        type='OneFormerDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+    )
+    model = nn.Module()
+    model.data_preprocessor = MODELS.build(preprocessor)
+    for name, mean in (('dinov3_vitl16_sat493m.pth', 109.65), ('dinov3_vitl16_lvd.pth', 123.675)):
+        torch.save(original_file('dinov3'), tmp_path / name)
+        init_cfg = dict(type='PretrainedBackbone', checkpoint=str(tmp_path / name))
+        model.backbone = built('dinov3', init_cfg=init_cfg)
+        model.backbone.init_weights()
+        assert model.backbone.mean[0] == pytest.approx(mean)
+        line = difference(model)
+        assert (line is None) == ('lvd' in name)
+        if line:
+            assert 'model.data_preprocessor.mean=[109.65, 104.805, 75.48], std=[54.315,' in line
+    folder = tmp_path / 'hf'
+    hf_peer('dinov3').save_pretrained(folder)
+    told = dict(image_mean=[0.5] * 3, image_std=[0.25] * 3)
+    (folder / 'preprocessor_config.json').write_text(json.dumps(told))
+    model.backbone = built(
+        'dinov3', init_cfg=dict(type='PretrainedBackbone', checkpoint=str(folder))
+    )
+    model.backbone.init_weights()
+    assert 'trained with mean [127.5, 127.5, 127.5] and std [63.75' in difference(model)
+
+
+def test_gated_weights_are_not_fetched_while_building_and_never_left_random(
+    config_dir, monkeypatch
+):
+    def refuse(*_, **__):
+        raise OSError(101, 'Network is unreachable')
+
+    monkeypatch.setattr(socket.socket, 'connect', refuse)
+    monkeypatch.setattr(socket, 'getaddrinfo', refuse)
+    cfg = Config.fromfile(config_dir / '_base_/models/oneformer_dinov3-s.py').model.backbone
+    cfg.update(depth=1)
+    backbone = MODELS.build(cfg)
+    with pytest.raises(CheckpointError) as caught:
+        backbone.init_weights()
+    message = str(caught.value)
+    assert 'facebook/dinov3-vits16-pretrain-lvd1689m' in message and 'give its path' in message
+    assert 'model.backbone.init_cfg.checkpoint=FILE' in message

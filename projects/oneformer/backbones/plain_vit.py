@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import torch
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
-from torch import Tensor
+from mmengine.model import BaseModule, initialize
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .feature_pyramid import FeaturePyramid
@@ -32,6 +32,18 @@ class ViTTokens(NamedTuple):
     tokens: Tensor
     rope: Tensor | None
     grid: tuple[int, int]
+
+
+def _check(arch: str, frozen: bool, save_frozen: bool) -> None:
+    if arch not in ARCHITECTURES:
+        raise ValueError(
+            f'model.backbone.arch={arch!r} is not known; there are {", ".join(ARCHITECTURES)}'
+        )
+    if not (save_frozen or frozen):
+        raise ValueError(
+            'model.backbone.save_frozen=False leaves out weights that training changes: set '
+            'model.backbone.frozen=True, too, or save_frozen=True'
+        )
 
 
 @MODELS.register_module()
@@ -74,6 +86,7 @@ class PlainViT(BaseModule):
     mean = (123.675, 116.28, 103.53)
     std = (58.395, 57.12, 57.375)
     not_in_files = ('pyramid.',)
+    is_init: bool  # mmengine's
 
     def __init__(
         self,
@@ -94,63 +107,56 @@ class PlainViT(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if arch not in ARCHITECTURES:
-            raise ValueError(
-                f'model.backbone.arch={arch!r} is not known; there are {", ".join(ARCHITECTURES)}'
-            )
-        if not (save_frozen or frozen):
-            raise ValueError(
-                'model.backbone.save_frozen=False leaves out weights that training changes: set '
-                'model.backbone.frozen=True, too, or save_frozen=True'
-            )
+        _check(arch, frozen, save_frozen)
         family = arch.partition('_')[0]
-        own_patch = OWN_PATCH[family]
         self.arch, self.with_cp, self.frozen, self.save_frozen = arch, with_cp, frozen, save_frozen
         self.frozen_source: dict | None = None  # file and hash of the weights, once they are read
         self.licence = 'dinov3-license' if family == 'dinov3' else 'Apache-2.0'
-        self.patch_size: int = patch_size or (16 if pyramid else own_patch)
+        self.patch_size: int = patch_size or (16 if pyramid else OWN_PATCH[family])
         if img_size is None:
             img_size = self.patch_size * OWN_GRID
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-        vit = random_vit(
-            arch,
-            (height, width),
-            dict(
-                patch_size=self.patch_size,
-                embed_dim=embed_dims,
-                depth=depth,
-                num_heads=num_heads,
-                qkv_bias=qkv_bias if family == 'dinov3' else None,
-            ),
-        )
-        self.depth, self.embed_dims = len(vit.blocks), vit.embed_dim
-        self.num_prefix: int = vit.num_prefix_tokens
         self.table_grid = (height // self.patch_size, width // self.patch_size)
+        options = dict(patch_size=self.patch_size, embed_dim=embed_dims, depth=depth)
+        if family == 'dinov3':
+            options['qkv_bias'] = qkv_bias
+        vit = random_vit(arch, (height, width), dict(options, num_heads=num_heads))
         self.antialias = bool(vit.reg_token is not None) if antialias is None else antialias
-        self.patch_embed, self.blocks, self.norm = vit.patch_embed, vit.blocks, vit.norm
-        self.cls_token, self.reg_token, self.pos_embed = vit.cls_token, vit.reg_token, vit.pos_embed
-        self.rope = getattr(vit, 'rope', None)
-        self._ropes: dict[tuple, Tensor] = {}
+        self._take_parts(vit, drop_path_rate)
         # what weights do not tell, kept beside them
         self.not_in_weights = dict(
             arch=arch,
             patch_size=self.patch_size,
-            img_size=[height, width],
-            antialias=self.antialias,
             embed_dims=self.embed_dims,
             depth=self.depth,
             num_heads=vit.blocks[0].attn.num_heads,
+            **(
+                dict(qkv_bias=qkv_bias)
+                if family == 'dinov3'
+                else dict(img_size=[height, width], antialias=self.antialias)
+            ),
         )
-        if family == 'dinov3':
-            del self.not_in_weights['antialias'], self.not_in_weights['img_size']
-            self.not_in_weights['qkv_bias'] = qkv_bias
-        self._set_drop_path(drop_path_rate)
         self.requires_grad_(not frozen)
         self.pyramid = (
             FeaturePyramid(self.embed_dims, self.patch_size, out_channels) if pyramid else None
         )
         self.train()
         self._register_load_state_dict_pre_hook(self._require_frozen)
+
+    def _take_parts(self, vit: nn.Module, drop_path_rate: float) -> None:
+        """Parts of timm's model under its names, and stochastic depth in its blocks."""
+        from timm.layers import DropPath
+
+        self.depth, self.embed_dims = len(vit.blocks), vit.embed_dim
+        self.num_prefix: int = vit.num_prefix_tokens
+        self.patch_embed, self.blocks, self.norm = vit.patch_embed, vit.blocks, vit.norm
+        self.cls_token, self.reg_token, self.pos_embed = vit.cls_token, vit.reg_token, vit.pos_embed
+        self.rope = getattr(vit, 'rope', None)
+        self._ropes: dict[tuple, Tensor] = {}
+        for i, block in enumerate(self.blocks):
+            if drop_path_rate and i:
+                rate = drop_path_rate * i / (self.depth - 1)
+                block.drop_path1, block.drop_path2 = DropPath(rate), DropPath(rate)
 
     def _require_frozen(self, state_dict: dict, prefix: str, *args) -> None:
         """Refuse checkpoints without the frozen weights where nothing brings them."""
@@ -160,18 +166,16 @@ class PlainViT(BaseModule):
         if prefix and not any(f'{prefix}blocks.' in key for key in inside):
             raise ValueError(
                 'a checkpoint leaves the weights of the frozen backbone out (save_frozen=False), '
-                'and this way of loading it does not read them from their own file: load it by '
-                'oneformer, or initialise the model by its init_cfg before'
+                'and this way of loading it does not read them from their own file: initialise '
+                'the model by its init_cfg before, or write a whole file by "oneformer convert '
+                'CHECKPOINT WHOLE.pth"'
             )
 
-    def _set_drop_path(self, rate: float) -> None:
-        from timm.layers import DropPath
-
-        for i, block in enumerate(self.blocks):
-            if rate and i:
-                block.drop_path1, block.drop_path2 = (
-                    DropPath(rate * i / (self.depth - 1)) for _ in range(2)
-                )
+    def init_weights(self) -> None:
+        """Load the weights of ``init_cfg``; what timm built is initialised, and stays so."""
+        if self.init_cfg and not self.is_init:
+            initialize(self, self.init_cfg)
+        self.is_init = True
 
     def adapt(
         self, tensors: Mapping[str, Tensor]

@@ -2,12 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, initialize
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .timm_models import STRIDES, check_name, feature_net, statistics, traced_parameters
+from .timm_models import (
+    STRIDES,
+    check_arguments,
+    check_name,
+    feature_net,
+    own_size,
+    statistics,
+    traced_parameters,
+)
 from .timm_weights import translated
 
 
@@ -28,16 +37,19 @@ class TimmBackbone(BaseModule):
         frozen_stages: Everything that the maps of so many strides need stays as it is: 1 is all up
             to stride 4, 4 is the whole model, 0 is nothing.
         norm_eval: Whether batch norms keep their statistics.
-        model_args: More arguments of timm's model.
+        model_args: More arguments of timm's model, none of which fetches or reads files.
         init_cfg: Source of the weights,
             ``dict(type='PretrainedBackbone', checkpoint=path_or_url_or_id)``. Files are read as
             timm reads them for this model: its own, those of the authors, and folders and ids of
             the Hugging Face hub.
 
     Raises:
-        ValueError: If there is no such model, or it has no such maps, or not these options.
+        ValueError: If there is no such model, or it has no such maps, or not these options; or
+            timm would read files for them.
         ModuleNotFoundError: If timm is not installed.
     """
+
+    is_init: bool  # mmengine's
 
     def __init__(
         self,
@@ -52,6 +64,7 @@ class TimmBackbone(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         check_name(model_name)
+        check_arguments(model_args or {})
         if not 0 <= frozen_stages <= len(STRIDES):
             raise ValueError(
                 f'model.backbone.frozen_stages={frozen_stages} has to be 0 to {len(STRIDES)}, the '
@@ -61,7 +74,7 @@ class TimmBackbone(BaseModule):
         options = dict(model_args or {}, img_size=img_size, drop_path_rate=drop_path_rate)
         self.options = {key: value for key, value in options.items() if value is not None}
         # what weights do not tell, kept beside them
-        self.not_in_weights = dict(model_name=model_name)
+        self.not_in_weights: dict = dict(model_name=model_name)
         if img_size is not None:
             size = [img_size] * 2 if isinstance(img_size, int) else list(img_size)
             self.not_in_weights['img_size'] = size
@@ -69,6 +82,7 @@ class TimmBackbone(BaseModule):
             self.not_in_weights['model_args'] = dict(model_args)
         self.net, self.out_channels = feature_net(model_name, self.options)
         self.mean, self.std, self.licence = statistics(self.net)
+        self.own_size = own_size(self.net, img_size)
         self._set_checkpointing(with_cp)
         self._freeze(frozen_stages)
         self.train()
@@ -87,25 +101,26 @@ class TimmBackbone(BaseModule):
 
     def _freeze(self, stages: int) -> None:
         """Freeze what the first maps need, and what no map needs, which no gradient reaches."""
-        needed = traced_parameters(self.net, self.options.get('img_size'))
+        needed = traced_parameters(self.net, self.own_size)
         named = dict(self.net.named_parameters())
         frozen = set(named).difference(*needed) | set().union(*needed[:stages])
         for name in frozen:
             named[name].requires_grad_(False)
-        self._still = [
-            module
-            for module in self.net.modules()
-            if (own := list(module.parameters())) and not any(p.requires_grad for p in own)
-        ]
+
+    def init_weights(self) -> None:
+        """Load the weights of ``init_cfg``; what timm built is initialised, and stays so."""
+        if self.init_cfg and not self.is_init:
+            initialize(self, self.init_cfg)
+        self.is_init = True
 
     def train(self, mode: bool = True) -> 'TimmBackbone':
         """Training or evaluation; what is frozen stays in evaluation."""
         super().train(mode)
-        still = [*self._still] if mode else []
-        if mode and self.norm_eval:
-            still += [module for module in self.net.modules() if isinstance(module, _BatchNorm)]
-        for module in still:
-            module.eval()
+        for module in self.net.modules() if mode else ():
+            own = list(module.parameters())
+            is_frozen = own and not any(parameter.requires_grad for parameter in own)
+            if is_frozen or (self.norm_eval and isinstance(module, _BatchNorm)):
+                module.eval()
         return self
 
     def translate(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -127,8 +142,10 @@ class TimmBackbone(BaseModule):
         """
         try:
             maps = self.net(images)
-        except AssertionError as error:
+        except (AssertionError, IndexError, RuntimeError) as error:
             height, width = images.shape[-2:]
+            if isinstance(error, torch.cuda.OutOfMemoryError) or [height, width] == self.own_size:
+                raise
             raise ValueError(
                 f'{self.model_name} of timm does not take images of {height}x{width} pixels '
                 f'({error}): set model.backbone.img_size and the sizes of the pipeline, and '

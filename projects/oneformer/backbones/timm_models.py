@@ -12,7 +12,16 @@ from .vit_architectures import ARCHITECTURES
 
 STRIDES = (4, 8, 16, 32)
 _EXAMPLES = 'convnextv2_base, swinv2_base_window8_256, efficientnet_b3 or resnet50d'
-_ANY_SIZE = (dict(strict_img_size=False), dict(dynamic_img_size=True), {})
+_ANY_SIZE: tuple[dict[str, bool], ...] = (
+    dict(strict_img_size=False),
+    dict(dynamic_img_size=True),
+    {},
+)
+_NOT_FOR_TIMM = {
+    *('pretrained', 'pretrained_cfg', 'pretrained_cfg_overlay', 'pretrained_strict'),
+    *('checkpoint_path', 'cache_dir', 'features_only', 'out_indices', 'feature_cls'),
+    *('num_classes', 'in_chans', 'drop_path_rate', 'img_size'),
+}
 _SIDE = 256  # pixels of images that tell which parameters a map needs
 
 
@@ -34,6 +43,19 @@ def check_name(model_name: str) -> None:
         raise ValueError(
             f'model.backbone.model_name={model_name!r} is not among the models of timm '
             f'{timm.__version__}; similar are {", ".join(similar) or "none"}'
+        )
+
+
+def check_arguments(model_args: Mapping) -> None:
+    """Refuse arguments by which timm fetches or reads files, or builds what is no backbone.
+
+    Raises:
+        ValueError: With what to do instead.
+    """
+    if refused := sorted(_NOT_FOR_TIMM & set(model_args)):
+        raise ValueError(
+            f'model.backbone.model_args has {", ".join(refused)}, which TimmBackbone sets itself: '
+            'leave them out; weights come from init_cfg'
         )
 
 
@@ -83,6 +105,8 @@ def feature_net(model_name: str, options: Mapping) -> tuple[nn.Module, list[int]
     Raises:
         ValueError: If the model has no such maps, or not these options.
     """
+    if model_name.partition('.')[0] in ARCHITECTURES.values():
+        raise _cannot(model_name, 'is a plain vision transformer of one stride')
     try:
         net = _create(model_name, options, features_only=True)
         levels = net.feature_info.info
@@ -107,15 +131,17 @@ def statistics(net: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...], st
     return mean, std, known.get('license')
 
 
-def traced_parameters(net: nn.Module, img_size: int | Sequence[int] | None) -> list[set[str]]:
+def own_size(net: nn.Module, img_size: int | Sequence[int] | None) -> list[int]:
+    """Height and width of images that the model takes for certain."""
+    known = net.pretrained_cfg
+    size = img_size or (known['input_size'][1:] if known.get('fixed_input_size') else _SIDE)
+    return [size, size] if isinstance(size, int) else list(size)
+
+
+def traced_parameters(net: nn.Module, size: Sequence[int]) -> list[set[str]]:
     """Names of the parameters that each map depends on; nothing is computed for it."""
     twin = copy.deepcopy(net).to('meta').eval().requires_grad_(True)
-    own = (
-        net.pretrained_cfg.get('input_size') if net.pretrained_cfg.get('fixed_input_size') else None
-    )
-    size = img_size or (own[1:] if own else _SIDE)
-    height, width = (size, size) if isinstance(size, int) else size
-    maps: Sequence[Tensor] = twin(torch.zeros(1, 3, height, width, device='meta'))
+    maps: Sequence[Tensor] = twin(torch.zeros(1, 3, *size, device='meta'))
     names, parameters = zip(*twin.named_parameters())
     needed = []
     for x in maps:

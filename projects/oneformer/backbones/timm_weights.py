@@ -21,8 +21,11 @@ def _filtered(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tens
     apply = _filter_of(model)
     if apply is None:
         return dict(tensors)
-    takes_model = len(inspect.signature(apply).parameters) > 1
-    return dict(apply(dict(tensors), model) if takes_model else apply(dict(tensors)))
+    arguments = [dict(tensors), model][: len(inspect.signature(apply).parameters)]
+    try:
+        return dict(apply(*arguments))
+    except Exception as error:  # on tensors of any names and shapes
+        raise ValueError(f'timm cannot read it ({type(error).__name__}: {error})') from error
 
 
 def _name_in_whole(key: str, whole: Mapping[str, Tensor]) -> str:

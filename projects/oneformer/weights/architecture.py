@@ -1,14 +1,12 @@
 """The model that a state dict belongs to, read from the shapes of its tensors under our names."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
-
-from torch import Tensor
 
 from ..host.errors import CheckpointError
 from . import encoder_only
-
-Shapes = Mapping[str, tuple[int, ...]]
+from .shapes import Shapes, count
+from .shapes import shapes_of as shapes_of  # where the others look for it
+from .vit_architecture import plain_vit_config, timm_config
 
 _RESNETS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
 _CONVNEXTS: dict[tuple[tuple[int, ...], int], str] = {
@@ -31,11 +29,6 @@ _TEXT_LAYERS = 'text_mapper.text_encoder.layers.'
 MASK_PROBABILITIES = f'{_HEAD}mask_annealing.probabilities'
 
 
-def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Shape of each tensor."""
-    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-
-
 def num_classes_of(shapes: Shapes) -> int:
     """K, of the class head, which has one row more for "no object".
 
@@ -53,13 +46,6 @@ def in_text_branch(key: str) -> bool:
 def has_text_branch(keys: Iterable[str]) -> bool:
     """Whether a state dict of ours has texts; the temperature alone is of no use."""
     return any(key.startswith('text_mapper.') for key in keys)
-
-
-def count(keys: Iterable[str], prefix: str) -> int:
-    """Number of layers ``{prefix}{number}.``, by the highest number."""
-    pattern = re.compile(re.escape(prefix) + r'(\d+)\.')
-    numbers = [int(match[1]) for match in map(pattern.match, keys) if match]
-    return max(numbers, default=-1) + 1
 
 
 def resnet_config(shapes: Shapes, options: Mapping) -> dict:
@@ -135,54 +121,6 @@ def dinat_config(shapes: Shapes, options: Mapping) -> dict:
         mlp_ratio=hidden_channels / channels,
         drop_path_rate=0.3,
     )
-
-
-# widths and depths of the plain vision transformers whose heads have 64 channels
-_VIT_SIZES = {
-    'dinov2': {(384, 12): 's', (768, 12): 'b', (1024, 24): 'l', (1536, 40): 'g'},
-    'dinov3': {(384, 12): 's', (768, 12): 'b', (1024, 24): 'l', (1280, 32): 'h+'},
-}
-
-
-def plain_vit_config(shapes: Shapes, options: Mapping) -> dict:
-    """Config of a DINOv2 or DINOv3, as its checkpoint says it, or of a published size."""
-    given = {name: value for name, value in options.items() if name in _VIT_OPTIONS}
-    if 'arch' not in given:
-        channels = shapes['backbone.cls_token'][-1]
-        depth = count(shapes, 'backbone.blocks.')
-        family = 'dinov3' if 'backbone.blocks.0.gamma_1' in shapes else 'dinov2'
-        size = _VIT_SIZES[family].get((channels, depth))
-        if size is None:
-            raise CheckpointError(
-                f'a {family} with {depth} blocks of {channels} channels is none of the published '
-                'ones: give the config that it was trained with'
-            )
-        if family == 'dinov3':
-            size += '+' if 'backbone.blocks.0.mlp.fc1_g.weight' in shapes and size == 's' else ''
-            given['qkv_bias'] = 'backbone.blocks.0.attn.q_bias' in shapes
-        else:
-            size += '_reg4' if 'backbone.reg_token' in shapes else ''
-            cells = shapes['backbone.pos_embed'][1] - (0 if size.endswith('_reg4') else 1)
-            patch = shapes['backbone.patch_embed.proj.weight'][-1]
-            given['img_size'] = int(cells**0.5) * patch
-        given.update(
-            arch=f'{family}_{size}', patch_size=shapes['backbone.patch_embed.proj.weight'][-1]
-        )
-    levels = count(shapes, 'backbone.pyramid.levels.')
-    last = shapes.get(f'backbone.pyramid.levels.{levels - 1}.3.weight')
-    pyramid = dict(pyramid=levels > 0, out_channels=last[0] if last else None)
-    return dict(type='PlainViT', **given, **pyramid)
-
-
-def timm_config(shapes: Shapes, options: Mapping) -> dict:
-    """Config of a model of timm, as its checkpoint says it."""
-    return dict(type='TimmBackbone', **options)
-
-
-_VIT_OPTIONS = (
-    *('arch', 'patch_size', 'img_size', 'antialias', 'qkv_bias'),
-    *('embed_dims', 'depth', 'num_heads'),
-)
 
 
 def assumptions(backbone: Mapping, options: Mapping) -> list[str]:

@@ -143,8 +143,8 @@ class LeaveOutFrozen(Hook):
         Raises:
             CheckpointError: If the backbone was initialised at random.
         """
-        backbone = getattr(bare_model(runner), 'backbone', None)
-        if _leaves_out(bare_model(runner)) and backbone.frozen_source is None:
+        model = bare_model(runner)
+        if _leaves_out(model) and model.backbone.frozen_source is None:
             raise CheckpointError(
                 'model.backbone.save_frozen=False leaves weights to the file that they come from, '
                 'but they come from none: set model.backbone.init_cfg=dict('

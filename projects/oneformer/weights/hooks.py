@@ -19,6 +19,7 @@ from .frozen import LeaveOutFrozen, complete_average, remember_source
 from .reading import PREFIX, Weights, read, read_with_content
 from .replaced_weights import skip_replaced_weights
 from .settings import notes_on, warn_of_differences
+from .statistics import difference, statistics_of
 
 _REMEDY = (
     'Start from another file by --cfg-options model.backbone.init_cfg.checkpoint=FILE, or from '
@@ -73,6 +74,11 @@ class ReuseWeights(Hook):
         self._leave_out_frozen(runner)
         if isinstance(runner._train_loop, BaseLoop):
             self.before_init_weights(runner)
+
+    def before_train(self, runner) -> None:
+        """Tell where images are normalised otherwise than the backbone's weights want them."""
+        if line := difference(bare_model(runner)):
+            print_log(line, logger='current', level=logging.WARNING)
 
     def before_save_checkpoint(self, runner, checkpoint: MutableMapping) -> None:
         """Keep what weights do not tell of their backbone beside them."""
@@ -166,6 +172,8 @@ class PretrainedBackbone:
             ) from error
         module.load_state_dict(fitted.tensors, strict=False)
         remember_source(weights, module, self.checkpoint)
+        if told := statistics_of(str(self.checkpoint), weights.config):
+            module.mean, module.std = told
         for child in module.modules():
             if isinstance(child, BaseModule) and child is not module:
                 child.is_init = True  # or it would initialise itself once more, at random

@@ -107,7 +107,13 @@ class Weights:
         tensors = _tensors_in(state_dict_in(content, path), path)
         if recognise(tensors) == 'plugin':
             return cls.of(content, path, config)
-        return cls(tensors, str(path), layout="its library's names", is_backbone=True)
+        return cls(
+            tensors,
+            str(path),
+            layout="its library's names",
+            is_backbone=True,
+            config=dict(config or {}),
+        )
 
     def source_names(self, key: str) -> list[str]:
         """Names in the file of what makes up one of our tensors."""

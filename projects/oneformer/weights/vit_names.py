@@ -95,7 +95,8 @@ _KEY_BIAS = re.compile(r'(?:model\.)?layer\.\d+\.attention\.k_proj\.bias')
 
 def _in_one_list(tensors: Mapping[str, Tensor]) -> Prepared:
     """Blocks by their number in the network, which chunks do not change."""
-    prepared, origins = Prepared({}), {}
+    prepared = Prepared({})
+    origins: dict[str, str] = {}
     for key, tensor in tensors.items():
         match = _CHUNKED.fullmatch(key)
         name = f'blocks.{match[1]}' if match else key
@@ -170,17 +171,14 @@ def _vit(name, rows, column, marks, prepare=None) -> Backbone:
     return Backbone(name, mark, rules_of(rows, column, {}), tuple(more), prepare, has_teacher=True)
 
 
-_HF_TOKENS = (
-    'embeddings.cls_token',
-    'embeddings.position_embeddings',
-    'embeddings.register_tokens',
-)
 _fold = partial(
     _without_class_position, cls='cls_token', positions='pos_embed', registers='register_tokens'
 )
 _fold_hf = partial(
     _without_class_position,
-    **dict(zip(('cls', 'positions', 'registers'), _HF_TOKENS)),
+    cls='embeddings.cls_token',
+    positions='embeddings.position_embeddings',
+    registers='embeddings.register_tokens',
 )
 _HF_SCALES = _layer_scales('layer.0.', 'layer_scale{}.lambda1')
 _GATES = tuple(f'layer.0.mlp.gate_proj.{leaf}' for leaf in ('weight', 'bias'))
