@@ -128,10 +128,12 @@ def test_six_updates_saved_after_four_go_on_to_the_bit():
 def test_buffers_are_those_of_the_model_and_frozen_parameters_are_saved_once():
     run = Run().train(5)
     checkpoint, model = loaded(run.saved()), run.model.state_dict()
-    for name in ('norm.running_mean', 'norm.num_batches_tracked', 'seen', 'frozen.weight'):
-        assert torch.equal(checkpoint['state_dict'][name], model[name])
-    raw = {name.removeprefix('module.') for name in checkpoint['ema_state_dict']}
-    assert raw == {*TRAINED, 'steps'}
+    raw = {k.removeprefix('module.'): v for k, v in checkpoint['ema_state_dict'].items()}
+    assert raw.keys() == {*model, 'steps'}  # mmengine's layout
+    for name in model.keys() - {*TRAINED}:
+        saved = checkpoint['state_dict'][name]
+        assert torch.equal(saved, model[name])
+        assert saved.data_ptr() == raw[name].data_ptr()
     assert int(checkpoint['state_dict']['seen']) == 5
 
 
@@ -232,6 +234,21 @@ def test_checkpoints_of_mmengines_hook_go_on():
     assert same(resumed.model.state_dict(), run.model.state_dict())
     for name, average in zip(resumed.hook.parameters, resumed.hook.averages):
         assert torch.equal(average, averages[name])
+
+
+def test_mmengines_hook_goes_on_from_our_checkpoints():
+    run = Run().train(4)
+    checkpoint = loaded(run.saved())
+    other = Run()
+    other._resume = True
+    theirs = EMAHook(momentum=0.2, strict_load=True)
+    theirs.before_run(other)
+    theirs.after_load_checkpoint(other, checkpoint)
+    assert same(checkpoint['state_dict'], run.model.state_dict())
+    averages = dict(theirs.ema_model.module.named_parameters())
+    for name, average in zip(run.hook.parameters, run.hook.averages):
+        assert torch.equal(averages[name], average)
+    assert int(theirs.ema_model.steps) == 4
 
 
 class FullyShardStrategy:

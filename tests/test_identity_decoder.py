@@ -152,6 +152,12 @@ def test_other_arguments_are_refused(arguments, message):
         MODELS.build(dict(type='IdentityPixelDecoder', **arguments))
 
 
+def test_fewer_decoder_layers_than_maps_are_refused(toy):
+    toy.model.panoptic_head.transformer_decoder.num_layers = 2
+    with pytest.raises(ValueError, match='num_layers is 2: with IdentityPixelDecoder it takes at'):
+        MODELS.build(toy.model)
+
+
 def test_weights_alone_do_not_tell_the_heads_of_such_a_model(toy, tmp_path):
     model = build(toy.model)
     path = tmp_path / 'weights.pth'

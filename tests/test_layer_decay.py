@@ -296,6 +296,23 @@ def test_lists_inside_of_a_block_are_not_blocks():
     assert layers_by_name(names) == (dict(zip(names, [0, 1, 1, 2, 2, 3])), 2)
 
 
+def test_a_network_whose_later_parts_have_other_names_tells_no_layers():
+    names = ['conv1.weight', 'layer1.0.conv1.weight', 'stage2.0.branches.weight', 'stage3.0.weight']
+    assert layers_by_name(names) == ({}, 0)  # HRNet's
+
+
+@pytest.mark.parametrize(
+    ('name', 'blocks'),
+    [('convnextv2_atto', 12), ('resnet18', 8)],
+)
+def test_the_layers_of_a_timm_backbone_are_known(name, blocks):
+    pytest.importorskip('timm')
+    backbone = MODELS.build(dict(type='TimmBackbone', model_name=name))
+    layers, count = layers_of(backbone)
+    assert count == blocks and set(layers.values()) == set(range(blocks + 1))
+    assert layers.keys() == {key for key, _ in backbone.named_parameters()}
+
+
 def test_a_pyramid_has_no_blocks_wherever_it_stands():
     names = ['pyramid.levels.0.0.weight', 'cls_token', 'blocks.0.qkv.weight', 'blocks.1.qkv.weight']
     assert layers_by_name(names) == (dict(zip(names, [3, 0, 1, 2])), 2)

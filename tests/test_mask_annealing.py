@@ -11,6 +11,7 @@ from toy_model import build, toy_config
 
 from oneformer.kernels.mask_annealing import MaskAnnealing
 from oneformer.models import oneformer_head
+from oneformer.weights.architecture import config_beside_backbone, shapes_of
 
 # EoMT's steps on COCO, 12 epochs of 7391: ViT-B with DINOv2, and ViT-L with DINOv3
 STEPS = 88692
@@ -259,6 +260,17 @@ def test_each_decoder_layer_has_its_own_probability(inputs, monkeypatch):
     )
     outputs(model, batch)
     assert len(calls) == 1 and calls[0][-1] == 4  # 64 pixels at stride 16, of the second layer
+
+
+def test_weights_alone_tell_that_they_were_annealed(inputs):
+    config, _ = inputs
+    for model, expected in ((build(config), None), (build(with_masks(config)), 2)):
+        head = config_beside_backbone(shapes_of(model.state_dict()))['panoptic_head']
+        assert len(head.get('mask_annealing', {}).get('spans', ())) == (expected or 0)
+    rebuilt = MaskAnnealing(**head['mask_annealing'])
+    model.panoptic_head.mask_annealing.update(0.6)
+    rebuilt.load_state_dict(model.panoptic_head.mask_annealing.state_dict())
+    assert [rebuilt.is_gone(layer) for layer in (0, 1)] == [True, False]
 
 
 def test_a_span_is_needed_for_each_decoder_layer(inputs):

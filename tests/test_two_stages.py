@@ -8,9 +8,10 @@ from mmdet.registry import PARAM_SCHEDULERS
 from mmengine.optim import OptimWrapper
 from mmengine.runner import IterBasedTrainLoop
 
+from oneformer.host.errors import CheckpointError
+from oneformer.host.optimizer_state import make_loadable
 from oneformer.host.rehearsal import Length, Rehearsal
 from oneformer.host.rescheduling import follow_config
-from oneformer.host.resuming import _make_loadable
 
 HEAD, BLOCK = 1.0, 0.25  # base rates
 
@@ -130,10 +131,24 @@ def test_a_rehearsal_tells_heads_from_the_backbone():
         rehearsal.advance()
 
 
-def test_groups_of_an_older_checkpoint_get_their_layers():
-    saved = dict(param_groups=[dict(lr=0.1), dict(lr=0.2)])
-    _make_loadable(saved, SimpleNamespace(optimizer=optimizer_of()))
+def test_groups_of_an_older_checkpoint_get_their_layers(said):
+    saved = dict(param_groups=[dict(lr=0.1, params=[0]), dict(lr=0.025, params=[1])])
+    make_loadable(saved, SimpleNamespace(optimizer=optimizer_of()), 'iter_7.pth')
     assert [group['layer'] for group in saved['param_groups']] == [None, 3]
+    assert not said()  # another base rate is told by the start banner
+
+
+def test_groups_that_have_changed_since_the_checkpoint_are_told(said):
+    saved = dict(param_groups=[dict(lr=0.1, params=[0]), dict(lr=0.05, params=[1])])
+    make_loadable(saved, SimpleNamespace(optimizer=optimizer_of()), 'iter_7.pth')
+    (warning,) = said()
+    assert (
+        'keep the proportions of iter_7.pth, and not those of optim_wrapper.paramwise_cfg'
+        in warning
+    )
+    saved = dict(param_groups=[dict(lr=0.1, params=[0, 1])])
+    with pytest.raises(CheckpointError, match='iter_7.pth has 1 groups of 2 parameters, and that'):
+        make_loadable(saved, SimpleNamespace(optimizer=optimizer_of()), 'iter_7.pth')
 
 
 def test_an_optimizer_that_does_not_say_what_is_of_the_backbone_is_refused():

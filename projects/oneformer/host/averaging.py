@@ -239,10 +239,12 @@ class AveragedWeights(Hook):
         state = checkpoint['state_dict']
         if lost := [name for name in self.parameters if name not in state]:
             raise ValueError(f'AveragedWeights: the checkpoint lacks the trained {lost[0]}')
-        kept: dict[str, Tensor] = {_COUNTER: torch.tensor(self.updates)}
+        # what is not averaged stands in both, of which the file holds one
+        kept = {_COUNTER: torch.tensor(self.updates)}
+        kept.update({_RAW + name: value for name, value in state.items()})
         for name, average in zip(self.parameters, self.averages):
-            other = average.cpu()
-            kept[_RAW + name] = other if self.is_swapped else state[name]
-            if not self.is_swapped:
-                state[name] = other
+            if self.is_swapped:
+                kept[_RAW + name] = average.cpu()
+            else:
+                state[name] = average.cpu()
         checkpoint[_KEY] = kept

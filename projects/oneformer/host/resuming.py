@@ -15,16 +15,15 @@ from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_p
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from .averaging import leave_averages
 from .checkpoint_files import DurableBackend, durable_backend, remove_unfinished
 from .late_loading import leave_out_trained, skipping_sampler
+from .optimizer_state import make_loadable
 from .precision import describe_precision
 from .rescheduling import follow_config
 from .runner_state import accumulated_iterations
-from .schedules import LAYER
 from .seeding import SeededIndices, SeededSamples, random_states, restore_random_states
 
 
@@ -46,30 +45,6 @@ def _run_settings(runner: Runner) -> dict[str, int | str]:
         accumulative_counts=accumulated_iterations(runner),
         precision=describe_precision(runner),
     )
-
-
-def _make_loadable(optimizer: MutableMapping, wrapper) -> None:
-    """Undo what would slow or prevent the optimizer's loading of its state.
-
-    Args:
-        optimizer: State of the checkpoint.
-        wrapper: The run's ``OptimWrapper``.
-    """
-    # counts of steps stay on the CPU, where a new optimizer has them: AdamW reads each in every
-    # step, and torch moves them itself for those kinds that want them on the GPU
-    for values in optimizer.get('state', {}).values():
-        if isinstance(values.get('step'), Tensor):
-            values['step'] = values['step'].cpu()
-    if not optimizer.get('loss_scaler', True):  # of a scale that was off, as with bfloat16
-        del optimizer['loss_scaler']
-    # how a step is computed is up to this run's device, and a loss scale relies on it
-    own = getattr(wrapper, 'optimizer', None)
-    defaults = getattr(own, 'defaults', {})
-    for group in optimizer.get('param_groups', []):
-        group.update({name: defaults[name] for name in ('foreach', 'fused') if name in defaults})
-    for group, ours in zip(optimizer.get('param_groups', []), getattr(own, 'param_groups', [])):
-        if LAYER in ours:  # not in checkpoints of a config without layers
-            group[LAYER] = ours[LAYER]
 
 
 def _validation_is_due(loop) -> bool:
@@ -117,7 +92,8 @@ class ResumableCheckpointHook(CheckpointHook):
         """Keep the progress in the checkpoint until the runner has resumed the rest."""
         if runner._resume:
             self._resumed = checkpoint.get('progress') or {}
-            _make_loadable(checkpoint.get('optimizer', {}), runner.optim_wrapper)
+            path = getattr(runner, '_load_from', None) or 'the checkpoint'
+            make_loadable(checkpoint.get('optimizer', {}), runner.optim_wrapper, path)
             leave_averages(runner, checkpoint)
 
     def before_train(self, runner: Runner) -> None:

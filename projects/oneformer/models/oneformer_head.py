@@ -17,6 +17,7 @@ from ..host.transfers import send
 from ..kernels.class_scores import ScoresOfBlock, relevant_probabilities
 from ..kernels.mask_annealing import MaskAnnealing
 from ..kernels.positional_encoding import positional_encoding
+from .pixel_decoder import IdentityPixelDecoder
 from .task_queries import TaskQueries
 from .transformer import Decoder, KeyValue
 
@@ -72,6 +73,28 @@ class Decoded:
         return self.cls_scores[-1], self.mask_embeds[-1], features
 
 
+def _check_layers(layers: int, pixel_decoder: nn.Module) -> None:
+    if isinstance(pixel_decoder, IdentityPixelDecoder) and layers < 3:
+        raise ValueError(
+            f'panoptic_head.transformer_decoder.num_layers is {layers}: with IdentityPixelDecoder '
+            'it takes at least 3, one for each map, or the projections of the other maps would not '
+            'be trained'
+        )
+
+
+def _annealing(arguments: dict | None, layers: int) -> MaskAnnealing | None:
+    """The module of the option ``mask_annealing``."""
+    if arguments is None:
+        return None
+    annealing = MaskAnnealing(**arguments)
+    if len(annealing) != layers:
+        raise ValueError(
+            f'panoptic_head.mask_annealing has {len(annealing)} spans: it takes one for each of '
+            f'{layers} decoder layers'
+        )
+    return annealing
+
+
 @MODELS.register_module()
 class OneFormerHead(BaseModule):
     """Pixel decoder, task queries and masked-attention layers (nine in the original).
@@ -90,7 +113,8 @@ class OneFormerHead(BaseModule):
             attention masks in training and prediction, as in the original.
 
     Raises:
-        ValueError: If there are too few queries, or not as many spans as decoder layers.
+        ValueError: If there are too few queries, not as many spans as decoder layers, or fewer
+            layers than maps that only the layers bring together.
     """
 
     def __init__(
@@ -122,6 +146,8 @@ class OneFormerHead(BaseModule):
         self.task_queries = TaskQueries(feat_channels, **(task_queries or {}))
         decoder = dict(num_layers=9, order=('cross', 'self'), embed_dims=feat_channels)
         self.transformer_decoder = Decoder(**{**decoder, **(transformer_decoder or {})})
+        layers = len(self.transformer_decoder.layers)
+        _check_layers(layers, self.pixel_decoder)
         self.query_embed = nn.Embedding(num_queries, feat_channels)
         self.level_embed = nn.Embedding(3, feat_channels)
         self.cls_embed = nn.Linear(feat_channels, num_classes + 1)
@@ -132,14 +158,7 @@ class OneFormerHead(BaseModule):
             nn.ReLU(),
             nn.Linear(feat_channels, feat_channels),
         )
-        self.mask_annealing = None
-        if mask_annealing is not None:
-            self.mask_annealing = MaskAnnealing(**mask_annealing)
-            if len(self.mask_annealing) != len(self.transformer_decoder.layers):
-                raise ValueError(
-                    f'panoptic_head.mask_annealing has {len(self.mask_annealing)} spans: it takes '
-                    f'one for each of {len(self.transformer_decoder.layers)} decoder layers'
-                )
+        self.mask_annealing = _annealing(mask_annealing, layers)
 
     def _has_masks(self, layer: int) -> bool:
         return self.mask_annealing is None or not self.mask_annealing.is_gone(layer)

@@ -18,6 +18,7 @@ from ..host.precision import describe_precision
 from ..host.run_plan import check_epochs, count, plan_facts
 from ..host.runner_state import accumulated_iterations, bare_model
 from ..host.schedule_check import examine_schedule
+from ..host.schedules import LAYER
 from ..host.unread_settings import unread_settings
 from ..kernels.attention_paths import (
     PATHS,
@@ -133,7 +134,8 @@ def log_training(runner: Runner) -> None:
     base = scaling.get('base_batch_size')
     # the largest group is the one that the config's learning rate is of; a warm-up has set lr
     groups = runner.optim_wrapper.optimizer.param_groups
-    used = max(group.get('initial_lr', group['lr']) for group in groups)
+    heads = [group for group in groups if group.get(LAYER) is None] or groups
+    used = max(group.get('initial_lr', group['lr']) for group in heads)
     configured = scaling.get('scaled_from', runner.cfg.optim_wrapper.optimizer.lr)
     warnings = check_epochs(runner)
     schedule, misfits = _examine(runner, used)

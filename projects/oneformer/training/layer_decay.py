@@ -49,7 +49,8 @@ def layers_by_name(names: Sequence[str]) -> tuple[dict[str, int], int]:
         names: Names of all parameters, trained or not, as ``named_parameters`` lists them.
 
     Returns:
-        Layer by name, and the number of blocks N; nothing and 0 if no name tells a block.
+        Layer by name, and the number of blocks N; nothing and 0 if names do not tell the blocks, or
+        only those of a first part.
     """
     blocks = _blocks_of(names)
     numbers = {name: tuple(map(int, match.groups())) for name, match in blocks.items()}
@@ -68,7 +69,8 @@ def layers_by_name(names: Sequence[str]) -> tuple[dict[str, int], int]:
             layers[name] = len(order) + 1
         else:
             layers[name] = current
-    return layers, len(order)
+    behind = [n for n in names if layers[n] > len(order) and not _NECK.search(n)]
+    return (layers, len(order)) if len(behind) <= len(blocks) else ({}, 0)
 
 
 def layers_of(backbone: nn.Module) -> tuple[dict[str, int], int]:
