@@ -114,6 +114,7 @@ def listed(folder):
         ('weights', 'weights'),
         ('datasets', 'datasets'),
         ('models', 'models'),
+        ('encoder_only', 'models'),
         ('evaluation', 'evaluation'),
         ('host', 'hooks'),
         ('training', 'hooks'),
