@@ -16,3 +16,4 @@ model = dict(
     ),
     test_cfg=dict(tasks=('instance',)),
 )
+val_evaluator = test_evaluator = [dict(type='InstanceAP')]

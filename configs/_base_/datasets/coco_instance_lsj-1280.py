@@ -15,8 +15,9 @@ classes = (
     'toothbrush',
 )
 # fmt: on
-metainfo = dict(classes=classes, thing_classes=classes)
-data = dict(_delete_=True, type='InstanceDataset', metainfo=metainfo, data_root=_base_.data_root)
+names = dict(classes=classes, thing_classes=classes)
+metainfo = dict(_delete_=True, **names)
+data = dict(_delete_=True, type='InstanceDataset', metainfo=names, data_root=_base_.data_root)
 train_dataloader = dict(
     dataset=dict(
         **data,
@@ -35,4 +36,3 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = test_evaluator = [dict(type='InstanceAP')]

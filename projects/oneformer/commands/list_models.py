@@ -11,8 +11,8 @@ def make_parser(prog: str | None = None) -> ToolParser:
     models = zoo_models()
     parser = ToolParser(
         prog=prog,
-        description='List the models. All numbers are published by the authors of OneFormer and EoMT '
-        '(validation sets), and were not measured here.',
+        description='List the models. All numbers are published by the authors of OneFormer and of '
+        'EoMT (validation sets), and were not measured here.',
     )
     parser.add_argument(
         '--dataset', choices=list(dict.fromkeys(model.dataset_key for model in models))
