@@ -111,6 +111,32 @@ def test_predictions_from_the_checkpoint_alone_find_the_source(trained, vit, tmp
         OneFormerInferencer(weights=str(trained))
 
 
+@pytest.mark.parametrize(
+    ('note', 'message'),
+    [
+        (dict(source='/dev/zero', sha256='0'), 'which was not found'),
+        (dict(source='https://host/', sha256='0'), 'which was not found'),
+        (dict(source='owner/name', sha256='0'), 'which was not found'),
+        (dict(source='x' * 5000, sha256='0'), 'which was not found'),
+        (dict(source=7), 'is damaged: meta.frozen_backbone is'),
+        ('vit.pth', 'meta.frozen_backbone of .*not a dict'),
+    ],
+)
+def test_the_word_of_a_checkpoint_opens_and_fetches_nothing_else(
+    tmp_path, monkeypatch, note, message
+):
+    def refuse(*_, **__):
+        raise AssertionError('a connection')
+
+    monkeypatch.setattr('socket.socket.connect', refuse)
+    tensors = {'backbone.pyramid.x': torch.ones(1), 'panoptic_head.cls_embed.bias': torch.ones(3)}
+    torch.save(dict(meta=dict(frozen_backbone=note), state_dict=tensors), tmp_path / 'x.pth')
+    model = torch.nn.Module()
+    model.backbone = MODELS.build(our_config('dinov3', frozen=True, save_frozen=False))
+    with pytest.raises(CheckpointError, match=message):
+        fit(read(str(tmp_path / 'x.pth')), model, 'predict')
+
+
 def test_weights_without_a_source_cannot_be_left_out(config, run_tool):
     with pytest.raises(SystemExit, match='they come from none: set model.backbone.init_cfg'):
         run_tool('train', config, '--cfg-options', 'model.backbone.init_cfg=None')

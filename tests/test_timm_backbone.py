@@ -9,8 +9,12 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from safetensors.torch import save_file
+from torch import nn
+from toy_model import toy_config, train
 
 from oneformer.host.errors import CheckpointError
+from oneformer.weights.architecture import backbone_config, shapes_of
+from oneformer.weights.meta_models import meta_model
 
 # a model of each way in which timm extracts maps, as small as they go
 SWIN = 'swin_tiny_patch4_window7_224'
@@ -126,12 +130,15 @@ def test_files_of_the_authors_and_folders_of_the_hub_are_read_as_timm_reads_them
 
 
 def test_models_that_initialise_themselves_keep_what_was_loaded(tmp_path):
-    tensors = whole('hrnet_w18_small').state_dict()
-    torch.save(tensors, tmp_path / 'hrnet.pth')
-    state = initialised('hrnet_w18_small', tmp_path / 'hrnet.pth').state_dict()
-    assert all(
-        torch.equal(state[f'net.{key}'], tensors[key]) for key in ('conv1.weight', 'bn2.bias')
-    )
+    tensors = whole('test_resnet').state_dict()
+    torch.save(tensors, tmp_path / 'x.pth')
+    init_cfg = dict(type='PretrainedBackbone', checkpoint=str(tmp_path / 'x.pth'))
+    backbone = built('test_resnet', init_cfg=init_cfg)
+    # as HRNet's, which mmengine would call after it has loaded the weights
+    backbone.net.init_weights = lambda: nn.init.zeros_(next(backbone.net.parameters()))
+    backbone.init_weights()
+    key = next(name for name, _ in backbone.net.named_parameters())
+    assert backbone.state_dict()[f'net.{key}'].any()
 
 
 @pytest.mark.parametrize('name', SMALL)
@@ -241,3 +248,18 @@ def test_nothing_is_asked_of_a_network_and_timm_is_named_where_it_is_missing(mon
     for kind in (config('test_resnet'), dict(type='PlainViT', arch='dinov2_s')):
         with pytest.raises(ModuleNotFoundError, match=r'pip install "oneformer\[timm\]"$'):
             MODELS.build(kind)
+
+
+def test_a_oneformer_trains_on_it_and_its_checkpoint_tells_the_model(config_dir, tiny_set):
+    cfg = toy_config(config_dir, tiny_set)
+    cfg.model.backbone = config(CONVNEXT, drop_path_rate=0.1)
+    cfg.model.panoptic_head.in_channels = built(CONVNEXT).out_channels
+    losses = train(cfg, torch.float32, 2)
+    assert losses.isfinite().all()
+    model = MODELS.build(cfg.model)
+    shapes = shapes_of(model.state_dict())
+    hostile = dict(init_cfg=dict(type='PretrainedBackbone', checkpoint='https://host/x.pth'))
+    told = backbone_config(shapes, {**model.backbone.not_in_weights, **hostile})
+    assert told == dict(type='TimmBackbone', model_name=CONVNEXT)
+    again = meta_model(told).state_dict()
+    assert shapes_of(again) == shapes_of(model.backbone.state_dict())

@@ -74,7 +74,7 @@ def _create(model_name: str, options: Mapping, **more) -> nn.Module:
                 break
     raise ValueError(
         f'model.backbone.model_name={model_name!r} is a model of timm without one of these '
-        f'options: {", ".join(options) or "none were given"} ({unknown})'
+        f'options: {", ".join(options) or "none were given"} ({unknown}); leave it out'
     ) from unknown
 
 

@@ -5,6 +5,7 @@ them. Whatever loads it reads them from there once more, and refuses others.
 """
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,16 @@ def remember_source(weights: Weights, backbone: nn.Module, source: str) -> None:
         backbone.frozen_source = dict(source=str(source), sha256=hash_of(part))
 
 
+def _fetched(source: str) -> Path | None:
+    """Where something of a network is kept, None if it was never fetched or is of no network."""
+    try:
+        if repository := hub_source(source):
+            return find_cached(repository)
+        return find_download(source) if '://' in source else None
+    except CheckpointError:
+        return None
+
+
 def _sources(weights: Weights, backbone: nn.Module) -> Iterator[tuple[Source, bool]]:
     """Where the weights may be, and whether a pickle may be run there.
 
@@ -70,14 +81,10 @@ def _sources(weights: Weights, backbone: nn.Module) -> Iterator[tuple[Source, bo
     if isinstance(init_cfg, Mapping) and init_cfg.get('checkpoint'):
         yield init_cfg['checkpoint'], bool(init_cfg.get('trust_pickle'))
     recorded = weights.frozen['source']
-    here = Path(weights.path).parent / Path(recorded).name
-    found = [Path(recorded).expanduser(), here]
-    if '://' in recorded:
-        found = [find_download(recorded), here]
-    elif (repository := hub_source(recorded)) and not Path(recorded).exists():
-        found = [find_cached(repository), here]
+    found = [_fetched(recorded), Path(recorded), Path(weights.path).parent / Path(recorded).name]
     for path in found:
-        if path is not None and path.exists():
+        # no devices, whatever a checkpoint says
+        if path is not None and (os.path.isfile(path) or os.path.isdir(path)):
             yield path, False
 
 

@@ -70,7 +70,10 @@ class ReuseWeights(Hook):
             runner.register_hook(LeaveOutFrozen())
 
     def before_run(self, runner) -> None:
-        """The same in any training, but for models that are initialised by now."""
+        """The same in any training, but for models that are initialised by now.
+
+        Also leave out of checkpoints what ``save_frozen=False`` wants, see ``frozen``.
+        """
         self._leave_out_frozen(runner)
         if isinstance(runner._train_loop, BaseLoop):
             self.before_init_weights(runner)
