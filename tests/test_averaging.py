@@ -251,6 +251,19 @@ def test_mmengines_hook_goes_on_from_our_checkpoints():
     assert int(theirs.ema_model.steps) == 4
 
 
+def test_mmengines_hook_cannot_do_what_ours_is_for(said):
+    checkpoint = loaded(Run().train(4).saved())
+    runner = SimpleNamespace(_resume=True)
+    with pytest.raises(AttributeError, match='ema_model'):  # FlexibleRunner resumes before_run
+        EMAHook().after_load_checkpoint(runner, checkpoint)
+    run = Run()
+    theirs = EMAHook(momentum=0.2)
+    theirs.before_run(run)
+    for _ in range(3):  # of an update that takes more iterations
+        theirs.after_train_iter(SimpleNamespace(iter=0), 0)
+    assert int(theirs.ema_model.steps) == 3
+
+
 class FullyShardStrategy:
     pass
 
@@ -266,6 +279,10 @@ def test_a_model_that_is_spread_over_processes_is_refused():
         run.hook.before_train(run)
     run.strategy = DDPStrategy()
     run.hook.before_train(run)
+    run.model.head.weight.full_tensor = None  # a tensor of which this process has a part
+    del run.strategy
+    with pytest.raises(ValueError, match='its wrapper spreads it'):
+        run.hook.before_train(run)
 
 
 def test_two_averages_and_parameters_of_16_bits_are_refused():

@@ -1,9 +1,9 @@
 """Exponential moving average of the weights, which validation and prediction use.
 
-mmengine's ``EMAHook`` is not used: it also counts iterations that make no step (accumulated
-gradients, skipped steps), reads its counter from the device in each of them, keeps a second copy of
-what is frozen, and fails on resuming, or averages parts, under ``FlexibleRunner``. The layout of
-its checkpoints is kept: ``state_dict`` has the averages, ``ema_state_dict`` the raw weights.
+mmengine's ``EMAHook`` also updates in iterations that make no step (accumulated gradients, skipped
+steps), keeps and averages a second copy of what is frozen, and cannot resume under
+``FlexibleRunner``, which loads before the hook has its model. The layout of its checkpoints is
+kept: ``state_dict`` has the averages, ``ema_state_dict`` the raw weights.
 """
 
 import logging
@@ -89,9 +89,10 @@ def refuse_parts(runner: Runner, model: nn.Module) -> None:
     strategy = type(getattr(runner, 'strategy', None)).__name__
     parts = any(is_sharded(parameter) for parameter in model.parameters())
     if parts or strategy not in (*_STRATEGIES, 'NoneType'):
+        cause = 'its wrapper' if strategy == 'NoneType' else strategy
         raise ValueError(
-            f'AveragedWeights needs the whole model in each process, and {strategy} spreads it. '
-            'Take AveragedWeights out of custom_hooks, or train without the strategy'
+            f'AveragedWeights needs the whole model in each process, and {cause} spreads it. Take '
+            'AveragedWeights out of custom_hooks, or train without the strategy'
         )
     others = [hook for hook in runner.hooks if averages_weights(hook)]
     if len(others) > 1:
