@@ -2,10 +2,16 @@
 
 import pytest
 import torch
-from eomt_peer import JOINT, QUERIES, SIZE, VARIANTS, build_ours, build_peer, our_config, weights_of
+from eomt_peer import JOINT, SIZE, VARIANTS, build_ours, build_peer, our_config, weights_of
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from transformers import (
+    EomtConfig,
+    EomtDinov3Config,
+    EomtDinov3ForUniversalSegmentation,
+    EomtForUniversalSegmentation,
+)
 
 from benchmarks.peers import draw_batch, our_outputs, our_samples, same_points
 from benchmarks.peers.batches import target_masks
@@ -15,6 +21,7 @@ from oneformer.tasks import TASKS
 from oneformer.weights import CheckpointError, fit, read, write
 from oneformer.weights.architecture import model_config, shapes_of
 from oneformer.weights.eomt_names import HUGGING_FACE
+from oneformer.weights.meta_models import meta_model
 
 MASKS = dict(on=1.0, off=0.0)
 
@@ -138,6 +145,26 @@ def test_training_from_eomt_starts_with_its_outputs(peers_of, images, variant):
         assert torch.equal(found.masks, expected.masks)
     assert any('task token: not in the checkpoint' in line for line in fitted.lines)
     assert any(name.startswith('text_mapper.') for name in fitted.fresh)
+
+
+def test_training_from_eomt_starts_at_another_size_of_images(peers_of):
+    _, weights = peers_of('dinov2', 'off')
+    config = our_config(weights, task_queries={})
+    config['backbone']['img_size'] = 2 * SIZE
+    ours = MODELS.build(config)
+    fitted = fit(weights, ours, 'start')
+    ours.load_state_dict(fitted.tensors)
+    assert 'interpolated for other sizes: pos_embed' in fitted.lines
+    table = weights.tensors['backbone.pos_embed']
+    assert ours.backbone.pos_embed.shape == (1, 4 * table.shape[1], table.shape[2])
+    expected = torch.nn.functional.interpolate(
+        table.unflatten(1, (4, 4)).permute(0, 3, 1, 2),
+        scale_factor=2.0,
+        mode='bicubic',
+        antialias=True,
+    )
+    found = ours.backbone.pos_embed.detach().unflatten(1, (8, 8)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize('masks', MASKS)
@@ -316,20 +343,53 @@ def test_it_learns_and_its_texts_do():
 
 
 # in training, and for prediction
-PARAMETERS = dict(
-    s=(41_795_975, 24_154_502), b=(112_054_919, 94_315_142), l=(335_632_519, 317_827_206)
-)
+PARAMETERS = {
+    'oneformer-vit_dinov2-s': (41_795_975, 24_154_502),
+    'oneformer-vit_dinov2-b': (112_054_919, 94_315_142),
+    'oneformer-vit_dinov2-l': (335_632_519, 317_827_206),
+    'oneformer-vit_dinov3-s': (41_176_967, 23_535_494),
+    'oneformer-vit_dinov3-b': (110_816_903, 93_077_126),
+    'oneformer-vit_dinov3-l': (333_969_543, 316_164_230),
+    'eomt_dinov2-s': (23_975_942, 23_975_942),
+    'eomt_dinov2-b': (93_663_110, 93_663_110),
+    'eomt_dinov2-l': (316_695_686, 316_695_686),
+    'eomt_dinov3-s': (23_356_934, 23_356_934),
+    'eomt_dinov3-b': (92_425_094, 92_425_094),
+    'eomt_dinov3-l': (315_032_710, 315_032_710),
+}
+
+# channels, blocks, heads, blocks with queries
+SIZES = dict(s=(384, 12, 6, 3), b=(768, 12, 12, 3), l=(1024, 24, 16, 4))
 
 
-@pytest.mark.parametrize('size', PARAMETERS)
-def test_parameter_totals_of_the_bases(config_dir, size):
-    from oneformer.weights.meta_models import meta_model
-
-    cfg = Config.fromfile(config_dir / f'_base_/models/oneformer-vit_dinov2-{size}.py')
-    model = dict(cfg.model, metainfo='coco')
-    full = meta_model(model)
-    total = sum(p.numel() for p in full.parameters())
+@pytest.mark.parametrize('name', PARAMETERS)
+def test_parameter_totals_of_the_bases(config_dir, name):
+    model = Config.fromfile(config_dir / f'_base_/models/{name}.py').model
+    full = meta_model(dict(model, metainfo='coco'))
     model.update(text_mapper=None, contrastive_loss=None)
-    predicting = sum(p.numel() for p in meta_model(model).parameters())
-    assert (total, predicting) == PARAMETERS[size]
-    assert full.panoptic_head.num_queries > QUERIES
+    predicting = meta_model(dict(model, metainfo='coco'))
+    totals = (sum(p.numel() for p in m.parameters()) for m in (full, predicting))
+    assert tuple(totals) == PARAMETERS[name]
+    assert len(full.panoptic_head.mask_annealing) == full.backbone.num_joint_blocks
+    assert (full.panoptic_head.task_queries is None) == name.startswith('eomt')
+
+
+@pytest.mark.parametrize('size', SIZES)
+@pytest.mark.parametrize('family', ('dinov2', 'dinov3'))
+def test_bases_of_eomt_have_as_many_parameters_as_transformers(size, family):
+    channels, depth, heads, joint = SIZES[size]
+    options = dict(
+        hidden_size=channels,
+        num_hidden_layers=depth,
+        num_attention_heads=heads,
+        num_blocks=joint,
+        num_labels=133,
+        image_size=640,
+    )
+    with torch.device('meta'):
+        if family == 'dinov2':
+            peer = EomtForUniversalSegmentation(EomtConfig(**options))
+        else:
+            options.update(intermediate_size=4 * channels)
+            peer = EomtDinov3ForUniversalSegmentation(EomtDinov3Config(**options))
+    assert sum(p.numel() for p in peer.parameters()) == PARAMETERS[f'eomt_{family}-{size}'][1]

@@ -1,17 +1,11 @@
 _base_ = [
     '../_base_/default_runtime.py',
-    '../_base_/models/eomt.py',
+    '../_base_/models/eomt_dinov2-s.py',
     '../_base_/datasets/coco_panoptic_lsj-640.py',
     '../_base_/schedule_vit.py',
 ]
 model = dict(
     metainfo=_base_.metainfo,
     data_preprocessor=dict(pad_size_divisor=640),
-    backbone=dict(arch='dinov2_s_reg4', img_size=640, num_joint_blocks=3),
-    panoptic_head=dict(
-        embed_dims=384,
-        mask_annealing=dict(spans=[(1 / 6, 1 / 3), (5 / 12, 7 / 12), (2 / 3, 5 / 6)]),
-    ),
-    test_cfg=dict(tasks=('panoptic',)),
 )
 val_evaluator = test_evaluator = [dict(type='PanopticQuality')]

@@ -1,19 +1,11 @@
 _base_ = [
     '../_base_/default_runtime.py',
-    '../_base_/models/eomt.py',
+    '../_base_/models/eomt_dinov3-l.py',
     '../_base_/datasets/coco_panoptic_lsj-640.py',
     '../_base_/schedule_vit_dinov3.py',
 ]
 model = dict(
     metainfo=_base_.metainfo,
     data_preprocessor=dict(pad_size_divisor=640),
-    backbone=dict(arch='dinov3_l', num_joint_blocks=4),
-    panoptic_head=dict(
-        embed_dims=1024,
-        mask_annealing=dict(
-            spans=[(0, 3000 / 88692), (1 / 3, 1 / 2), (1 / 2, 2 / 3), (2 / 3, 5 / 6)]
-        ),
-    ),
-    test_cfg=dict(tasks=('panoptic',)),
 )
 val_evaluator = test_evaluator = [dict(type='PanopticQuality')]

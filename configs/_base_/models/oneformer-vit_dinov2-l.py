@@ -1,4 +1,6 @@
+# DINOv2's plain vision transformer (Apache-2.0), its patches of 14 pixels resampled to 16.
 _base_ = 'oneformer-vit.py'
+backbone_url = 'https://dl.fbaipublicfiles.com/dinov2/'
 model = dict(
     backbone=dict(
         arch='dinov2_l_reg4',
@@ -6,7 +8,7 @@ model = dict(
         num_joint_blocks=4,
         init_cfg=dict(
             type='PretrainedBackbone',
-            checkpoint='https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_reg4_pretrain.pth',
+            checkpoint=backbone_url + 'dinov2_vitl14/dinov2_vitl14_reg4_pretrain.pth',
         ),
     ),
     panoptic_head=dict(

@@ -1,11 +1,13 @@
-# For the licence of the weights see oneformer_dinov3-s.py.
+# DINOv3's plain vision transformer, whose weights have a licence of their own, see
+# oneformer_dinov3-s.py.
 _base_ = 'oneformer-vit.py'
 model = dict(
     backbone=dict(
         arch='dinov3_l',
         num_joint_blocks=4,
         init_cfg=dict(
-            type='PretrainedBackbone', checkpoint='facebook/dinov3-vitl16-pretrain-lvd1689m'
+            type='PretrainedBackbone',
+            checkpoint='facebook/dinov3-vitl16-pretrain-lvd1689m',
         ),
     ),
     panoptic_head=dict(

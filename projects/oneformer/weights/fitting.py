@@ -1,6 +1,6 @@
 """``fit``: what of weights a model loads, what starts fresh, and what is refused."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -147,6 +147,57 @@ def _fit_exactly(weights: Weights, model: nn.Module, how: str) -> Fit:
     return Fit(_completed(model, weights.tensors))
 
 
+def _fresh_parts(
+    theirs: Collection[str], ours: Collection[str], fresh: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Beginnings of the names of what starts fresh, and lines about parts that one side lacks.
+
+    Args:
+        theirs: Our names of the tensors of the weights.
+        ours: Those of the model.
+        fresh: What the config lets start fresh.
+    """
+    told = [f'newly initialised as the config says: {start}' for start in fresh]
+    more = list(fresh)
+    if has_text_branch(ours) and not has_text_branch(theirs):
+        more += filter(in_text_branch, ours)
+        told.append('text branch: not in the checkpoint, newly initialised')
+    elif has_text_branch(theirs) and not has_text_branch(ours):
+        told.append('text branch: left out, since the model has none')
+    if is_one_task_only(theirs) and any(key.startswith(TASK_TOKEN) for key in ours):
+        more.append(TASK_TOKEN)
+        told.append(
+            'task token: not in the checkpoint; its last layer starts at zero, so that the first '
+            'outputs are those of the checkpoint for every task'
+        )
+    if SHARED_PATCHES in ours and SHARED_PATCHES not in theirs:
+        more.append(SHARED_PATCHES)
+        told.append(
+            'shared patches: the checkpoint was trained without them, so that the first outputs '
+            'are others than its own'
+        )
+    if MASK_PROBABILITIES in theirs and MASK_PROBABILITIES not in ours:
+        told.append('mask annealing: left out, so that attention masks are on from the start')
+    return more, told
+
+
+def _adapted(
+    tensors: Mapping[str, Tensor], model: nn.Module
+) -> tuple[Mapping[str, Tensor], list[str]]:
+    """Tensors with those of the backbone at the size of a model's images, and lines about it."""
+    adapt = getattr(getattr(model, 'backbone', None), 'adapt', None)
+    inside = {
+        key.removeprefix(PREFIX): value for key, value in tensors.items() if key.startswith(PREFIX)
+    }
+    if adapt is None or not inside:
+        return tensors, []
+    inside, resized, lines = adapt(inside)
+    rest = {key: value for key, value in tensors.items() if not key.startswith(PREFIX)}
+    if resized:
+        lines = [*lines, f'interpolated for other sizes: {", ".join(resized)}']
+    return {**rest, **{PREFIX + key: value for key, value in inside.items()}}, lines
+
+
 def _fit_start(
     weights: Weights, model: nn.Module, fresh: Sequence[str], lines: Sequence[str]
 ) -> Fit:
@@ -154,30 +205,13 @@ def _fit_start(
     unknown = [start for start in fresh if not any(key.startswith(start) for key in state)]
     if unknown:
         raise ValueError(f'default_hooks.weights.fresh names what no tensor begins with: {unknown}')
-    told = [f'newly initialised as the config says: {start}' for start in fresh]
-    if has_text_branch(state) and not has_text_branch(weights.tensors):
-        fresh = [*fresh, *filter(in_text_branch, state)]
-        told.append('text branch: not in the checkpoint, newly initialised')
-    elif has_text_branch(weights.tensors) and not has_text_branch(state):
-        told.append('text branch: left out, since the model has none')
-    if is_one_task_only(weights.tensors) and any(key.startswith(TASK_TOKEN) for key in state):
-        fresh = [*fresh, TASK_TOKEN]
-        told.append(
-            'task token: not in the checkpoint; its last layer starts at zero, so that the first '
-            'outputs are those of the checkpoint for every task'
-        )
-    if SHARED_PATCHES in state and SHARED_PATCHES not in weights.tensors:
-        fresh = [*fresh, SHARED_PATCHES]
-        told.append(
-            'shared patches: the checkpoint was trained without them, so that the first outputs '
-            'are others than its own'
-        )
-    if MASK_PROBABILITIES in weights.tensors and MASK_PROBABILITIES not in state:
-        told.append('mask annealing: left out, so that attention masks are on from the start')
+    fresh, told = _fresh_parts(weights.tensors, state, fresh)
+    adapted, more = _adapted(weights.tensors, model)
     begins = tuple(fresh)
-    tensors = {key: value for key, value in weights.tensors.items() if not key.startswith(begins)}
+    tensors = {key: value for key, value in adapted.items() if not key.startswith(begins)}
     if MASK_PROBABILITIES not in state:
         tensors.pop(MASK_PROBABILITIES, None)
+    told += more
     own = {key: value for key, value in state.items() if key.startswith(begins)}
     option = '--cfg-options default_hooks.weights.fresh=[BEGINNING_OF_A_NAME,...]'
     hint = f'Or to start some tensors newly initialised: {option}'
