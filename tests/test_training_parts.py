@@ -121,7 +121,8 @@ def test_validation_test_and_prediction_use_the_averages_and_say_so(
     told = f'{checkpoint} has weights averaged over the training (EMA), which are used'
     assert told in tested.read_text()
     image = next((tiny_set / 'val').glob('*.*'))
-    run_command('predict', image, '--weights', checkpoint, '--out-dir', 'out')
+    said = run_command('predict', image, '--weights', checkpoint, '--out-dir', 'out')
+    assert told in said
     assert notes_on(read(checkpoint)) == [told]
 
 
