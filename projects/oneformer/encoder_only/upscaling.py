@@ -3,6 +3,7 @@
 Shapes: n images and tasks, h x w the grid, C channels.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,14 +27,13 @@ class ScaleLayer(nn.Module):
         A transposed convolution whose stride is its size is a linear layer with four times the
         channels, which are the four new pixels.
         """
-        C = x.shape[-1]
+        fine = self.conv2(self._doubled(x).permute(0, 3, 1, 2))  # channels last in memory
+        return self.norm(fine.permute(0, 2, 3, 1))
+
+    def _doubled(self, x: Tensor) -> Tensor:
+        """The transposed convolution and GELU."""
+        n, h, w, C = x.shape
         weight = self.conv1.weight.permute(2, 3, 1, 0).reshape(4 * C, C)
-        pixels = F.linear(x, weight, self.conv1.bias.repeat(4)).unflatten(-1, (2, 2, C))
-        fine = activated(pixels).permute(0, 3, 1, 2)  # channels last in memory
-        return self.norm(self.conv2(fine).permute(0, 2, 3, 1))
-
-
-def activated(pixels: Tensor) -> Tensor:
-    """GELU of the four parts (n, h, w, 2, 2, C) of each pixel, at its place: (n, 2 h, 2 w, C)."""
-    n, h, w, _, _, C = pixels.shape
-    return F.gelu(pixels).transpose(2, 3).reshape(n, 2 * h, 2 * w, C)
+        pixels = F.linear(x, weight, self.conv1.bias.repeat(4))
+        pixels = F.gelu(pixels) if torch.is_grad_enabled() else torch.ops.aten.gelu_(pixels)
+        return pixels.view(n, h, w, 2, 2, C).transpose(2, 3).reshape(n, 2 * h, 2 * w, C)

@@ -136,8 +136,29 @@ class OneFormerViTHead(BaseModule):
             mask = self.attention_mask(layer, output, tokens, S, encoded.grid)
             extra = S * self.num_queries
             tokens = vit.run(tokens, encoded.rope, block, block + 1, mask=mask, extra=extra)
-        outputs.append(self.read(vit.norm(tokens), S, encoded.grid))
-        return self._decoded(outputs if all_outputs else outputs[-1:], B, len(tasks[0]))
+        tokens = vit.norm(tokens)
+        if not all_outputs:
+            return self._predicted(tokens, S, encoded.grid, B, len(tasks[0]))
+        outputs.append(self.read(tokens, S, encoded.grid))
+        return self._decoded(outputs, B, len(tasks[0]))
+
+    def _predicted(self, tokens: Tensor, S: int, grid: tuple[int, int], B: int, T: int) -> Decoded:
+        """The last output, with mask logits, which need less memory than mask features."""
+        masks = []
+        for sequence in tokens.split(1):  # whose features are released before the next
+            output = self.read(sequence, S, grid)
+            masks.append(torch.einsum('nqc,nchw->nqhw', output.mask_embeds, output.mask_features))
+        queries = self._of_tasks(tokens[:, : S * self.num_queries], B, T)
+        logits = self._of_tasks(torch.cat(masks), B, T)
+        return Decoded(self.cls_embed(queries)[None], None, [logits], queries, queries)
+
+    def _of_tasks(self, x: Tensor, B: int, T: int) -> Tensor:
+        """What n sequences have of S Q queries each, by image and task: (B, T, Q, ...).
+
+        Without a task token it is the same for all tasks.
+        """
+        x = x.unflatten(1, (-1, self.num_queries)).flatten(0, 1).unflatten(0, (B, -1))
+        return x.expand(-1, T, *[-1] * (x.dim() - 2))
 
     def _check_annealing(self, blocks: int) -> None:
         if self.mask_annealing is not None and len(self.mask_annealing) != blocks:
@@ -147,25 +168,25 @@ class OneFormerViTHead(BaseModule):
             )
 
     def _decoded(self, outputs: Sequence[Output], B: int, T: int) -> Decoded:
-        """Outputs by image and task; without a task token those of all tasks are the same."""
-
-        def of_tasks(x: Tensor) -> Tensor:
-            x = x.unflatten(0, (B, -1))
-            return x.expand(-1, T, *[-1] * (x.dim() - 2))
+        """All outputs by image and task."""
 
         def of_queries(x: Tensor) -> Tensor:
-            return of_tasks(x.unflatten(1, (-1, self.num_queries)).flatten(0, 1))
+            return self._of_tasks(x, B, T)
 
         queries = [of_queries(output.queries) for output in outputs]
         features = [output.mask_features for output in outputs]
         return Decoded(
             torch.stack([self.cls_embed(of_output) for of_output in queries]),
             torch.stack([of_queries(output.mask_embeds) for output in outputs]),
-            features if self.shared is not None else list(map(of_tasks, features)),
+            features if self.shared is not None else [self._of_images(x, B, T) for x in features],
             # before the first block the queries have not met the image
             initial_queries=queries[min(1, len(queries) - 1)],
             object_queries=queries[-1],
         )
+
+    def _of_images(self, x: Tensor, B: int, T: int) -> Tensor:
+        """Mask features of n sequences by image and task: (B, T, C, h, w)."""
+        return x.unflatten(0, (B, -1)).expand(-1, T, -1, -1, -1)
 
     def queries(self, tasks: Sequence[Sequence[str]]) -> Tensor:
         """Queries of the tasks of each image: of shape (B, T, Q, C), T = 1 without a task token.

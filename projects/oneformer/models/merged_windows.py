@@ -64,6 +64,8 @@ class Window(ImageOutputs):
         r = torch.arange(rows.start, rows.stop, device=device).sub_(self.top).clamp_(0, y - 1)
         c = torch.arange(columns.start, columns.stop, device=device).sub_(self.left)
         features = self.mask_features[:, r[:, None], c.clamp_(0, x - 1)]
+        if self.mask_embeds is None:
+            return features
         return torch.einsum('qc,crs->qrs', self.mask_embeds, features)
 
 

@@ -278,7 +278,9 @@ class OneFormer(BaseDetector):
         words = [tasks] * len(batch_inputs)
         decoded = self.panoptic_head.decode_for_prediction(encoded, words)
         scores, embeds, features = decoded.last()
-        return BatchOutputs(tasks, scores.float(), embeds.float(), features.float())
+        if embeds is not None:
+            embeds = embeds.float()
+        return BatchOutputs(tasks, scores.float(), embeds, features.float())
 
     def post_process(
         self,

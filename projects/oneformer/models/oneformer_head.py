@@ -45,7 +45,8 @@ class Decoded:
     Attributes:
         cls_scores: Logits of shape (L, B, T, Q, K + 1), the last class is "no object".
         mask_embeds: Mask embeddings of shape (L, B, T, Q, C); times ``mask_features`` they are
-            mask logits.
+            mask logits. None, for prediction, where ``mask_features`` are L of mask logits of shape
+            (B, T, Q, h, w) already.
         mask_features: Features of shape (B, C, h, w) that all outputs and tasks share, or where
             they do not, those of each output, L of shape (B, T, C, h, w) or (B, C, h, w).
         initial_queries: Queries of shape (B, T, Q, C) that are compared with texts.
@@ -53,7 +54,7 @@ class Decoded:
     """
 
     cls_scores: Tensor
-    mask_embeds: Tensor
+    mask_embeds: Tensor | None
     mask_features: Tensor | Sequence[Tensor]
     initial_queries: Tensor
     object_queries: Tensor
@@ -61,16 +62,18 @@ class Decoded:
     def of_only_task(self) -> tuple[Tensor, Tensor, Tensor | list[Tensor]]:
         """Scores, embeddings and features without the axis of tasks, for the criterion."""
         features = self.mask_features
+        assert self.mask_embeds is not None, 'they are for prediction'
         if not isinstance(features, Tensor):
             features = [x[:, 0] if x.dim() == 5 else x for x in features]
         return self.cls_scores[:, :, 0], self.mask_embeds[:, :, 0], features
 
-    def last(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, embeddings and features of the last output."""
+    def last(self) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Scores, embeddings (or None) and features of the last output."""
         features = self.mask_features
         if not isinstance(features, Tensor):
             features = features[-1]
-        return self.cls_scores[-1], self.mask_embeds[-1], features
+        embeds = None if self.mask_embeds is None else self.mask_embeds[-1]
+        return self.cls_scores[-1], embeds, features
 
 
 def _check_layers(layers: int, pixel_decoder: nn.Module) -> None:
@@ -245,16 +248,19 @@ def attention_mask(mask_embeds: Tensor, shrunk: Tensor) -> Tensor:
     return allowed | ~allowed.any(-1, keepdim=True)
 
 
-def mask_logits(mask_embeds: Tensor, mask_features: Tensor) -> Tensor:
+def mask_logits(mask_embeds: Tensor | None, mask_features: Tensor) -> Tensor:
     """Mask logits of all queries.
 
     Args:
-        mask_embeds: Mask embeddings of shape (B, T, Q, C).
-        mask_features: Mask features of shape (B, C, h, w), or (B, T, C, h, w).
+        mask_embeds: Mask embeddings of shape (B, T, Q, C), or None.
+        mask_features: Mask features of shape (B, C, h, w), or (B, T, C, h, w), or without
+            embeddings the logits themselves.
 
     Returns:
         Tensor of shape (B, T, Q, h, w).
     """
+    if mask_embeds is None:
+        return mask_features
     if mask_features.dim() == 5:
         return torch.einsum('btqc,btchw->btqhw', mask_embeds, mask_features)
     return torch.einsum('btqc,bchw->btqhw', mask_embeds, mask_features)
@@ -266,18 +272,20 @@ class ImageOutputs:
 
     Attributes:
         cls_scores: Class logits of shape (Q, K + 1).
-        mask_embeds: Mask embeddings of shape (Q, C).
-        mask_features: Features of shape (C, h, w).
+        mask_embeds: Mask embeddings of shape (Q, C), or None.
+        mask_features: Features of shape (C, h, w), or without embeddings mask logits (Q, h, w).
     """
 
     cls_scores: Tensor
-    mask_embeds: Tensor
+    mask_embeds: Tensor | None
     mask_features: Tensor
 
     def mask_logits(self, index: Tensor | slice = slice(None)) -> Tensor:
         """Mask logits (n, h, w) of the queries of given indices (n,), or of a slice."""
         if isinstance(index, Tensor):
-            index = send(index, self.mask_embeds.device)
+            index = send(index, self.mask_features.device)
+        if self.mask_embeds is None:
+            return self.mask_features[index]
         return mask_logits(self.mask_embeds[None, None, index], self.mask_features[None])[0, 0]
 
     def block_scores(self) -> ScoresOfBlock:
@@ -294,13 +302,14 @@ class BatchOutputs:
     Attributes:
         tasks: The T task words that the queries were conditioned on.
         cls_scores: Class logits of shape (B, T, Q, K + 1), float32.
-        mask_embeds: Mask embeddings of shape (B, T, Q, C), float32.
-        mask_features: Features of shape (B, C, h, w), or (B, T, C, h, w), float32.
+        mask_embeds: Mask embeddings of shape (B, T, Q, C), float32, or None.
+        mask_features: Features of shape (B, C, h, w), float32, or without embeddings mask logits of
+            shape (B, T, Q, h, w).
     """
 
     tasks: Sequence[str]
     cls_scores: Tensor
-    mask_embeds: Tensor
+    mask_embeds: Tensor | None
     mask_features: Tensor
 
     @property
@@ -312,13 +321,15 @@ class BatchOutputs:
         """The outputs of equal parts of the batch, one after the other."""
         if parts == 1:
             return [self]
-        pieces = (x.chunk(parts) for x in (self.cls_scores, self.mask_embeds, self.mask_features))
+        pieces = (
+            [None] * parts if x is None else x.chunk(parts)
+            for x in (self.cls_scores, self.mask_embeds, self.mask_features)
+        )
         return [BatchOutputs(self.tasks, *piece) for piece in zip(*pieces)]
 
     def of_image(self, b: int, task: str) -> ImageOutputs:
         """Outputs for an image and a task."""
         t = self.tasks.index(task)
-        features = self.mask_features[b]
-        if features.dim() == 4:
-            features = features[t]
-        return ImageOutputs(self.cls_scores[b, t], self.mask_embeds[b, t], features)
+        if self.mask_embeds is None:
+            return ImageOutputs(self.cls_scores[b, t], None, self.mask_features[b, t])
+        return ImageOutputs(self.cls_scores[b, t], self.mask_embeds[b, t], self.mask_features[b])
