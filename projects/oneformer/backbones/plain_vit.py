@@ -86,6 +86,7 @@ class PlainViT(BaseModule):
     mean = (123.675, 116.28, 103.53)
     std = (58.395, 57.12, 57.375)
     not_in_files = ('pyramid.',)
+    frozen_source: dict | None = None  # file and hash of the weights, once they are read
     is_init: bool  # mmengine's
 
     def __init__(
@@ -110,8 +111,6 @@ class PlainViT(BaseModule):
         _check(arch, frozen, save_frozen)
         family = arch.partition('_')[0]
         self.arch, self.with_cp, self.frozen, self.save_frozen = arch, with_cp, frozen, save_frozen
-        self.frozen_source: dict | None = None  # file and hash of the weights, once they are read
-        self.licence = 'dinov3-license' if family == 'dinov3' else 'Apache-2.0'
         self.patch_size: int = patch_size or (16 if pyramid else OWN_PATCH[family])
         if img_size is None:
             img_size = self.patch_size * OWN_GRID
@@ -124,17 +123,14 @@ class PlainViT(BaseModule):
         self.antialias = bool(vit.reg_token is not None) if antialias is None else antialias
         self._take_parts(vit, drop_path_rate)
         # what weights do not tell, kept beside them
+        own = dict(img_size=[height, width], antialias=self.antialias)
         self.not_in_weights = dict(
+            dict(qkv_bias=qkv_bias) if family == 'dinov3' else own,
             arch=arch,
             patch_size=self.patch_size,
             embed_dims=self.embed_dims,
             depth=self.depth,
             num_heads=vit.blocks[0].attn.num_heads,
-            **(
-                dict(qkv_bias=qkv_bias)
-                if family == 'dinov3'
-                else dict(img_size=[height, width], antialias=self.antialias)
-            ),
         )
         self.requires_grad_(not frozen)
         self.pyramid = (
@@ -142,6 +138,11 @@ class PlainViT(BaseModule):
         )
         self.train()
         self._register_load_state_dict_pre_hook(self._require_frozen)
+
+    @property
+    def licence(self) -> str:
+        """Name of the licence of the published weights, which holds for what is made of them."""
+        return 'dinov3-license' if self.arch.startswith('dinov3') else 'Apache-2.0'
 
     def _take_parts(self, vit: nn.Module, drop_path_rate: float) -> None:
         """Parts of timm's model under its names, and stochastic depth in its blocks."""

@@ -220,8 +220,8 @@ def _write(
         raise CheckpointError(f'{layout} has no {decoder}: such weights are of this plugin alone')
     empty = _empty_model(model)
     shapes = shapes_of(empty.state_dict())
-    whole = with_frozen(weights, empty)
-    tensors = {**{k: v for k, v in whole.tensors.items() if k not in weights.tensors}, **tensors}
+    frozen = with_frozen(weights, empty).tensors
+    tensors = {key: value for key, value in frozen.items() if key not in weights.tensors} | tensors
     if problems := misfits(weights, tensors, shapes, every=True):
         raise CheckpointError('\n'.join(problems))
     assumed = [] if cfg is not None else assumptions(model['backbone'], weights.backbone_options)
@@ -243,11 +243,8 @@ def _write(
         write_torch(path, dict(model=whole) if layout == 'shi-labs' else whole)
     else:
         # what was only assumed is left open, for the config that the weights are used with
-        backbone = {} if assumed else options_beside(empty)
-        held = dict(cfg=weights.config_text) if weights.config_text else {}
-        if licence := getattr(empty.backbone, 'licence', None):
-            held['licence'] = licence
-        meta = dict(dataset_meta=metainfo, backbone=backbone, **held)
+        options = {} if assumed else options_beside(empty)
+        meta = dict(dataset_meta=metainfo, backbone=options, **_held(weights, empty))
         write_torch(path, dict(meta=meta, state_dict={key: whole[key] for key in shapes}))
     return Written(
         source=weights.layout,
@@ -260,6 +257,12 @@ def _write(
         rebuilt=list(more),
         notes=assumed + notes_on(weights) + _left_behind(weights, layout),
     )
+
+
+def _held(weights: Weights, model: nn.Module) -> dict:
+    """What ``meta`` has of where the weights come from, if anything is known of it."""
+    held = dict(cfg=weights.config_text, licence=getattr(model.backbone, 'licence', None))
+    return {name: value for name, value in held.items() if value}
 
 
 def _left_behind(weights: Weights, layout: str) -> list[str]:
