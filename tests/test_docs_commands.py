@@ -51,6 +51,14 @@ RUN = {
         'test_the_token_matrix_scores_every_task_under_every_token',
     ),
     'oneformer convert ': ('tests/test_weights.py', 'test_the_tools_take_every_file_directly'),
+    'python tools/benchmark.py vit': (
+        'tests/test_benchmark.py',
+        'test_the_model_without_a_decoder_is_compared_with_eomt',
+    ),
+    'oneformer study vit': (
+        'tests/test_study.py',
+        'test_the_study_of_vision_transformers_scores_every_task_under_every_token',
+    ),
     'oneformer replay': (
         'tests/test_finite_steps.py',
         'test_training_stops_after_some_in_a_row_and_a_step_can_be_replayed',

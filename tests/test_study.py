@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as mask_utils
 
+from oneformer.studies import comparison
 from oneformer.studies.partial_labels import split_labels
 
 SMALL = ('--seeds', 1, '--images', 7, '--val-images', 2, '--max-iters', 2)
@@ -44,6 +45,23 @@ def test_the_study_of_the_memory_trains_one_image_at_a_time(run_tool, tmp_path):
         keys[variant] = state.get('contrastive_loss.memory_keys')
     assert keys['without'] is None
     assert (keys['with'] >= 0).sum() == 2  # one image of each iteration
+
+
+def test_the_study_of_vision_transformers_scores_every_task_under_every_token(
+    run_tool, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(comparison, 'REHEARSED', 1)
+    sizes = ('--images', 8, '--val-images', 1, '--minutes', 1e-3)
+    printed = run_tool('study', 'vit', *sizes)
+    stored = json.loads((tmp_path / 'work_dirs/vit.json').read_text())
+    variants = ('encoder-only', 'decoder', 'efficientnet-lite0')
+    assert stored['iterations'] == dict.fromkeys(variants, 1)  # none fits in
+    for variant in variants:
+        run = stored['runs'][f'{variant}/seed0']
+        assert run['tokens'].keys() == {'panoptic', 'instance', 'semantic'}
+        assert all('semantic/mIoU' in metrics for metrics in run['tokens'].values())
+        assert run['tokens']['panoptic']['panoptic/PQ'] == run['panoptic/PQ']
+        assert f'{variant}/seed0, {run["cpu_minutes"]:.1f} CPU minutes' in printed
 
 
 def test_each_image_keeps_one_kind_of_its_labels(tiny_set, tmp_path):
