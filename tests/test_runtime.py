@@ -15,6 +15,7 @@ from importlib import metadata
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -383,6 +384,29 @@ def test_numbers_that_are_not_finite_are_refused(inferencer, description, photos
     write_folder(tmp_path, description, broken)
     with pytest.raises(ValueError, match='gives mask_logits that are not finite'):
         OnnxOneFormer(tmp_path)(photos[0])
+
+
+def test_a_batch_that_is_fixed_in_the_graph_is_named(inferencer, description, photos, tmp_path):
+    inferencer.linear.save(tmp_path, (1, 'H', 'W'))
+    write_description(description, tmp_path)
+    model = OnnxOneFormer(tmp_path)
+    assert len(model(photos, 'semantic')) == 4
+    with pytest.raises(
+        ValueError, match=r'(?s)cannot be run on images of the shape \(2, 3, .*batch=1'
+    ):
+        model(photos, 'semantic', batch=2)
+
+
+def test_a_provider_that_does_not_start_is_named(folder, monkeypatch):
+    """onnxruntime says so on stderr, and goes on without it."""
+    monkeypatch.setattr('onnxruntime.get_available_providers', lambda: ['Other'])
+    started = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        'onnxruntime.InferenceSession',
+        lambda *args, providers: started(*args, providers=['CPUExecutionProvider']),
+    )
+    with pytest.raises(ValueError, match="provider 'Other' of onnxruntime does not start here"):
+        OnnxOneFormer(folder, providers=[('Other', {'device_id': 0})])
 
 
 def test_providers_and_threads_are_checked(folder, photos, model):

@@ -20,6 +20,7 @@ from onnx_graphs import Linear, write_folder
 import oneformer
 from oneformer.deploy.description import describe_model
 from oneformer.inference import OneFormerInferencer
+from oneformer.inference.exported_model import exported_folder
 from oneformer.inference.settings import read_settings
 from oneformer.zoo import find_config
 
@@ -125,6 +126,13 @@ def test_what_is_left_of_a_folder_is_named(folder, images, tmp_path):
     shutil.copy(folder / 'model.onnx', tmp_path)
     with pytest.raises(SystemExit, match='model.json does not exist: give the folder of an export'):
         oneformer_cli.main(['predict', str(images), '--weights', str(tmp_path)])
+
+
+def test_a_folder_of_hugging_face_with_a_graph_of_another_is_not_taken_for_one(folder, tmp_path):
+    shutil.copy(folder / 'model.onnx', tmp_path)
+    assert exported_folder(tmp_path) == tmp_path
+    (tmp_path / 'config.json').write_text('{}')
+    assert exported_folder(tmp_path) is None and exported_folder('no/such') is None
 
 
 def test_without_onnxruntime_the_remedy_is_told(folder, images, monkeypatch):

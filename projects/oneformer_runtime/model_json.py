@@ -191,7 +191,10 @@ def _parse(reader: _Reader) -> ModelDescription:
 
 def is_exported(folder: str | os.PathLike) -> bool:
     """Whether a folder is one of an exported model, or what is left of one."""
-    return any((Path(folder) / name).is_file() for name in (FILE_NAME, GRAPH_NAME))
+    folder = Path(folder)
+    if (folder / GRAPH_NAME).is_file() and not (folder / 'config.json').is_file():
+        return True  # with it, it is a folder of Hugging Face
+    return (folder / FILE_NAME).is_file()
 
 
 def parse_description(content: Any, path: str | os.PathLike = FILE_NAME) -> ModelDescription:

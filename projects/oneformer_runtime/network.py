@@ -88,6 +88,12 @@ class Network:
                 f'{self.path} cannot be loaded by onnxruntime {runtime.__version__} ({error}): '
                 f'install a newer onnxruntime, or {_AGAIN}'
             ) from error
+        names = {name if isinstance(name, str) else name[0] for name in providers}
+        if missing := names - set(self.session.get_providers()):
+            raise ValueError(
+                f'the provider {min(missing)!r} of onnxruntime does not start here: install what '
+                'it needs (its own message is above), or leave it out'
+            )
         self._check_graph()
 
     def _check_graph(self) -> None:
@@ -140,9 +146,15 @@ class Network:
             raise ValueError(f'unknown task {unknown[0]!r}: choose one of {", ".join(TASKS)}')
         B, _, H, W = images.shape
         numbers = np.array([[TASKS.index(task) for task in tasks]] * B, np.int64)
-        scores, masks = self.session.run(
-            list(OUTPUTS), dict(image=np.ascontiguousarray(images, np.float32), tasks=numbers)
-        )
+        inputs = dict(image=np.ascontiguousarray(images, np.float32), tasks=numbers)
+        try:
+            scores, masks = self.session.run(list(OUTPUTS), inputs)
+        except Exception as error:  # onnxruntime has a class of its own for each kind
+            raise ValueError(
+                f'{self.path} cannot be run on images of the shape {images.shape} and '
+                f'{len(tasks)} tasks ({error}): if batch or tasks are fixed in it, {_AGAIN}; if '
+                'memory is short, predict with batch=1 or export for smaller images'
+            ) from error
         self._check_classes(scores.shape[-1])
         Q = scores.shape[2] if scores.ndim == 4 else 0
         shapes = (B, len(tasks), Q, scores.shape[-1]), (B, len(tasks), Q, H // 4, W // 4)
