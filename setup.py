@@ -46,6 +46,7 @@ class BuildWithConfigs(build_py):
 
 init = (ROOT / 'projects' / 'oneformer' / '__init__.py').read_text()
 EXTRAS = ('onedl', 'openmmlab', 'demo', 'data', 'monitoring', 'timm', 'docs', 'tests')
+FILES = dict({name: name for name in EXTRAS}, runtime='onnxruntime')
 
 setup(
     name='oneformer',
@@ -69,10 +70,10 @@ setup(
     package_dir={'': 'projects'},
     packages=find_packages('projects'),
     py_modules=['oneformer_cli'],
-    package_data={'oneformer': ['py.typed']},
+    package_data={'oneformer': ['py.typed'], 'oneformer_runtime': ['py.typed']},
     cmdclass={'build_py': BuildWithConfigs},
     entry_points={'console_scripts': ['oneformer = oneformer_cli:main']},
     install_requires=requirements('runtime'),
     # onedl or openmmlab, not both: they hold the same files
-    extras_require={name: requirements(name) for name in EXTRAS},
+    extras_require={extra: requirements(name) for extra, name in FILES.items()},
 )

@@ -1,6 +1,7 @@
 """Which folder of the package may import which: every import leads downwards."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ MAY_IMPORT = dict(
     encoder_only={'backbones', 'host', 'kernels', 'models'},
     datasets={'host', 'images'},
     weights={'host', 'images'},
+    deploy={'host', 'images'},
     evaluation={'datasets', 'host', 'images'},
     visualization=set(),
     results={'datasets', 'host', 'images'},
@@ -86,3 +88,14 @@ def test_shared_files_import_no_folder_but_host():
 
 def test_models_are_the_files_of_the_paper():
     assert {path.stem for path in (PACKAGE / 'models').glob('*.py')} - {'__init__'} == PAPER
+
+
+def test_the_runtime_imports_neither_torch_nor_the_package():
+    allowed = {'cv2', 'numpy', 'onnxruntime', *sys.stdlib_module_names}
+    for path in PACKAGE.with_name('oneformer_runtime').glob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                assert node.module.split('.')[0] in allowed, (path.name, node.module)
+            elif isinstance(node, ast.Import):
+                names = {alias.name.split('.')[0] for alias in node.names}
+                assert names <= allowed, (path.name, names)

@@ -108,6 +108,7 @@ def test_the_wheel_holds_what_the_package_opens(wheel, root_dir):
         }
         assert expected <= names
     assert {'oneformer/.mim/model-index.yml', 'oneformer/py.typed', 'oneformer_cli.py'} <= names
+    assert {'oneformer_runtime/onnx_oneformer.py', 'oneformer_runtime/py.typed'} <= names
     assert not [name for name in names if 'test' in Path(name).name and name.startswith('tests')]
 
 

@@ -30,8 +30,8 @@ def make_parser(prog: str | None = None) -> ToolParser:
     )
     parser.add_argument(
         '--weights',
-        help='checkpoint: file, folder, URL, id on the Hugging Face hub, or name in the zoo (the '
-        'published weights of the model, which are fetched once)',
+        help='checkpoint: file, folder, URL, id on the Hugging Face hub, name in the zoo, or '
+        'folder of an exported model (the published weights of the model, which are fetched once)',
     )
     parser.add_argument(
         '--trust-pickle',

@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from mmdet.datasets import BaseDetDataset
 from mmengine.logging import print_log
 
+from oneformer_runtime.depth import ValueRange
+
 from ..host.seeding import SeededSamples
-from ..images.depth import ValueRange
 from ..images.result_names import name_below, result_stems
 from ..images.rules import ImageRules
 from ..metainfo import is_thing, resolve_metainfo

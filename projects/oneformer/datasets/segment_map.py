@@ -6,7 +6,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
-from ..images.depth import ValueRange
+from oneformer_runtime.depth import ValueRange
+
 from ..images.notes import SayOnce, image_notes
 from ..images.reading import load_image
 from ..images.rules import ImageRules

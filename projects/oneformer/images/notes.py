@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from mmengine.logging import print_log
 
-from .depth import BITS, STEPS
+from oneformer_runtime.depth import BITS, STEPS
+
 from .orientation import SIDEWAYS
 from .reading import LoadedImage
 from .rules import ImageRules

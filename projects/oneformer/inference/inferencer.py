@@ -13,12 +13,11 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.utils import ProgressBar
 
+from oneformer_runtime.depth import ValueRange
+
 from ..host.transfers import fetch_sample
-from ..images.depth import ValueRange
 from ..images.notes import SayOnce
 from ..images.rules import ImageRules, rules_of_step
-from ..kernels.attention_paths import want_path, wanted_path
-from ..kernels.precision import check_precision
 from ..results.files import check_formats
 from ..results.prediction import (
     Prediction,
@@ -30,9 +29,9 @@ from ..results.prediction import (
 )
 from ..results.target_ids import TargetIds
 from .inputs import Input, InputImage, Source, count_images, list_sources, read_images
+from .loading import load_any
 from .options import check_counts, check_thresholds, equal_batches, given
 from .task_choice import choose_tasks
-from .trained_model import check_device, load_trained, use_precision
 from .writing import PredictionFiles, check_listed, check_places, labels_with_ids, with_category_ids
 
 _LOOKAHEAD = 4  # batches of images held in memory, among which those of equal size are found
@@ -56,7 +55,9 @@ class OneFormerInferencer:
         weights: File or folder of a checkpoint, URL, id of a repository on the Hugging Face hub, or
             name of a model of the zoo, see ``weights.sources.local_path``. None fetches the
             published weights of a ``model`` that is given by its name in the zoo, once. They are
-            read without running what they contain, and have to fit the model exactly.
+            read without running what they contain, and have to fit the model exactly. The folder of
+            an exported model (``oneformer_runtime``) is run by onnxruntime on the CPU, and takes
+            none of the other arguments.
         device: The default is the first GPU if there is one, and else the CPU.
         trust_pickle: Load weights that are a pickle of more than tensors, such as detectron2's
             ``.pkl``, which may run any code.
@@ -88,13 +89,10 @@ class OneFormerInferencer:
         attention: str | None = None,
         precision: str | None = None,
     ) -> None:
-        device = check_device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-        if precision is not None:
-            check_precision(precision, device)
-        self.model, settings, self.dataset_meta = load_trained(model, weights, device, trust_pickle)
-        want_path(self.model, attention or wanted_path(self.model))
+        self.model, settings, self.dataset_meta = load_any(
+            model, weights, device, trust_pickle, attention, precision
+        )
         self.tasks = settings.tasks
-        use_precision(self.model, precision, device)
         with DefaultScope.overwrite_default_scope('mmdet'):
             self.transform = Compose(settings.pipeline[1:])
         self.image_rules = rules_of_step(settings.pipeline[0])

@@ -10,10 +10,11 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from typing_extensions import override
 
+from oneformer_runtime.pixel_limit import max_pixels
+
 from ..datasets.entries import FILE_NAME, FLAG, ID, LIST, SIDE, TEXT, WHOLE, complete
 from ..datasets.findings import refuse
 from ..host.safe_io import replacing
-from ..images.image_files import max_pixels
 from ..run_length import encode_mask, json_code, measure_code
 from .base import Parts, ResumablePreparation, Sample
 from .files import Inventory, check_image, check_shape, read_png, write_records

@@ -44,7 +44,7 @@ def _bits_range(pixels: np.ndarray, what: str) -> tuple[int, int]:
     if pixels.dtype.kind not in 'iu' or low < 0 or high >= 1 << STEPS[-1]:
         raise ValueError(
             f'{what} holds numbers of {pixels.dtype} from {low:g} to {high:g}, of which nothing '
-            f'says which is black and which is white: set {EXAMPLES} in the dataset of the config'
+            f'says which is black and which is white: set {EXAMPLES}, in a config in its dataset'
         )
     return 0, next((1 << bits) - 1 for bits in STEPS if high < 1 << bits)
 

@@ -1,0 +1,1 @@
+"""What a model becomes outside of torch; ``oneformer_runtime`` runs it there."""
