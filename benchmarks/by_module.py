@@ -14,6 +14,8 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
+from oneformer.models.criterion import Matching
+
 from . import memory
 from .timing import Clock
 
@@ -58,6 +60,8 @@ def cut(value, pairs: Pairs):
         return copies if type(value) is dict else type(value)(**copies)
     if type(value) in (list, tuple):
         return type(value)(cut(item, pairs) for item in value)
+    if isinstance(value, Matching):
+        return Matching(**{key: cut(item, pairs) for key, item in vars(value).items()})
     return value
 
 

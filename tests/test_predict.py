@@ -36,10 +36,11 @@ def model(config_dir, monkeypatch):
     def decode(encoded, tasks):
         asked.append(tasks)
         T = len(tasks[0])
-        encoded.mask_features = masks  # with the embeddings below they are the mask logits
+        # with these embeddings the features are the mask logits
         return Decoded(
             cls_scores=scores.expand(1, 2, T, -1, -1),
             mask_embeds=torch.eye(4).expand(1, 2, T, -1, -1),
+            mask_features=masks,
             initial_queries=None,
             object_queries=None,
         )
