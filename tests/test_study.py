@@ -54,7 +54,7 @@ def test_the_study_of_vision_transformers_scores_every_task_under_every_token(
     sizes = ('--images', 8, '--val-images', 1, '--minutes', 1e-3)
     printed = run_tool('study', 'vit', *sizes)
     stored = json.loads((tmp_path / 'work_dirs/vit.json').read_text())
-    variants = ('encoder-only', 'decoder', 'efficientnet-lite0')
+    variants = ('encoder-only', 'encoder-only-shared', 'decoder', 'efficientnet-lite0')
     assert stored['iterations'] == dict.fromkeys(variants, 1)  # none fits in
     for variant in variants:
         run = stored['runs'][f'{variant}/seed0']

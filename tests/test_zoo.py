@@ -220,6 +220,7 @@ SMALL = {
     'studies/vit_decoder': (700, 8e-4),
     'studies/vit_efficientnet-lite0': (700, 8e-4),
     'studies/vit_encoder-only': (700, 8e-4),
+    'studies/vit_encoder-only-shared': (700, 8e-4),
 }
 # tests/test_your_data.py is about them
 YOURS = ['oneformer_efficientnet-lite0_street'] + [

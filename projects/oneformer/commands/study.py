@@ -4,10 +4,10 @@
 instance, and only semantic labels of some of the classes, and compares training on all of them with
 training on the panoptic third alone. ``contrastive-memory`` trains the quick start on one image at
 a time, without and with a memory of past images in the contrastive loss. ``vit`` trains small plain
-vision transformers from random weights, with the decoder and without one, and EfficientNet-Lite0 on
-the quick start for as many CPU minutes each, and scores every task under every token. All metrics
-go to ``work_dirs/STUDY.json``, the table to ``work_dirs/STUDY.md``. An interrupted run continues
-with the next training.
+vision transformers from random weights, with the decoder and in two ways without one, and
+EfficientNet-Lite0 on the quick start for as many CPU minutes each, and scores every task under
+every token. All metrics go to ``work_dirs/STUDY.json``, the table to ``work_dirs/STUDY.md``. An
+interrupted run continues with the next training.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def vit(scale: comparison.Scale) -> None:
     def score_tokens(config: Path, seed: int, max_iters: int | None) -> dict:
         return dict(tokens=comparison.score_tokens(config, seed, max_iters))
 
-    variants = ('encoder-only', 'decoder', 'efficientnet-lite0')
+    variants = ('encoder-only', 'encoder-only-shared', 'decoder', 'efficientnet-lite0')
     _, runs = comparison.compare('vit', variants, scale, score_tokens)
     for name, run in runs.items():
         print(f'\n{name}, {run["cpu_minutes"]:.1f} CPU minutes\n\n{matrix_table(run["tokens"])}')
