@@ -2,10 +2,12 @@
 
 mmdet imports imgaug and imagecorruptions for one transform each, pyplot for drawings of tracking,
 and transformers for models that read text; mmengine imports it for an optimizer; mmpretrain imports
-torchvision for areas of boxes. Together they take seconds (``tools/benchmark.py start``).
+torchvision for areas of boxes, and mmseg prettytable for a log. Together they take seconds
+(``tools/benchmark.py start``).
 """
 
 import contextlib
+import gc
 import importlib
 import sys
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ _IMGAUG = (
     'imgaug.augmentables.segmaps',
 )
 _PYPLOT = ('matplotlib', 'matplotlib.colors', 'matplotlib.patches', 'matplotlib.pyplot')
+_FUNCTIONS = dict(imagecorruptions='corrupt', prettytable='PrettyTable')
 _BOXES = ('torchvision', 'torchvision.ops', 'torchvision.ops.boxes')
 # classes that mmdet calls; those that it derives from have to be there when its own are made
 _OF_TRANSFORMERS = ('Adafactor', 'AutoTokenizer', 'BertConfig', 'BertModel')
@@ -88,8 +91,9 @@ def _stand_ins() -> list[_Module]:
     modules = [
         _Module(name) for names in (_IMGAUG, _PYPLOT, _BOXES) if _folder(names[0]) for name in names
     ]
-    if _folder('imagecorruptions'):
-        modules.append(_Module('imagecorruptions', ('corrupt',)))
+    for name, wanted in _FUNCTIONS.items():
+        if _folder(name):
+            modules.append(_Module(name, (wanted,)))
     mmdet, transformers = _folder('mmdet'), _folder('transformers')
     # mmdet then does without the classes that it would derive from
     if mmdet and transformers and any(missing_names(mmdet.joinpath(*_DERIVING), transformers)):
@@ -99,7 +103,12 @@ def _stand_ins() -> list[_Module]:
 
 @contextlib.contextmanager
 def postponed_imports() -> Iterator[None]:
-    """Let modules that are imported in this context import such packages when they use them."""
+    """Let modules that are imported in this context import such packages when they use them.
+
+    What is imported stays, so that the collector of garbage rests meanwhile.
+    """
+    collects = gc.isenabled()
+    gc.disable()
     imported = set(sys.modules)
     modules = {
         module.__name__: module
@@ -110,6 +119,8 @@ def postponed_imports() -> Iterator[None]:
     try:
         yield
     finally:
+        if collects:
+            gc.enable()
         for name, module in modules.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]
