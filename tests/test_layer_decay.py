@@ -253,7 +253,7 @@ VITS = {
 
 @pytest.mark.parametrize('arch', VITS)
 def test_the_layers_of_dinos_transformers_are_known_and_timms_norms_not_decayed(arch):
-    pytest.importorskip('timm')
+    pytest.importorskip('timm', reason='installed by requirements/tests.txt')
     config, blocks, expected = VITS[arch]
     backbone = MODELS.build(config)
     layers, count = layers_of(backbone)
@@ -306,7 +306,7 @@ def test_a_network_whose_later_parts_have_other_names_tells_no_layers():
     [('convnextv2_atto', 12), ('resnet18', 8)],
 )
 def test_the_layers_of_a_timm_backbone_are_known(name, blocks):
-    pytest.importorskip('timm')
+    pytest.importorskip('timm', reason='installed by requirements/tests.txt')
     backbone = MODELS.build(dict(type='TimmBackbone', model_name=name))
     layers, count = layers_of(backbone)
     assert count == blocks and set(layers.values()) == set(range(blocks + 1))

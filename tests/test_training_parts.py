@@ -1,17 +1,15 @@
 """Mask annealing, layer decay, two warm-ups and averages together, in trainings from end to end."""
 
 import json
-import shutil
+import signal
 
 import numpy as np
 import pytest
 import torch
-from interrupted import write_config
+from interrupted import Trainer, write_config
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from runs import forget_runs
 
-from oneformer.commands.train import main
 from oneformer.host.errors import CheckpointError
 from oneformer.host.unpickling import read_pickle
 from oneformer.weights import read
@@ -30,10 +28,12 @@ train_cfg.update(val_begin=1, val_interval=None)
 """
 
 
-def train(config, folder, *arguments):
-    """Train in this process."""
-    forget_runs()
-    main([str(config), '--work-dir', str(folder), *map(str, arguments)])
+@pytest.fixture(scope='module')
+def trainer(root_dir):
+    """Runs tools/train.py in processes of their own."""
+    trainer = Trainer(root_dir)
+    yield trainer
+    trainer.close()
 
 
 @pytest.fixture(scope='module')
@@ -43,10 +43,12 @@ def config(tmp_path_factory, config_dir, tiny_set):
 
 
 @pytest.fixture(scope='module')
-def whole(config):
+def whole(trainer, config):
     """The folder of a run that nothing happened to."""
-    train(config, config.parent / 'whole')
-    return config.parent / 'whole'
+    folder = config.parent / 'whole'
+    code, log = trainer.run(config, folder)
+    assert code == 0, log[-3000:]
+    return folder
 
 
 def same(one, other):
@@ -67,16 +69,17 @@ def annealed(done, iterations=ITERS):
     return 1.0 if progress < 0 else max(1 - progress, 0) ** 0.9
 
 
-def test_stopped_at_7_and_13_of_20_iterations_everything_goes_on_to_the_bit(
-    config, whole, tmp_path
+def test_killed_after_7_and_13_of_20_iterations_everything_goes_on_to_the_bit(
+    trainer, config, whole, tmp_path
 ):
-    left = whole
-    for stop in (7, 13):  # what is there after a kill; SIGKILL itself is in test_resume.py
-        folder = tmp_path / f'from_{stop}'
-        folder.mkdir()
-        shutil.copy(left / f'iter_{stop}.pth', folder)
-        train(config, folder, '--resume')
-        left = folder
+    folder = tmp_path / 'killed'
+    for saved in (7, 13):
+        code, log = trainer.run(
+            config, folder, '--resume', until=(folder / f'iter_{saved}.pth').exists
+        )
+        assert code == -signal.SIGKILL, log[-3000:]
+    code, log = trainer.run(config, folder, '--resume')
+    assert code == 0, log[-3000:]
     ours, theirs = (read_pickle(path / f'iter_{ITERS}.pth') for path in (folder, whole))
     for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'progress'):
         assert same(ours[key], theirs[key]), key

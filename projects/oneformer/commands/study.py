@@ -47,12 +47,8 @@ def contrastive_memory(scale: comparison.Scale) -> None:
 def vit(scale: comparison.Scale) -> None:
     """Compare vision transformers with and without a decoder, and EfficientNet-Lite0."""
     draw_images('vit', 'decoder', scale)
-
-    def score_tokens(config: Path, seed: int, max_iters: int | None) -> dict:
-        return dict(tokens=comparison.score_tokens(config, seed, max_iters))
-
     variants = ('encoder-only', 'encoder-only-shared', 'decoder', 'efficientnet-lite0')
-    _, runs = comparison.compare('vit', variants, scale, score_tokens)
+    runs = comparison.compare('vit', variants, scale, tokens=True)
     for name, run in runs.items():
         print(f'\n{name}, {run["cpu_minutes"]:.1f} CPU minutes\n\n{matrix_table(run["tokens"])}')
 
@@ -75,12 +71,13 @@ def make_parser(prog: str | None = None) -> ToolParser:
         study.add_argument('--val-images', type=int, default=80, help='to score on (%(default)s)')
         study.add_argument('--max-iters', type=int, help='of each training (that of the configs)')
         study.set_defaults(run=run, minutes=None)
-    study.add_argument(
-        '--minutes',
-        type=float,
-        default=30,
-        help='CPU minutes of each training, unless --max-iters is given (%(default)s)',
-    )
+        if run is vit:
+            study.add_argument(
+                '--minutes',
+                type=float,
+                default=30,
+                help='CPU minutes of each training, unless --max-iters is given (%(default)s)',
+            )
     return parser
 
 

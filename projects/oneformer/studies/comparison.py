@@ -7,7 +7,7 @@ goes on with the next one.
 import copy
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,24 +82,27 @@ def iterations_within(file: Path, minutes: float) -> int:
     return max(int(minutes * 60 / pace.seconds), 1)
 
 
-def train_and_score(file: Path, seed: int, max_iters: int | None) -> dict[str, float]:
+def train_and_score(file: Path, seed: int, max_iters: int | None, tokens: bool) -> dict:
     """Train with a seed and score the result on the validation images.
 
     Returns:
-        Metrics, and ``cpu_minutes`` of the training.
+        Metrics, ``cpu_minutes`` of the training, and with ``tokens`` the metrics under each task
+        token by that name.
     """
     cfg = load_config(file, seed, max_iters)
     start = time.process_time()
     checkpoint = train(copy.deepcopy(cfg), interval=50)
     minutes = (time.process_time() - start) / 60
-    return {**evaluate(cfg, checkpoint)[1], 'cpu_minutes': minutes}
-
-
-def score_tokens(file: Path, seed: int, max_iters: int | None) -> dict[str, dict[str, float]]:
-    """Metrics of a finished training under each task token."""
-    cfg = load_config(file, seed, max_iters)
-    checkpoint = (Path(cfg.work_dir) / 'last_checkpoint').read_text().strip()
-    return evaluate_token_matrix(cfg, checkpoint)
+    if not tokens:
+        return {**evaluate(cfg, checkpoint)[1], 'cpu_minutes': minutes}
+    matrix = evaluate_token_matrix(cfg, checkpoint)
+    own = {
+        name: value
+        for task, metrics in matrix.items()
+        for name, value in metrics.items()
+        if name.startswith(f'{task}/')
+    }
+    return {**own, 'tokens': matrix, 'cpu_minutes': minutes}
 
 
 def table(results: Mapping[str, dict], variants: Iterable[str]) -> str:
@@ -119,18 +122,18 @@ def compare(
     study: str,
     variants: Iterable[str],
     scale: Scale,
-    after: Callable[[Path, int, int | None], dict] | None = None,
-) -> tuple[str, dict[str, dict]]:
-    """Train each variant with each seed.
+    tokens: bool = False,
+) -> dict[str, dict]:
+    """Train each variant with each seed, and print and write the table.
 
     Args:
         study: Name of the study, of its configs and of its files of results.
         variants: Names of its trainings.
         scale: Its size.
-        after: Returns more to keep of a training, from its config, seed and iterations.
+        tokens: Whether every task is scored under every token.
 
     Returns:
-        The table, which is also printed and written, and all results by training.
+        All results by training, see ``train_and_score``.
 
     Raises:
         SystemExit: If the file of results is of another study.
@@ -138,14 +141,17 @@ def compare(
     file = Path(f'work_dirs/{study}.json')
     configs = {variant: study_config(study, variant) for variant in variants}
     contents = {variant: Config.fromfile(config) for variant, config in configs.items()}
+    length: dict[str, float] = (
+        dict(minutes=scale.minutes)
+        if scale.minutes is not None
+        else dict(max_iters=scale.max_iters or next(iter(contents.values())).train_cfg.max_iters)
+    )
     settings = dict(
         images=scale.images,
         val_images=scale.val_images,
-        max_iters=scale.max_iters or next(iter(contents.values())).train_cfg.max_iters,
         configs={variant: content.pretty_text for variant, content in contents.items()},
+        **length,
     )
-    if scale.minutes is not None:
-        settings.update(max_iters=None, minutes=scale.minutes)
     stored = json.loads(file.read_text()) if file.exists() else dict(settings=settings, runs={})
     if stored['settings'] != settings:
         raise SystemExit(f'{file} is of other numbers of images or configs: move it away')
@@ -158,14 +164,11 @@ def compare(
                     iters[variant] = iterations_within(config, scale.minutes)
                 max_iters = iters.get(variant, scale.max_iters)
                 print(f'training {name}', flush=True)
-                run = train_and_score(config, seed, max_iters)
-                if after is not None:
-                    run.update(after(config, seed, max_iters))
-                stored['runs'][name] = run
+                stored['runs'][name] = train_and_score(config, seed, max_iters, tokens)
                 write_json(file, stored)
             run = stored['runs'][name]
             print(name, {key: round(run[key], 1) for key in HEADLINE.values()}, flush=True)
     lines = table(stored['runs'], configs)
     write_bytes(file.with_suffix('.md'), f'{lines}\n'.encode())
     print(f'{lines}\nall metrics in {file}')
-    return lines, stored['runs']
+    return stored['runs']
