@@ -21,6 +21,7 @@ COMMANDS = {
     'browse': ('browse', 'draw what training sees'),
     'curves': ('curves', 'draw losses, learning rate and metrics of a training'),
     'convert': ('convert', 'convert a checkpoint to another layout'),
+    'export': ('export', 'write a model for other runtimes (ONNX)'),
     'convert-labels': ('convert_labels', 'convert labels of other tools'),
     'prepare': ('prepare', "build what a published dataset's download lacks"),
     'list': ('list_models', 'list the models that are found by name'),

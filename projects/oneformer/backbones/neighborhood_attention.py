@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..host.transfers import send_all
+from ..kernels.portable import is_portable
 
 _TILE = 8  # queries along an axis
 
@@ -152,6 +153,66 @@ def _cross(rows: Tensor, columns: Tensor) -> Tensor:
     return (rows[:, None, :, None] + columns[:, None]).flatten(2).flatten(0, 1)
 
 
+def axis_neighbours(
+    length: int, kernel_size: int, dilation: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """What each pixel of an axis sees, for an axis of any length.
+
+    Args:
+        length: Pixels of the axis; where it is shorter than the window, it counts as padded to it.
+        kernel_size: Positions that a pixel sees.
+        dilation: Distance of the positions, in pixels.
+        device: Device of the results.
+
+    Returns:
+        Pixels (length, K), ``length`` for those of the padding, and places (length, K) in the
+        table of biases, the key's position minus the query's plus K - 1.
+    """
+    pixel = torch.arange(length, device=device)
+    first = pixel % dilation
+    position = pixel // dilation
+    padded = (pixel[-1] + 1).clamp(min=kernel_size * dilation)
+    most = (padded - first + dilation - 1) // dilation - kernel_size  # of the window's first
+    start = torch.minimum((position - kernel_size // 2).clamp(min=0), most)
+    seen = start[:, None] + torch.arange(kernel_size, device=device)
+    keys = (first[:, None] + seen * dilation).clamp(max=length)
+    return keys, seen - position[:, None] + kernel_size - 1
+
+
+def attend_by_rows(
+    query: Tensor, key_value: Tensor, padding: Tensor, relative_bias: Tensor, dilation: int
+) -> Tensor:
+    """``neighborhood_attention`` by plain operators, for maps of any size.
+
+    Args:
+        query: Queries of shape (B, H, W, C), not scaled.
+        key_value: Keys, then values, of shape (B, H, W, 2 C).
+        padding: Key and value (2 C) around a map that is smaller than the window.
+        relative_bias: See ``neighborhood_attention``.
+        dilation: Distance of the pixels in a window.
+
+    Returns:
+        Attended values of shape (B, H, W, C).
+    """
+    B, H, W, C = query.shape
+    M, K = len(relative_bias), (relative_bias.shape[1] + 1) // 2
+    rows, row_bias = axis_neighbours(H, K, dilation, query.device)
+    columns, column_bias = axis_neighbours(W, K, dilation, query.device)
+    key_value = torch.cat([key_value, padding.expand(B, 1, W, -1)], 1)
+    key_value = torch.cat([key_value, padding.expand(B, H + 1, 1, -1)], 2)
+    query = (query * (C // M) ** -0.5).unflatten(3, (M, 1, -1))  # B H W M 1 D
+    scores, values = [], []
+    for i in range(K):
+        seen = key_value[:, rows[:, i]][:, :, columns]  # B H W K 2C
+        key, value = seen.unflatten(4, (2, M, -1)).permute(4, 0, 1, 2, 5, 3, 6).unbind(0)
+        bias = relative_bias[:, row_bias[:, i, None, None], column_bias]  # M H W K
+        scores.append((query @ key.mT)[..., 0, :] + bias.permute(1, 2, 0, 3))  # B H W M K
+        values.append(value)  # B H W M K D
+    weights = torch.cat(scores, -1).softmax(-1).split(K, -1)
+    attended = [weight[..., None, :] @ value for weight, value in zip(weights, values)]
+    return sum(attended[1:], attended[0]).flatten(3)
+
+
 class NeighborhoodAttention(nn.Module):
     """Dilated neighbourhood attention with the parameters of NATTEN 0.14.
 
@@ -192,6 +253,10 @@ class NeighborhoodAttention(nn.Module):
         """
         num_images, height, width, channels = x.shape
         query, key_value = self.qkv(x).split([channels, 2 * channels], -1)
+        if is_portable():
+            padding = self.qkv.bias[channels:]
+            attended = attend_by_rows(query, key_value, padding, self.rpb, self.dilation)
+            return self.proj(attended)
         if min(height, width) < self.window:
             size = (num_images, max(height, self.window), max(width, self.window), 2 * channels)
             padded = self.qkv.bias[channels:].to(key_value.dtype).expand(size).clone()

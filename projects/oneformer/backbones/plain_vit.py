@@ -13,6 +13,7 @@ from mmengine.model import BaseModule, initialize
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..kernels.portable import is_portable
 from .feature_pyramid import FeaturePyramid
 from .vit_architectures import ARCHITECTURES, OWN_GRID, OWN_PATCH, random_vit
 from .vit_weights import adapted, resize_positions
@@ -206,7 +207,7 @@ class PlainViT(BaseModule):
         """Sines and cosines (h * w, 2 * head channels) of DINOv3, made once for each grid."""
         if self.rope is None:
             return None
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if is_portable() or torch.compiler.is_compiling() or torch.jit.is_tracing():
             return self.rope.get_embed(shape=grid)
         key = (*grid, self.rope.periods.device)
         if key not in self._ropes:

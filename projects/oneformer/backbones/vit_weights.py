@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..kernels.portable import is_portable
+
 _BIASES = ('.attn.q_bias', '.attn.v_bias')
 _KERNEL, _POSITIONS = 'patch_embed.proj.weight', 'pos_embed'
 
@@ -26,12 +28,44 @@ def resize_positions(
     Returns:
         Shape (1, prefix + new height * new width, C).
     """
-    if old == new:
+    if not is_portable() and old == new:
         return table
     grid = table[:, prefix:].float().unflatten(1, old).permute(0, 3, 1, 2)
-    grid = F.interpolate(grid, size=new, mode='bicubic', antialias=antialias)
+    if is_portable():
+        rows, columns = (
+            bicubic_weights(before, after, antialias, table.device)
+            for before, after in zip(old, new)
+        )
+        grid = rows @ grid @ columns.mT
+    else:
+        grid = F.interpolate(grid, size=new, mode='bicubic', antialias=antialias)
     resized = grid.flatten(2).transpose(1, 2).to(table.dtype)
     return torch.cat([table[:, :prefix], resized], dim=1)
+
+
+def bicubic_weights(old: int, new: int, antialias: bool, device: torch.device) -> Tensor:
+    """Weights (new, old) of torch's bicubic interpolation of an axis, for sizes of any kind.
+
+    Other runtimes have filters of other numbers, above all where they are to smooth.
+    """
+    a = -0.5 if antialias else -0.75
+    place = torch.arange(new, device=device) + 0.5
+    scale = old / (place[-1] + 0.5)
+    width = scale.clamp(min=1) if antialias else torch.ones((), device=device)
+    center = (place * scale)[:, None]
+    reach = 0 if antialias else 2  # pixels behind the edges, which repeat those at the edges
+    pixel = torch.arange(-reach, old + reach, device=device)
+    x = ((pixel + 0.5 - center) / width).abs()
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    weights = torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+    weights = weights / weights.sum(1, keepdim=True)
+    if not reach:
+        return weights
+    inner = weights[:, reach:-reach]
+    first = inner[:, :1] + weights[:, :reach].sum(1, keepdim=True)
+    last = inner[:, -1:] + weights[:, -reach:].sum(1, keepdim=True)
+    return torch.cat([first, inner[:, 1:-1], last], 1)
 
 
 def _resized_kernel(kernel: Tensor, side: int) -> Tensor:

@@ -16,6 +16,8 @@ from mmdet.models.backbones.swin import ShiftWindowMSA
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from ..kernels.portable import is_portable
+
 _APART = -100.0  # what the original adds to scores of parts that do not see each other
 
 Place = tuple[slice, slice]  # rows and columns of windows
@@ -113,6 +115,8 @@ class WindowAttention(ShiftWindowMSA):
 
     def attend(self, query: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """``forward`` on any device but a CPU with gradients, where it works, too."""
+        if is_portable():  # there may be no windows of a kind, which is not known now
+            return self._attend_with_masks(query, hw_shape)
         (height, width), size, shift = hw_shape, self.window_size, self.shift_size
         x = query.unflatten(1, (height, width))
         x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
@@ -126,6 +130,36 @@ class WindowAttention(ShiftWindowMSA):
             x = x.roll((shift, shift), (1, 2))
         x = x[:, :height, :width].flatten(1, 2)
         return self.drop(x)
+
+    def _attend_with_masks(self, query: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """``attend`` with a mask for every window, for maps of any size."""
+        (height, width), size, shift = hw_shape, self.window_size, self.shift_size
+        msa = self.w_msa
+        rows, columns = (height + size - 1) // size, (width + size - 1) // size
+        x = query.unflatten(1, (height, width))
+        x = F.pad(x, (0, 0, 0, columns * size - width, 0, rows * size - height))
+        if shift:
+            x = torch.cat([x[:, shift:], x[:, :shift]], 1)
+            x = torch.cat([x[:, :, shift:], x[:, :, :shift]], 2)
+        x = x.unflatten(2, (columns, size)).unflatten(1, (rows, size))
+        x = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # B n N C
+        numbers = msa.qkv(x).unflatten(-1, (3, msa.num_heads, -1))  # B n N 3 M D
+        query, key, value = numbers.permute(3, 0, 1, 4, 2, 5).unbind(0)
+        scores = query * msa.scale @ key.mT
+        scores = scores + position_bias(msa.relative_position_bias_table, size)
+        if shift:
+            last_row = torch.arange(rows, device=x.device) == rows - 1
+            last_column = torch.arange(columns, device=x.device) == columns - 1
+            kind = 2 * last_row[:, None].long() + last_column
+            scores = scores + self.masks[kind.flatten()][:, None]  # n 1 N N
+        x = scores.softmax(-1) @ value  # B n M N D
+        x = msa.proj(x.transpose(2, 3).flatten(3))
+        x = x.unflatten(2, (size, size)).unflatten(1, (rows, columns)).transpose(2, 3)
+        x = x.flatten(3, 4).flatten(1, 2)
+        if shift:
+            x = torch.cat([x[:, -shift:], x[:, :-shift]], 1)
+            x = torch.cat([x[:, :, -shift:], x[:, :, :-shift]], 2)
+        return x[:, :height, :width].flatten(1, 2)
 
     def _attend_windows(self, parts: Sequence[Tensor]) -> Sequence[Tensor]:
         """Attend within windows (n, N, C) of each kind, which may be none."""

@@ -3,14 +3,11 @@
 Shapes: B images, T tasks per image, C channels.
 """
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..host.transfers import send
-from ..tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, check_task
+from ..tasks import CONTEXT_LENGTH
 
 
 class TaskToken(nn.Module):
@@ -35,22 +32,15 @@ class TaskToken(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, tasks: Sequence[Sequence[str]]) -> Tensor:
+    def forward(self, ids: Tensor) -> Tensor:
         """Encode the tasks asked of each image, in float32.
 
-        The ids of the words, up to 49407, are the numbers that the MLP reads, as in OneFormer.
-
         Args:
-            tasks: Task words of each image, the same number T for all.
+            ids: Ids of the words, up to 49407, which are the numbers that the MLP reads, as in
+                OneFormer, of shape (B, T, 77), float32.
 
         Returns:
             Tensor of shape (B, T, C).
-
-        Raises:
-            ValueError: For a word that is not a task.
         """
-        ids = [[TASK_TOKEN_IDS[check_task(task)] for task in words] for words in tasks]
-        device = self.first.weight.device
-        with torch.autocast(device.type, enabled=False):
-            numbers = send(torch.tensor(ids, dtype=torch.float32), device)  # B T 77
-            return self.last(self.norm(F.relu(self.first(numbers))))
+        with torch.autocast(ids.device.type, enabled=False):
+            return self.last(self.norm(F.relu(self.first(ids))))

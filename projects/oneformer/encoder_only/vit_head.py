@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..kernels.mask_annealing import MaskAnnealing
 from ..models.oneformer_head import Decoded
-from ..tasks import check_task
+from ..models.task_queries import token_ids
 from .joint_vit import JointTokens
 from .task_token import TaskToken
 from .upscaling import ScaleLayer
@@ -98,12 +98,13 @@ class OneFormerViTHead(BaseModule):
         """What does not depend on a task: the first blocks, which the backbone has run."""
         return feats
 
-    def decode(self, encoded: JointTokens, tasks: Sequence[Sequence[str]]) -> Decoded:
+    def decode(self, encoded: JointTokens, tasks: Sequence[Sequence[str]] | Tensor) -> Decoded:
         """Run the joint blocks for tasks of encoded images.
 
         Args:
             encoded: What ``encode`` returned for B images.
-            tasks: Task words of each image, the same number T for all.
+            tasks: Task words of each image, the same number T for all, or their ids, see
+                ``token_ids``.
 
         Raises:
             ValueError: For a word that is not a task.
@@ -111,20 +112,21 @@ class OneFormerViTHead(BaseModule):
         return self._decode(encoded, tasks, all_outputs=True)
 
     def decode_for_prediction(
-        self, encoded: JointTokens, tasks: Sequence[Sequence[str]]
+        self, encoded: JointTokens, tasks: Sequence[Sequence[str]] | Tensor
     ) -> Decoded:
         """As ``decode``, but of the last output alone: L is 1."""
         return self._decode(encoded, tasks, all_outputs=False)
 
     def _decode(
-        self, encoded: JointTokens, tasks: Sequence[Sequence[str]], all_outputs: bool
+        self, encoded: JointTokens, tasks: Sequence[Sequence[str]] | Tensor, all_outputs: bool
     ) -> Decoded:
-        queries = self.queries(tasks).to(encoded.tokens.dtype)  # B T Q C
-        B, T = queries.shape[:2]
+        ids = token_ids(tasks, encoded.tokens.device)
+        B, T = ids.shape[:2]
+        queries = self.queries(ids).to(encoded.tokens.dtype)  # B T Q C
         if self.shared is not None:
-            tokens, S = torch.cat([queries.flatten(1, 2), encoded.tokens], 1), T
+            tokens, S = torch.cat([queries.flatten(1, 2), encoded.tokens], 1), queries.shape[1]
         else:
-            patches = encoded.tokens[:, None].expand(-1, T, -1, -1)
+            patches = encoded.tokens[:, None].expand(-1, queries.shape[1], -1, -1)
             tokens, S = torch.cat([queries, patches], 2).flatten(0, 1), 1
         vit, outputs = encoded.vit, []
         self._check_annealing(vit.num_joint_blocks)
@@ -138,9 +140,9 @@ class OneFormerViTHead(BaseModule):
             tokens = vit.run(tokens, encoded.rope, block, block + 1, mask=mask, extra=extra)
         tokens = vit.norm(tokens)
         if not all_outputs:
-            return self._predicted(tokens, S, encoded.grid, B, len(tasks[0]))
+            return self._predicted(tokens, S, encoded.grid, B, T)
         outputs.append(self.read(tokens, S, encoded.grid))
-        return self._decoded(outputs, B, len(tasks[0]))
+        return self._decoded(outputs, B, T)
 
     def _predicted(self, tokens: Tensor, S: int, grid: tuple[int, int], B: int, T: int) -> Decoded:
         """The last output, with mask logits, which need less memory than mask features."""
@@ -188,19 +190,16 @@ class OneFormerViTHead(BaseModule):
         """Mask features of n sequences by image and task: (B, T, C, h, w)."""
         return x.unflatten(0, (B, -1)).expand(-1, T, -1, -1, -1)
 
-    def queries(self, tasks: Sequence[Sequence[str]]) -> Tensor:
+    def queries(self, ids: Tensor) -> Tensor:
         """Queries of the tasks of each image: of shape (B, T, Q, C), T = 1 without a task token.
 
-        Raises:
-            ValueError: For a word that is not a task.
+        Args:
+            ids: Ids of the task strings, of shape (B, T, 77).
         """
         embed = self.query_embed.weight
         if self.task_queries is None:
-            for words in tasks:
-                for word in words:
-                    check_task(word)
-            return embed.expand(len(tasks), 1, -1, -1)
-        return self.task_queries(tasks)[:, :, None] + embed
+            return embed.expand(ids.shape[0], 1, -1, -1)
+        return self.task_queries(ids)[:, :, None] + embed
 
     def read(self, tokens: Tensor, S: int, grid: tuple[int, int]) -> Output:
         """Read masks from normalised tokens (n, S Q + P + h w, C)."""

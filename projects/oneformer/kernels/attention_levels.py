@@ -11,20 +11,22 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
+from .portable import is_portable
+
 
 class Levels(NamedTuple):
     """The maps whose tokens attend to each other.
 
     Attributes:
         shapes: (height, width) of each.
-        sizes: The same as int64 of shape (L, 2).
-        starts: Index of each level's first token, int64 of shape (L,).
+        sizes: The same as int64 of shape (L, 2); None where operators have to be portable.
+        starts: Index of each level's first token, int64 of shape (L,), or None as ``sizes``.
         centres: Centres of the tokens, (x, y) in [0, 1], of shape (N, 2).
     """
 
     shapes: list[tuple[int, int]]
-    sizes: Tensor
-    starts: Tensor
+    sizes: Tensor | None
+    starts: Tensor | None
     centres: Tensor
 
     @classmethod
@@ -35,6 +37,8 @@ class Levels(NamedTuple):
         kernels that fill tensors, not as copies. Under a dispatch mode, whose tensors may have no
         values (as those of ``torch.export`` and fake tensors), none is kept or used again.
         """
+        if is_portable():  # sizes may be symbols
+            return Levels(list(shapes), None, None, _centres(shapes, device))
         key = tuple((int(h), int(w)) for h, w in shapes), torch.device(device)
         if _get_current_dispatch_mode() is not None:
             return _describe(*key)
@@ -43,14 +47,22 @@ class Levels(NamedTuple):
 
 def _describe(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Levels:
     """See ``Levels.of``."""
-    starts, centres = [0], []
+    starts = [0]
     for height, width in shapes:
         starts.append(starts[-1] + height * width)
+    sizes = _filled([side for shape in shapes for side in shape], device).view(-1, 2)
+    return Levels(list(shapes), sizes, _filled(starts[:-1], device), _centres(shapes, device))
+
+
+def _centres(shapes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
+    """See ``Levels``."""
+    centres = []
+    for height, width in shapes:
         y = (torch.arange(height, device=device) + 0.5) / height
         x = (torch.arange(width, device=device) + 0.5) / width
-        centres.append(torch.cartesian_prod(y, x).flip(1))
-    sizes = _filled([side for shape in shapes for side in shape], device).view(-1, 2)
-    return Levels(list(shapes), sizes, _filled(starts[:-1], device), torch.cat(centres))
+        grid = x.expand(height, -1), y[:, None].expand(-1, width)
+        centres.append(torch.stack(grid, -1).flatten(0, 1))
+    return torch.cat(centres)
 
 
 @lru_cache(maxsize=64)

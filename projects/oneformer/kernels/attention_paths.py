@@ -17,6 +17,7 @@ from mmcv.ops import get_compiling_cuda_version
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from ..host.compat import compiled_ops_available
+from .portable import is_portable
 
 PATHS = {
     'cuda': "mmcv's CUDA operator",
@@ -56,12 +57,15 @@ def choose_path(device: torch.device | str, wanted: str = 'auto') -> tuple[str, 
         wanted: Value of the option: ``'auto'`` or a path.
 
     Returns:
-        A path and the reason.
+        A path and the reason. Where operators have to be portable the path is ``'gather'``, which is
+        not among ``PATHS``.
 
     Raises:
         ValueError: If there is no such path as ``wanted``, or if it cannot run here; says what is
             missing, and what to do.
     """
+    if is_portable():
+        return 'gather', 'operators have to be portable'
     device = torch.device(device)
     if check_choice(wanted) != 'auto':
         obstacle = find_obstacle(wanted, device)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .portable import is_portable
+
 ROWS, TRAINING_ROWS = 1024, 4096
 
 
@@ -25,7 +27,7 @@ def by_chunks(update: Callable[[Tensor], Tensor], x: Tensor, training: bool) -> 
         Updated tokens of shape (..., D).
     """
     rows = TRAINING_ROWS if training else ROWS
-    if x.device.type != 'cpu' or x[..., 0].numel() <= rows:
+    if is_portable() or x.device.type != 'cpu' or x[..., 0].numel() <= rows:
         return update(x)
     parts = torch.cat([update(part) for part in x.flatten(0, -2).split(rows)])
     return parts.view(*x.shape[:-1], -1)

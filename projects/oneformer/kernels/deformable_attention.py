@@ -17,6 +17,7 @@ from torch import Tensor
 from .attention_levels import Levels, find_samples, split_numbers
 from .attention_paths import choose_path
 from .dropout import dropout
+from .gathered_attention import gather_and_sum
 from .point_gathering import gather_points
 
 
@@ -59,8 +60,10 @@ class DeformableAttention(MultiScaleDeformableAttention):
 
             sampled = deformable_attention(value, numbers, levels.sizes, levels.starts, P)
             return sampled.flatten(2)
+        offsets, scores = split_numbers(numbers, M, L, P)
+        if path == 'gather':
+            return gather_and_sum(value, levels, offsets, scores.softmax(-1)).flatten(2)
         if path == 'cpu':
-            offsets, scores = split_numbers(numbers, M, L, P)
             sampled = gather_points(value, levels.shapes, levels.centres, offsets, scores)
             return sampled.flatten(2)
         locations, weights = find_samples(numbers, levels, M, P)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .dropout import keep_, keep_mask, nearest_probability
+from .portable import is_portable
 
 
 class _Head:
@@ -116,9 +117,16 @@ def attend_positions(query: Tensor, memory: PositionMemory, dropout: float = 0.0
     Returns:
         Attended values of shape (B, M, Q, C).
     """
-    if query.device.type == 'cpu':
+    if query.device.type == 'cpu' and not is_portable():
         return _PositionAttention.apply(query, *memory, nearest_probability(dropout))
     value = (memory.rows[:, :, None] + memory.columns[:, None]).flatten(1, 2)  # M hw C
+    if is_portable():  # runtimes may keep all weights of an attention: one head at a time
+        parts = query.split(1, 1), memory.key.split(1, 1), value.split(1)
+        attended = [
+            F.scaled_dot_product_attention(own_query, own_key, own_value.expand_as(own_key))
+            for own_query, own_key, own_value in zip(*parts)
+        ]
+        return torch.cat(attended, 1)
     return F.scaled_dot_product_attention(
         query, memory.key, value.expand_as(memory.key), dropout_p=dropout
     )

@@ -22,10 +22,9 @@ def axis_code(length: int, channels: int, device: torch.device) -> Tensor:
 
 def positional_encoding(height: int, width: int, channels: int, device: torch.device) -> Tensor:
     """Encoding of a grid's pixels row by row, of shape (h * w, C), float32."""
-    code = torch.empty(height, width, channels, device=device)
-    code[..., : channels // 2] = axis_code(height, channels // 2, device)[:, None]
-    code[..., channels // 2 :] = axis_code(width, channels // 2, device)
-    return code.flatten(0, 1)
+    rows = axis_code(height, channels // 2, device)[:, None].expand(-1, width, -1)
+    columns = axis_code(width, channels // 2, device).expand(height, -1, -1)
+    return torch.cat([rows, columns], 2).flatten(0, 1)
 
 
 def project_position(height: int, width: int, weight: Tensor, bias: Tensor | None = None) -> Tensor:

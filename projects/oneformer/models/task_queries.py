@@ -17,6 +17,22 @@ from ..tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, check_task
 from .transformer import MLP, Attention, Decoder
 
 
+def token_ids(tasks: Sequence[Sequence[str]] | Tensor, device: torch.device) -> Tensor:
+    """Ids of task strings as numbers, of shape (B, T, 77), float32.
+
+    Args:
+        tasks: Task words of each image, the same number T for all, or their ids already.
+        device: Device of the result.
+
+    Raises:
+        ValueError: For a word that is not a task.
+    """
+    if isinstance(tasks, Tensor):
+        return tasks
+    ids = [[TASK_TOKEN_IDS[check_task(task)] for task in words] for words in tasks]
+    return send(torch.tensor(ids, dtype=torch.float32), device)
+
+
 class TaskQueries(BaseModule):
     """Task token, and the two-layer query transformer that starts from it.
 
@@ -48,7 +64,7 @@ class TaskQueries(BaseModule):
         super().init_weights()
         caffe2_xavier_init(self.feature_proj)
 
-    def task_tokens(self, tasks: Sequence[Sequence[str]], norm: nn.LayerNorm) -> Tensor:
+    def task_tokens(self, ids: Tensor, norm: nn.LayerNorm) -> Tensor:
         """Encode the tasks asked of each image.
 
         The original feeds the raw token ids, up to 49407, to the MLP as numbers. Half precision
@@ -56,19 +72,13 @@ class TaskQueries(BaseModule):
         decoder's own final norm: there is no norm of the task alone.
 
         Args:
-            tasks: Task words of each image, the same number T for all.
+            ids: Ids of the task strings, of shape (B, T, 77), float32, see ``token_ids``.
             norm: The final norm of the masked decoder.
 
         Returns:
             Tensor of shape (B, T, C).
-
-        Raises:
-            ValueError: For a word that is not a task.
         """
-        ids = [[TASK_TOKEN_IDS[check_task(task)] for task in words] for words in tasks]
-        weight = self.task_mlp.layers[0].weight
-        with torch.autocast(weight.device.type, enabled=False):
-            ids = send(torch.tensor(ids, dtype=torch.float32), weight.device)  # B T 77
+        with torch.autocast(ids.device.type, enabled=False):
             return norm(self.task_mlp(ids))
 
     def forward(self, task_tokens: Tensor, mask_features: Tensor, query_pos: Tensor) -> Tensor:
