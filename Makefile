@@ -3,14 +3,16 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test test-long test-slurm bench lint doctor clean
+.PHONY: setup demo test test-export test-long test-slurm bench lint doctor clean
 .PHONY: test-upstream test-newest gpu-check
 
 setup: .venv/.runtime
 demo: .venv/.runtime .venv/.demo
 	$(BIN)/python tools/quickstart.py
 test: .venv/.runtime .venv/.tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm and not export'
+test-export: .venv/.runtime .venv/.tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_export.py -q -n 2 -m export
 test-long: .venv/.runtime .venv/.tests
 	$(BIN)/python -m pytest tests -q -s -m long
 test-slurm: .venv/.runtime .venv/.tests
@@ -30,7 +32,7 @@ doctor: .venv/.runtime
 
 .PHONY: coverage dist
 coverage: .venv/.runtime .venv/.tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm' --cov --cov-report=term-missing:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm and not export' --cov --cov-report=term-missing:skip-covered
 dist: .venv/.release
 	rm -rf dist
 	$(BIN)/python -m build
@@ -87,7 +89,7 @@ UPSTREAM := .venv-openmmlab
 UPSTREAM_TESTS := $(addprefix tests/test_,$(addsuffix .py,backbones compat conversion criterion datasets evaluation \
 	fusion hf_parity hostile_inputs inferencer late_loading lines resume tools training_parity unpickling weights zoo))
 test-upstream: $(UPSTREAM)/.ready
-	OMP_NUM_THREADS=1 $(UPSTREAM)/bin/python -m pytest $(UPSTREAM_TESTS) -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm'
+	OMP_NUM_THREADS=1 $(UPSTREAM)/bin/python -m pytest $(UPSTREAM_TESTS) -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm and not export'
 
 $(UPSTREAM)/.ready: requirements/runtime.txt requirements/openmmlab.txt requirements/tests.txt requirements/constraints-openmmlab.txt
 	@echo 'installing torch 2.4 and the original OpenMMLab packages into $(UPSTREAM) (about 6 GB, some minutes)'
@@ -108,4 +110,4 @@ test-newest:
 	$(NEWEST)/bin/python -m pip install -q -r requirements/runtime.txt -r requirements/onedl.txt -r requirements/tests.txt
 	$(NEWEST)/bin/python -m pip install -q --no-deps -e .
 	$(NEWEST)/bin/python -m pip list
-	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest $(NEWEST_TESTS) -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm'
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest $(NEWEST_TESTS) -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm and not export'

@@ -207,7 +207,9 @@ class PlainViT(BaseModule):
         """Sines and cosines (h * w, 2 * head channels) of DINOv3, made once for each grid."""
         if self.rope is None:
             return None
-        if is_portable() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if is_portable():
+            return self._rotations_of_any_size(grid)
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return self.rope.get_embed(shape=grid)
         key = (*grid, self.rope.periods.device)
         if key not in self._ropes:
@@ -216,6 +218,16 @@ class PlainViT(BaseModule):
             with torch.inference_mode(False), torch.no_grad():
                 self._ropes[key] = self.rope.get_embed(shape=grid)
         return self._ropes[key]
+
+    def _rotations_of_any_size(self, grid: tuple[int, int]) -> Tensor:
+        """What timm computes from sizes that it takes for constants."""
+        assert self.rope is not None and self.rope.normalize_coords == 'separate'
+        device, (h, w) = self.rope.periods.device, grid
+        rows, columns = (
+            (torch.arange(count, device=device) + 0.5) / count * 2 - 1 for count in grid
+        )
+        places = torch.stack([rows[:, None].expand(-1, w), columns.expand(h, -1)], 2)
+        return torch.cat(self.rope._get_pos_embed_from_coords(places.flatten(0, 1)), 1)
 
     def embed(self, images: Tensor) -> ViTTokens:
         """Tokens of normalised images (B, 3, H, W) before the first block.
@@ -226,7 +238,7 @@ class PlainViT(BaseModule):
         grid = self._grid(images)
         x = self.patch_embed(images).flatten(1, 2)
         prefix = [self.cls_token] if self.reg_token is None else [self.cls_token, self.reg_token]
-        prefix = [token.expand(len(x), -1, -1) for token in prefix]
+        prefix = [token.expand(x.shape[0], -1, -1) for token in prefix]
         if self.pos_embed is None:
             return ViTTokens(torch.cat([*prefix, x], dim=1), self._rotations(grid), grid)
         # with registers the class token has no position of its own

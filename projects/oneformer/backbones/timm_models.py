@@ -138,6 +138,8 @@ def own_size(net: nn.Module, img_size: int | Sequence[int] | None) -> list[int]:
     return [size, size] if isinstance(size, int) else list(size)
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def traced_parameters(net: nn.Module, size: Sequence[int]) -> list[set[str]]:
     """Names of the parameters that each map depends on; nothing is computed for it."""
     twin = copy.deepcopy(net).to('meta').eval().requires_grad_(True)

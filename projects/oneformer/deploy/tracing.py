@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
@@ -73,6 +74,27 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def _name_sizes(graph: Any, size: tuple[int, int] | None) -> None:
+    """Names that people read for what is open, in place of the tracer's symbols.
+
+    Shapes between inputs and outputs are left out: runtimes infer them again.
+    """
+    import onnx_ir
+
+    for node in graph:
+        for value in node.outputs:
+            if value not in graph.outputs:
+                value.shape = value.type = None
+    height, width = size or ('height', 'width')
+    fine = tuple(side // 4 for side in size) if size else ('height / 4', 'width / 4')
+    (image, tasks), (classes, masks) = graph.inputs, graph.outputs
+    Q, C = classes.shape[2:]
+    image.shape = onnx_ir.Shape(['batch', 3, height, width])
+    tasks.shape = onnx_ir.Shape(['batch', 'tasks'])
+    classes.shape = onnx_ir.Shape(['batch', 'tasks', Q, C])
+    masks.shape = onnx_ir.Shape(['batch', 'tasks', Q, *fine])
+
+
 def write_graph(
     network: nn.Module,
     path: Path,
@@ -120,5 +142,6 @@ def write_graph(
         common.DeduplicateInitializersPass()(graph)
         common.CommonSubexpressionEliminationPass()(graph)
         common.ClearMetadataAndDocStringPass()(graph)
+        _name_sizes(graph.graph, size)
         weights = sum(x.numel() * x.element_size() for x in network.state_dict().values())
         program.save(str(path), external_data=weights > _MOST_BYTES)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..models.task_queries import Tasks, token_ids
 from ..tasks import CONTEXT_LENGTH
 
 
@@ -32,15 +33,21 @@ class TaskToken(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, tasks: Tasks) -> Tensor:
         """Encode the tasks asked of each image, in float32.
 
+        The ids of the words, up to 49407, are the numbers that the MLP reads, as in OneFormer.
+
         Args:
-            ids: Ids of the words, up to 49407, which are the numbers that the MLP reads, as in
-                OneFormer, of shape (B, T, 77), float32.
+            tasks: Task words of each image, the same number T for all, or their ids, see
+                ``task_queries.token_ids``.
 
         Returns:
             Tensor of shape (B, T, C).
+
+        Raises:
+            ValueError: For a word that is not a task.
         """
-        with torch.autocast(ids.device.type, enabled=False):
-            return self.last(self.norm(F.relu(self.first(ids))))
+        device = self.first.weight.device
+        with torch.autocast(device.type, enabled=False):
+            return self.last(self.norm(F.relu(self.first(token_ids(tasks, device)))))

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..kernels.mask_annealing import MaskAnnealing
+from ..kernels.portable import is_portable
 from ..models.oneformer_head import Decoded
-from ..models.task_queries import token_ids
+from ..models.task_queries import Tasks, token_ids
 from .joint_vit import JointTokens
 from .task_token import TaskToken
 from .upscaling import ScaleLayer
@@ -98,28 +99,24 @@ class OneFormerViTHead(BaseModule):
         """What does not depend on a task: the first blocks, which the backbone has run."""
         return feats
 
-    def decode(self, encoded: JointTokens, tasks: Sequence[Sequence[str]] | Tensor) -> Decoded:
+    def decode(self, encoded: JointTokens, tasks: Tasks) -> Decoded:
         """Run the joint blocks for tasks of encoded images.
 
         Args:
             encoded: What ``encode`` returned for B images.
             tasks: Task words of each image, the same number T for all, or their ids, see
-                ``token_ids``.
+                ``task_queries.token_ids``.
 
         Raises:
             ValueError: For a word that is not a task.
         """
         return self._decode(encoded, tasks, all_outputs=True)
 
-    def decode_for_prediction(
-        self, encoded: JointTokens, tasks: Sequence[Sequence[str]] | Tensor
-    ) -> Decoded:
+    def decode_for_prediction(self, encoded: JointTokens, tasks: Tasks) -> Decoded:
         """As ``decode``, but of the last output alone: L is 1."""
         return self._decode(encoded, tasks, all_outputs=False)
 
-    def _decode(
-        self, encoded: JointTokens, tasks: Sequence[Sequence[str]] | Tensor, all_outputs: bool
-    ) -> Decoded:
+    def _decode(self, encoded: JointTokens, tasks: Tasks, all_outputs: bool) -> Decoded:
         ids = token_ids(tasks, encoded.tokens.device)
         B, T = ids.shape[:2]
         queries = self.queries(ids).to(encoded.tokens.dtype)  # B T Q C
@@ -146,20 +143,26 @@ class OneFormerViTHead(BaseModule):
 
     def _predicted(self, tokens: Tensor, S: int, grid: tuple[int, int], B: int, T: int) -> Decoded:
         """The last output, with mask logits, which need less memory than mask features."""
-        masks = []
-        for sequence in tokens.split(1):  # whose features are released before the next
-            output = self.read(sequence, S, grid)
-            masks.append(torch.einsum('nqc,nchw->nqhw', output.mask_embeds, output.mask_features))
+        # one by one, so that features are released before the next
+        parts = [tokens] if is_portable() else tokens.split(1)
+        logits = self._of_tasks(torch.cat([self._masks(part, S, grid) for part in parts]), B, T)
         queries = self._of_tasks(tokens[:, : S * self.num_queries], B, T)
-        logits = self._of_tasks(torch.cat(masks), B, T)
         return Decoded(self.cls_embed(queries)[None], None, [logits], queries, queries)
+
+    def _masks(self, tokens: Tensor, S: int, grid: tuple[int, int]) -> Tensor:
+        """Mask logits (n, S Q, 4 h, 4 w) of normalised tokens."""
+        output = self.read(tokens, S, grid)
+        return torch.einsum('nqc,nchw->nqhw', output.mask_embeds, output.mask_features)
 
     def _of_tasks(self, x: Tensor, B: int, T: int) -> Tensor:
         """What n sequences have of S Q queries each, by image and task: (B, T, Q, ...).
 
         Without a task token it is the same for all tasks.
         """
-        x = x.unflatten(1, (-1, self.num_queries)).flatten(0, 1).unflatten(0, (B, -1))
+        if self.shared is None:
+            x = x.unflatten(0, (B, -1))
+        else:
+            x = x.unflatten(1, (-1, self.num_queries))
         return x.expand(-1, T, *[-1] * (x.dim() - 2))
 
     def _check_annealing(self, blocks: int) -> None:
@@ -190,13 +193,14 @@ class OneFormerViTHead(BaseModule):
         """Mask features of n sequences by image and task: (B, T, C, h, w)."""
         return x.unflatten(0, (B, -1)).expand(-1, T, -1, -1, -1)
 
-    def queries(self, ids: Tensor) -> Tensor:
+    def queries(self, tasks: Tasks) -> Tensor:
         """Queries of the tasks of each image: of shape (B, T, Q, C), T = 1 without a task token.
 
-        Args:
-            ids: Ids of the task strings, of shape (B, T, 77).
+        Raises:
+            ValueError: For a word that is not a task.
         """
         embed = self.query_embed.weight
+        ids = token_ids(tasks, embed.device)
         if self.task_queries is None:
             return embed.expand(ids.shape[0], 1, -1, -1)
         return self.task_queries(ids)[:, :, None] + embed
@@ -238,12 +242,18 @@ class OneFormerViTHead(BaseModule):
         if inside is None and self.shared is None:
             return None
         n, N, _ = tokens.shape
-        Q = self.num_queries
-        allowed = torch.ones(n, 1, N, N, dtype=torch.bool, device=tokens.device)
-        if self.shared is not None:
-            allowed[..., : S * Q] = False
-            own = allowed[..., : S * Q, : S * Q].unflatten(-1, (S, Q)).unflatten(-3, (S, Q))
-            own.diagonal(dim1=-4, dim2=-2).fill_(True)
-        if inside is not None:
-            allowed[:, 0, : S * Q, N - inside.shape[-1] :] = inside
-        return allowed
+        count = S * self.num_queries
+        task = torch.arange(count, device=tokens.device) // self.num_queries  # of each query
+        own = task[:, None] == task
+
+        def everywhere(rows: int, columns: int) -> Tensor:
+            return own.new_ones(1, 1).expand(n, rows, columns)
+
+        if inside is None:
+            inside = everywhere(count, grid[0] * grid[1])
+        prefix = everywhere(count, N - count - inside.shape[-1])
+        of_queries = torch.cat([own.expand(n, -1, -1), prefix, inside], 2)
+        of_others = everywhere(N - count, N)
+        if self.shared is not None:  # they do not look at queries
+            of_others = (torch.arange(N, device=tokens.device) >= count).expand(n, N - count, -1)
+        return torch.cat([of_queries, of_others], 1)[:, None]

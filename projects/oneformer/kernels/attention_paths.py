@@ -57,8 +57,8 @@ def choose_path(device: torch.device | str, wanted: str = 'auto') -> tuple[str, 
         wanted: Value of the option: ``'auto'`` or a path.
 
     Returns:
-        A path and the reason. Where operators have to be portable the path is ``'gather'``, which is
-        not among ``PATHS``.
+        A path and the reason. Where operators have to be portable the path is ``'gather'``, which
+        is not among ``PATHS``.
 
     Raises:
         ValueError: If there is no such path as ``wanted``, or if it cannot run here; says what is

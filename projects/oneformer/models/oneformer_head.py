@@ -18,7 +18,7 @@ from ..kernels.class_scores import ScoresOfBlock, relevant_probabilities
 from ..kernels.mask_annealing import MaskAnnealing
 from ..kernels.positional_encoding import positional_encoding
 from .pixel_decoder import IdentityPixelDecoder
-from .task_queries import TaskQueries, token_ids
+from .task_queries import TaskQueries, Tasks
 from .transformer import Decoder, KeyValue
 
 
@@ -192,20 +192,20 @@ class OneFormerHead(BaseModule):
             ]
         return EncodedBatch(mask_features, shrunk, memories)
 
-    def decode(self, encoded: EncodedBatch, tasks: Sequence[Sequence[str]] | Tensor) -> Decoded:
+    def decode(self, encoded: EncodedBatch, tasks: Tasks) -> Decoded:
         """Decode tasks of encoded images.
 
         Args:
             encoded: What ``encode`` returned for B images.
             tasks: Task words of each image, the same number T for all, or their ids, see
-                ``token_ids``.
+                ``task_queries.token_ids``.
 
         Raises:
             ValueError: For a word that is not a task.
         """
         query_pos = self.query_embed.weight
         norm = self.transformer_decoder.post_norm
-        tokens = self.task_queries.task_tokens(token_ids(tasks, query_pos.device), norm)
+        tokens = self.task_queries.task_tokens(tasks, norm)
         queries = initial = self.task_queries(tokens, encoded.mask_features, query_pos)
         cls_scores, mask_embeds = [], []
 
@@ -226,9 +226,7 @@ class OneFormerHead(BaseModule):
         outputs = torch.stack(cls_scores), torch.stack(mask_embeds)
         return Decoded(*outputs, encoded.mask_features, initial, queries)
 
-    def decode_for_prediction(
-        self, encoded: EncodedBatch, tasks: Sequence[Sequence[str]] | Tensor
-    ) -> Decoded:
+    def decode_for_prediction(self, encoded: EncodedBatch, tasks: Tasks) -> Decoded:
         """As ``decode``, of which a head may leave out what only losses read: all but the last."""
         return self.decode(encoded, tasks)
 

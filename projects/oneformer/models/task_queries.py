@@ -4,6 +4,7 @@ Shapes: B images, T tasks per image, Q queries, C channels, h x w the 1/4-resolu
 """
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,10 @@ from ..tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, check_task
 from .transformer import MLP, Attention, Decoder
 
 
-def token_ids(tasks: Sequence[Sequence[str]] | Tensor, device: torch.device) -> Tensor:
+Tasks: TypeAlias = Sequence[Sequence[str]] | Tensor
+
+
+def token_ids(tasks: Tasks, device: torch.device) -> Tensor:
     """Ids of task strings as numbers, of shape (B, T, 77), float32.
 
     Args:
@@ -64,7 +68,7 @@ class TaskQueries(BaseModule):
         super().init_weights()
         caffe2_xavier_init(self.feature_proj)
 
-    def task_tokens(self, ids: Tensor, norm: nn.LayerNorm) -> Tensor:
+    def task_tokens(self, tasks: Tasks, norm: nn.LayerNorm) -> Tensor:
         """Encode the tasks asked of each image.
 
         The original feeds the raw token ids, up to 49407, to the MLP as numbers. Half precision
@@ -72,14 +76,19 @@ class TaskQueries(BaseModule):
         decoder's own final norm: there is no norm of the task alone.
 
         Args:
-            ids: Ids of the task strings, of shape (B, T, 77), float32, see ``token_ids``.
+            tasks: Task words of each image, the same number T for all, or their ids, see
+                ``token_ids``.
             norm: The final norm of the masked decoder.
 
         Returns:
             Tensor of shape (B, T, C).
+
+        Raises:
+            ValueError: For a word that is not a task.
         """
-        with torch.autocast(ids.device.type, enabled=False):
-            return norm(self.task_mlp(ids))
+        device = self.task_mlp.layers[0].weight.device
+        with torch.autocast(device.type, enabled=False):
+            return norm(self.task_mlp(token_ids(tasks, device)))
 
     def forward(self, task_tokens: Tensor, mask_features: Tensor, query_pos: Tensor) -> Tensor:
         """Initialise object queries from task tokens and 1/4-scale features.
