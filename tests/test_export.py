@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 from dinat_peer import window
-from exportable_models import BACKBONES, OTHERS, small_model
+from exportable_models import BACKBONES, ENCODER_ONLY, small_model
 from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 from onnx import numpy_helper
 from onnx_graphs import Linear
@@ -39,7 +39,7 @@ from oneformer.tasks import TASKS
 from oneformer_runtime import OnnxOneFormer
 
 QUICKSTART = 'oneformer_efficientnet-lite0_quickstart'
-NAMES = [*BACKBONES, *OTHERS]
+NAMES = [*BACKBONES, *ENCODER_ONLY]
 
 
 def images_of(count, height, width):
@@ -262,7 +262,7 @@ def test_a_graph_computes_what_torch_does_at_other_sizes(traced, name):
 def test_tasks_condition_a_graph_and_others_are_refused(traced):
     import onnxruntime
 
-    _, folder, _ = traced('encoder-only dinov3_s')
+    _, folder, _ = traced('encoder-only DINOv3')
     session = onnxruntime.InferenceSession(folder / 'model.onnx')
     image = textured_image(64, 96, 0)[None].numpy()
 
@@ -279,7 +279,7 @@ def test_tasks_condition_a_graph_and_others_are_refused(traced):
 
 @pytest.mark.export
 def test_a_wrong_weight_in_the_file_is_found(traced, pipeline, quick, tmp_path):
-    model, folder, _ = traced('encoder-only dinov3_s')
+    model, folder, _ = traced('encoder-only DINOv3')
 
     def write_wrong(network, path, *args):
         graph = graph_of(folder)
@@ -297,7 +297,7 @@ def test_a_wrong_weight_in_the_file_is_found(traced, pipeline, quick, tmp_path):
 
 @pytest.mark.export
 def test_one_size_and_a_later_opset(config_dir, tiny_set, pipeline, tmp_path):
-    model = small_model(config_dir, tiny_set, 'encoder-only dinov3_s')
+    model = small_model(config_dir, tiny_set, 'encoder-only DINOv3')
     folder = tmp_path / 'exported'
     export_model(model, pipeline, model.metainfo, folder, size=(64, 128), opset=20)
     graph = graph_of(folder)

@@ -96,6 +96,7 @@ def find_samples(
     """
     offsets, scores = split_numbers(numbers, num_heads, len(levels.shapes), num_points)
     weights = scores.softmax(-1).unflatten(-1, (len(levels.shapes), num_points))
+    assert levels.sizes is not None, 'portable operators have a path of their own'
     scale = levels.sizes.flip(1)[:, None]  # L 1 2, (width, height)
     return levels.centres[:, None, None, None] + offsets / scale, weights
 
