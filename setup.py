@@ -45,7 +45,18 @@ class BuildWithConfigs(build_py):
 
 
 init = (ROOT / 'projects' / 'oneformer' / '__init__.py').read_text()
-EXTRAS = ('onedl', 'openmmlab', 'demo', 'data', 'monitoring', 'timm', 'export', 'docs', 'tests')
+EXTRAS = (
+    'onedl',
+    'openmmlab',
+    'demo',
+    'data',
+    'monitoring',
+    'timm',
+    'export',
+    'openvino',
+    'docs',
+    'tests',
+)
 FILES = dict({name: name for name in EXTRAS}, runtime='onnxruntime')
 
 setup(

@@ -79,12 +79,20 @@ class Linear:
         features = torch.cat([pooled, torch.ones_like(pooled[:, :1])], 1)
         return BatchOutputs(tasks, scores, embeds, features)
 
-    def save(self, folder, sizes=('B', 'H', 'W')):
-        """Write it as ``model.onnx``."""
+    def save(self, folder, sizes=('B', 'H', 'W'), by_product=False):
+        """Write it as ``model.onnx``; masks are a convolution, or a product of matrices."""
         node = helper.make_node
         level = np.ones(self.classes.shape[-1], np.float32)
         level[-1] = 0  # of "no object"
         queries = self.colours[..., None, None]
+        masks = [node('Conv', ['pooled', 'queries'], ['masks'])]
+        if by_product:
+            queries = np.ascontiguousarray(self.colours.T)
+            masks = [
+                node('Transpose', ['pooled'], ['pixels'], perm=[0, 2, 3, 1]),
+                node('MatMul', ['pixels', 'queries'], ['of_pixels']),
+                node('Transpose', ['of_pixels'], ['masks'], perm=[0, 3, 1, 2]),
+            ]
         nodes = [
             node('Sub', ['image', 'mean'], ['centred']),
             node('Div', ['centred', 'std'], ['scaled']),
@@ -94,7 +102,7 @@ class Linear:
             node('Gather', ['classes', 'tasks'], ['of_tasks']),
             node('Mul', ['small', 'counted'], ['added']),
             node('Add', ['of_tasks', 'added'], ['class_logits']),
-            node('Conv', ['pooled', 'queries'], ['masks']),
+            *masks,
             node('Unsqueeze', ['masks', 'first'], ['spread']),
             node('Gather', ['constants', 'tasks'], ['of_queries']),
             node('Unsqueeze', ['of_queries', 'last'], ['raised']),

@@ -89,6 +89,15 @@ RUN = {
         'tests/test_benchmark_attention.py',
         'test_paths_take_turns_with_the_default',
     ),
+    'oneformer export': ('tests/test_int8.py', 'test_int8_is_written_with_the_scores_of_both'),
+    'oneformer predict street.jpg --weights exported': (
+        'tests/test_openvino.py',
+        'test_the_command_predicts_by_it',
+    ),
+    'python tools/benchmark.py deploy': (
+        'tests/test_benchmark_deploy.py',
+        'test_forms_are_compared_with_torch_and_hugging_face',
+    ),
     'python tools/benchmark.py start': ('tests/test_benchmark.py', 'starts_are_timed'),
     'python tools/benchmark.py data': ('tests/test_benchmark.py', 'have_all_rows'),
     'python tools/benchmark.py metrics': ('tests/test_benchmark.py', 'have_all_rows'),

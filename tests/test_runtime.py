@@ -415,7 +415,7 @@ def test_providers_and_threads_are_checked(folder, photos, model):
     with pytest.raises(ValueError, match='threads is 0'):
         OnnxOneFormer(folder, threads=0)
     chosen = OnnxOneFormer(folder, providers=['CPUExecutionProvider'], threads=1)
-    assert chosen.network.session.get_session_options().intra_op_num_threads == 1
+    assert chosen.network.engine.session.get_session_options().intra_op_num_threads == 1
     assert_equal(chosen(photos[0])[0], model(photos[0])[0])
 
 

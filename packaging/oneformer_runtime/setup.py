@@ -14,7 +14,13 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
 init = (ROOT / 'projects/oneformer/__init__.py').read_text()
-lines = (ROOT / 'requirements/onnxruntime.txt').read_text().splitlines()
+
+
+def requirements(name):
+    """Lines of a requirements file, without comments and those that it includes."""
+    lines = (ROOT / f'requirements/{name}.txt').read_text().splitlines()
+    return [line for line in lines if line and not line.startswith(('#', '-r'))]
+
 
 setup(
     name='oneformer-runtime',
@@ -31,6 +37,7 @@ setup(
     install_requires=[
         'numpy>=1.26',
         'opencv-python-headless>=4.8,<4.12',
-        *(line for line in lines if line and not line.startswith('#')),
+        *requirements('onnxruntime'),
     ],
+    extras_require={'openvino': requirements('openvino')},
 )

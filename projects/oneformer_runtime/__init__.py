@@ -1,4 +1,4 @@
-"""Run an exported OneFormer by onnxruntime: numpy and OpenCV, neither torch nor OpenMMLab.
+"""Run an exported OneFormer by onnxruntime or OpenVINO, without torch and OpenMMLab.
 
 >>> from oneformer_runtime import OnnxOneFormer
 >>> model = OnnxOneFormer('exported')

@@ -29,6 +29,9 @@ Keys of the file, all of them needed but those marked "may be left out":
     thresholds         object_mask_thr, iou_thr, max_per_image
     versions           of what wrote the file, by name; may be left out
     agreement          how the graph compared with torch when it was written; may be left out
+    variants           {"int8": {"file", "sha256", "scores"}}: a quantised graph of the same inputs
+                       and outputs in the folder, and its scores beside those of the other; may be
+                       left out
 """
 
 from collections.abc import Mapping
@@ -41,6 +44,7 @@ from .rules import ImageRules
 
 FORMAT, FORMAT_VERSION = 'oneformer-onnx', 1
 FILE_NAME, GRAPH_NAME = 'model.json', 'model.onnx'
+VARIANTS = {'int8': 'model_int8.onnx'}
 TASKS = ('panoptic', 'instance', 'semantic')  # in the order of the graph's numbers
 
 
@@ -76,6 +80,21 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """Another graph of the model: an item of ``variants`` of the file.
+
+    Attributes:
+        graph: Name of the file in the folder.
+        sha256: Of its content.
+        scores: How it scored beside the model's own graph, see ``oneformer.deploy.int8``.
+    """
+
+    graph: str
+    sha256: str = ''
+    scores: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ModelDescription:
     """The content of a ``model.json``; see above for the meaning of each key."""
 
@@ -93,6 +112,7 @@ class ModelDescription:
     sha256: str = ''
     versions: Mapping[str, str] = field(default_factory=dict)
     agreement: Mapping[str, Any] = field(default_factory=dict)
+    variants: Mapping[str, Variant] = field(default_factory=dict)
 
     @property
     def is_thing(self) -> np.ndarray:
@@ -119,4 +139,8 @@ class ModelDescription:
             thresholds=asdict(self.thresholds),
             versions=dict(self.versions),
             agreement=dict(self.agreement),
+            variants={
+                name: dict(file=variant.graph, sha256=variant.sha256, scores=dict(variant.scores))
+                for name, variant in self.variants.items()
+            },
         )

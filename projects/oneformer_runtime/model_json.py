@@ -13,10 +13,12 @@ from .description import (
     FORMAT_VERSION,
     GRAPH_NAME,
     TASKS,
+    VARIANTS,
     DescriptionError,
     ImageSettings,
     ModelDescription,
     Thresholds,
+    Variant,
 )
 from .rules import ImageRules
 
@@ -80,6 +82,10 @@ def _is_colour(value: Any) -> bool:
         and len(value) == 3
         and all(isinstance(part, int | float) and 0 <= part <= 255 for part in value)
     )
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def _is_file_name(value: Any) -> bool:
@@ -161,6 +167,21 @@ def _classes(reader: _Reader) -> dict:
     return found
 
 
+def _variants(reader: _Reader) -> dict[str, Variant]:
+    known = f'an object of {", ".join(VARIANTS)}'
+    found = reader.get(
+        'variants', lambda v: isinstance(v, dict) and set(v) <= set(VARIANTS), known, default={}
+    )
+    return {
+        name: Variant(
+            reader.get(f'variants.{name}.file', _is_file_name, 'the name of a file in the folder'),
+            reader.get(f'variants.{name}.sha256', _is_text, 'a text'),
+            reader.get(f'variants.{name}.scores', _is_object, 'an object', default={}),
+        )
+        for name in found
+    }
+
+
 def _parse(reader: _Reader) -> ModelDescription:
     _check_format(reader)
     words = f'one or more of {", ".join(TASKS)}'
@@ -173,7 +194,6 @@ def _parse(reader: _Reader) -> ModelDescription:
         float(reader.get('thresholds.iou_thr', _is_share, share)),
         reader.get('thresholds.max_per_image', _is_count, 'a whole number from 1'),
     )
-    is_dict: Callable[[Any], bool] = lambda v: isinstance(v, dict)  # noqa: E731
     return ModelDescription(
         **_classes(reader),
         image=_image(reader),
@@ -184,8 +204,9 @@ def _parse(reader: _Reader) -> ModelDescription:
         licence=reader.get('licence', _is_text, 'a text'),
         graph=reader.get('model.file', _is_file_name, 'the name of a file in the folder'),
         sha256=reader.get('model.sha256', _is_text, 'a text'),
-        versions=reader.get('versions', is_dict, 'an object', default={}),
-        agreement=reader.get('agreement', is_dict, 'an object', default={}),
+        versions=reader.get('versions', _is_object, 'an object', default={}),
+        agreement=reader.get('agreement', _is_object, 'an object', default={}),
+        variants=_variants(reader),
     )
 
 
@@ -247,8 +268,8 @@ def file_hash(path: str | os.PathLike) -> str:
 def write_description(description: ModelDescription, folder: str | os.PathLike) -> Path:
     """Write the ``model.json`` of a folder, whose graph is there, and return its path.
 
-    The file is written beside and replaces another when it is complete. It gets the hash of the
-    graph's file.
+    The file is written beside and replaces another when it is complete. It gets the hashes of the
+    graphs' files.
 
     Raises:
         FileNotFoundError: If the graph is not there.
@@ -256,7 +277,8 @@ def write_description(description: ModelDescription, folder: str | os.PathLike) 
     """
     folder = Path(folder)
     content = description.content()
-    content['model']['sha256'] = file_hash(folder / description.graph)
+    for graph in (content['model'], *content['variants'].values()):
+        graph['sha256'] = file_hash(folder / graph['file'])
     path = folder / FILE_NAME
     content = json.loads(json.dumps(content, allow_nan=False))
     parse_description(content, path)

@@ -1,4 +1,4 @@
-"""The graph of an exported model in onnxruntime."""
+"""The graph of an exported model: its file, inputs, outputs and numbers are checked."""
 
 import os
 from collections.abc import Sequence
@@ -8,32 +8,23 @@ from typing import Any
 import numpy as np
 
 from .description import TASKS, DescriptionError, ModelDescription
+from .engine import AGAIN, ENGINES, PRECISIONS, Shape, check_choice, make_engine
 from .model_json import file_hash
 
 INPUTS, OUTPUTS = ('image', 'tasks'), ('class_logits', 'mask_logits')
-_AGAIN = 'export the model again'
 
 
-def _onnxruntime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(
-            'running an exported model needs onnxruntime: pip install onnxruntime, or '
-            '"oneformer[runtime]"'
-        ) from error
-    return onnxruntime
-
-
-def check_providers(providers: Sequence[Any], available: Sequence[str]) -> None:
-    """Raise ValueError for an execution provider that this onnxruntime does not have."""
-    for provider in providers:
-        name = provider if isinstance(provider, str) else provider[0]
-        if name not in available:
-            raise ValueError(
-                f'onnxruntime has no provider {name!r}: install the package of onnxruntime that '
-                f'has it, or choose among {", ".join(available)}'
-            )
+def _file_of(folder: Path, description: ModelDescription, precision: str) -> tuple[Path, str]:
+    """Path and hash of the graph of a precision."""
+    if precision != 'int8':
+        return folder / description.graph, description.sha256
+    variant = description.variants.get('int8')
+    if variant is None:
+        raise ValueError(
+            f'precision is int8, but {folder} has no quantised model: oneformer export {folder} '
+            '--int8 writes one, if its scores allow it'
+        )
+    return folder / variant.graph, variant.sha256
 
 
 class Network:
@@ -44,13 +35,20 @@ class Network:
         description: Its ``model.json``.
         providers: Names of execution providers of onnxruntime, or pairs of a name and options. The
             default is the CPU.
-        threads: Threads of an operator; the default is onnxruntime's, all cores.
+        threads: Threads of the network; the default is the engine's, all cores.
+        engine: ``'onnxruntime'`` or ``'openvino'``.
+        precision: ``'fp32'``, ``'bf16'`` (of openvino, on a processor that has it), or ``'int8'``,
+            which is the quantised file of the folder.
+
+    Attributes:
+        engine: What runs the graph; its ``label`` says what that is.
 
     Raises:
         FileNotFoundError: If the graph is not in the folder.
         DescriptionError: If the graph is not that of the description, or cannot be loaded.
-        ImportError: Without onnxruntime.
-        ValueError: For a provider that is not there, and threads below 1.
+        ImportError: Without the engine's package.
+        ValueError: For a precision that the folder, the engine or the processor does not have, a
+            provider that is not there, and threads below 1.
     """
 
     def __init__(
@@ -59,73 +57,55 @@ class Network:
         description: ModelDescription,
         providers: Sequence[Any] | None = None,
         threads: int | None = None,
+        engine: str = 'onnxruntime',
+        precision: str = 'fp32',
     ) -> None:
         if threads is not None and (isinstance(threads, bool) or threads < 1):
             raise ValueError(f'threads is {threads}, it has to be a whole number of at least 1')
-        self.path = Path(folder) / description.graph
+        check_choice('engine', engine, ENGINES)
+        check_choice('precision', precision, PRECISIONS)
         self.description = description
+        self.path, sha256 = _file_of(Path(folder), description, precision)
         if not self.path.is_file():
             raise FileNotFoundError(
                 f'{self.path}, which model.json names, does not exist: keep both in one folder, '
-                f'or {_AGAIN}'
+                f'or {AGAIN}'
             )
-        if description.sha256 and file_hash(self.path) != description.sha256:
+        if sha256 and file_hash(self.path) != sha256:
             raise DescriptionError(
                 f'{self.path} is not the file that model.json was written for, or is damaged: '
-                f'copy both again, or {_AGAIN}'
+                f'copy both again, or {AGAIN}'
             )
-        runtime = _onnxruntime()
-        providers = ['CPUExecutionProvider'] if providers is None else list(providers)
-        check_providers(providers, runtime.get_available_providers())
-        options = runtime.SessionOptions()
-        options.log_severity_level = 3  # errors; warnings are of graph optimisations
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        try:
-            self.session = runtime.InferenceSession(str(self.path), options, providers=providers)
-        except Exception as error:  # onnxruntime has a class of its own for each kind
-            raise DescriptionError(
-                f'{self.path} cannot be loaded by onnxruntime {runtime.__version__} ({error}): '
-                f'install a newer onnxruntime, or {_AGAIN}'
-            ) from error
-        names = {name if isinstance(name, str) else name[0] for name in providers}
-        if missing := names - set(self.session.get_providers()):
-            raise ValueError(
-                f'the provider {min(missing)!r} of onnxruntime does not start here: install what '
-                'it needs (its own message is above), or leave it out'
-            )
+        self.engine = make_engine(engine, self.path, precision, providers, threads)
         self._check_graph()
 
     def _check_graph(self) -> None:
         """Raise DescriptionError for a graph of other inputs, outputs or sizes."""
         for kind, wanted, found in (
-            ('inputs', INPUTS, {value.name: value for value in self.session.get_inputs()}),
-            ('outputs', OUTPUTS, {value.name: value for value in self.session.get_outputs()}),
+            ('inputs', INPUTS, self.engine.inputs),
+            ('outputs', OUTPUTS, self.engine.outputs),
         ):
             if set(found) != set(wanted):
                 raise DescriptionError(
-                    f'{self.path} has the {kind} {sorted(found)}, not {sorted(wanted)}: {_AGAIN}'
+                    f'{self.path} has the {kind} {sorted(found)}, not {sorted(wanted)}: {AGAIN}'
                 )
-            if kind == 'inputs':
-                self._check_size(found['image'].shape[2:])
-            else:
-                self._check_classes(found['class_logits'].shape[-1])
+        self._check_size(self.engine.inputs['image'][2:])
+        self._check_classes(*self.engine.outputs['class_logits'][-1:])
 
-    def _check_size(self, sides: Sequence[Any]) -> None:
-        fixed = any(isinstance(side, int) for side in sides)
-        size = tuple(sides) if fixed else None
+    def _check_size(self, sides: Shape) -> None:
+        size = sides if any(side is not None for side in sides) else None
         if size != self.description.image.size:
             raise DescriptionError(
                 f'{self.path} takes images of {size or "any"} size, but image.size of model.json '
-                f'is {self.description.image.size}: {_AGAIN}'
+                f'is {self.description.image.size}: {AGAIN}'
             )
 
-    def _check_classes(self, number: Any) -> None:
+    def _check_classes(self, number: int | None = None) -> None:
         K = len(self.description.classes)
-        if isinstance(number, int) and number != K + 1:
+        if number is not None and number != K + 1:
             raise DescriptionError(
                 f'{self.path} has {number} class logits, but model.json has {K} classes, which '
-                f'needs {K + 1}: {_AGAIN}'
+                f'needs {K + 1}: {AGAIN}'
             )
 
     def __call__(self, images: np.ndarray, tasks: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -139,34 +119,49 @@ class Network:
             Class logits of shape (B, T, Q, K + 1) and mask logits (B, T, Q, H / 4, W / 4), float32.
 
         Raises:
-            ValueError: For a word that is not a task, and if the graph gives other shapes, or
-                numbers that are not finite.
+            ValueError: For a word that is not a task, sides that are no multiples of the divisor,
+                and if the graph gives other shapes, or numbers that are not finite.
         """
         if unknown := [task for task in tasks if task not in TASKS]:
             raise ValueError(f'unknown task {unknown[0]!r}: choose one of {", ".join(TASKS)}')
         B, _, H, W = images.shape
+        if H % self.description.image.divisor or W % self.description.image.divisor:
+            raise ValueError(
+                f'images have {H} x {W} pixels, which {self.description.image.divisor} does not '
+                'divide: pad them, see oneformer_runtime.preparing'
+            )
         numbers = np.array([[TASKS.index(task) for task in tasks]] * B, np.int64)
         inputs = dict(image=np.ascontiguousarray(images, np.float32), tasks=numbers)
         try:
-            scores, masks = self.session.run(list(OUTPUTS), inputs)
-        except Exception as error:  # onnxruntime has a class of its own for each kind
+            scores, masks = self.engine.run(inputs, OUTPUTS)
+        except Exception as error:  # engines have classes of their own for each kind
             raise ValueError(
                 f'{self.path} cannot be run on images of the shape {images.shape} and '
-                f'{len(tasks)} tasks ({error}): if batch or tasks are fixed in it, {_AGAIN}; if '
+                f'{len(tasks)} tasks ({error}): if batch or tasks are fixed in it, {AGAIN}; if '
                 'memory is short, predict with batch=1 or export for smaller images'
             ) from error
+        self._check_outputs(scores, masks, (B, len(tasks)), (H // 4, W // 4))
+        return scores.astype(np.float32, copy=False), masks.astype(np.float32, copy=False)
+
+    def _check_outputs(
+        self,
+        scores: np.ndarray,
+        masks: np.ndarray,
+        batch: tuple[int, int],
+        grid: tuple[int, int],
+    ) -> None:
+        """Raise ValueError for logits of other shapes, or that are not finite."""
         self._check_classes(scores.shape[-1])
         Q = scores.shape[2] if scores.ndim == 4 else 0
-        shapes = (B, len(tasks), Q, scores.shape[-1]), (B, len(tasks), Q, H // 4, W // 4)
+        shapes = (*batch, Q, scores.shape[-1]), (*batch, Q, *grid)
         if (scores.shape, masks.shape) != shapes:
             raise ValueError(
                 f'{self.path} gives logits of the shapes {scores.shape} and {masks.shape}, not '
-                f'{shapes[0]} and {shapes[1]}: {_AGAIN}'
+                f'{shapes[0]} and {shapes[1]}: {AGAIN}'
             )
         for values, name in zip((scores, masks), OUTPUTS):
             if values.size and not np.isfinite([values.min(), values.max()]).all():
                 raise ValueError(
-                    f'{self.path} gives {name} that are not finite: a lower precision of the '
-                    f'provider overflows, or the weights are damaged; {_AGAIN}'
+                    f'{self.path} gives {name} that are not finite: a lower precision of '
+                    f'{self.engine.label} overflows, or the weights are damaged; {AGAIN}'
                 )
-        return scores.astype(np.float32, copy=False), masks.astype(np.float32, copy=False)

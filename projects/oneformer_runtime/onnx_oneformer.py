@@ -1,5 +1,6 @@
 """``OnnxOneFormer``: an exported model, from images to plain arrays, without torch."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -13,18 +14,22 @@ from .description import ModelDescription, Thresholds
 from .mask_resize import MaskResize
 from .model_json import read_description
 from .network import Network
-from .notes import SayOnce, image_notes
+from .notes import LOG, SayOnce, image_notes
 from .options import check_count, check_share, check_tasks, choose_thresholds, equal_batches
+from .precision_check import equal_labels
 from .prediction import Prediction, boxes_of_ids
 from .preparing import Prepared, prepare, to_batch
 from .rules import ImageRules
 from .sources import Input, Source, list_sources
 
+_ALIKE = 0.99  # share of equal labels below which a lower precision is warned about
 _LOOKAHEAD = 4  # batches of images held in memory, among which those of equal size are found
 
 
 class OnnxOneFormer:
-    """Predicts one, two or all three tasks from one pass over each image, by onnxruntime.
+    """Predicts one, two or all three tasks from one pass over each image.
+
+    The graph is run by onnxruntime, or by OpenVINO.
 
     Neither torch nor OpenMMLab is needed. On the same logits it predicts what
     ``oneformer.inference.OneFormerInferencer`` does; where the two best scores of a pixel differ by
@@ -40,18 +45,25 @@ class OnnxOneFormer:
             ``oneformer_runtime.description``.
         providers: Names of execution providers of onnxruntime, or pairs of a name and options; the
             default is the CPU.
-        threads: Threads of the network; the default is onnxruntime's, all cores.
+        threads: Threads of the network; the default is the engine's, all cores.
+        engine: ``'onnxruntime'`` or ``'openvino'``, which is on the CPU.
+        precision: ``'fp32'``, ``'bf16'`` (of openvino, on a processor that has it: it is compared
+            with float32 on a generated image, and what differs is logged), or ``'int8'``, if the
+            model was exported with it.
 
     Attributes:
         description: Content of ``model.json``.
-        network: The graph.
+        network: The graph; ``network.engine.label`` says what runs it.
+        equal_labels: With bf16 the share of pixels of a generated image with the labels of float32;
+            else None.
 
     Raises:
         FileNotFoundError: If the folder or one of its files does not exist.
         DescriptionError: A ValueError: if ``model.json`` is wrong or newer, or does not fit its
             graph.
-        ImportError: Without onnxruntime.
-        ValueError: For a provider that is not there, and threads below 1.
+        ImportError: Without the engine's package.
+        ValueError: For a precision that model, engine or processor do not have, a provider that is
+            not there, and threads below 1.
     """
 
     def __init__(
@@ -59,11 +71,20 @@ class OnnxOneFormer:
         folder: str | os.PathLike,
         providers: Sequence[Any] | None = None,
         threads: int | None = None,
+        engine: str = 'onnxruntime',
+        precision: str = 'fp32',
     ) -> None:
         self.description: ModelDescription = read_description(folder)
-        self.network = Network(folder, self.description, providers, threads)
+        self.network = Network(folder, self.description, providers, threads, engine, precision)
         self._is_thing = self.description.is_thing
         self._say = SayOnce()
+        self.equal_labels: float | None = None
+        if precision == 'bf16':
+            exact = Network(folder, self.description, providers, threads, engine)
+            settings = self.description.image
+            self.equal_labels = equal_labels(self.network, exact, settings)
+            level = logging.INFO if self.equal_labels >= _ALIKE else logging.WARNING
+            LOG.log(level, _LOW_PRECISION.format(100 * self.equal_labels))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -206,6 +227,10 @@ class OnnxOneFormer:
         return dict(panoptic_map=id_map, segments=segments)
 
 
+_LOW_PRECISION = (
+    'precision bf16: of a generated image {:.4g} % of the pixels have the labels of fp32. Compare '
+    'the predictions for images of yours before relying on it'
+)
 _FULL = (
     'an image has {} confident instances, which is max_per_image: it may show more. Raise it; '
     'there are no more queries than the model was trained with'

@@ -106,7 +106,7 @@ OWNERS = dict(
         *('--object-mask-thr', '--orientation', '--percentiles', '--score-thr', '--value-range'),
     ),
     convert=('--drop-text-branch', '--metainfo', '--overwrite', '--to'),
-    export=('--opset', '--size'),
+    export=('--evaluate', '--int8', '--opset', '--size'),
     check=('--split', '--workers'),
     prepare=('--data-root', '--splits'),
     list=('--backbone', '--dataset'),

@@ -5,6 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from oneformer_runtime.engine import ENGINES
+from oneformer_runtime.engine import PRECISIONS as OF_EXPORTED
+
 from ..images.orientation import ORIENTATIONS
 from ..inference import OneFormerInferencer
 from ..kernels.attention_paths import CHOICES
@@ -12,6 +15,8 @@ from ..kernels.precision import PRECISIONS
 from ..results.files import FORMATS
 from ..tasks import TASKS
 from .arguments import CHECKPOINTS, ToolParser
+
+EXPORTED = [name for name in OF_EXPORTED if name not in PRECISIONS]
 
 
 def make_parser(prog: str | None = None) -> ToolParser:
@@ -65,9 +70,12 @@ def make_parser(prog: str | None = None) -> ToolParser:
     )
     parser.add_argument(
         '--precision',
-        choices=PRECISIONS,
+        choices=(*PRECISIONS, *EXPORTED),
         help='number format of the network; predictions are made in float32 (of the config, else '
-        'fp32)',
+        'fp32); int8 is of exported models, which also have fp32, and with openvino bf16',
+    )
+    parser.add_argument(
+        '--engine', choices=ENGINES, help='what runs an exported model (onnxruntime)'
     )
     parser.add_argument(
         '--frames',
@@ -145,6 +153,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
             args.trust_pickle,
             precision=args.precision,
             attention=args.attention,
+            engine=args.engine,
         )
         for _ in inferencer.stream(
             args.inputs,

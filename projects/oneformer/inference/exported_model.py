@@ -42,14 +42,23 @@ class ExportedModel:
 
     Args:
         folder: Folder of the exported model.
+        engine: See ``OnnxOneFormer``.
+        precision: See ``OnnxOneFormer``.
+        threads: See ``OnnxOneFormer``.
 
     Attributes:
         test_cfg: Thresholds and tasks, as those of a ``OneFormer``.
         data_preprocessor: Has ``pad_size_divisor``.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.runtime = OnnxOneFormer(folder)
+    def __init__(
+        self,
+        folder: Path,
+        engine: str = 'onnxruntime',
+        precision: str = 'fp32',
+        threads: int | None = None,
+    ) -> None:
+        self.runtime = OnnxOneFormer(folder, None, threads, engine, precision)
         description = self.runtime.description
         limits = description.thresholds
         self.test_cfg: dict[str, Any] = dict(
@@ -106,11 +115,15 @@ class ExportedModel:
 _OF_INSTANCES = ('labels', 'scores', 'masks')
 
 
-def load_exported(folder: Path, **refused: object) -> tuple[ExportedModel, Settings, dict]:
+def load_exported(
+    folder: Path, engine: str | None = None, precision: str | None = None, **refused: object
+) -> tuple[ExportedModel, Settings, dict]:
     """Load an exported model.
 
     Args:
         folder: Its folder.
+        engine: One of ``oneformer_runtime.engine.ENGINES``; the default is onnxruntime.
+        precision: One of ``oneformer_runtime.engine.PRECISIONS``; the default is fp32.
         refused: Options by name that make no sense for it, and their values.
 
     Returns:
@@ -119,7 +132,7 @@ def load_exported(folder: Path, **refused: object) -> tuple[ExportedModel, Setti
 
     Raises:
         FileNotFoundError: If one of its files does not exist.
-        ValueError: For options that are given, without onnxruntime, and if it cannot be used.
+        ValueError: For options that are given, without the engine, and if it cannot be used.
     """
     for name, value in refused.items():
         if value not in (None, False) and (name, str(value)) != ('device', 'cpu'):
@@ -128,11 +141,14 @@ def load_exported(folder: Path, **refused: object) -> tuple[ExportedModel, Setti
                 f'(--{name.replace("_", "-")})'
             )
     try:
-        model = ExportedModel(folder)
+        model = ExportedModel(folder, engine or 'onnxruntime', precision or 'fp32')
     except ImportError as error:
         raise ValueError(str(error)) from error
     description = model.runtime.description
-    print_log(f'{folder}: an exported model, run by onnxruntime on the CPU', logger='current')
+    print_log(
+        f'{folder}: an exported model, run by {model.runtime.network.engine.label}',
+        logger='current',
+    )
     rules = description.image.rules.chosen()
     pipeline = [dict(type='LoadPhoto', **rules), dict(type='PackSegmentInputs')]
     meta = dict(classes=description.classes, thing_classes=description.thing_classes)
@@ -147,5 +163,4 @@ _REASONS = dict(
     device='runs on the CPU here (oneformer_runtime.OnnxOneFormer takes other providers)',
     trust_pickle='is no pickle',
     attention='has one path of attention',
-    precision='has the precision of its file',
 )

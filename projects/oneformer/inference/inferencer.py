@@ -56,8 +56,8 @@ class OneFormerInferencer:
             name of a model of the zoo, see ``weights.sources.local_path``. None fetches the
             published weights of a ``model`` that is given by its name in the zoo, once. They are
             read without running what they contain, and have to fit the model exactly. The folder of
-            an exported model (``oneformer_runtime``) is run by onnxruntime on the CPU, and takes
-            none of the other arguments.
+            an exported model (``oneformer_runtime``) is run on the CPU, and takes ``engine`` and
+            ``precision``, but none of the other arguments.
         device: The default is the first GPU if there is one, and else the CPU.
         trust_pickle: Load weights that are a pickle of more than tensors, such as detectron2's
             ``.pkl``, which may run any code.
@@ -66,7 +66,9 @@ class OneFormerInferencer:
             and else ``'auto'``. See ``docs/performance.md``.
         precision: Number format of the network: ``'fp32'``, ``'tf32'`` (a GPU's), ``'bf16'`` or
             ``'fp16'``; predictions are made of its outputs in float32. The default is the config's
-            ``model.test_cfg.precision``, and else float32. See ``docs/precision.md``.
+            ``model.test_cfg.precision``, and else float32. See ``docs/precision.md``. Exported
+            models have ``'fp32'``, ``'bf16'`` (by openvino) and ``'int8'`` (where it was exported).
+        engine: What runs an exported model: ``'onnxruntime'``, the default, or ``'openvino'``.
 
     Attributes:
         dataset_meta: ``classes``, ``thing_classes``, ``palette``: of the checkpoint, or if it names
@@ -88,9 +90,10 @@ class OneFormerInferencer:
         trust_pickle: bool = False,
         attention: str | None = None,
         precision: str | None = None,
+        engine: str | None = None,
     ) -> None:
         self.model, settings, self.dataset_meta = load_any(
-            model, weights, device, trust_pickle, attention, precision
+            model, weights, device, trust_pickle, attention, precision, engine
         )
         self.tasks = settings.tasks
         with DefaultScope.overwrite_default_scope('mmdet'):

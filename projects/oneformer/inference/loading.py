@@ -21,6 +21,7 @@ def load_any(
     trust_pickle: bool,
     attention: str | None,
     precision: str | None,
+    engine: str | None = None,
 ) -> tuple[nn.Module | ExportedModel, Settings, Mapping]:
     """Load the model of an inferencer, whose arguments and errors these are.
 
@@ -31,12 +32,14 @@ def load_any(
     if folder := exported_folder(weights):
         return load_exported(
             folder,
+            engine,
+            precision,
             model=model,
             device=device,
             trust_pickle=trust_pickle,
             attention=attention,
-            precision=precision,
         )
+    _refuse_those_of_exported_models(engine, precision)
     device = check_device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     if precision is not None:
         check_precision(precision, device)
@@ -44,3 +47,14 @@ def load_any(
     want_path(trained, attention or wanted_path(trained))
     use_precision(trained, precision, device)
     return trained, settings, dataset_meta
+
+
+def _refuse_those_of_exported_models(engine: str | None, precision: str | None) -> None:
+    """Raise ValueError for options that only the folder of an exported model has."""
+    given = dict(engine=engine, precision=precision if precision == 'int8' else None)
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f'{name} {value} (--{name}) is for exported models, and these weights are run by '
+                'torch: write one by oneformer export, and give its folder as the weights'
+            )
