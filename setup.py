@@ -45,7 +45,7 @@ class BuildWithConfigs(build_py):
 
 
 init = (ROOT / 'projects' / 'oneformer' / '__init__.py').read_text()
-EXTRAS = ('onedl', 'openmmlab', 'demo', 'data', 'monitoring', 'timm', 'docs', 'tests')
+EXTRAS = ('onedl', 'openmmlab', 'demo', 'data', 'monitoring', 'timm', 'serve', 'docs', 'tests')
 FILES = dict({name: name for name in EXTRAS}, runtime='onnxruntime')
 
 setup(

@@ -158,11 +158,12 @@ def test_the_small_wheel_holds_the_package_and_nothing_else(root_dir, tmp_path):
     archive = zipfile.ZipFile(wheel)
     own = {name for name in archive.namelist() if '.dist-info/' not in name}
     package = root_dir / 'projects/oneformer_runtime'
-    assert own == {f'oneformer_runtime/{path.name}' for path in package.glob('*.py*')} | {
-        'oneformer_runtime/py.typed'
-    }
+    files = {path.relative_to(package.parent).as_posix() for path in package.rglob('*.py')}
+    assert own == files | {'oneformer_runtime/py.typed'}
     (described,) = (name for name in archive.namelist() if name.endswith('/METADATA'))
     text = archive.read(described).decode()
     assert f'\nVersion: {oneformer.__version__}\n' in text
-    needed = re.findall(r'^Requires-Dist: ([\w-]+)', text, re.M)
+    needed = re.findall(r'^Requires-Dist: ([\w-]+)[^;\n]*$', text, re.M)
     assert needed == ['numpy', 'opencv-python-headless', 'onnxruntime']
+    extra = re.findall(r'^Requires-Dist: ([\w-]+).*; extra == "serve"$', text, re.M)
+    assert extra == ['fastapi', 'uvicorn', 'prometheus-client']

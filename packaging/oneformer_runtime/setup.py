@@ -8,13 +8,19 @@ import os
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
 init = (ROOT / 'projects/oneformer/__init__.py').read_text()
-lines = (ROOT / 'requirements/onnxruntime.txt').read_text().splitlines()
+
+
+def requirements(name):
+    """Lines of a requirements file that are requirements."""
+    lines = (ROOT / f'requirements/{name}.txt').read_text().splitlines()
+    return [line for line in lines if line and not line.startswith(('#', '-r '))]
+
 
 setup(
     name='oneformer-runtime',
@@ -25,12 +31,13 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     package_dir={'': os.path.relpath(ROOT / 'projects', HERE)},
-    packages=['oneformer_runtime'],
+    packages=find_packages(ROOT / 'projects', include=['oneformer_runtime*']),
     package_data={'oneformer_runtime': ['py.typed']},
     # all of it takes less than 300 MB, which OpenCV from 4.12 on would make more
     install_requires=[
         'numpy>=1.26',
         'opencv-python-headless>=4.8,<4.12',
-        *(line for line in lines if line and not line.startswith('#')),
+        *requirements('onnxruntime'),
     ],
+    extras_require=dict(serve=requirements('serve')),
 )
