@@ -99,7 +99,7 @@ def _webp(data: bytes) -> Header:
     height = width = pages = 0
     alpha, exif = False, None
     for name, content in _webp_chunks(data):
-        if name == b'VP8X':
+        if name == b'VP8X' and not height:  # a later one is not read by decoders
             alpha = bool(content[0] & 0x10)
             height, width = (int.from_bytes(content[k : k + 3], 'little') + 1 for k in (7, 4))
         elif name == b'VP8L' and not height:

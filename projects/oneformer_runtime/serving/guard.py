@@ -36,7 +36,7 @@ _HEADERS = {
     'referrer-policy': 'no-referrer',
     'x-content-type-options': 'nosniff',
 }
-_DRAIN = 5.0  # seconds for the rest of a body that is refused
+_DRAIN = 5.0  # seconds at most for the rest of a body that is refused
 
 
 @dataclass
@@ -51,6 +51,7 @@ class Exchange:
         status: Status of the answer, 0 before there is one.
         sent: Bytes of the answer's body.
         is_complete: Whether all of the answer has been handed over.
+        is_cut: Whether the connection was cut off, as the client does not take the answer.
         began: Time of ``time.monotonic`` at which the request came.
     """
 
@@ -61,6 +62,7 @@ class Exchange:
     status: int = 0
     sent: int = 0
     is_complete: bool = False
+    is_cut: bool = False
     began: float = field(default_factory=time.monotonic)
 
 
@@ -166,6 +168,8 @@ class Guard:
                 exchange.outcome = 'cancelled'
                 raise
             finally:
+                if exchange.is_cut:
+                    exchange.outcome = 'answer_not_taken'
                 kind = 'predict' if scope['path'] == '/v1/predict' else 'other'
                 self.metrics.requests.labels(kind, exchange.outcome).inc()
                 _log(scope, exchange)
@@ -183,16 +187,16 @@ class Guard:
         except ApiError as refused:
             error = refused
         except ClientGone:
-            connection.abort()
+            await connection.cut()
         except Exception:
-            if not connection.is_cut:
+            if not exchange.is_cut:
                 LOG.exception('[%s] failed', exchange.id)
                 error = internal()
         if error is None or exchange.is_complete:
             return
         if exchange.status:  # the answer has begun: it can only be cut off
             exchange.outcome = error.code
-            connection.abort()
+            await connection.cut()
             return
         for message in error_messages(error, exchange):
             await connection.send(message)
@@ -211,13 +215,16 @@ class _Connection:
         headers: Mapping[str, str],
     ) -> None:
         self._receive, self._send = receive, send
-        self.abort: Callable[[], None] = scope['state'].get('abort', lambda: None)
+        self._abort: Callable[[], None] = scope['state'].get('abort', lambda: None)
         self.exchange = exchange
         self._settings = settings
         self._pending = has_body(headers)  # whether some of the body has not been read
         self._waits = 'expect' in headers  # whether the client sends the body when it is asked to
         self._begun = 0.0
-        self.is_cut = False  # for want of a reader
+
+    async def cut(self) -> None:
+        self._abort()
+        await asyncio.sleep(0)  # the server notices
 
     async def receive(self) -> Message:
         self._waits = False
@@ -236,9 +243,8 @@ class _Connection:
         try:
             await asyncio.wait_for(self._send(message), max(left, 0.01))
         except (TimeoutError, asyncio.TimeoutError):
-            self.is_cut = True
-            self.abort()
-            exchange.outcome = 'answer_not_taken'
+            exchange.is_cut = True
+            await self.cut()
             raise ClientGone from None
         if message['type'] == 'http.response.body' and not message.get('more_body', False):
             exchange.is_complete = True
@@ -255,7 +261,8 @@ class _Connection:
         if self._pending:
             late = exchange.outcome == 'body_too_slow'
             if not self._waits and not late:
-                await drain(self.receive, self._settings.max_bytes, _DRAIN)
+                seconds = min(_DRAIN, self._settings.body_timeout)
+                await drain(self.receive, self._settings.max_bytes, seconds)
             if self._pending:
                 pairs.append((b'connection', b'close'))
         message['headers'] = pairs

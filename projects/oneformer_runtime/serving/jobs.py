@@ -131,9 +131,9 @@ def _soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None
 
 def _too_long(job: Job, seconds: float) -> ApiError:
     if job.started is None:
-        found = f'the image waited for {seconds:g} s, which is the time limit, and was dropped'
+        found = f'the image waited for {seconds:.3g} s, which is the time limit, and was dropped'
         remedy = 'send it again when the server has less to do'
     else:
-        found = f'the prediction was not there after {seconds:g} s, which is the time limit'
+        found = f'the prediction was not there after {seconds:.3g} s, which is the time limit'
         remedy = 'send a smaller image, or ask for fewer tasks'
     return ApiError(504, 'too_long', found, f'{remedy}; who runs the server may raise --timeout')

@@ -14,9 +14,10 @@ from importlib import metadata
 import numpy as np
 import uvicorn
 
-from .app import Service, make_app
+from .app import make_app
 from .predictors import Options, Predictor
 from .protocol import guarded
+from .service import Service
 from .settings import Settings
 
 LOG = logging.getLogger('oneformer_runtime.serving')

@@ -24,7 +24,7 @@ class Pace:
     """
 
     grace: float
-    rate: float = 100_000
+    rate: float
 
     def seconds(self, count: int) -> float:
         """Seconds in which ``count`` bytes have to be there."""
@@ -44,6 +44,7 @@ class Settings:
         max_scans: Scans of a JPEG at most: each takes the time of a whole image.
         timeout: Seconds from the end of the body to the answer, waiting included.
         body_timeout: Seconds in which a request has to begin, and grace of its body: see ``Pace``.
+        rate: Bytes each second that have to come and go beyond that grace.
         queue: Images that may wait.
         workers: Images that are predicted at once.
         kinds: Kinds of files that are decoded.
@@ -61,6 +62,7 @@ class Settings:
     max_scans: int = _MOST_SCANS
     timeout: float = 60.0
     body_timeout: float = 10.0
+    rate: float = 100_000
     queue: int = 16
     workers: int = 1
     kinds: tuple[str, ...] = SAFE_KINDS
@@ -103,7 +105,7 @@ class Settings:
     @property
     def pace(self) -> Pace:
         """The slowest pace of bodies and answers."""
-        return Pace(self.body_timeout)
+        return Pace(self.body_timeout, self.rate)
 
     @property
     def held_bytes(self) -> int:
