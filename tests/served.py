@@ -72,7 +72,7 @@ class Client:
 
     def ask(self, method, path, body=None, headers=None):
         """Status, headers and body of an answer."""
-        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=30)
+        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=60)
         try:
             connection.request(method, path, body, dict(headers or {}))
             answer = connection.getresponse()
@@ -87,7 +87,7 @@ class Client:
 
     def connect(self, data=b''):
         """A connection, over which data has been sent."""
-        connection = socket.create_connection(('127.0.0.1', self.port), timeout=30)
+        connection = socket.create_connection(('127.0.0.1', self.port), timeout=60)
         connection.sendall(data)
         return connection
 

@@ -1,10 +1,12 @@
 """``oneformer serve``: answers are the model's, and whatever else comes ends in a clear error."""
 
+import argparse
 import gzip
 import io
 import json
 import logging
 import re
+import shlex
 import signal
 import socket
 import struct
@@ -19,6 +21,8 @@ import cv2
 import numpy as np
 import oneformer_cli
 import pytest
+import torch
+from doc_commands import ROOT, python_blocks
 from onnx_graphs import Linear, write_folder
 from PIL import Image
 from pycocotools import mask as mask_utils
@@ -36,12 +40,15 @@ from served import (
     until,
 )
 
+from oneformer.tasks import TASKS
 from oneformer_runtime import OnnxOneFormer
 from oneformer_runtime.description import ImageSettings, ModelDescription, Thresholds
 from oneformer_runtime.serving import OnnxPredictor, Settings
+from oneformer_runtime.serving.arguments import add_arguments
 
 SERVED = Path(__file__).with_name('served.py')
 CLASSES = ('sky', 'grass', 'car', 'Ampelmännchen', 'person', 'road')
+BASE = 'http://127.0.0.1:8000'  # of the page in the docs
 ALL = '?tasks=panoptic,instance,semantic'
 
 
@@ -71,7 +78,8 @@ def running(folder):
 
 
 @pytest.fixture(scope='module')
-def client(running):
+def client(running, folder):
+    running[1].folder = folder
     return running[1]
 
 
@@ -87,7 +95,7 @@ def photo(seed, size=(6, 9)):
     return cv2.resize(coarse, None, fx=13, fy=13, interpolation=cv2.INTER_LINEAR)
 
 
-def check_equal(found, expected):
+def check_equal(found, expected, classes=CLASSES):
     """An answer in JSON is a prediction; masks are decoded by pycocotools."""
     height, width = expected.size
     assert (found['height'], found['width']) == (height, width)
@@ -104,7 +112,7 @@ def check_equal(found, expected):
         instances = found['instance']['instances']
         assert [i['label'] for i in instances] == expected.labels.tolist()
         assert [i['score'] for i in instances] == expected.scores.tolist()
-        assert [i['category'] for i in instances] == [CLASSES[k] for k in expected.labels]
+        assert [i['category'] for i in instances] == [classes[k] for k in expected.labels]
         for instance, mask, box in zip(instances, expected.masks, expected.boxes):
             code = mask_utils.frPyObjects(instance['mask'], height, width)
             np.testing.assert_array_equal(mask_utils.decode(code), mask)
@@ -636,14 +644,14 @@ def test_images_of_clients_that_have_gone_are_not_predicted():
 
 def test_a_time_limit_holds_for_what_waits_and_what_runs():
     gate = Gate(is_open=False)
-    with serving(gate, queue=2, timeout=0.3) as client, ThreadPoolExecutor(2) as pool:
+    with serving(gate, queue=2, timeout=1) as client, ThreadPoolExecutor(2) as pool:
         first = pool.submit(client.predict, png(red=1))
         until(lambda: gate.asked == [1])
         second = pool.submit(client.predict, png(red=2))
         (status, found), (other, waited) = first.result(), second.result()
         assert status == other == 504 and found['error'] == waited['error'] == 'too_long'
-        assert 'was not there after 0.3 s' in found['detail']
-        assert 'waited for 0.3 s' in waited['detail']
+        assert 'was not there after 1 s' in found['detail']
+        assert 'waited for 1 s' in waited['detail']
         assert client.figure('oneformer_running') == 1  # its thread goes on, and keeps its place
         gate.leave.set()
         until(lambda: client.figure('oneformer_running') == 0)
@@ -800,3 +808,111 @@ def test_a_host_that_others_reach_is_warned_of(caplog):
     _advise(Settings(host='0.0.0.0', allow_origins=('*',)), Gate())
     assert 'every machine that can reach this one may use it' in caplog.text
     assert 'every page that a browser here opens may use the server' in caplog.text
+
+
+# a model of torch
+
+
+def test_a_model_of_torch_is_served_by_the_same_rules(tmp_path_factory):
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+
+    import oneformer.inference.served_model as served_model
+    from oneformer.inference import OneFormerInferencer
+    from oneformer.zoo import find_config
+
+    name = 'oneformer_efficientnet-lite0_quickstart'
+    weights = tmp_path_factory.mktemp('weights') / 'random.pth'
+    state = MODELS.build(Config.fromfile(find_config(name)).model).state_dict()
+    torch.save(dict(state_dict=state, meta={}), weights)
+    inferencer = OneFormerInferencer(name, weights, 'cpu')
+    linear = Linear.random(inferencer.model.num_classes, 14)
+    inferencer.model.run_network = linear.in_torch
+    predictor = served_model.TorchPredictor(inferencer, 'random')
+    predictor.leave = threading.Event()
+    image = photo(1)
+    options = dict(score_thr=0.0, object_mask_thr=0.1, iou_thr=0.0)
+    query = '&'.join(f'{key}={value}' for key, value in options.items())
+    with serving(predictor) as client:
+        found = json.loads(client.ask('GET', '/v1/model')[2])
+        status, content = client.predict(encoded(image, '.png'), f'{ALL}&{query}')
+    assert status == 200 and content['notes'] == []
+    (expected,) = inferencer(image, progress=False, tasks=list(TASKS), **options)
+    assert len(expected.segments) > 1 and len(expected.masks) > 1
+    check_equal(content, expected, expected.names)
+    assert (found['engine'], found['name'], found['tasks']) == ('torch', 'random', list(TASKS))
+    assert found['classes'] == list(inferencer.dataset_meta['classes'])
+    limits = inferencer.model.test_cfg
+    assert found['thresholds']['object_mask_thr'] == limits['object_mask_thr']
+
+
+def test_the_command_hands_its_options_to_the_inferencer(monkeypatch, tmp_path):
+    from oneformer import inference
+    from oneformer_runtime.serving import server
+
+    given = []
+
+    def load(*words, **options):
+        given.append((words, options))
+        raise ValueError('that is enough')
+
+    monkeypatch.setattr(inference, 'OneFormerInferencer', load)
+    assert server.serve
+    weights = tmp_path / 'w.pth'
+    weights.touch()
+    words = ['--port', '0', '--device', 'cpu']
+    for more in ([str(weights), '--model', 'a.py'], ['oneformer_swin-t_ade20k']):
+        with pytest.raises(SystemExit, match='error: that is enough'):
+            oneformer_cli.main(['serve', *more, *words])
+    assert [words for words, _ in given] == [
+        ('a.py', str(weights), 'cpu', False),
+        ('oneformer_swin-t_ade20k', None, 'cpu', False),
+    ]
+
+
+# the page of the docs
+
+
+def test_the_lines_of_the_page_run(client, tmp_path, monkeypatch):
+    """curl is stood in for, as it need not be installed."""
+    text = (ROOT / 'docs/serve.md').read_text()
+    monkeypatch.chdir(tmp_path)
+    Path('street.jpg').write_bytes(JPEG)
+    lines = re.findall(r'^curl (.*)$', text, re.M)
+    assert len(lines) == 3
+    for line in lines:
+        words = shlex.split(line)
+        url = words.pop()
+        assert url.startswith(BASE)
+        options = dict(zip(words[::2], words[1::2]))
+        body = options.get('--data-binary')
+        form = {'Content-Type': 'application/x-www-form-urlencoded'}  # curl's own
+        data = body and Path(body.removeprefix('@')).read_bytes()
+        status, headers, _ = client.ask('POST' if body else 'GET', url[len(BASE) :], data, form)
+        assert status == 200
+        assert headers['content-type'] == ('image/png' if '-o' in options else 'application/json')
+    code = next(block for block in python_blocks(text) if 'urllib' in block)
+    found = {}
+    exec(code.replace(BASE, f'http://127.0.0.1:{client.port}'), found)
+    (expected,) = OnnxOneFormer(client.folder)('street.jpg')
+    np.testing.assert_array_equal(found['ids'], expected.panoptic_map)
+    np.testing.assert_array_equal(found['labels'], expected.semantic_map)
+    np.testing.assert_array_equal(found['mask'], expected.masks[-1])
+
+
+def test_the_page_shows_the_space_as_it_is():
+    code = (ROOT / 'docs/examples/space_app.py').read_text()
+    assert code in python_blocks((ROOT / 'docs/serve.md').read_text())
+    assert len(code.splitlines()) < 30
+
+
+def test_the_page_names_every_option_and_error():
+    text = (ROOT / 'docs/serve.md').read_text()
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    options = {o for o in parser._option_string_actions if o.startswith('--')} - {'--help'}
+    assert not {o for o in options if o not in text} - {'--port'}
+    package = ROOT / 'projects/oneformer_runtime/serving'
+    source = '\n'.join(path.read_text() for path in package.glob('*.py'))
+    codes = set(re.findall(r"[45]\d\d,\s+'(\w+)'", source)) | set(CODE.values())
+    assert len(codes) > 12 and not {code for code in codes if f'`{code}`' not in text}
