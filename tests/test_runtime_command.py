@@ -166,4 +166,4 @@ def test_the_small_wheel_holds_the_package_and_nothing_else(root_dir, tmp_path):
     needed = re.findall(r'^Requires-Dist: ([\w-]+)[^;\n]*$', text, re.M)
     assert needed == ['numpy', 'opencv-python-headless', 'onnxruntime']
     extra = re.findall(r'^Requires-Dist: ([\w-]+).*; extra == "serve"$', text, re.M)
-    assert extra == ['fastapi', 'uvicorn', 'prometheus-client']
+    assert extra == ['fastapi', 'uvicorn', 'starlette', 'h11', 'prometheus-client']

@@ -2,8 +2,11 @@
 
 OpenCV fills the missing rest of a truncated file with grey and says nothing, and does not tell the
 size before it decodes. So both are read here, for the kinds of files that people keep images in.
+What decoders skip and this would not, or the other way round, could hide another size: such files
+count as damaged.
 """
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,16 +45,19 @@ def _orientation(exif: bytes | None) -> int:
         return 1
 
 
+_MARKER = re.compile(b'\xff+[^\x00\xff]', re.S)  # decoders take 0xFF and 0 for garbage
+_MOST_MARKERS = 10_000  # before the pixels
+
+
 def _jpeg(data: bytes) -> Header:
     place, exif = 2, None
     height = width = 0
-    while True:
-        if data[place] != 0xFF:
+    for _ in range(_MOST_MARKERS):
+        begun = _MARKER.match(data, place)
+        if begun is None:
             raise ValueError('a marker is missing')
-        while data[place] == 0xFF:
-            place += 1
-        marker = data[place]
-        place += 1
+        place = begun.end()
+        marker = data[place - 1]
         if marker == 1 or 0xD0 <= marker <= 0xD8:
             continue  # markers without content
         (length,) = struct.unpack_from('>H', data, place)
@@ -63,17 +69,26 @@ def _jpeg(data: bytes) -> Header:
         if marker == 0xDA:  # pixels: there a byte 0xFF is a marker or followed by 0
             break
         place += length
+    else:
+        raise ValueError(f'it has more than {_MOST_MARKERS} markers')
     whole = data.find(b'\xff\xd9', place) >= 0
     return Header('JPEG', height, width, _orientation(exif), is_whole=whole)
 
 
+_PNG_CHUNKS = (b'IEND', b'acTL', b'eXIf', b'tRNS')
+
+
 def _png(data: bytes) -> Header:
     width, height, depth, colors = struct.unpack_from('>IIBB', data, 16)
+    if data[12:16] != b'IHDR':
+        raise ValueError('its first chunk is not IHDR')
     place = 8
     found: dict[bytes, bytes] = {}
     while place + 12 <= len(data) and b'IEND' not in found:
         (length,) = struct.unpack_from('>I', data, place)
-        found.setdefault(data[place + 4 : place + 8], data[place + 8 : place + 8 + length])
+        name = data[place + 4 : place + 8]
+        if name in _PNG_CHUNKS:
+            found.setdefault(name, data[place + 8 : place + 8 + length])
         place += 12 + length
     pages = struct.unpack_from('>I', found.get(b'acTL', b'\0\0\0\1'))[0]
     return Header(
@@ -98,6 +113,8 @@ def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _webp(data: bytes) -> Header:
     height = width = pages = 0
     alpha, exif = False, None
+    if data[12:16] not in (b'VP8X', b'VP8L', b'VP8 '):
+        raise ValueError('its first chunk has no size')
     for name, content in _webp_chunks(data):
         if name == b'VP8X' and not height:  # a later one is not read by decoders
             alpha = bool(content[0] & 0x10)

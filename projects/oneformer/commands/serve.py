@@ -130,3 +130,5 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
         serve(load, settings)
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f'error: {error}')
+    except KeyboardInterrupt:  # while the model is loaded
+        sys.exit(130)

@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f'error: {error}')
+    except KeyboardInterrupt:  # while the model is loaded
+        sys.exit(130)
 
 
 if __name__ == '__main__':

@@ -16,6 +16,7 @@ from .plain_page import plain_page
 from .schemas import BODY, PARAMETERS, Answer, Error, Model
 from .service import Service
 
+_PREDICT = 'v1/predict'
 _ABOUT = 'Panoptic, instance and semantic segmentation of an image by one model.'
 
 
@@ -35,7 +36,7 @@ def _errors(*statuses: int) -> dict:
 
 def _add_api(api: FastAPI, service: Service) -> None:
     @api.post(
-        '/v1/predict',
+        f'/{_PREDICT}',
         summary='Predict the tasks that are asked for',
         responses={
             200: dict(model=Answer, description='Run lengths, or a PNG of one map'),
@@ -88,6 +89,8 @@ def _add_page(api: FastAPI, service: Service) -> None:
         if path is not None:
             headers = {'cache-control': 'no-cache', 'content-type': media_type(path)}
             return FileResponse(path, headers=headers)
+        if name == _PREDICT:
+            raise HTTPException(405, headers={'Allow': 'POST'})
         if name:
             raise HTTPException(404)
         return HTMLResponse(plain_page(api.openapi()))
@@ -130,7 +133,7 @@ def make_app(service: Service) -> Guard:
     """The application of ASGI of a service."""
     api = FastAPI(
         title='OneFormer',
-        version=service.version,
+        version=service.version or 'unknown',
         description=_ABOUT,
         docs_url=None,  # these load scripts of others
         redoc_url=None,

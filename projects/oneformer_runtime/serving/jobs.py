@@ -69,7 +69,9 @@ class Jobs:
         """Raise ApiError if no job may come."""
         self.line.check(self.retry_after)
 
-    async def run(self, job: Job[T], seconds: float, gone: Callable[[], Awaitable[None]]) -> T:
+    async def run(
+        self, job: Job[T], limit: float, spent: float, gone: Callable[[], Awaitable[None]]
+    ) -> T:
         """Result of a job.
 
         A job that waits is dropped after the time limit and when the client has gone. One that
@@ -77,7 +79,8 @@ class Jobs:
 
         Args:
             job: The job.
-            seconds: Time limit, waiting included.
+            limit: Time limit in seconds, waiting included.
+            spent: Seconds of it that are over.
             gone: Returns when the client has gone.
 
         Raises:
@@ -88,13 +91,15 @@ class Jobs:
         leaving = asyncio.ensure_future(gone())
         try:
             done, _ = await asyncio.wait(
-                {running, leaving}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+                {running, leaving},
+                timeout=max(limit - spent, 0),
+                return_when=asyncio.FIRST_COMPLETED,
             )
             if running in done:
                 return running.result()
             if leaving in done:
                 raise ClientGone
-            raise _too_long(job, seconds)
+            raise _too_long(job, limit)
         finally:
             job.wanted = False
             leaving.cancel()
@@ -131,9 +136,9 @@ def _soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None
 
 def _too_long(job: Job, seconds: float) -> ApiError:
     if job.started is None:
-        found = f'the image waited for {seconds:.3g} s, which is the time limit, and was dropped'
+        found = f'the image waited for {seconds:g} s, which is the time limit, and was dropped'
         remedy = 'send it again when the server has less to do'
     else:
-        found = f'the prediction was not there after {seconds:.3g} s, which is the time limit'
+        found = f'the prediction was not there after {seconds:g} s, which is the time limit'
         remedy = 'send a smaller image, or ask for fewer tasks'
     return ApiError(504, 'too_long', found, f'{remedy}; who runs the server may raise --timeout')

@@ -101,8 +101,8 @@ class Service:
         exchange.about = f' {header.width}x{header.height} {",".join(asked.options.tasks)}'
         packs = takes_gzip(request.headers)
         job = Job(partial(self._work, data=data, asked=asked, packs=packs, arrived=arrived))
-        left = settings.timeout - (time.monotonic() - arrived)
-        encoded = await self.jobs.run(job, max(left, 0), partial(_gone, request))
+        spent = time.monotonic() - arrived
+        encoded = await self.jobs.run(job, settings.timeout, spent, partial(_gone, request))
         exchange.charge.give(len(data))
         exchange.charge.add(len(encoded.data))
         self.metrics.seconds.observe(encoded.seconds)
