@@ -1,12 +1,16 @@
-"""Image files that tell a small size to a reader of headers, and a large one to a decoder."""
+"""Image files made to harm: sizes hidden from readers of headers, animations that end a process."""
 
+import io
+import os
 import struct
 import zlib
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
+from oneformer.images import reading as images
 from oneformer_runtime.headers import read_header
 from oneformer_runtime.pixel_limit import ImageTooLargeError
 from oneformer_runtime.reading import load_image
@@ -64,6 +68,56 @@ def test_a_size_cannot_be_hidden_from_the_limit(tmp_path, monkeypatch, name):
     with pytest.raises(ValueError) as error:
         load_image(path)
     assert isinstance(error.value, ImageTooLargeError) or 'is damaged' in str(error.value)
+
+
+def animated(size=(40, 50)):
+    """A PNG of three frames, and the first one."""
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 256, (*size, 3), np.uint8) for _ in range(3)]
+    pictures = [Image.fromarray(frame[..., ::-1]) for frame in frames]
+    file = io.BytesIO()
+    pictures[0].save(file, 'PNG', save_all=True, append_images=pictures[1:], duration=50)
+    assert b'acTL' in file.getvalue()
+    return file.getvalue(), frames[0]
+
+
+READERS = dict(
+    runtime=load_image,
+    package=lambda path: images.load_image(str(path), 'image'),
+    labels=lambda path: images.decode_image(path.read_bytes(), str(path), 'map'),
+)
+
+
+@pytest.mark.parametrize('reader', READERS)
+def test_of_an_animation_the_first_picture_is_read(tmp_path, reader):
+    data, first = animated()
+    (tmp_path / 'a.png').write_bytes(data)
+    found = READERS[reader](tmp_path / 'a.png')
+    np.testing.assert_array_equal(getattr(found, 'pixels', found), first)
+    if reader != 'labels':
+        assert found.pages == 3
+
+
+@pytest.mark.parametrize('reader', READERS)
+def test_a_damaged_animation_does_not_end_the_process(tmp_path, reader):
+    """OpenCV 4.12 crashes for it, so it is read by a process of its own."""
+    data, _ = animated()
+    (length,) = struct.unpack_from('>I', data, data.index(b'IDAT') - 4)
+    place = data.index(b'IDAT') + 4
+    pixels = bytearray(zlib.decompress(data[place : place + length]))
+    pixels[::151] = bytes([7]) * 40  # no filter of a row has this number
+    content = b'IDAT' + zlib.compress(bytes(pixels))
+    part = struct.pack('>I', len(content) - 4) + content + struct.pack('>I', zlib.crc32(content))
+    path = tmp_path / 'a.png'
+    path.write_bytes(data[: place - 8] + part + data[place + length + 4 :])
+    pid = os.fork()
+    if not pid:
+        try:
+            READERS[reader](path)
+        except ValueError:
+            os._exit(3)
+        os._exit(4)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) in (3, 4)
 
 
 def test_a_png_begins_with_its_size():
