@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=_OWN.body_timeout,
         metavar='SECONDS',
-        help='for a request to come, and one more for each 100 kB (%(default)g)',
+        help='for a request to come, and one more for each 32 kB (%(default)g)',
     )
     limits.add_argument(
         '--queue', type=int, default=_OWN.queue, help='images that may wait (%(default)s)'

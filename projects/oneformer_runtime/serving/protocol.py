@@ -48,7 +48,7 @@ class GuardedProtocol(H11Protocol):
         most: Connections at once.
     """
 
-    pace = Pace(10.0, 100_000)
+    pace = Pace(10.0, 32_000)
     most = 256
 
     def connection_made(self, transport: Any) -> None:

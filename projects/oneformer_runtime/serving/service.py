@@ -16,7 +16,7 @@ from .answers import answer, compressed, parts, to_json, to_png
 from .asked import Asked, notes_on_tasks, read_query, takes_gzip
 from .bodies import Budget, check_headers, read_body
 from .guard import exchange_of
-from .images import NAME, check_image, decode_image
+from .images import check_image, decode_image
 from .jobs import Job, Jobs
 from .metrics import Metrics
 from .predictors import Predictor
@@ -126,7 +126,7 @@ class Service:
             body = to_png(prediction, options.tasks[0])
             headers['content-type'] = 'image/png'
         else:
-            notes = [*image_notes(loaded, NAME, rules).values()]
+            notes = [*image_notes(loaded, 'sent', rules).values()]
             found = answer(prediction)
             body = to_json(
                 dict(

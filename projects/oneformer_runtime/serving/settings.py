@@ -62,7 +62,7 @@ class Settings:
     max_scans: int = _MOST_SCANS
     timeout: float = 60.0
     body_timeout: float = 10.0
-    rate: float = 100_000
+    rate: float = 32_000
     queue: int = 16
     workers: int = 1
     kinds: tuple[str, ...] = SAFE_KINDS
