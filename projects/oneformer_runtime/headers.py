@@ -75,6 +75,7 @@ def _jpeg(data: bytes) -> Header:
     return Header('JPEG', height, width, _orientation(exif), is_whole=whole)
 
 
+_MOST_CHUNKS = 1 << 18  # of PNG and WebP; usual ones have 8 kB and more
 _PNG_CHUNKS = (b'IEND', b'acTL', b'eXIf', b'tRNS')
 
 
@@ -82,7 +83,7 @@ def _png(data: bytes) -> Header:
     width, height, depth, colors = struct.unpack_from('>IIBB', data, 16)
     if data[12:16] != b'IHDR':
         raise ValueError('its first chunk is not IHDR')
-    place = 8
+    place, chunks = 8, 0
     found: dict[bytes, bytes] = {}
     while place + 12 <= len(data) and b'IEND' not in found:
         (length,) = struct.unpack_from('>I', data, place)
@@ -90,6 +91,9 @@ def _png(data: bytes) -> Header:
         if name in _PNG_CHUNKS:
             found.setdefault(name, data[place + 8 : place + 8 + length])
         place += 12 + length
+        chunks += 1
+        if chunks > _MOST_CHUNKS:
+            raise ValueError(f'it has more than {_MOST_CHUNKS} chunks')
     pages = struct.unpack_from('>I', found.get(b'acTL', b'\0\0\0\1'))[0]
     return Header(
         'PNG',
@@ -104,10 +108,13 @@ def _png(data: bytes) -> Header:
 
 def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     place = 12
-    while place + 8 <= len(data):
+    for _ in range(_MOST_CHUNKS):
+        if place + 8 > len(data):
+            return
         (length,) = struct.unpack_from('<I', data, place + 4)
         yield data[place : place + 4], data[place + 8 : place + 8 + length]
         place += 8 + length + length % 2
+    raise ValueError(f'it has more than {_MOST_CHUNKS} chunks')
 
 
 def _webp(data: bytes) -> Header:
@@ -145,8 +152,12 @@ def _bmp(data: bytes) -> Header:
     return Header('BMP', height, width, is_whole=packed in (1, 2) or needed <= len(data))
 
 
+_PNM_HEADER = 1 << 16  # bytes in which it has to end
+
+
 def _pnm(data: bytes) -> Header:
-    kind, place = data[1:2], 2
+    kind, place, size = data[1:2], 2, len(data)
+    data = data[:_PNM_HEADER]
     numbers: list[int] = []
     while len(numbers) < (2 if kind in b'14' else 3):
         while data[place : place + 1].isspace():
@@ -161,7 +172,7 @@ def _pnm(data: bytes) -> Header:
     width, height, most = (*numbers, 1)[:3]
     channels = 3 if kind in b'36' else 1
     row = (width + 7) // 8 if kind == b'4' else width * channels * (2 if most > 255 else 1)
-    whole = kind in b'123' or place + 1 + row * height <= len(data)
+    whole = kind in b'123' or place + 1 + row * height <= size
     return Header('PNM', height, width, is_plain=False, is_whole=whole)
 
 

@@ -1,5 +1,7 @@
 """Images that clients send: the header is checked before anything is decoded."""
 
+import re
+
 import cv2
 
 from ..headers import Header, read_header
@@ -11,7 +13,8 @@ from .errors import ApiError
 from .settings import ALL_KINDS, Settings
 
 NAME = 'image sent'
-_SCAN = b'\xff\xda'  # marker of a scan of a JPEG
+_MARKER = re.compile(b'\xff([^\x00\xff\xd0-\xd7])', re.S)  # of a JPEG, after any pixels
+_MOST_MARKERS = 20_000
 
 
 def _damaged(found: str) -> ApiError:
@@ -50,9 +53,26 @@ def check_image(data: bytes, settings: Settings) -> Header:
     _check_size(header, settings)
     if not header.is_whole:
         raise _damaged('the image is damaged: its end is missing')
-    if header.kind == 'JPEG' and (scans := data.count(_SCAN)) > settings.max_scans:
-        raise _damaged(f'the image has {scans} scans, and {settings.max_scans} are allowed')
+    if header.kind == 'JPEG' and jpeg_scans(data, settings.max_scans) > settings.max_scans:
+        raise _damaged(f'the image has more than {settings.max_scans} scans')
     return header
+
+
+def jpeg_scans(data: bytes, most: int) -> int:
+    """Scans of a JPEG up to its end, counted to one above ``most``.
+
+    What cameras write behind the end, such as videos, is not counted.
+    """
+    place, scans = 2, 0
+    for _ in range(_MOST_MARKERS):
+        found = _MARKER.search(data, place)
+        if found is None or found[1] == b'\xd9' or scans > most:
+            return scans
+        place = found.end()
+        if found[1] not in (b'\x01', b'\xd8'):  # the others have content
+            scans += found[1] == b'\xda'
+            place += max(int.from_bytes(data[place : place + 2], 'big'), 2)
+    return most + 1
 
 
 def _check_size(header: Header, settings: Settings) -> None:

@@ -11,7 +11,7 @@ ALL_KINDS = tuple(KINDS.replace(' and ', ', ').split(', '))
 SAFE_KINDS = ('JPEG', 'PNG', 'WebP')
 ASSETS = Path(__file__).resolve().parents[1] / 'page' / 'assets'
 
-_MOST_SCANS = 100
+_MOST_SCANS = 100  # usual are 1 to 12
 
 
 @dataclass(frozen=True)
