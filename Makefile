@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test test-export test-long test-slurm bench lint doctor clean
+.PHONY: setup demo test test-export test-long test-serve test-slurm bench lint doctor clean
 .PHONY: test-upstream test-newest gpu-check
 
 setup: .venv/.runtime
@@ -15,6 +15,9 @@ test-export: .venv/.runtime .venv/.tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_export.py -q -n 2 -m export
 test-long: .venv/.runtime .venv/.tests
 	$(BIN)/python -m pytest tests -q -s -m long
+# the server under load for a minute; prints answers each second, waiting times and memory
+test-serve: .venv/.runtime .venv/.tests
+	$(BIN)/python -m pytest tests/test_serving.py tests/test_serving_load.py -q -s
 test-slurm: .venv/.runtime .venv/.tests
 	tests/install_slurm.sh
 	$(BIN)/python -m pytest tests -q -rs -m slurm

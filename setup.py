@@ -54,6 +54,7 @@ EXTRAS = (
     'timm',
     'export',
     'openvino',
+    'serve',
     'docs',
     'tests',
 )

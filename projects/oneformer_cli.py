@@ -14,6 +14,7 @@ from types import ModuleType
 # name: module of oneformer.commands, what it does
 COMMANDS = {
     'predict': ('predict', 'segment images and videos'),
+    'serve': ('serve', 'serve a model over HTTP, with a page in the browser'),
     'train': ('train', 'train a model'),
     'test': ('test', 'evaluate a checkpoint on all tasks in one pass'),
     'init': ('init', 'write a config for labels of your own'),
@@ -32,8 +33,9 @@ COMMANDS = {
     'replay': ('replay', 'see where a step that training skipped fails'),
     'completion': ('completion', 'print a script of completions for a shell'),
 }
-# begin without the package: one needs nothing of it, the other tells why it cannot be imported
-_LIGHT = ('list', 'doctor')
+# begin without the package: they need nothing of it, or tell why it cannot be imported, or import
+# it when a model needs it
+_LIGHT = ('list', 'doctor', 'serve')
 _STAND_INS = ('oneformer', 'oneformer.host')
 
 

@@ -50,6 +50,12 @@ RUN = {
         'tests/test_tools.py',
         'test_the_token_matrix_scores_every_task_under_every_token',
     ),
+    'oneformer serve FOLDER': ('tests/test_serving.py', "oneformer_cli.main(['serve'"),
+    'python -m oneformer_runtime.serving FOLDER': (
+        'tests/test_serving.py',
+        "process('-m', 'oneformer_runtime.serving', folder",
+    ),
+    'curl ': ('tests/test_serving.py', 'test_the_lines_of_the_page_run'),
     'oneformer convert ': ('tests/test_weights.py', 'test_the_tools_take_every_file_directly'),
     'python tools/benchmark.py vit': (
         'tests/test_benchmark.py',

@@ -90,9 +90,22 @@ def test_models_are_the_files_of_the_paper():
     assert {path.stem for path in (PACKAGE / 'models').glob('*.py')} - {'__init__'} == PAPER
 
 
-def test_the_runtime_imports_neither_torch_nor_the_package():
-    allowed = {'cv2', 'numpy', 'onnxruntime', 'openvino', *sys.stdlib_module_names}
-    for path in PACKAGE.with_name('oneformer_runtime').glob('*.py'):
+# what a part of the runtime may import beside numpy, OpenCV and onnxruntime
+RUNTIME_PARTS = {
+    '.': {'openvino'},
+    'serving': {'fastapi', 'prometheus_client', 'pydantic', 'starlette', 'uvicorn'},
+}
+
+
+def test_the_parts_of_the_runtime_are_those_of_the_contract():
+    runtime = PACKAGE.with_name('oneformer_runtime')
+    assert {path.parent.name for path in runtime.glob('*/__init__.py')} == {*RUNTIME_PARTS} - {'.'}
+
+
+@pytest.mark.parametrize('part', RUNTIME_PARTS)
+def test_the_runtime_imports_neither_torch_nor_the_package(part):
+    allowed = {'cv2', 'numpy', 'onnxruntime', *sys.stdlib_module_names, *RUNTIME_PARTS[part]}
+    for path in (PACKAGE.with_name('oneformer_runtime') / part).glob('*.py'):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and not node.level:
                 assert node.module.split('.')[0] in allowed, (path.name, node.module)

@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -31,7 +31,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     package_dir={'': os.path.relpath(ROOT / 'projects', HERE)},
-    packages=['oneformer_runtime'],
+    packages=find_packages(ROOT / 'projects', include=['oneformer_runtime*']),
     package_data={'oneformer_runtime': ['py.typed']},
     # all of it takes less than 300 MB, which OpenCV from 4.12 on would make more
     install_requires=[
@@ -39,5 +39,5 @@ setup(
         'opencv-python-headless>=4.8,<4.12',
         *requirements('onnxruntime'),
     ],
-    extras_require={'openvino': requirements('openvino')},
+    extras_require={name: requirements(name) for name in ('openvino', 'serve')},
 )

@@ -2,8 +2,11 @@
 
 OpenCV fills the missing rest of a truncated file with grey and says nothing, and does not tell the
 size before it decodes. So both are read here, for the kinds of files that people keep images in.
+What decoders skip and this would not, or the other way round, could hide another size: such files
+count as damaged.
 """
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,16 +45,19 @@ def _orientation(exif: bytes | None) -> int:
         return 1
 
 
+_MARKER = re.compile(b'\xff+[^\x00\xff]', re.S)  # decoders take 0xFF and 0 for garbage
+_MOST_MARKERS = 10_000  # before the pixels
+
+
 def _jpeg(data: bytes) -> Header:
     place, exif = 2, None
     height = width = 0
-    while True:
-        if data[place] != 0xFF:
+    for _ in range(_MOST_MARKERS):
+        begun = _MARKER.match(data, place)
+        if begun is None:
             raise ValueError('a marker is missing')
-        while data[place] == 0xFF:
-            place += 1
-        marker = data[place]
-        place += 1
+        place = begun.end()
+        marker = data[place - 1]
         if marker == 1 or 0xD0 <= marker <= 0xD8:
             continue  # markers without content
         (length,) = struct.unpack_from('>H', data, place)
@@ -63,18 +69,31 @@ def _jpeg(data: bytes) -> Header:
         if marker == 0xDA:  # pixels: there a byte 0xFF is a marker or followed by 0
             break
         place += length
+    else:
+        raise ValueError(f'it has more than {_MOST_MARKERS} markers')
     whole = data.find(b'\xff\xd9', place) >= 0
     return Header('JPEG', height, width, _orientation(exif), is_whole=whole)
 
 
+_MOST_CHUNKS = 1 << 18  # of PNG and WebP; usual ones have 8 kB and more
+_PNG_CHUNKS = (b'IEND', b'acTL', b'eXIf', b'tRNS')
+
+
 def _png(data: bytes) -> Header:
     width, height, depth, colors = struct.unpack_from('>IIBB', data, 16)
-    place = 8
+    if data[12:16] != b'IHDR':
+        raise ValueError('its first chunk is not IHDR')
+    place, chunks = 8, 0
     found: dict[bytes, bytes] = {}
     while place + 12 <= len(data) and b'IEND' not in found:
         (length,) = struct.unpack_from('>I', data, place)
-        found.setdefault(data[place + 4 : place + 8], data[place + 8 : place + 8 + length])
+        name = data[place + 4 : place + 8]
+        if name in _PNG_CHUNKS:
+            found.setdefault(name, data[place + 8 : place + 8 + length])
         place += 12 + length
+        chunks += 1
+        if chunks > _MOST_CHUNKS:
+            raise ValueError(f'it has more than {_MOST_CHUNKS} chunks')
     pages = struct.unpack_from('>I', found.get(b'acTL', b'\0\0\0\1'))[0]
     return Header(
         'PNG',
@@ -89,17 +108,22 @@ def _png(data: bytes) -> Header:
 
 def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     place = 12
-    while place + 8 <= len(data):
+    for _ in range(_MOST_CHUNKS):
+        if place + 8 > len(data):
+            return
         (length,) = struct.unpack_from('<I', data, place + 4)
         yield data[place : place + 4], data[place + 8 : place + 8 + length]
         place += 8 + length + length % 2
+    raise ValueError(f'it has more than {_MOST_CHUNKS} chunks')
 
 
 def _webp(data: bytes) -> Header:
     height = width = pages = 0
     alpha, exif = False, None
+    if data[12:16] not in (b'VP8X', b'VP8L', b'VP8 '):
+        raise ValueError('its first chunk has no size')
     for name, content in _webp_chunks(data):
-        if name == b'VP8X':
+        if name == b'VP8X' and not height:  # a later one is not read by decoders
             alpha = bool(content[0] & 0x10)
             height, width = (int.from_bytes(content[k : k + 3], 'little') + 1 for k in (7, 4))
         elif name == b'VP8L' and not height:
@@ -128,8 +152,12 @@ def _bmp(data: bytes) -> Header:
     return Header('BMP', height, width, is_whole=packed in (1, 2) or needed <= len(data))
 
 
+_PNM_HEADER = 1 << 16  # bytes in which it has to end
+
+
 def _pnm(data: bytes) -> Header:
-    kind, place = data[1:2], 2
+    kind, place, size = data[1:2], 2, len(data)
+    data = data[:_PNM_HEADER]
     numbers: list[int] = []
     while len(numbers) < (2 if kind in b'14' else 3):
         while data[place : place + 1].isspace():
@@ -144,7 +172,7 @@ def _pnm(data: bytes) -> Header:
     width, height, most = (*numbers, 1)[:3]
     channels = 3 if kind in b'36' else 1
     row = (width + 7) // 8 if kind == b'4' else width * channels * (2 if most > 255 else 1)
-    whole = kind in b'123' or place + 1 + row * height <= len(data)
+    whole = kind in b'123' or place + 1 + row * height <= size
     return Header('PNM', height, width, is_plain=False, is_whole=whole)
 
 

@@ -10,6 +10,7 @@ from .headers import KINDS, Header, read_header
 from .loaded import LoadedImage, to_loaded
 from .pixel_limit import check_pixels
 from .rules import DEFAULT, ImageRules
+from .still_png import still_png
 
 
 def load_image(path: str | os.PathLike, rules: ImageRules = DEFAULT) -> LoadedImage:
@@ -68,6 +69,6 @@ def _decode(data: bytes, header: Header) -> np.ndarray | None:
     if header.is_plain:
         flag = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+        return cv2.imdecode(np.frombuffer(still_png(data), np.uint8), flag)
     except cv2.error:
         return None

@@ -29,7 +29,9 @@ def _directory(data: bytes, order: str, place: int) -> tuple[dict[int, int], int
     """Places of the entries of a directory by their tags, and the place of the next one."""
     (count,) = struct.unpack_from(f'{order}H', data, place)
     entries = range(place + 2, place + 2 + 12 * count, 12)
-    tags = {struct.unpack_from(f'{order}H', data, entry)[0]: entry for entry in entries}
+    tags: dict[int, int] = {}
+    for entry in entries:  # of a tag that is given twice the first counts, as for decoders
+        tags.setdefault(struct.unpack_from(f'{order}H', data, entry)[0], entry)
     return tags, struct.unpack_from(f'{order}I', data, place + 2 + 12 * count)[0]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from oneformer_runtime.loaded import LoadedImage, to_loaded
+from oneformer_runtime.still_png import still_png
 
 from .image_files import END_MARKERS, check_pixels, naming_damage, open_image, read_file
 from .orientation import exif_orientation
@@ -73,7 +74,7 @@ def _decode_rgb_png(data: bytes, name: str) -> np.ndarray | None:
     if not data.endswith(END_MARKERS[1]):
         return None
     flag = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    return cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    return cv2.imdecode(np.frombuffer(still_png(data), np.uint8), flag)
 
 
 def decode_file(data: bytes, path: str, what: str, rules: ImageRules) -> LoadedImage:
@@ -121,7 +122,7 @@ def _decode(header: Image.Image, data: bytes) -> np.ndarray | None:
     flag = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     if alpha or deep:
         flag = cv2.IMREAD_UNCHANGED
-    values = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    values = cv2.imdecode(np.frombuffer(still_png(data), np.uint8), flag)
     if values is None and deep and header.mode[0] in 'IF':
         values = np.array(header)  # such as 12 bits in a TIFF
     return values

@@ -1,0 +1,134 @@
+"""Serve a model over HTTP: an API, and the page in the browser with the work done here."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import oneformer_cli
+
+from oneformer_runtime.description import FILE_NAME, GRAPH_NAME
+from oneformer_runtime.model_json import is_exported
+from oneformer_runtime.serving import Predictor, check_installed
+from oneformer_runtime.serving.arguments import add_arguments, settings_of
+
+from ..zoo import find_config
+from .arguments import ToolParser
+
+# options that only weights of torch have
+_OF_TORCH = ('model', 'trust_pickle', 'precision')
+
+
+def make_parser(prog: str | None = None) -> ToolParser:
+    parser = ToolParser(
+        prog=prog,
+        description='Serve a model over HTTP: the page, POST /v1/predict (an image in, JSON with '
+        'run lengths or a PNG out), health and metrics; see docs/serve.md. An exported model is '
+        'run by onnxruntime and needs no torch.',
+    )
+    parser.add_argument(
+        'checkpoint',
+        metavar='FOLDER_OR_WEIGHTS',
+        help='folder of an exported model, or a checkpoint: file, folder, URL, id on the Hugging '
+        'Face hub, or name of oneformer list, whose published weights are fetched once',
+    )
+    parser.add_argument('--model', help='config of a checkpoint (that of the training)')
+    parser.add_argument(
+        '--trust-pickle',
+        action='store_true',
+        help='load weights that are a pickle of more than tensors (all .pkl): it may run any code',
+    )
+    parser.add_argument('--device', help='such as cuda:1 or cpu (a GPU if there is one)')
+    parser.add_argument(
+        '--precision', help='number format of a network of torch: fp32, tf32, bf16, fp16'
+    )
+    parser.add_argument('--threads', type=int, help='threads of a prediction (all cores)')
+    add_arguments(parser)
+    return parser
+
+
+def exported_folder(name: str) -> Path | None:
+    """The folder of an exported model, if a name is one or a file of it, else None."""
+    path = Path(name)
+    if path.is_file() and path.name in (FILE_NAME, GRAPH_NAME):
+        path = path.parent
+    return path if is_exported(path) else None
+
+
+def _load_exported(folder: Path, args: argparse.Namespace) -> Predictor:
+    from oneformer_runtime import OnnxOneFormer
+    from oneformer_runtime.serving import OnnxPredictor
+
+    return OnnxPredictor(OnnxOneFormer(folder, threads=args.threads))
+
+
+def _load_weights(args: argparse.Namespace) -> Predictor:
+    """A model of torch, which is imported only here."""
+    oneformer_cli.with_the_stack()
+    import torch
+
+    from oneformer.inference import OneFormerInferencer
+    from oneformer.inference.served_model import TorchPredictor
+
+    model, weights = args.model, args.checkpoint
+    if model is None and _is_config(weights):
+        model, weights = weights, None
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    inferencer = OneFormerInferencer(
+        model, weights, args.device, args.trust_pickle, precision=args.precision
+    )
+    return TorchPredictor(inferencer, Path(args.checkpoint).stem)
+
+
+def _is_config(name: str) -> bool:
+    """Whether a name is of a config, or of a model of the zoo."""
+    if Path(name).exists() and not name.endswith('.py'):
+        return False
+    try:
+        find_config(name)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _check(args: argparse.Namespace, folder: Path | None, parser: ToolParser) -> None:
+    """End with a usage error for options that do not go together."""
+    if args.threads is not None:
+        parser.require_positive(args, 'threads')
+    if folder is None:
+        if args.workers > 1:
+            parser.error(
+                f'--workers {args.workers}: a model of torch predicts one image at a time: leave '
+                'it out, or export the model (oneformer export)'
+            )
+        return
+    given = [name for name in _OF_TORCH if getattr(args, name)]
+    if args.device not in (None, 'cpu'):
+        given.append('device')
+    if given:
+        option = f'--{given[0].replace("_", "-")}'
+        parser.error(
+            f'{folder} is an exported model, run by onnxruntime on the CPU: leave out {option}'
+        )
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
+    parser = make_parser(prog)
+    args = parser.parse_args(argv)
+    folder = exported_folder(args.checkpoint)
+    _check(args, folder, parser)
+    load: Callable[[], Predictor] = lambda: (  # noqa: E731
+        _load_weights(args) if folder is None else _load_exported(folder, args)
+    )
+    try:
+        settings = settings_of(args)
+        check_installed()
+        from oneformer_runtime.serving.server import log_to_stderr, serve
+
+        log_to_stderr()
+        serve(load, settings)
+    except (ImportError, OSError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    except KeyboardInterrupt:  # while the model is loaded
+        sys.exit(130)

@@ -1,0 +1,44 @@
+"""Serve an exported model without torch: ``python -m oneformer_runtime.serving FOLDER``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ..onnx_oneformer import OnnxOneFormer
+from . import OnnxPredictor, check_installed
+from .arguments import add_arguments, settings_of
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the command."""
+    parser = argparse.ArgumentParser(
+        prog='python -m oneformer_runtime.serving', description='Serve an exported model.'
+    )
+    parser.add_argument('folder', metavar='FOLDER', help='folder of an exported model')
+    parser.add_argument(
+        '--threads', type=int, help='threads of a prediction (all cores, by onnxruntime)'
+    )
+    add_arguments(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    args = make_parser().parse_args(argv)
+    try:
+        check_installed()
+        from .server import log_to_stderr, serve
+
+        log_to_stderr()
+        serve(
+            lambda: OnnxPredictor(OnnxOneFormer(args.folder, threads=args.threads)),
+            settings_of(args),
+        )
+    except (ImportError, OSError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    except KeyboardInterrupt:  # while the model is loaded
+        sys.exit(130)
+
+
+if __name__ == '__main__':
+    main()
