@@ -23,6 +23,7 @@ COMMANDS = {
     'convert': ('convert', 'convert a checkpoint to another layout'),
     'convert-labels': ('convert_labels', 'convert labels of other tools'),
     'prepare': ('prepare', "build what a published dataset's download lacks"),
+    'page': ('page', 'build a page that predicts in the browser'),
     'list': ('list_models', 'list the models that are found by name'),
     'doctor': ('doctor', 'say what is installed and what runs how'),
     'demo': ('demo', 'draw images, train a small model on them, evaluate it'),
@@ -31,8 +32,8 @@ COMMANDS = {
     'replay': ('replay', 'see where a step that training skipped fails'),
     'completion': ('completion', 'print a script of completions for a shell'),
 }
-# begin without the package: one needs nothing of it, the other tells why it cannot be imported
-_LIGHT = ('list', 'doctor')
+# begin without the package: they need nothing of it, or tell why it cannot be imported
+_LIGHT = ('list', 'doctor', 'page')
 _STAND_INS = ('oneformer', 'oneformer.host')
 
 
