@@ -66,7 +66,7 @@ def test_each_tool_of_a_checkout_is_a_command(root_dir, load_tool):
     of_a_checkout = {'benchmark', 'gpu_check'}
     tools = {path.stem for path in (root_dir / 'tools').glob('*.py')} - of_a_checkout
     assert {load_tool(tool).main for tool in tools} <= mains
-    assert len(mains) - len(tools) == 3  # init, curves and completion are new
+    assert len(mains) - len(tools) == 4  # init, curves, page and completion are new
 
 
 def test_advice_names_the_command_that_has_an_option(capsys):

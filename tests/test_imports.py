@@ -92,7 +92,7 @@ def test_models_are_the_files_of_the_paper():
 
 def test_the_runtime_imports_neither_torch_nor_the_package():
     allowed = {'cv2', 'numpy', 'onnxruntime', *sys.stdlib_module_names}
-    for path in PACKAGE.with_name('oneformer_runtime').glob('*.py'):
+    for path in PACKAGE.with_name('oneformer_runtime').rglob('*.py'):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and not node.level:
                 assert node.module.split('.')[0] in allowed, (path.name, node.module)

@@ -8,9 +8,7 @@ import json
 import os
 import shutil
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import cv2
@@ -549,7 +547,8 @@ def test_a_narrow_screen_needs_no_scrolling_to_the_side_and_a_touch_names_a_regi
         assert page.tab.is_visible('#tip')
         heights = page.tab.evaluate(
             """() => [...document.querySelectorAll('button, .button, label')]
-              .filter((e) => e.offsetParent).map((e) => [e.outerHTML.slice(0, 60), e.offsetHeight])"""
+              .filter((e) => e.offsetParent)
+              .map((e) => [e.outerHTML.slice(0, 60), e.offsetHeight])"""
         )
         assert [html for html, height in heights if height < 24] == []  # WCAG 2.2, 2.5.8
 
