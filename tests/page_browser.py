@@ -1,5 +1,6 @@
 """A page in a headless Chromium, with notes of all that should not happen there."""
 
+import base64
 import json
 import os
 import shutil
@@ -7,6 +8,9 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+
+import cv2
+import numpy as np
 
 from oneformer_runtime.page.static_server import make_server
 
@@ -98,20 +102,12 @@ class OpenPage:
         return path
 
     def pixels(self, selector='#canvases canvas'):
-        """(width, height) of a canvas and the RGBA of its pixels."""
-        width, height, values = self.tab.evaluate(
-            """(selector) => {
-              const canvas = document.querySelector(selector);
-              const { width, height } = canvas;
-              const copy = new OffscreenCanvas(width, height);
-              const context = copy.getContext('2d', { willReadFrequently: true });
-              context.drawImage(canvas, 0, 0);
-              const data = context.getImageData(0, 0, width, height).data;
-              return [width, height, Array.from(data)];
-            }""",
-            selector,
+        """BGRA of a canvas, of shape (height, width, 4), uint8."""
+        address = self.tab.evaluate(
+            "(selector) => document.querySelector(selector).toDataURL('image/png')", selector
         )
-        return (width, height), values
+        content = base64.b64decode(address.partition(',')[2])
+        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
 
     def check_silence(self):
         """Nothing was said in the console, and nothing asked for elsewhere."""

@@ -9,8 +9,15 @@ const raw = (name) => {
   const content = readFileSync(`${folder}/${name}`);
   return content.buffer.slice(content.byteOffset, content.byteOffset + content.byteLength);
 };
-const [{ resizeImage }, { predict }, { pattern }, { compressed, decodeRuns, encodeRange }, { readHeader }] =
-  await Promise.all(['resize_image', 'predictor', 'self_check', 'run_length', 'image_header'].map(load));
+const [
+  { resizeImage },
+  { predict },
+  { pattern },
+  { compressed, decodeRuns, encodeRange },
+  { readHeader },
+] = await Promise.all(
+  ['resize_image', 'predictor', 'self_check', 'run_length', 'image_header'].map(load),
+);
 const { dataFile, mapFile } = await load('files');
 
 const answers = {
@@ -27,7 +34,9 @@ const answers = {
     const run = async (tensor, padded, words) => {
       Object.assign(asked, { padded, words });
       writeFileSync(`${folder}/${name}.tensor`, tensor);
-      const [classes, masks] = ['classes', 'masks'].map((kind) => new Float32Array(raw(`${name}.${kind}`)));
+      const [classes, masks] = ['classes', 'masks'].map(
+        (kind) => new Float32Array(raw(`${name}.${kind}`)),
+      );
       return { classes, masks, Q };
     };
     const found = await predict(image, tasks, model, options, run);
@@ -40,10 +49,18 @@ const answers = {
       const names = { name: 'image', fileName: 'image.png', minScore: 0 };
       files[task] = dataFile(prediction, task, model, names);
       const png = await mapFile(prediction, task, model);
-      if (png) writeFileSync(`${folder}/${name}.${task}.png`, new Uint8Array(await png.arrayBuffer()));
+      if (png)
+        writeFileSync(`${folder}/${name}.${task}.png`, new Uint8Array(await png.arrayBuffer()));
     }
-    return { asked, files, segments: found.panoptic?.segments, instances: found.instance?.instances.map(
-      ({ mask, ...rest }) => ({ ...rest, counts: [...mask.counts] })) };
+    return {
+      asked,
+      files,
+      segments: found.panoptic?.segments,
+      instances: found.instance?.instances.map(({ mask, ...rest }) => ({
+        ...rest,
+        counts: [...mask.counts],
+      })),
+    };
   },
   pattern({ height, width }) {
     return [...pattern(height, width)];

@@ -219,6 +219,22 @@ def test_a_browser_without_webassembly_is_told(browser, address):
     context.close()
 
 
+def test_a_page_that_is_opened_from_a_disk_says_how_it_is_served(browser, folder):
+    tab = browser.new_page()
+    tab.goto((folder / 'index.html').as_uri())
+    assert 'python -m http.server' in tab.inner_text('#status')
+    tab.close()
+
+
+def test_a_prediction_is_cancelled_and_the_next_one_begins_anew(page, path):
+    page.tab.set_input_files('#file', path)
+    page.tab.evaluate("document.getElementById('cancel').click()")
+    page.until('Cancelled')
+    assert not page.tab.is_visible('#views')
+    page.tab.click('#predict')
+    assert page.until('one pass')
+
+
 # --- ways in which an image comes
 
 
@@ -313,12 +329,11 @@ def stored(name, tmp_path, image):
 def test_the_image_is_predicted_as_it_is_shown(page, model, image, tmp_path, name):
     path, expected, tolerance = stored(name, tmp_path, image)
     page.give(path)
-    (width, height), values = page.pixels()
-    shown = np.array(values, np.uint8).reshape(height, width, 4)
+    shown = page.pixels()
     assert shown.shape[:2] == expected.shape[:2]
-    assert np.abs(shown[..., :3].astype(int) - expected).max() <= tolerance
+    assert np.abs(shown[..., 2::-1].astype(int) - expected).max() <= tolerance
     assert (shown[..., 3] == 255).all()
-    compare_with_runtime(page, model, np.ascontiguousarray(shown[..., 2::-1]), tmp_path)
+    compare_with_runtime(page, model, np.ascontiguousarray(shown[..., :3]), tmp_path)
     notes = page.tab.inner_text('#notes') if page.tab.is_visible('#notes') else ''
     assert ('are transparent' in notes) == (name == 'alpha')
     assert ('16 bits per colour' in notes) == (name == '16 bits')
@@ -372,8 +387,7 @@ def test_the_pointer_names_a_region_with_its_score_and_lights_it_up(page, model,
     page.tab.mouse.move(box['x'] + (x + 0.5) * scale, box['y'] + (y + 0.5) * scale)
     score = int(100 * segment['score'])
     assert page.tab.inner_text('#tip').startswith(f'{segment["category"]} {score} %, ')
-    _, values = page.pixels('#highlight')
-    light = np.array(values).reshape(*image.shape[:2], 4)[..., 3] > 0
+    light = page.pixels('#highlight')[..., 3] > 0
     assert np.mean(light == (expected.panoptic_map == segment['id'])) > 0.999
     current = page.tab.locator('.regions button.current')
     assert current.get_attribute('aria-label').startswith(segment['category'])
@@ -385,8 +399,7 @@ def test_classes_opacity_and_scores_change_what_is_seen(page, path):
     page.give(path)
 
     def coloured():
-        _, values = page.pixels('#overlay')
-        return np.count_nonzero(values[3::4])
+        return np.count_nonzero(page.pixels('#overlay')[..., 3])
 
     everything = coloured()
     page.tab.locator('#classes input').first.uncheck()
@@ -411,10 +424,9 @@ def test_the_saved_picture_is_what_is_seen(page, image, path, tmp_path):
     page.tab.fill('#opacity', '100')
     saved = page.save('picture', tmp_path)
     assert saved.name == 'patches_panoptic_picture.png'
-    _, values = page.pixels('#overlay')
-    overlay = np.array(values, np.uint8).reshape(*image.shape[:2], 4)
-    expected = np.where(overlay[..., 3:] > 0, overlay[..., :3], image[..., ::-1])
-    np.testing.assert_array_equal(np.asarray(Image.open(saved))[..., :3], expected)
+    overlay = page.pixels('#overlay')
+    expected = np.where(overlay[..., 3:] > 0, overlay[..., :3], image)
+    np.testing.assert_array_equal(cv2.imread(str(saved)), expected)
 
 
 def test_only_the_chosen_tasks_are_predicted(page, path):
@@ -664,9 +676,7 @@ def test_a_server_predicts_the_very_pixels_that_are_shown(browser, api, model, i
     with opened(browser, f'http://127.0.0.1:{api.server_address[1]}/', viewport=SIZE) as page:
         assert 'sent to the server' in page.tab.inner_text('#privacy')
         page.give(path)
-        (width, height), values = page.pixels()
-        shown = np.array(values, np.uint8).reshape(height, width, 4)
-        np.testing.assert_array_equal(api.seen, shown[..., 2::-1])
+        np.testing.assert_array_equal(api.seen, page.pixels()[..., :3])
         compare_with_runtime(page, model, api.seen, tmp_path)
         assert 'A note.' in page.tab.inner_text('#notes')
         assert not any('onnx' in url for url in page.asked)

@@ -1,5 +1,6 @@
 /** The page: what is chosen, what is predicted, what is shown. */
 import { Camera } from './camera.js';
+import { addChoice, offerViews } from './choices.js';
 import { ClassList } from './class_list.js';
 import { decodeImage } from './decode_image.js';
 import { listenToDownloads } from './downloads.js';
@@ -30,7 +31,9 @@ const state = {
 
 function showProblem(error) {
   const problem =
-    error instanceof Problem ? error : new Problem(`Something failed (${textOf(error)}).`, 'Reload the page.');
+    error instanceof Problem
+      ? error
+      : new Problem(`Something failed (${textOf(error)}).`, 'Reload the page.');
   find('problem-text').textContent = problem.message;
   find('problem').hidden = false;
   status('');
@@ -61,6 +64,7 @@ const STAGES = {
 function tellStage(stage, { loaded, total } = {}) {
   const bar = find('progress');
   bar.hidden = stage === 'ready';
+  if (stage === 'ready' && state.busy) status('Predicting …');
   if (stage === 'download') {
     [bar.max, bar.value] = [total, loaded];
     const text = `The model is loading, ${(total / 1e6).toFixed(0)} MB …`;
@@ -74,17 +78,12 @@ function tellStage(stage, { loaded, total } = {}) {
 async function readPage() {
   const response = await fetch(new URL('page.json', BASE)).catch(() => null);
   if (!response?.ok) {
-    throw new Problem('page.json is missing.', 'Build the page by "oneformer page FOLDER --out DIR".');
+    throw new Problem(
+      'page.json is missing.',
+      'Build the page by "oneformer page FOLDER --out DIR".',
+    );
   }
   return response.json();
-}
-
-function makeChoice(group, type, value, text, checked) {
-  const label = document.createElement('label');
-  const input = Object.assign(document.createElement('input'), { type, name: group, value, checked });
-  label.append(input, text);
-  find(group).append(label);
-  return input;
 }
 
 function showModel() {
@@ -92,7 +91,8 @@ function showModel() {
   const count = `${model.classes.length} classes`;
   find('model').textContent = [model.name, count, model.licence].filter(Boolean).join(' · ');
   for (const task of model.tasks) {
-    const box = makeChoice('tasks', 'checkbox', task, task, model.default_tasks.includes(task));
+    const box = addChoice(find('tasks'), 'checkbox', task, task);
+    box.checked = model.default_tasks.includes(task);
     box.addEventListener('change', updatePredict);
   }
   find('size-row').hidden = !model.sizes;
@@ -116,11 +116,15 @@ async function start() {
 
 // --- an image
 
+let taken = 0;
+
 async function take(blob, name) {
   find('problem').hidden = true;
+  taken += 1;
+  const own = taken;
   await guard(async () => {
     const { canvas, notes } = await decodeImage(blob, name);
-    showImage(canvas, name, notes);
+    if (own === taken) showImage(canvas, name, notes); // else another has come meanwhile
   });
 }
 
@@ -135,14 +139,17 @@ function showImage(canvas, name, notes = []) {
 }
 
 function showNotes(notes) {
-  const items = notes.map((text) => Object.assign(document.createElement('li'), { textContent: text }));
+  const items = notes.map((text) =>
+    Object.assign(document.createElement('li'), { textContent: text }),
+  );
   find('notes').replaceChildren(...items);
   find('notes').hidden = !notes.length;
 }
 
 // --- a prediction
 
-const chosenTasks = () => [...find('tasks').querySelectorAll('input:checked')].map(({ value }) => value);
+const chosenTasks = () =>
+  [...find('tasks').querySelectorAll('input:checked')].map(({ value }) => value);
 
 function updatePredict() {
   find('predict').disabled = !state.model || !state.image || !chosenTasks().length;
@@ -191,13 +198,8 @@ async function predictOnce() {
 
 function showPrediction(tasks) {
   const { prediction, image } = state;
-  find('views').querySelectorAll('label').forEach((label) => label.remove());
   const before = tasks.includes(state.view) ? state.view : tasks[0];
-  for (const view of [...tasks, 'image']) {
-    const text = view === 'image' ? 'image alone' : view;
-    const choice = makeChoice('views', 'radio', view, text, view === before);
-    choice.addEventListener('change', () => showView(view));
-  }
+  offerViews(find('views'), [...tasks, 'image'], before, showView);
   for (const id of ['views', 'result']) find(id).hidden = false;
   showNotes([...image.notes, ...(prediction.notes ?? [])]);
   const count = tasks.length === 1 ? '1 task' : `${tasks.length} tasks`;

@@ -3,7 +3,10 @@ import { drawOnWhite, fittedSize } from './decode_image.js';
 import { Problem } from './problem.js';
 
 const REASONS = {
-  NotAllowedError: ['The camera was not allowed.', "Allow it in the browser's settings of this page."],
+  NotAllowedError: [
+    'The camera was not allowed.',
+    "Allow it in the browser's settings of this page.",
+  ],
   NotFoundError: ['No camera was found.', 'Connect one, or choose a file.'],
   NotReadableError: ['The camera is used by another program.', 'Close that program.'],
 };
@@ -46,7 +49,10 @@ export class Camera {
     } catch (error) {
       this.dialog.close();
       if (error instanceof Problem) return this.fail(error);
-      const [what, remedy] = REASONS[error.name] ?? [`The camera failed (${error.name}).`, 'Choose a file.'];
+      const [what, remedy] = REASONS[error.name] ?? [
+        `The camera failed (${error.name}).`,
+        'Choose a file.',
+      ];
       this.fail(new Problem(what, remedy));
     }
   }

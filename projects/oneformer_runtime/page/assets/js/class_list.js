@@ -18,8 +18,8 @@ function grouped(regions) {
 export class ClassList {
   /**
    * @param {HTMLElement} root The list.
-   * @param {{onSwitch: Function, onRegion: Function}} calls `onSwitch()` after a class was switched;
-   *   `onRegion(region)` when a region is pointed at, undefined when none is.
+   * @param {{onSwitch: Function, onRegion: Function}} calls `onSwitch()` after a class was
+   *   switched; `onRegion(region)` when a region is pointed at, undefined when none is.
    */
   constructor(root, calls) {
     [this.root, this.calls] = [root, calls];
@@ -32,7 +32,8 @@ export class ClassList {
     this.buttons.clear();
     this.labels = new Set(regions.map(({ label }) => label));
     this.root.replaceChildren(...grouped(regions).map((group) => this.item(group, pixels)));
-    if (!regions.length) this.root.replaceChildren(make('li', { textContent: 'Nothing was found.' }));
+    if (!regions.length)
+      this.root.replaceChildren(make('li', { textContent: 'Nothing was found.' }));
   }
 
   item(group, pixels) {
@@ -43,7 +44,9 @@ export class ClassList {
     swatch.style.background = css(group[0].colour);
     const area = group.reduce((sum, region) => sum + region.area, 0);
     const share = `${((100 * area) / pixels).toFixed(1)} %`;
-    const text = make('span', { textContent: group.length > 1 ? `${name} × ${group.length}` : name });
+    const text = make('span', {
+      textContent: group.length > 1 ? `${name} × ${group.length}` : name,
+    });
     const row = make('label');
     row.append(box, swatch, text, make('span', { className: 'share', textContent: share }));
     const item = make('li');

@@ -5,16 +5,13 @@ import { Problem } from './problem.js';
 /** Images with more pixels are made smaller: canvases and masks of more do not fit into phones. */
 export const MAX_PIXELS = 12_000_000;
 /** Images with more pixels are refused before they are decoded. */
-export const MAX_DECODED = 1 << 27;
-
-const megapixels = (count) => `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} megapixels`;
+export const MAX_DECODED = 120_000_000;
 
 function checkHeader(header, name) {
   if (header && header.width * header.height > MAX_DECODED) {
     throw new Problem(
-      `${name} has ${header.width} × ${header.height} pixels (${megapixels(header.width * header.height)}), ` +
-        'which is too large for a browser.',
-      `Make it smaller, to at most ${megapixels(MAX_DECODED)}, or predict with "oneformer predict".`,
+      `${name} has ${header.width} × ${header.height} pixels, too many for a browser.`,
+      `Make it smaller, to at most ${MAX_DECODED / 1e6} megapixels, or use "oneformer predict".`,
     );
   }
 }
@@ -23,8 +20,11 @@ async function toBitmap(blob, name) {
   // The colours of the file, as the training read them; turned as viewers turn it.
   const options = { imageOrientation: 'from-image', colorSpaceConversion: 'none' };
   try {
-    return await createImageBitmap(blob, options);
-  } catch (error) {
+    return await createImageBitmap(blob, options).catch((error) => {
+      if (!(error instanceof TypeError)) throw error;
+      return createImageBitmap(blob); // of browsers that know neither option
+    });
+  } catch {
     throw new Problem(
       `${name} cannot be read as an image (${blob.type || 'unknown type'}, ${blob.size} bytes).`,
       'It is damaged, or of a kind that this browser does not know, as HEIC and TIFF: ' +

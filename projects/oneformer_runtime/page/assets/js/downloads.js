@@ -16,7 +16,7 @@ const stemOf = (name) => name.replace(/\.[^.]*$/, '') || 'image';
  * Let the buttons save what is shown.
  *
  * @param {Function} find Gets an element by its id.
- * @param {Function} current Gives `prediction`, `task`, `model`, `fileName`, `minScore` and `viewer`.
+ * @param {Function} current Gives `prediction`, `task`, `model`, `fileName`, `minScore`, `viewer`.
  * @param {Function} guard Runs a function and shows its Problem.
  */
 export function listenToDownloads(find, current, guard) {

@@ -1,4 +1,4 @@
-/** Contents of the files that are downloaded: COCO's formats, as `oneformer predict` writes them. */
+/** Contents of the files that are downloaded, in the formats of `oneformer predict`. */
 import { paletteOf } from './colours.js';
 import { writePng } from './png.js';
 import { compressed } from './run_length.js';
@@ -31,10 +31,10 @@ export function mapFile(prediction, task, model) {
  * @param {object} prediction See the back ends.
  * @param {string} task One that was predicted.
  * @param {object} model Its model.
- * @param {{name: string, fileName: string, minScore: number}} image Name of the image without its
+ * @param {{name: string, fileName: string, minScore: number}} image Name of the image without
  *   suffix and with it; instances that score less are left out.
- * @returns {object|object[]} Of panoptic a COCO panoptic JSON, of instance COCO results, of semantic
- *   the names and colours of the labels.
+ * @returns {object|object[]} Of panoptic a COCO panoptic JSON, of instance COCO results, of
+ *   semantic the names and colours of the labels.
  */
 export function dataFile(prediction, task, model, { name, fileName, minScore }) {
   const { width, height } = prediction;

@@ -1,9 +1,15 @@
 /** Size and depth of an image from the first bytes of its file, before a browser decodes it. */
 
-const text = (bytes, start, length) => String.fromCharCode(...bytes.subarray(start, start + length));
+const text = (bytes, start, length) =>
+  String.fromCharCode(...bytes.subarray(start, start + length));
 
 function ofPng(view) {
-  return { kind: 'PNG', width: view.getUint32(16), height: view.getUint32(20), bits: view.getUint8(24) };
+  return {
+    kind: 'PNG',
+    width: view.getUint32(16),
+    height: view.getUint32(20),
+    bits: view.getUint8(24),
+  };
 }
 
 function ofJpeg(view) {

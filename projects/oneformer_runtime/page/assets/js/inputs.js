@@ -4,7 +4,12 @@ import { Problem } from './problem.js';
 const imageOf = (items) => [...items].find(({ type }) => type.startsWith('image/'));
 
 function takeDrops(root, take, fail) {
-  const marks = [['dragenter', true], ['dragover', true], ['dragleave', false], ['drop', false]];
+  const marks = [
+    ['dragenter', true],
+    ['dragover', true],
+    ['dragleave', false],
+    ['drop', false],
+  ];
   for (const [event, over] of marks) {
     document.addEventListener(event, (drag) => {
       drag.preventDefault(); // a browser would leave the page and show the file
@@ -32,7 +37,8 @@ function takePastes(button, take, fail) {
     try {
       const items = await navigator.clipboard.read();
       const item = items.find(({ types }) => types.some((type) => type.startsWith('image/')));
-      if (!item) throw new Problem('There is no image in the clipboard.', 'Copy an image and paste again.');
+      if (!item)
+        throw new Problem('There is no image in the clipboard.', 'Copy an image and paste again.');
       take(await item.getType(item.types.find((type) => type.startsWith('image/'))), 'pasted.png');
     } catch (error) {
       if (error instanceof Problem) return fail(error);

@@ -26,8 +26,8 @@ class MaskFinder {
 
   /**
    * @param {number} q The query.
-   * @returns {{mask: object, area: number, bbox: number[], quality: number}} Its run lengths, pixels,
-   *   box and the mean probability inside.
+   * @returns {{mask: object, area: number, bbox: number[], quality: number}} Its run lengths,
+   *   pixels, box and the mean probability inside.
    */
   find(q) {
     const { masks, buffer, columns } = this;
@@ -66,8 +66,8 @@ class MaskFinder {
  * @param {boolean[]} isThing Of each class.
  * @param {number} maxPerImage Pairs of query and class to take, stuff among them.
  * @param {number} scoreThr Instances that score less are left out.
- * @returns {object[]} From the best: `label`, `score` (class probability times mean mask probability
- *   inside the mask), `area`, `bbox` and `mask`, COCO's run lengths, column by column.
+ * @returns {object[]} From the best: `label`, `score` (class probability times mean mask
+ *   probability inside the mask), `area`, `bbox` and `mask`, COCO's run lengths, column by column.
  */
 export function instances(logits, resize, isThing, maxPerImage, scoreThr) {
   const finder = new MaskFinder(logits.masks, resize);

@@ -16,7 +16,10 @@ function confident({ classes, Q, K }, threshold) {
 /** Which of the kept queries can win a pixel of a block, or have a mask there. */
 function present(block, masks, cells, kept) {
   const bounds = kept.map(({ q }) => block.bounds(masks, q * cells));
-  const sure = kept.reduce((most, { score }, i) => Math.max(most, score * sigmoid(bounds[i][0])), 0);
+  const sure = kept.reduce(
+    (most, { score }, i) => Math.max(most, score * sigmoid(bounds[i][0])),
+    0,
+  );
   return [...kept.keys()].filter(
     (i) => bounds[i][1] >= 0 || kept[i].score * sigmoid(bounds[i][1]) >= sure - 1e-12,
   );

@@ -1,4 +1,5 @@
 /** PNG files of maps: a canvas would write its colours, but not grey, and always alpha. */
+import { Problem } from './problem.js';
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
   let value = n;
@@ -23,6 +24,9 @@ function chunk(name, content) {
 }
 
 async function deflate(bytes) {
+  if (typeof CompressionStream === 'undefined') {
+    throw new Problem('This browser cannot write such a file.', 'Update it, or use another.');
+  }
   const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream('deflate'));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }

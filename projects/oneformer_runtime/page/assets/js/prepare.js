@@ -36,9 +36,9 @@ export function reduced(settings, share) {
  *
  * @param {{data: Uint8ClampedArray, width: number, height: number, channels: number}} image RGBA.
  * @param {object} settings `image` of model.json.
- * @returns {{tensor: Float32Array, padded: number[], content: number[], size: number[]}} RGB of 0 to
- *   255, one plane after the other, of shape (3, ...padded); (height, width) with padding, without,
- *   and of the image.
+ * @returns {{tensor: Float32Array, padded: number[], content: number[], size: number[]}} RGB of 0
+ *   to 255, one plane after the other, of shape (3, ...padded); (height, width) with padding,
+ *   without, and of the image.
  */
 export function prepare(image, settings) {
   const content = inputSize(image.height, image.width, settings);

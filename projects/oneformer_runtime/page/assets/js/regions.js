@@ -25,7 +25,8 @@ function ofMap(map, width, height, entries) {
     forEachPixel(region, visit) {
       const [left, top, w, h] = region.bbox;
       for (let y = top; y < top + h; y += 1) {
-        for (let x = left; x < left + w; x += 1) if (map[y * width + x] === region.number) visit(x, y);
+        for (let x = left; x < left + w; x += 1)
+          if (map[y * width + x] === region.number) visit(x, y);
       }
     },
   };
@@ -91,7 +92,10 @@ function classRegions(map, width, height) {
   }
   return [...found.values()]
     .sort((a, b) => b.area - a.area)
-    .map(({ corner: [x0, y0, x1, y1], ...rest }) => ({ ...rest, bbox: [x0, y0, x1 - x0 + 1, y1 - y0 + 1] }));
+    .map(({ corner: [x0, y0, x1, y1], ...rest }) => ({
+      ...rest,
+      bbox: [x0, y0, x1 - x0 + 1, y1 - y0 + 1],
+    }));
 }
 
 function listed(prediction, task) {
@@ -118,7 +122,11 @@ export function regionsOf(prediction, task, model) {
   const regions = listed(prediction, task).map((region) => {
     const before = seen.get(region.label) ?? 0;
     seen.set(region.label, before + 1);
-    return { ...region, name: model.classes[region.label], colour: shade(palette[region.label], before) };
+    return {
+      ...region,
+      name: model.classes[region.label],
+      colour: shade(palette[region.label], before),
+    };
   });
   const { width, height } = prediction;
   if (task === 'instance') return { regions, ...ofMasks(regions, width) };
@@ -130,5 +138,6 @@ export function regionsOf(prediction, task, model) {
 export function captionOf(region, pixels) {
   const score = region.score === null ? '' : ` ${Math.floor(100 * region.score)} %`;
   const share = (100 * region.area) / pixels;
-  return `${region.name}${score}, ${share < 1 ? share.toFixed(2) : share.toFixed(0)} % of the image`;
+  const digits = share < 1 ? 2 : 0;
+  return `${region.name}${score}, ${share.toFixed(digits)} % of the image`;
 }

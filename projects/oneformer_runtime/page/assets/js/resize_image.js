@@ -47,8 +47,8 @@ export function axisWeights(old, size) {
  *
  * @param {Uint8Array} source Three channels, pixel after pixel.
  * @param {Uint8Array} target The result.
- * @param {object} axis Its `axisWeights`, `size` new length, `lines` lines across it, and `step` and
- *   `line`, the distances in bytes of neighbours on it and of lines, in source and target.
+ * @param {object} axis Its `axisWeights`, `size` new length, `lines` lines across it, `from` and
+ *   `to`: `step` and `line`, the distances in bytes of neighbours on it and of lines.
  */
 function changeAxis(source, target, { weights: table, size, lines, from, to }) {
   const { first, count, weights, taps } = table;
@@ -112,8 +112,8 @@ function withoutAlpha(image) {
  * Resize an image as `PIL.Image.resize` of Pillow 13 does by `BILINEAR`, the order of the axes
  * included.
  *
- * @param {{data: Uint8Array|Uint8ClampedArray, width: number, height: number, channels: number}} image
- *   RGB or RGBA, row by row; alpha is left out.
+ * @param {object} image `data` of 8 bits, `width`, `height` and `channels`: RGB or RGBA, row by
+ *   row; alpha is left out.
  * @param {number} width New width.
  * @param {number} height New height.
  * @returns {{data: Uint8Array, width: number, height: number, channels: 3}} RGB.

@@ -29,7 +29,7 @@ export function encodeRange(columns, start, end) {
 export function forEachPiece({ size: [height], counts }, visit) {
   let place = 0;
   counts.forEach((count, i) => {
-    for (let start = place; i % 2 && start < place + count; ) {
+    for (let start = place; i % 2 && start < place + count;) {
       const x = Math.trunc(start / height);
       const end = Math.min(place + count, (x + 1) * height);
       visit(x, start - x * height, end - x * height);
@@ -51,13 +51,13 @@ export function covers({ size: [height], counts }, x, y) {
 
 /**
  * COCO's compressed text of run lengths: five bits a character, the lowest first, with a bit that
- * tells whether more follow; from the fourth run on it is the difference to the run before the last.
+ * tells whether more follow; from the fourth run on the difference to the run before the last.
  */
 export function compressed(counts) {
   let text = '';
   counts.forEach((count, i) => {
     let value = i > 2 ? count - counts[i - 2] : count;
-    for (let more = true; more; ) {
+    for (let more = true; more;) {
       const bits = value & 31;
       value >>= 5;
       more = bits & 16 ? value !== -1 : value !== 0;

@@ -3,6 +3,10 @@ import { Buffer, sigmoid, softmax } from './scores.js';
 
 // Queries are left out of a block whose class scores they could change by this much in all.
 const NEGLIGIBLE = 4e-6;
+// Classes that are scored at every pixel of a block.
+const CANDIDATES = 12;
+// Sums are rounded.
+const MARGIN = 1e-7;
 
 /** Queries that matter in a block, ascending. */
 function relevant(block, masks, cells, surest) {
@@ -17,28 +21,19 @@ function relevant(block, masks, cells, surest) {
     .sort((a, b) => a - b);
 }
 
-/** Classes that can have the highest score somewhere in a block, by bounds on all. */
-function candidates(classWeights, K, used, ranges) {
-  const [low, high] = [new Float64Array(K), new Float64Array(K)];
+/** The classes with a bound on their scores in a block, the most likely first. */
+function bounded(weights, K, used, highest) {
+  const bounds = new Float64Array(K);
   used.forEach((q, i) => {
-    for (let k = 0; k < K; k += 1) {
-      low[k] += ranges[i][0] * classWeights[q * (K + 1) + k];
-      high[k] += ranges[i][1] * classWeights[q * (K + 1) + k];
-    }
+    for (let k = 0; k < K; k += 1) bounds[k] += highest[i] * weights[q * (K + 1) + k];
   });
-  const certain = low.reduce((most, value) => Math.max(most, value), 0);
-  const found = [];
-  for (let k = 0; k < K; k += 1) if (high[k] >= certain - 1e-9) found.push(k);
-  return found;
+  return [...bounds.keys()].sort((a, b) => bounds[b] - bounds[a]).map((k) => [k, bounds[k]]);
 }
 
-function rangeOf(values, start, count) {
-  let [low, high] = [Infinity, -Infinity];
-  for (let i = start; i < start + count; i += 1) {
-    if (values[i] < low) low = values[i];
-    if (values[i] > high) high = values[i];
-  }
-  return [low, high];
+function maximum(values, start, count) {
+  let high = -Infinity;
+  for (let i = start; i < start + count; i += 1) if (values[i] > high) high = values[i];
+  return high;
 }
 
 /**
@@ -51,7 +46,7 @@ function rangeOf(values, start, count) {
  */
 export function semanticMap({ classes, masks, Q, K }, resize) {
   const weights = softmax(classes, K + 1);
-  const surest = Array.from({ length: Q }, (_, q) => rangeOf(weights, q * (K + 1), K)[1]);
+  const surest = Array.from({ length: Q }, (_, q) => maximum(weights, q * (K + 1), K));
   const [height, width] = resize.size;
   const cells = resize.grid[0] * resize.grid[1];
   const labels = new Uint16Array(height * width);
@@ -62,34 +57,85 @@ export function semanticMap({ classes, masks, Q, K }, resize) {
     const probabilities = buffer.of(used.length * count);
     used.forEach((q, i) => block.interpolate(masks, q * cells, probabilities, i * count));
     for (let i = 0; i < used.length * count; i += 1) probabilities[i] = sigmoid(probabilities[i]);
-    const ranges = used.map((_, i) => rangeOf(probabilities, i * count, count));
-    const likely = candidates(weights, K, used, ranges);
-    labelBlock(block, labels, width, likely, { used, probabilities, weights, K });
+    const highest = used.map((_, i) => maximum(probabilities, i * count, count));
+    const order = bounded(weights, K, used, highest);
+    const label = labelsOf(count, order, { used, probabilities, weights, K });
+    for (let y = 0; y < block.rows; y += 1) {
+      const row = label.subarray(y * block.columns, (y + 1) * block.columns);
+      labels.set(row, (block.top + y) * width + block.left);
+    }
   }
   return labels;
 }
 
-function labelBlock(block, labels, width, likely, { used, probabilities, weights, K }) {
-  const count = block.pixels;
+/**
+ * The class of the highest score at each pixel of a block, the first of equal ones.
+ *
+ * Few classes occur in a block. The likely ones are scored everywhere, and all others only at
+ * pixels where they could win: where a class that had each query's highest weight among them would
+ * not have less.
+ */
+function labelsOf(count, order, scores) {
   const best = new Float32Array(count).fill(-1);
-  const score = new Float32Array(count);
   const label = new Uint16Array(count);
-  for (const k of likely) {
-    if (likely.length === 1) {
-      label.fill(k);
-      break;
+  let least = -1; // of the best scores
+  for (const [n, [k, bound]] of order.entries()) {
+    if (bound < least - MARGIN) return label; // nor can those behind win anywhere
+    if (n === CANDIDATES) {
+      scoreRest(
+        best,
+        label,
+        order.slice(n).map(([other]) => other),
+        scores,
+      );
+      return label;
     }
-    score.fill(0);
-    used.forEach((q, i) => {
-      const weight = weights[q * (K + 1) + k];
-      for (let p = 0; p < count; p += 1) score[p] += weight * probabilities[i * count + p];
-    });
-    for (let p = 0; p < count; p += 1) {
-      if (score[p] > best[p]) [best[p], label[p]] = [score[p], k];
-    }
+    least = scoreClass(k, best, label, scores);
   }
-  for (let y = 0; y < block.rows; y += 1) {
-    const row = label.subarray(y * block.columns, (y + 1) * block.columns);
-    labels.set(row, (block.top + y) * width + block.left);
+  return label;
+}
+
+/** Score a class at all pixels; returns the least of the best scores. */
+function scoreClass(k, best, label, { used, probabilities, weights, K }) {
+  const count = best.length;
+  const score = new Float32Array(count);
+  for (let i = 0; i < used.length; i += 1) {
+    const weight = weights[used[i] * (K + 1) + k];
+    const start = i * count;
+    for (let p = 0; p < count; p += 1) score[p] += weight * probabilities[start + p];
+  }
+  let least = Infinity;
+  for (let p = 0; p < count; p += 1) {
+    if (score[p] > best[p] || (score[p] === best[p] && k < label[p])) {
+      best[p] = score[p];
+      label[p] = k;
+    }
+    if (best[p] < least) least = best[p];
+  }
+  return least;
+}
+
+/** Score the other classes at the pixels where they could win. */
+function scoreRest(best, label, others, { used, probabilities, weights, K }) {
+  const count = best.length;
+  const most = used.map((q) => Math.max(...others.map((k) => weights[q * (K + 1) + k])));
+  const bound = new Float32Array(count);
+  for (let i = 0; i < used.length; i += 1) {
+    const start = i * count;
+    for (let p = 0; p < count; p += 1) bound[p] += most[i] * probabilities[start + p];
+  }
+  for (let p = 0; p < count; p += 1) {
+    if (bound[p] < best[p] - MARGIN) continue;
+    for (const k of others) {
+      let score = 0;
+      for (let i = 0; i < used.length; i += 1) {
+        score += weights[used[i] * (K + 1) + k] * probabilities[i * count + p];
+      }
+      score = Math.fround(score);
+      if (score > best[p] || (score === best[p] && k < label[p])) {
+        best[p] = score;
+        label[p] = k;
+      }
+    }
   }
 }

@@ -15,13 +15,17 @@ async function ask(url, request = {}) {
   let content;
   try {
     content = await response.json();
-  } catch {
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
     throw new Problem(`The server answered no JSON (status ${response.status}).`, UNREACHABLE);
   }
   if (!response.ok) {
     const wait = response.headers.get('Retry-After');
     const again = wait ? ` Try again in ${wait} s.` : '';
-    throw new Problem(content.detail ?? `The server answered ${response.status}.`, `${content.remedy ?? ''}${again}`);
+    throw new Problem(
+      content.detail ?? `The server answered ${response.status}.`,
+      `${content.remedy ?? ''}${again}`,
+    );
   }
   return content;
 }
@@ -57,11 +61,12 @@ export class ServerBackend {
   /** See `WasmBackend.predict`. The image goes as PNG, so that its pixels are those shown. */
   async predict(canvas, tasks, { scoreThr }) {
     const body = await new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
-    if (!body) throw new Problem('This browser could not write the image as PNG.', 'Make it smaller.');
+    if (!body)
+      throw new Problem('This browser could not write the image as PNG.', 'Make it smaller.');
     const most = this.model.limits?.max_bytes;
     if (most && body.size > most) {
       throw new Problem(
-        `The image takes ${(body.size / 1e6).toFixed(0)} MB as PNG, and the server reads ${(most / 1e6).toFixed(0)} MB.`,
+        `The image takes ${body.size} bytes as PNG, and the server reads ${most}.`,
         'Make it smaller.',
       );
     }
@@ -73,7 +78,10 @@ export class ServerBackend {
     const found = await ask(url, { method: 'POST', body, headers, signal });
     const { width, height } = found;
     if (width !== canvas.width || height !== canvas.height) {
-      throw new Problem(`The server predicted ${width} × ${height} pixels, which is not the image.`, 'Try again.');
+      throw new Problem(
+        `The server predicted ${width} × ${height} pixels, which is not the image.`,
+        'Try again.',
+      );
     }
     for (const task of ['panoptic', 'semantic']) {
       if (found[task]) found[task].map = readMap(task, found[task].runs, width, height);

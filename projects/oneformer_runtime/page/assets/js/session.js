@@ -13,7 +13,8 @@ import { Problem, textOf } from './problem.js';
  */
 export async function download(url, expected, tell) {
   const name = url.pathname.split('/').pop();
-  const again = 'Reload the page; if it stays, the folder of the page is incomplete: build and upload it again.';
+  const again =
+    'Reload the page. If that does not help, the folder is incomplete: build and upload it again.';
   let response;
   try {
     response = await fetch(url);
@@ -35,7 +36,10 @@ export async function download(url, expected, tell) {
   }
   if (loaded !== content.length) {
     reader.cancel();
-    throw new Problem(`${name} does not have the ${content.length} bytes it was built with.`, again);
+    throw new Problem(
+      `${name} does not have the ${content.length} bytes it was built with.`,
+      again,
+    );
   }
   // only pages of https and of this machine have the function
   if (globalThis.crypto?.subtle && expected.sha256) {
@@ -50,7 +54,7 @@ export async function download(url, expected, tell) {
 export function explained(error) {
   if (error instanceof Problem) return error;
   const text = textOf(error);
-  if (/alloc|memory|out of bounds|RangeError|^\d+$/i.test(text)) {
+  if (/alloc|memory|out of bounds|array (buffer )?length|^\d+$/i.test(text)) {
     return new Problem(
       `The memory of this page was not enough (${text}).`,
       'Choose a smaller input size, close other pages, or use a device with more memory.',
@@ -83,7 +87,7 @@ export function checkWebAssembly() {
  *   the graph and of the WebAssembly, address of the script that starts it, number of threads.
  * @returns {Promise<object>} The session.
  */
-export function openSession(ort, { graph, wasm, script, threads }) {
+export async function openSession(ort, { graph, wasm, script, threads }) {
   Object.assign(ort.env.wasm, {
     numThreads: threads,
     proxy: false,
@@ -91,11 +95,24 @@ export function openSession(ort, { graph, wasm, script, threads }) {
     wasmPaths: { mjs: script },
   });
   ort.env.logLevel = 'error';
-  return ort.InferenceSession.create(graph, {
+  const session = await ort.InferenceSession.create(graph, {
     executionProviders: ['wasm'],
     enableMemPattern: false, // images have many sizes, of each of which a pattern would be kept
     logSeverityLevel: 3,
   });
+  ort.env.wasm.wasmBinary = undefined; // it is compiled
+  return session;
+}
+
+function checkFinite(values, name) {
+  let sum = 0; // in double precision, of what is single: only what is not finite makes it so
+  for (let i = 0; i < values.length; i += 1) sum += values[i];
+  if (!Number.isFinite(sum)) {
+    throw new Problem(
+      `The network gives ${name} that are not finite.`,
+      'Its weights are damaged: export the model and build the page again.',
+    );
+  }
 }
 
 /**
@@ -121,6 +138,8 @@ export function runner(ort, session, model) {
         'It does not fit its model.json: export the model and build the page again.',
       );
     }
+    checkFinite(classes.data, 'class_logits');
+    checkFinite(masks.data, 'mask_logits');
     return { classes: classes.data, masks: masks.data, Q: classes.dims[2] };
   };
 }

@@ -71,7 +71,10 @@ export class Viewer {
     context.clearRect(0, 0, width, height);
     if (shown) {
       const picture = context.createImageData(width, height);
-      shown.paint(picture.data, shown.regions.filter((region) => !hidden(region)));
+      shown.paint(
+        picture.data,
+        shown.regions.filter((region) => !hidden(region)),
+      );
       context.putImageData(picture, 0, 0);
     }
     this.mark(undefined);

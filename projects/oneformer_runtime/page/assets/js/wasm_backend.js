@@ -102,7 +102,7 @@ export class WasmBackend {
         event.preventDefault();
         fail(
           `The worker of the page could not run (${event.message || 'no reason is given'}).`,
-          'Update the browser: it has to know workers of modules. If it is new, a file of the page is missing.',
+          'Update the browser: it has to know workers of modules. Else a file is missing.',
         );
       };
       worker.postMessage(message, transfer);
@@ -123,7 +123,12 @@ export class WasmBackend {
    */
   async predict(canvas, tasks, options) {
     if (!this.worker) await this.startWorker();
-    const image = { data: pixelsOf(canvas), width: canvas.width, height: canvas.height, channels: 4 };
+    const image = {
+      data: pixelsOf(canvas),
+      width: canvas.width,
+      height: canvas.height,
+      channels: 4,
+    };
     const message = { kind: 'predict', image, tasks, options };
     const { found, seconds } = await this.ask(message, 0, [image.data.buffer]);
     return { width: image.width, height: image.height, tasks, notes: [], seconds, ...found };
