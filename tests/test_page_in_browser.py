@@ -6,19 +6,28 @@ quick start's architecture, from the exporter.
 
 import json
 import os
+import re
 import shutil
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from urllib.parse import parse_qs, urlsplit
 
 import cv2
 import numpy as np
+import oneformer_cli
 import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
 from onnx_graphs import Linear, write_folder
 from page_browser import CAMERA, CHROMIUM, change_json, memory_of_renderers, opened, served
 from PIL import Image, PngImagePlugin
 from pycocotools import mask as mask_utils
 
+from oneformer.zoo import find_config
 from oneformer_runtime import OnnxOneFormer
 from oneformer_runtime.description import TASKS, ImageSettings, ModelDescription, Thresholds
 from oneformer_runtime.page import ASSETS, build_page
@@ -28,6 +37,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason='Chromium is not installed'),
 ]
 CLASSES = ('ball', 'crate', 'ring', 'sky', 'grass', 'sea')
+QUICKSTART = 'oneformer_efficientnet-lite0_quickstart'
 SIZE = dict(width=1100, height=800)
 
 
@@ -132,6 +142,24 @@ def test_three_predictions_from_one_pass_are_those_of_the_runtime(
     compare_with_runtime(page, model, image, tmp_path)
     assert 'colours · 6 classes · Apache-2.0' in page.tab.inner_text('#model')
     assert 'sends nothing' in page.tab.inner_text('#privacy')
+
+
+def test_the_page_works_by_a_plain_server_of_files_below_a_path(browser, folder, path):
+    """That of Python's standard library, which sends none of the headers."""
+    command = [sys.executable, '-u', '-m', 'http.server', '0', '-b', '127.0.0.1']
+    with subprocess.Popen(
+        [*command, '-d', folder.parent],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        try:
+            address = re.search(r'http://[\d.:]+', server.stdout.readline())[0]
+            with opened(browser, f'{address}/{folder.name}/') as page:
+                assert page.status == 'Ready, on 1 thread.'
+                assert page.give(path) is not None
+        finally:
+            server.terminate()
 
 
 @pytest.mark.parametrize('isolated', [True, False])
@@ -582,6 +610,77 @@ def test_fifty_predictions_need_no_more_memory_than_ten(page, tmp_path):
     assert grown < 60e6
 
 
+# --- a network of the exporter
+
+
+def export_untrained(folder):
+    """The quick start's network with random weights, by ``oneformer export``."""
+    config = Config.fromfile(find_config(QUICKSTART))
+    torch.manual_seed(0)
+    weights = dict(state_dict=MODELS.build(config.model).state_dict(), meta={})
+    torch.save(weights, folder / 'random.pth')
+    target = folder / 'exported'
+    words = ['export', folder / 'random.pth', '--config', QUICKSTART, '--out-dir', target]
+    assert not oneformer_cli.main(list(map(str, words)))
+    described = json.loads((target / 'model.json').read_text())
+    limits = dict(object_mask_thr=0, iou_thr=0, max_per_image=30)  # nothing is sure by chance
+    change_json(target / 'model.json', thresholds={**described['thresholds'], **limits})
+    return target
+
+
+@pytest.fixture(scope='module')
+def real(root_dir, tmp_path_factory):
+    """What ``make web`` has exported, else a network that nothing has trained."""
+    given = root_dir / 'work_dirs/quickstart/exported'
+    if (given / 'model.json').is_file():
+        return given
+    return export_untrained(tmp_path_factory.mktemp('real'))
+
+
+def test_a_real_network_predicts_as_in_the_runtime_and_the_page_stays_responsive(
+    browser, real, tmp_path, root_dir
+):
+    out = build_page(real, tmp_path / 'page')
+    with served(out) as address, opened(browser, address, viewport=SIZE) as page:
+        for name in ('0.jpg', '3.jpg'):
+            page.tab.evaluate(TICKS)
+            page.give(out / 'examples' / name)
+            assert max(page.tab.evaluate('window.gaps')) < 1000  # milliseconds
+            shown = np.ascontiguousarray(page.pixels()[..., :3])
+            compare_with_runtime(page, OnnxOneFormer(real), shown, tmp_path)
+            page.show('panoptic')
+        save_screenshots(page, out / 'examples/0.jpg', root_dir / 'work_dirs/page')
+
+
+TICKS = """() => {
+  window.gaps = [0];
+  let before = performance.now();
+  clearInterval(window.ticking);
+  window.ticking = setInterval(() => {
+    const now = performance.now();
+    window.gaps.push(now - before);
+    before = now;
+  }, 10);
+}"""
+
+
+def save_screenshots(page, path, folder):
+    """Pictures of the page, of which docs/images has copies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    page.give(path)
+    box = page.tab.locator('#canvases').bounding_box()
+    page.tab.mouse.move(box['x'] + 0.38 * box['width'], box['y'] + 0.5 * box['height'])
+    shots = {'page': (1100, 880), 'page_narrow': (360, 740)}
+    for name, (width, height) in shots.items():
+        page.tab.set_viewport_size(dict(width=width, height=height))
+        content = page.tab.screenshot()
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        done, content = cv2.imencode('.webp', picture, [cv2.IMWRITE_WEBP_QUALITY, 80])
+        assert done
+        (folder / f'{name}.webp').write_bytes(content.tobytes())
+        page.show('instance')
+
+
 # --- the page of a server
 
 
@@ -680,6 +779,31 @@ def test_a_server_predicts_the_very_pixels_that_are_shown(browser, api, model, i
         compare_with_runtime(page, model, api.seen, tmp_path)
         assert 'A note.' in page.tab.inner_text('#notes')
         assert not any('onnx' in url for url in page.asked)
+
+
+@pytest.mark.skipif(
+    find_spec('oneformer_runtime.serving') is None, reason='this checkout has no server'
+)
+def test_the_server_of_the_project_predicts_for_the_page(
+    browser, exported, model, image, path, tmp_path
+):
+    words = [sys.executable, '-m', 'oneformer_runtime.serving', exported, '--port', '0']
+    environment = {**os.environ, 'PYTHONPATH': str(ASSETS.parents[2])}
+    with subprocess.Popen(
+        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as server:
+        try:
+            said = ''
+            while not (found := re.search(r'http://[\d.]+:\d+/', said)):
+                line = server.stdout.readline()
+                assert line, said
+                said += line
+            with opened(browser, found[0], viewport=SIZE) as page:
+                page.give(path)
+                compare_with_runtime(page, model, image, tmp_path)
+        finally:
+            server.terminate()
+            server.stdout.close()
 
 
 def test_a_server_that_refuses_or_is_gone_is_told(browser, api, path):
