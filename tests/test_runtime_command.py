@@ -158,8 +158,11 @@ def test_the_small_wheel_holds_the_package_and_nothing_else(root_dir, tmp_path):
     archive = zipfile.ZipFile(wheel)
     own = {name for name in archive.namelist() if '.dist-info/' not in name}
     package = root_dir / 'projects/oneformer_runtime'
-    assert own == {f'oneformer_runtime/{path.name}' for path in package.glob('*.py*')} | {
-        'oneformer_runtime/py.typed'
+    files = {path for path in package.rglob('*') if path.is_file()}
+    assert own == {
+        path.relative_to(package.parent).as_posix()
+        for path in files
+        if '__pycache__' not in path.parts
     }
     (described,) = (name for name in archive.namelist() if name.endswith('/METADATA'))
     text = archive.read(described).decode()
