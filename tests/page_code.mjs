@@ -19,6 +19,7 @@ const [
   ['resize_image', 'predictor', 'self_check', 'run_length', 'image_header'].map(load),
 );
 const { dataFile, mapFile } = await load('files');
+const { explained } = await load('session');
 
 const answers = {
   resize({ name, source, target }) {
@@ -73,6 +74,9 @@ const answers = {
   },
   runs({ runs, count }) {
     return [...(decodeRuns(runs, count) ?? [])];
+  },
+  explained({ messages }) {
+    return messages.map((message) => explained(new Error(message)).message);
   },
   headers({ names }) {
     return names.map((name) => readHeader(new Uint8Array(raw(name))));

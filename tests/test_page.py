@@ -245,11 +245,28 @@ def test_the_server_of_a_page_sends_types_and_headers(page, exported, package, t
             policy = response.headers['Cross-Origin-Embedder-Policy']
             assert policy == ('require-corp' if isolated else None)
         connection.request('GET', '/../../etc/passwd')
-        assert connection.getresponse().status == 404
+        response = connection.getresponse()
+        response.read()
+        assert response.status == 404
+        connection.request('GET', '/page.json', headers={'Host': 'evil.example'})
+        assert connection.getresponse().status == 421
         server.shutdown()
         thread.join()
     with pytest.raises(FileNotFoundError, match='give a folder of "oneformer page"'):
         make_server(tmp_path)
+
+
+def test_options_of_serving_are_checked_before_anything_is_built(page, exported, tmp_path):
+    words = [exported, '--out', tmp_path / 'page', '--onnxruntime-web', tmp_path / 'none']
+    assert '--port is of --serve' in page(*words, '--port', 80)[1]
+    code, printed = page(*words, '--serve', '--port', 70000)
+    assert code == 1 and '--port is 70000' in printed
+
+
+def test_a_large_page_is_built_with_advice(page, exported, package, tmp_path, monkeypatch):
+    monkeypatch.setattr('oneformer_runtime.page.command._MUCH', 1000)
+    code, printed = page(exported, '--out', tmp_path / 'page', '--onnxruntime-web', package)
+    assert code == 0 and 'let a server predict' in printed
 
 
 # the page's own files

@@ -25,6 +25,21 @@ SIZES = [((40, 60), (20, 30)), ((40, 60), (64, 96)), ((61, 20), (20, 19)), ((50,
 SIZES += [((33, 47), (33, 20)), ((9, 9), (9, 9)), ((1, 5), (3, 2)), ((300, 200), (17, 11))]
 
 
+# of onnxruntime-web and browsers: what the page advises
+ERRORS = [
+    ("Can't create a session. ERROR_CODE: 6, ERROR_MESSAGE: std::bad_alloc", 'smaller input size'),
+    ('2345678', 'smaller input size'),  # an exception of C++, by its address
+    ('Failed to allocate memory for requested buffer of size 1', 'smaller input size'),
+    ('WebAssembly.Memory(): could not allocate memory', 'smaller input size'),
+    ('Array buffer allocation failed', 'smaller input size'),
+    ('Invalid typed array length: 9999999999', 'smaller input size'),
+    ('memory access out of bounds', 'smaller input size'),
+    ('WebAssembly SIMD is not supported in the current environment.', 'Update it'),
+    ('no available backend found. ERR: [wasm] CompileError', 'Update it'),
+    ('[ONNXRuntimeError] : 1 : FAIL : Non-zero status code', 'another browser'),
+]
+
+
 class Cases:
     """Cases for ``page_code.mjs``, which are run in one process."""
 
@@ -120,6 +135,7 @@ def answers(tmp_path_factory):
     asked['codes'] = cases.add('codes', masks=[m.T.ravel().tolist() for m in asked['masks']])
     asked['runs'] = cases.add('runs', runs=[3, 2, 0, 4, 9, 1], count=7)
     asked['short'] = cases.add('runs', runs=[3, 2], count=7)
+    asked['explained'] = cases.add('explained', messages=[text for text, _ in ERRORS])
     asked['headers'] = cases.add('headers', names=write_images(cases.folder))
     return cases.folder, cases.run(), asked
 
@@ -254,6 +270,12 @@ def test_runs_of_the_server_become_a_map_and_wrong_ones_none(answers):
 def test_the_pattern_of_the_self_check_is_drawn_alike(answers):
     _, found, asked = answers
     np.testing.assert_array_equal(found[asked['pattern']], pattern(70, 65).ravel())
+
+
+def test_errors_of_the_network_come_with_a_remedy(answers):
+    _, found, asked = answers
+    for (text, advice), told in zip(ERRORS, found[asked['explained']], strict=True):
+        assert text in told and advice in told
 
 
 def test_headers_tell_size_and_depth_before_an_image_is_decoded(answers):

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import cv2
 
@@ -111,7 +112,7 @@ def _swap(new: Path, out_dir: Path, before: Path) -> None:
 
 def _entry(target: Path, name: str) -> dict:
     content = (target / name).read_bytes()
-    return dict(file=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    return dict(file=quote(name), bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
 def _page(target: Path, graph: str) -> dict:

@@ -14,6 +14,8 @@ DESCRIPTION = (
     'onnxruntime-web and the page, which any server of files can serve. Nothing is sent anywhere.'
 )
 
+_MUCH = 150_000_000  # bytes
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments to a parser."""
@@ -30,23 +32,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--serve', action='store_true', help='serve it to this machine, until Ctrl + C'
     )
-    parser.add_argument('--port', type=int, default=0, help='of --serve (default: a free one)')
+    parser.add_argument('--port', type=int, help='of --serve (default: a free one)')
+
+
+def _check_port(args: argparse.Namespace) -> None:
+    if args.port is not None and not args.serve:
+        raise ValueError('--port is of --serve: give both, or none')
+    if args.port is not None and not 0 <= args.port < 1 << 16:
+        raise ValueError(f'--port is {args.port}: it has to be from 0 to 65535')
 
 
 def run(args: argparse.Namespace) -> int:
     """Build the page; returns the exit code."""
     try:
+        _check_port(args)
         out_dir = build_page(args.folder, args.out, args.onnxruntime_web, args.examples)
     except (DescriptionError, RuntimeMissingError, ImportError, OSError, ValueError) as error:
         print(f'{error}', file=sys.stderr)
         return 1
     size = sum(path.stat().st_size for path in Path(out_dir).rglob('*') if path.is_file())
     print(f'{out_dir}: {size / 1e6:.0f} MB')
+    if size > _MUCH:
+        print(
+            'everybody who opens the page loads all of it, and has to have the memory: for many '
+            'people let a server predict (oneformer serve)'
+        )
     if not args.serve:
         print(f'serve it by any server of files, as: python -m http.server -d {args.out}')
         return 0
     try:
-        serve_folder(out_dir, args.port)
+        serve_folder(out_dir, args.port or 0)
     except OSError as error:
         print(f'{error}', file=sys.stderr)
         return 1

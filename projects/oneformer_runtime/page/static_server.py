@@ -6,6 +6,7 @@ import sys
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from .builder import HEADERS, PAGE
 
@@ -24,6 +25,14 @@ _TYPES = {
 class _Handler(SimpleHTTPRequestHandler):
     extensions_map = {**SimpleHTTPRequestHandler.extensions_map, **_TYPES}
     isolated = True
+
+    def send_head(self) -> Any:
+        """Answer only those who ask for this machine: names of others may lead here."""
+        host = urlsplit(f'//{self.headers.get("Host", "")}').hostname
+        if host not in ('127.0.0.1', 'localhost'):
+            self.send_error(421, 'ask for 127.0.0.1')
+            return None
+        return super().send_head()
 
     def end_headers(self) -> None:
         """Add the headers."""

@@ -4,6 +4,8 @@ import { Problem } from './problem.js';
 
 /** Images with more pixels are made smaller: canvases and masks of more do not fit into phones. */
 export const MAX_PIXELS = 12_000_000;
+/** Longer sides are made shorter: not all browsers have longer canvases. */
+export const MAX_SIDE = 16_384;
 /** Images with more pixels are refused before they are decoded. */
 export const MAX_DECODED = 120_000_000;
 
@@ -33,9 +35,13 @@ async function toBitmap(blob, name) {
   }
 }
 
-/** (width, height) of at most MAX_PIXELS, in the same proportions. */
-export function fittedSize(width, height, limit = MAX_PIXELS) {
-  const factor = Math.min(1, Math.sqrt(limit / (width * height)));
+/** (width, height) of at most MAX_PIXELS and MAX_SIDE, in the same proportions. */
+export function fittedSize(width, height) {
+  const factor = Math.min(
+    1,
+    Math.sqrt(MAX_PIXELS / (width * height)),
+    MAX_SIDE / Math.max(width, height),
+  );
   return [width, height].map((side) => Math.max(1, Math.floor(side * factor)));
 }
 
