@@ -15,7 +15,7 @@ from ..description import FILE_NAME
 from ..model_json import read_description
 from ..network import Network
 from ..reading import load_image
-from .onnxruntime_web import FILES, VERSION, runtime_files
+from .onnxruntime_web import NOTICE, VERSION, runtime_files
 from .self_check import make_check
 
 ASSETS = Path(__file__).resolve().parent / 'assets'
@@ -29,10 +29,6 @@ HEADERS = {
     'X-Content-Type-Options': 'nosniff',
     'Referrer-Policy': 'no-referrer',
 }
-_NOTICE = f"""onnxruntime-web {VERSION}
-Copyright (c) Microsoft Corporation. All rights reserved. Licensed under the MIT License.
-{', '.join(f'{written} is dist/{name}' for name, (written, _) in FILES.items())}
-"""
 _EXAMPLE_SIDE = 1024  # pixels of the long side of given examples
 
 
@@ -78,7 +74,7 @@ def build_page(
         (target / RUNTIME).mkdir()
         for name, content in runtime.items():
             (target / RUNTIME / name).write_bytes(content)
-        (target / RUNTIME / 'NOTICE.txt').write_text(_NOTICE)
+        (target / RUNTIME / 'NOTICE.txt').write_text(NOTICE)
         (target / '_headers').write_text(_headers_file())
         _write_json(target / 'check.json', make_check(network))
         _write_json(target / PAGE, _page(target, f'{MODEL}/{description.graph}'))

@@ -171,6 +171,7 @@ async function predict() {
     await guard(predictOnce);
   }
   state.busy = false;
+  if (document.activeElement === find('cancel')) find('predict').focus(); // it is not lost
   find('cancel').hidden = true;
 }
 
@@ -221,7 +222,8 @@ function showView(view, prefix = '') {
   state.shown = isTask ? regionsOf(prediction, view, model) : null;
   find('result').hidden = !isTask;
   find('score-row').hidden = view !== 'instance';
-  find('save-map').disabled = view === 'instance'; // masks may overlap: they are in the data
+  find('save-map').disabled = view === 'instance';
+  find('save-map').title = view === 'instance' ? 'Masks may overlap: they are in the data.' : '';
   if (!isTask) {
     viewer.showRegions(null, () => false);
     return;
@@ -273,6 +275,7 @@ function listenToControls() {
   });
   find('problem-close').addEventListener('click', () => {
     find('problem').hidden = true;
+    find('stage').focus();
   });
   listenToDownloads(
     find,
@@ -289,7 +292,14 @@ function listenToControls() {
 }
 
 listenToControls();
-new Camera(find, (canvas) => showImage(canvas, 'camera.png'), showProblem);
+new Camera(
+  find,
+  (canvas) => {
+    taken += 1;
+    showImage(canvas, 'camera.png');
+  },
+  showProblem,
+);
 guard(() => listen(find, BASE, take, showProblem));
 status('Loading …');
 guard(start).then(() => {
