@@ -2,15 +2,16 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+TRAINED := work_dirs/quickstart
 
 .PHONY: setup demo test test-export test-long test-serve test-slurm bench lint doctor clean
-.PHONY: test-upstream test-newest gpu-check
+.PHONY: test-upstream test-newest gpu-check web test-web
 
 setup: .venv/.runtime
 demo: .venv/.runtime .venv/.demo
 	$(BIN)/python tools/quickstart.py
 test: .venv/.runtime .venv/.tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm and not export'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm and not export and not web'
 test-export: .venv/.runtime .venv/.tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_export.py -q -n 2 -m export
 test-long: .venv/.runtime .venv/.tests
@@ -21,6 +22,13 @@ test-serve: .venv/.runtime .venv/.tests
 test-slurm: .venv/.runtime .venv/.tests
 	tests/install_slurm.sh
 	$(BIN)/python -m pytest tests -q -rs -m slurm
+test-web: .venv/.runtime .venv/.tests .venv/.web
+	tests/install_chromium.sh
+	$(BIN)/python -m pytest tests/test_page_in_browser.py -q -s -rs -m web
+web: .venv/.runtime .venv/.demo .venv/.tests
+	@test -f $(TRAINED)/last_checkpoint || { echo 'no trained model yet: training it, as make demo does'; $(BIN)/python tools/quickstart.py; }
+	$(BIN)/oneformer export "$$(cat $(TRAINED)/last_checkpoint)" --out-dir $(TRAINED)/exported
+	$(BIN)/oneformer page $(TRAINED)/exported --out $(TRAINED)/page
 bench: .venv/.runtime .venv/.tests
 	for part in start infer train post text data metrics backbones; do $(BIN)/python tools/benchmark.py $$part --json bench.json || exit 1; done
 	$(BIN)/python tools/benchmark.py scale --quick --json bench.json
@@ -35,7 +43,7 @@ doctor: .venv/.runtime
 
 .PHONY: coverage dist
 coverage: .venv/.runtime .venv/.tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm and not export' --cov --cov-report=term-missing:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm and not export and not web' --cov --cov-report=term-missing:skip-covered
 dist: .venv/.release
 	rm -rf dist
 	$(BIN)/python -m build
@@ -71,6 +79,10 @@ SHELL := /bin/bash -o pipefail
 	$(PIP) -q -r requirements/tests.txt
 	@touch $@
 
+.venv/.web: requirements/web.txt | .venv/.runtime
+	$(PIP) -q -r requirements/web.txt
+	@touch $@
+
 .venv/.lint: requirements/lint.txt | .venv/bin/python
 	$(BIN)/python -m pip install -q -r requirements/lint.txt
 	@touch $@
@@ -92,7 +104,7 @@ UPSTREAM := .venv-openmmlab
 UPSTREAM_TESTS := $(addprefix tests/test_,$(addsuffix .py,backbones compat conversion criterion datasets evaluation \
 	fusion hf_parity hostile_inputs inferencer late_loading lines resume tools training_parity unpickling weights zoo))
 test-upstream: $(UPSTREAM)/.ready
-	OMP_NUM_THREADS=1 $(UPSTREAM)/bin/python -m pytest $(UPSTREAM_TESTS) -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm and not export'
+	OMP_NUM_THREADS=1 $(UPSTREAM)/bin/python -m pytest $(UPSTREAM_TESTS) -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm and not export and not web'
 
 $(UPSTREAM)/.ready: requirements/runtime.txt requirements/openmmlab.txt requirements/tests.txt requirements/constraints-openmmlab.txt
 	@echo 'installing torch 2.4 and the original OpenMMLab packages into $(UPSTREAM) (about 6 GB, some minutes)'
@@ -113,4 +125,4 @@ test-newest:
 	$(NEWEST)/bin/python -m pip install -q -r requirements/runtime.txt -r requirements/onedl.txt -r requirements/tests.txt
 	$(NEWEST)/bin/python -m pip install -q --no-deps -e .
 	$(NEWEST)/bin/python -m pip list
-	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest $(NEWEST_TESTS) -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm and not export'
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest $(NEWEST_TESTS) -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm and not export and not web'

@@ -82,7 +82,11 @@ setup(
     package_dir={'': 'projects'},
     packages=find_packages('projects'),
     py_modules=['oneformer_cli'],
-    package_data={'oneformer': ['py.typed'], 'oneformer_runtime': ['py.typed']},
+    package_data={
+        'oneformer': ['py.typed'],
+        'oneformer_runtime': ['py.typed'],
+        'oneformer_runtime.page': ['assets/*', 'assets/*/*'],
+    },
     cmdclass={'build_py': BuildWithConfigs},
     entry_points={'console_scripts': ['oneformer = oneformer_cli:main']},
     install_requires=requirements('runtime'),

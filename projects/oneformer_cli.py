@@ -25,6 +25,7 @@ COMMANDS = {
     'export': ('export', 'write a model for other runtimes (ONNX)'),
     'convert-labels': ('convert_labels', 'convert labels of other tools'),
     'prepare': ('prepare', "build what a published dataset's download lacks"),
+    'page': ('page', 'build a page that predicts in the browser'),
     'list': ('list_models', 'list the models that are found by name'),
     'doctor': ('doctor', 'say what is installed and what runs how'),
     'demo': ('demo', 'draw images, train a small model on them, evaluate it'),
@@ -35,7 +36,7 @@ COMMANDS = {
 }
 # begin without the package: they need nothing of it, or tell why it cannot be imported, or import
 # it when a model needs it
-_LIGHT = ('list', 'doctor', 'serve')
+_LIGHT = ('list', 'doctor', 'page', 'serve')
 _STAND_INS = ('oneformer', 'oneformer.host')
 
 

@@ -66,7 +66,7 @@ def test_each_tool_of_a_checkout_is_a_command(root_dir, load_tool):
     of_a_checkout = {'benchmark', 'gpu_check'}
     tools = {path.stem for path in (root_dir / 'tools').glob('*.py')} - of_a_checkout
     named = {name_of[load_tool(tool).main] for tool in tools}
-    assert {*name_of.values()} - named == {'init', 'curves', 'completion', 'serve'}
+    assert {*name_of.values()} - named == {'init', 'curves', 'completion', 'page', 'serve'}
 
 
 def test_advice_names_the_command_that_has_an_option(capsys):

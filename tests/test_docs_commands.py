@@ -73,6 +73,11 @@ RUN = {
         'tests/test_resume.py',
         'test_nothing_to_resume_starts_anew',
     ),
+    'oneformer page': ('tests/test_page.py', 'test_a_folder_holds_page_model_and_runtime'),
+    'python -m http.server -d page': (
+        'tests/test_page_in_browser.py',
+        'by_a_plain_server_of_files',
+    ),
     'oneformer completion': ('tests/test_commands.py', 'complet'),
     'tools/dist_train.sh': (
         'tests/test_launch.py',

@@ -61,7 +61,17 @@ def test_what_make_is_asked_for_is_a_target(path):
 
 def test_all_that_make_offers_to_contributors_is_told():
     told = set(re.findall(r'^make ([a-z-]+)', (ROOT / 'CONTRIBUTING.md').read_text(), re.MULTILINE))
-    assert told >= {'setup', 'lint', 'test', 'coverage', 'test-long', 'test-slurm', 'dist', 'bench'}
+    assert told >= {
+        'setup',
+        'lint',
+        'test',
+        'coverage',
+        'test-long',
+        'test-slurm',
+        'test-web',
+        'dist',
+        'bench',
+    }
 
 
 def test_the_tests_run_on_every_python_that_is_supported():

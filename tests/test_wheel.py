@@ -109,6 +109,9 @@ def test_the_wheel_holds_what_the_package_opens(wheel, root_dir):
         assert expected <= names
     assert {'oneformer/.mim/model-index.yml', 'oneformer/py.typed', 'oneformer_cli.py'} <= names
     assert {'oneformer_runtime/onnx_oneformer.py', 'oneformer_runtime/py.typed'} <= names
+    assets = root_dir / 'projects/oneformer_runtime/page/assets'
+    page = {path.relative_to(assets).as_posix() for path in assets.rglob('*') if path.is_file()}
+    assert {f'oneformer_runtime/page/assets/{name}' for name in page} <= names
     assert not [name for name in names if 'test' in Path(name).name and name.startswith('tests')]
 
 

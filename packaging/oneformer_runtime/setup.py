@@ -32,7 +32,10 @@ setup(
     python_requires='>=3.10',
     package_dir={'': os.path.relpath(ROOT / 'projects', HERE)},
     packages=find_packages(ROOT / 'projects', include=['oneformer_runtime*']),
-    package_data={'oneformer_runtime': ['py.typed']},
+    package_data={
+        'oneformer_runtime': ['py.typed'],
+        'oneformer_runtime.page': ['assets/*', 'assets/*/*'],
+    },
     # all of it takes less than 300 MB, which OpenCV from 4.12 on would make more
     install_requires=[
         'numpy>=1.26',
