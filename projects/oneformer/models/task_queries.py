@@ -17,7 +17,6 @@ from ..kernels.positional_encoding import axis_code, project_position
 from ..tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, check_task
 from .transformer import MLP, Attention, Decoder
 
-
 Tasks: TypeAlias = Sequence[Sequence[str]] | Tensor
 
 
