@@ -34,7 +34,9 @@ def _config(config_dir, tiny_set, name):
         cfg[training] = None
     if name in BACKBONES:
         backbone, channels, has_no_decoder = BACKBONES[name]
-        if backbone is not None:
+        if backbone is None:
+            cfg.backbone.pretrained = True  # of random weights its maps are nearly constant
+        else:
             cfg.backbone, cfg.panoptic_head.in_channels = backbone, channels
         if has_no_decoder:
             cfg.panoptic_head.pixel_decoder = IDENTITY
@@ -59,6 +61,8 @@ def small_model(config_dir, tiny_set, name):
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for key, tensor in model.state_dict().items():
-            if tensor.is_floating_point() and tensor.numel() and not key.endswith('running_var'):
-                tensor += 0.05 * torch.randn(tensor.shape, generator=generator)
+            is_kept = key.endswith('running_var') or getattr(model.backbone, 'pretrained', False)
+            if is_kept and key.startswith('backbone.') or not tensor.is_floating_point():
+                continue
+            tensor += 0.05 * torch.randn(tensor.shape, generator=generator)
     return model.eval()
