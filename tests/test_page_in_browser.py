@@ -191,6 +191,13 @@ def test_a_start_with_threads_that_hangs_goes_on_with_one(browser, address, path
     tab = context.new_page()
     tab.goto(address)
     tab.get_by_text('Ready, on 1 thread.').wait_for(timeout=60_000)
+    kept = "localStorage.getItem('oneformer-one-thread') === navigator.userAgent"
+    assert tab.evaluate(kept)
+    begin = tab.evaluate('performance.timeOrigin')
+    context.unroute('**/js/wasm_backend.js')  # whose limit is 30 seconds
+    tab.reload()
+    tab.get_by_text('Ready, on 1 thread.').wait_for(timeout=20_000)
+    assert tab.evaluate('performance.timeOrigin') > begin
     context.close()
 
 
