@@ -635,7 +635,7 @@ def export_untrained(folder):
     weights = dict(state_dict=MODELS.build(config.model).state_dict(), meta={})
     torch.save(weights, folder / 'random.pth')
     target = folder / 'exported'
-    words = ['export', folder / 'random.pth', '--config', QUICKSTART, '--out-dir', target]
+    words = ['export', folder / 'random.pth', '--model', QUICKSTART, '--out-dir', target]
     assert not oneformer_cli.main(list(map(str, words)))
     described = json.loads((target / 'model.json').read_text())
     limits = dict(object_mask_thr=0, iou_thr=0, max_per_image=30)  # nothing is sure by chance
@@ -649,6 +649,8 @@ def real(root_dir, tmp_path_factory):
     given = root_dir / 'work_dirs/quickstart/exported'
     if (given / 'model.json').is_file():
         return given
+    if 'export' not in oneformer_cli.COMMANDS:
+        pytest.skip('this checkout has no exporter')
     return export_untrained(tmp_path_factory.mktemp('real'))
 
 
