@@ -27,7 +27,7 @@ test-web: .venv/.runtime .venv/.tests .venv/.web
 	$(BIN)/python -m pytest tests/test_page_in_browser.py -q -s -rs -m web
 web: .venv/.runtime .venv/.demo .venv/.tests
 	@test -f $(TRAINED)/last_checkpoint || { echo 'no trained model yet: training it, as make demo does'; $(BIN)/python tools/quickstart.py; }
-	$(BIN)/oneformer export "$$(cat $(TRAINED)/last_checkpoint)" --out-dir $(TRAINED)/exported
+	$(BIN)/oneformer export "$$(cat $(TRAINED)/last_checkpoint)" --out-dir $(TRAINED)/exported --overwrite
 	$(BIN)/oneformer page $(TRAINED)/exported --out $(TRAINED)/page
 bench: .venv/.runtime .venv/.tests
 	for part in start infer train post text data metrics backbones; do $(BIN)/python tools/benchmark.py $$part --json bench.json || exit 1; done

@@ -23,9 +23,29 @@ async function readJson(url) {
   }
 }
 
+// under this name a browser keeps that it could not start with threads, until it is another one
+const ONE_THREAD = 'oneformer-one-thread';
+
+function isKnownToFail() {
+  try {
+    return localStorage.getItem(ONE_THREAD) === navigator.userAgent;
+  } catch {
+    return false; // pages may be forbidden to keep anything
+  }
+}
+
+function keepFailure() {
+  try {
+    localStorage.setItem(ONE_THREAD, navigator.userAgent);
+  } catch {
+    // the next start tries again
+  }
+}
+
 /** Threads that may be used: more than one only on isolated pages, see docs/page.md. */
 export function usableThreads() {
   if (!globalThis.crossOriginIsolated || typeof SharedArrayBuffer === 'undefined') return 1;
+  if (isKnownToFail()) return 1;
   return Math.max(1, Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1));
 }
 
@@ -57,8 +77,10 @@ export class WasmBackend {
     } catch (error) {
       if (this.threads === 1 || error.name === 'AbortError') throw error;
       // what goes wrong with threads often goes right without
+      const { stage } = this;
       this.threads = 1;
       await this.ask(this.startMessage(), 0);
+      if (stage !== 'download') keepFailure();
     }
   }
 
@@ -92,6 +114,7 @@ export class WasmBackend {
         if (data.kind === 'problem') fail(data.what, data.remedy);
         if (data.kind === 'prediction') resolve(data);
         if (data.kind !== 'stage') return;
+        this.stage = data.stage;
         this.tell(data.stage, data);
         if (data.stage === 'ready') resolve(data);
         if (data.stage === 'session' && limit && this.threads > 1) {
