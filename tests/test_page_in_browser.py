@@ -110,7 +110,7 @@ def compare_with_runtime(page, model, image, folder):
     ids, data = saved_ids(page, folder)
     assert np.mean(ids == expected.panoptic_map) >= 0.999
     (annotation,) = data['annotations']
-    assert len(annotation['segments_info']) == len(expected.segments) > 1
+    assert len(annotation['segments_info']) == len(expected.segments) > 0
     for own, theirs in zip(annotation['segments_info'], expected.segments):
         assert own['id'] == theirs['id']
         assert own['category_id'] == data['categories'][theirs['label']]['id']
@@ -120,7 +120,6 @@ def compare_with_runtime(page, model, image, folder):
     page.show('semantic')
     labels = np.asarray(Image.open(page.save('map', folder)))
     assert np.mean(labels == expected.semantic_map) >= 0.999
-    assert len(np.unique(labels)) > 1
 
     page.show('instance')
     found = json.loads(page.save('data', folder).read_text())
@@ -139,6 +138,8 @@ def test_three_predictions_from_one_pass_are_those_of_the_runtime(
     status = page.give(path)
     assert status.startswith('3 tasks from one pass in ')
     compare_with_runtime(page, model, image, tmp_path)
+    (expected,) = model(image, TASKS)
+    assert len(expected.segments) > 3 and len(np.unique(expected.semantic_map)) > 3
     assert 'colours · 6 classes · Apache-2.0' in page.tab.inner_text('#model')
     assert 'sends nothing' in page.tab.inner_text('#privacy')
 
