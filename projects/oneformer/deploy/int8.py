@@ -18,11 +18,12 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
-from oneformer_runtime.description import VARIANTS, ModelDescription, Variant
+from oneformer_runtime.description import TASKS, VARIANTS, ModelDescription, Variant
 from oneformer_runtime.model_json import read_description, write_description
+from oneformer_runtime.network import Network
 
 from ..inference.exported_model import ExportedModel
-from .checking import ExportError
+from .checking import ExportError, trial_inputs
 from .labelled_set import LabelledSet, Scores
 
 MAX_DROP = 1.0  # points of PQ, AP and mIoU
@@ -51,12 +52,40 @@ def quantise(graph: Path, target: Path) -> None:
             weight_type=QuantType.QInt8,
             reduce_range=True,
         )
+        _leave_out_shapes(target)
     except Exception as error:  # of protobuf, onnx and onnxruntime
         raise ExportError(
             f'onnxruntime {onnxruntime.__version__} cannot quantise {graph} ({error})'
         ) from error
     finally:
         advice.setLevel(level)
+
+
+def _leave_out_shapes(path: Path) -> None:
+    """Remove what onnx says of shapes inside a graph: those of parts of a split are wrong.
+
+    onnxruntime would give them memory of that size. It finds out itself.
+    """
+    import onnx
+
+    graph = onnx.load(path)
+    del graph.graph.value_info[:]
+    onnx.save(graph, path)
+
+
+def _check_that_it_runs(folder: Path, description: ModelDescription) -> None:
+    """Run the quantised graph of a folder at other sizes, batches and tasks than a set may have.
+
+    Raises:
+        ExportError: If it does not run, or its numbers are not finite.
+    """
+    network = Network(folder, description, precision='int8')
+    settings = description.image
+    for _, images, tasks in trial_inputs(settings.divisor, settings.size):
+        try:
+            network(images.numpy(), [TASKS[number] for number in tasks[0]])
+        except ValueError as error:
+            raise ExportError(f'int8 was not kept: {error}') from error
 
 
 def faults_of(
@@ -113,6 +142,7 @@ def add_int8(
     with _beside(folder, description) as (trial, described):
         quantise(folder / description.graph, trial / described.variants['int8'].graph)
         write_description(described, trial)
+        _check_that_it_runs(trial, read_description(trial))
         found = {}
         for precision in ('fp32', 'int8'):
             print_log(

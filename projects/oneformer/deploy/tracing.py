@@ -44,8 +44,9 @@ def _example(divisor: int, size: tuple[int, int] | None) -> tuple[torch.Tensor, 
 
 
 def _example_sides(divisor: int) -> tuple[int, int]:
-    count = max(3, -(-64 // divisor))
-    return count * divisor, (count + 2) * divisor
+    """Sides of which maps of stride 32 have several windows of 12 each way: one would be fixed."""
+    count, more = max(3, -(-416 // divisor)), max(2, -(-192 // divisor))
+    return count * divisor, (count + more) * divisor
 
 
 @contextmanager
