@@ -70,7 +70,7 @@ def export_model(
         OSError: If an image cannot be read.
         ModuleNotFoundError: Without onnx, onnxscript and onnxruntime.
     """
-    _require_packages()
+    require_packages()
     folder = Path(folder)
     _check_folder(folder, overwrite)
     description = describe_model(
@@ -125,7 +125,8 @@ def _trace(
         ) from error
 
 
-def _require_packages() -> None:
+def require_packages() -> None:
+    """Raise ModuleNotFoundError without the packages that write and run a graph."""
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
         raise ModuleNotFoundError(
