@@ -7,7 +7,9 @@ maps mean something; one image of a square. All go from pixels of 0 to 255 to cl
 * one_task, three_tasks: seconds, in turn in one process. Hugging Face's predicts three tasks by
   three passes. Behind a name is the share of pixels with the labels of ours in torch. Forms in
   float32 have to have 99.5 % of them, or nothing is timed.
-* labels: that share.
+* labels: that share. Queries of random weights are nearly alike, so that rounding of bf16 and int8
+  changes many labels: what they cost a trained model is told by oneformer export --int8.
+* signs: share of pixels of masks on the same side of 0.
 * memory: peak of a process that imports what it needs, loads the model, and does one pass.
 
 The export takes minutes. It is kept in --cache under a name that depends on weights, code and
@@ -223,6 +225,15 @@ def shares_of(results: Mapping[tuple[str, str], Outputs]) -> dict[tuple[str, str
     return shares
 
 
+def equal_signs(results: Mapping[tuple[str, str], Outputs]) -> dict[tuple[str, str], float]:
+    """Share of mask logits of each form with the signs of ours in torch."""
+    return {
+        (name, tasks): float(((masks >= 0) == (results['torch', tasks][1] >= 0)).mean())
+        for (name, tasks), (_, masks) in results.items()
+        if name != 'torch'
+    }
+
+
 def seconds(args: argparse.Namespace, folder: Path) -> list[Row | Figure | Note]:
     """Compare, and time; the work of a process of its own."""
     fix_threads(args.threads)
@@ -237,11 +248,17 @@ def seconds(args: argparse.Namespace, folder: Path) -> list[Row | Figure | Note]
                 image.numpy(), TASKS[:number]
             )
     shares: dict[tuple[str, str], float] = {}
+    signs: dict[tuple[str, str], float] = {}
+
+    def check(found: dict) -> None:
+        shares.update(shares_of(found))
+        signs.update(equal_signs(found))
+
     variants = {
         key: Variant(run=lambda work: work(), prepare=lambda work=work: work)
         for key, work in passes.items()
     }
-    taken = alternate(variants, args.repeats, lambda found: shares.update(shares_of(found)))
+    taken = alternate(variants, args.repeats, check)
     rows: list[Row | Figure | Note] = []
     for tasks in NUM_TASKS:
         for name in ('torch', *forms):
@@ -253,6 +270,10 @@ def seconds(args: argparse.Namespace, folder: Path) -> list[Row | Figure | Note]
     rows += [
         Figure(f'deploy/labels/{tasks}/{name}', share, 'of the pixels have the labels of torch')
         for (name, tasks), share in shares.items()
+    ]
+    rows += [
+        Figure(f'deploy/signs/{tasks}/{name}', share, 'of mask logits have the signs of torch')
+        for (name, tasks), share in signs.items()
     ]
     return rows + notes
 

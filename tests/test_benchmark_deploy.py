@@ -64,6 +64,7 @@ def test_forms_are_compared_with_torch_and_hugging_face(run_tool, deploy, tmp_pa
             assert results[name] == pytest.approx(quotient) and quotient > 0
         assert results[f'deploy/labels/{tasks}/onnxruntime'] == 1
         assert results[f'deploy/labels/{tasks}/hf'] >= 0.995
+        assert results[f'deploy/signs/{tasks}/onnxruntime'] == 1
         peaks = f'deploy/memory/{tasks}/onnxruntime/torch/bytes_ours'
         assert 20 * 2**20 < results[peaks] < 500 * 2**20  # without torch
     assert '(100 % of labels)' in printed and 'not measured, other: precision is bf16' in printed
@@ -104,4 +105,5 @@ def test_a_small_model_is_exported_and_timed_in_every_form(run_tool, tmp_path):
     results = json.loads((tmp_path / 'results.json').read_text())
     for form in ('onnxruntime', 'onnxruntime-int8', 'openvino', 'openvino-int8'):
         assert results[f'deploy/three_tasks/{form}/torch'] > 0
-        assert results[f'deploy/labels/three_tasks/{form}'] > 0.9
+        assert results[f'deploy/signs/three_tasks/{form}'] > 0.9
+    assert results['deploy/labels/three_tasks/openvino'] >= 0.995
