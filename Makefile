@@ -13,7 +13,7 @@ demo: .venv/.runtime .venv/.demo
 test: .venv/.runtime .venv/.tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm and not export and not web'
 test-export: .venv/.runtime .venv/.tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_export.py -q -n 2 -m export
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_export.py -q -n 2 --dist loadgroup -m export
 test-long: .venv/.runtime .venv/.tests
 	$(BIN)/python -m pytest tests -q -s -m long
 # the server under load for a minute; prints answers each second, waiting times and memory

@@ -2,20 +2,25 @@
 
 import torch
 from dinat_peer import TINY
-from test_backbones import CONVNEXT, RESNET, SWIN
+from test_backbones import CONVNEXT
+from test_backbones import SWIN as SMALL_SWIN
 from toy_model import build, toy_config
 
-VIT = dict(embed_dims=48, depth=4, num_heads=4)
+RESNET = dict(type='ResNet', depth=18, base_channels=4, stem_channels=8, style='pytorch')
+# attention of the last block is shifted, in a map of one window or of several
+SWIN = dict(SMALL_SWIN, depths=(1, 1, 1, 2))
+DINAT = dict(TINY, depths=[1, 1, 1, 1], dilations=[[5], [2], [3], [1]])
+VIT = dict(embed_dims=48, depth=3, num_heads=4)
 PYRAMID = [32, 32, 32, 32]
 TIMM = dict(type='TimmBackbone', model_name='convnextv2_atto')
 IDENTITY = dict(type='IdentityPixelDecoder', norm_cfg=dict(type='GN', num_groups=8))
 # backbone, None for the quick start's; channels of its maps; whether there is no pixel decoder
 BACKBONES = {
     'EfficientNet-Lite': (None, None, False),
-    'ResNet': (RESNET, [16, 32, 64, 128], True),
+    'ResNet': (RESNET, [4, 8, 16, 32], True),
     'Swin': (SWIN, [8, 16, 32, 64], False),
     'ConvNeXt': (CONVNEXT, [8, 16, 32, 64], True),
-    'DiNAT': (TINY, [16, 32, 64, 128], False),
+    'DiNAT': (DINAT, [16, 32, 64, 128], False),
     'DINOv2': (dict(type='PlainViT', arch='dinov2_s_reg4', out_channels=32, **VIT), PYRAMID, True),
     'DINOv3': (dict(type='PlainViT', arch='dinov3_s', out_channels=32, **VIT), PYRAMID, True),
     'timm': (TIMM, [40, 80, 160, 320], True),

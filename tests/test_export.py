@@ -226,7 +226,9 @@ def graph_of(folder):
 
 
 @pytest.mark.export
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in NAMES]
+)
 def test_a_graph_computes_what_torch_does_at_other_sizes(traced, name):
     model, folder, trials = traced(name)
     for trial in trials:
@@ -260,6 +262,7 @@ def test_a_graph_computes_what_torch_does_at_other_sizes(traced, name):
 
 
 @pytest.mark.export
+@pytest.mark.xdist_group('encoder-only DINOv3')
 def test_tasks_condition_a_graph_and_others_are_refused(traced):
     import onnxruntime
 
@@ -279,6 +282,7 @@ def test_tasks_condition_a_graph_and_others_are_refused(traced):
 
 
 @pytest.mark.export
+@pytest.mark.xdist_group('encoder-only DINOv3')
 def test_a_wrong_weight_in_the_file_is_found(traced, pipeline, quick, tmp_path):
     model, folder, _ = traced('encoder-only DINOv3')
 
