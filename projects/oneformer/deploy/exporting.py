@@ -27,6 +27,7 @@ from .replacements import replace_layers
 from .tracing import DEFAULT_OPSET, OPSETS, write_graph
 
 _PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
+_LEAST_TORCH = (2, 6)  # whose torch.onnx.export takes what torch.export traced
 _VERSIONS = ('oneformer', 'torch', *_PACKAGES)
 
 
@@ -126,7 +127,17 @@ def _trace(
 
 
 def require_packages() -> None:
-    """Raise ModuleNotFoundError without the packages that write and run a graph."""
+    """Check that what writes and runs a graph is installed.
+
+    Raises:
+        ModuleNotFoundError: If a package is missing, or torch is too old.
+    """
+    release = tuple(map(int, torch.__version__.split('+')[0].split('.')[:2]))
+    if release < _LEAST_TORCH:
+        raise ModuleNotFoundError(
+            f'to export a model needs torch {".".join(map(str, _LEAST_TORCH))} or newer, and this '
+            f'is {torch.__version__}: the weights can be exported in another environment'
+        )
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
         raise ModuleNotFoundError(

@@ -60,10 +60,10 @@ class DeformableAttention(MultiScaleDeformableAttention):
 
             sampled = deformable_attention(value, numbers, levels.sizes, levels.starts, P)
             return sampled.flatten(2)
-        offsets, scores = split_numbers(numbers, M, L, P)
-        if path == 'gather':
-            return gather_and_sum(value, levels, offsets, scores.softmax(-1)).flatten(2)
-        if path == 'cpu':
+        if path in ('cpu', 'gather'):
+            offsets, scores = split_numbers(numbers, M, L, P)
+            if path == 'gather':
+                return gather_and_sum(value, levels, offsets, scores.softmax(-1)).flatten(2)
             sampled = gather_points(value, levels.shapes, levels.centres, offsets, scores)
             return sampled.flatten(2)
         locations, weights = find_samples(numbers, levels, M, P)
