@@ -7,21 +7,21 @@ is computed by operators that every runtime has, with the same results up to rou
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
-_portable: ContextVar[bool] = ContextVar('portable', default=False)
+_is_portable = False  # of the process; torch.compile looks at it as a constant
 
 
 def is_portable() -> bool:
     """Whether operators have to be portable now."""
-    return _portable.get()
+    return _is_portable
 
 
 @contextmanager
 def portable() -> Iterator[None]:
-    """Compute by portable operators, for prediction only."""
-    token = _portable.set(True)
+    """Compute by portable operators, for prediction only, in all threads."""
+    global _is_portable
+    before, _is_portable = _is_portable, True
     try:
         yield
     finally:
-        _portable.reset(token)
+        _is_portable = before
