@@ -25,6 +25,8 @@ BACKBONES = {
     'DINOv3': (dict(type='PlainViT', arch='dinov3_s', out_channels=32, **VIT), PYRAMID, True),
     'timm': (TIMM, [40, 80, 160, 320], True),
 }
+# of weights with which no mask logit is so near 0 that rounding decides who looks at a pixel
+SEEDS = {'DINOv2': 4}
 ENCODER_ONLY = {
     'encoder-only DINOv2': 'dinov2_s',
     'encoder-only DINOv3': 'dinov3_s',
@@ -63,7 +65,7 @@ def _config(config_dir, tiny_set, name):
 def small_model(config_dir, tiny_set, name):
     """A model of a key of ``BACKBONES`` or of ``ENCODER_ONLY``; no two weights are the same."""
     model = build(_config(config_dir, tiny_set, name))
-    generator = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(SEEDS.get(name, 3))
     with torch.no_grad():
         for key, tensor in model.state_dict().items():
             is_kept = key.endswith('running_var') or getattr(model.backbone, 'pretrained', False)

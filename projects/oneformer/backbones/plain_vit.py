@@ -275,8 +275,8 @@ class PlainViT(BaseModule):
         if rope is not None:
             if extra:
                 # timm rotates all but the first P tokens: sines of 0 and cosines of 1 keep them
-                still = rope.new_zeros(extra, rope.shape[-1])
-                still[:, rope.shape[-1] // 2 :] = 1
+                half = rope.shape[-1] // 2
+                still = torch.cat([rope.new_zeros(extra, half), rope.new_ones(extra, half)], 1)
                 rope = torch.cat([still, rope])
             options['rope'] = rope
         for block in self.blocks[start:stop]:
