@@ -315,15 +315,19 @@ def test_one_size_and_a_later_opset(config_dir, tiny_set, pipeline, tmp_path):
     assert prediction.semantic_map.shape == (100, 50)
 
 
+# thresholds at which weights that are not trained have segments
+LOOSE = dict(object_mask_thr=0.1, iou_thr=0.3, score_thr=0.05)
 ALONE = """
+import json
 import sys
 for name in ('torch', 'mmcv', 'mmengine', 'mmdet', 'mmseg', 'oneformer'):
     sys.modules[name] = None  # importing one fails
 import numpy as np
 from oneformer_runtime import OnnxOneFormer
-folder, out, *images = sys.argv[1:]
+folder, out, options, *images = sys.argv[1:]
 tasks = ['panoptic', 'instance', 'semantic']
-for k, found in enumerate(OnnxOneFormer(folder)(images, tasks=tasks)):
+options = json.loads(options)
+for k, found in enumerate(OnnxOneFormer(folder)(images, tasks=tasks, **options)):
     labels = [0, *(segment['label'] + 1 for segment in found.segments)]
     fields = {name: getattr(found, name) for name in ('semantic_map', 'labels', 'scores', 'masks')}
     np.savez(f'{out}/{k}.npz', panoptic=np.array(labels)[found.panoptic_map], **fields)
@@ -343,6 +347,9 @@ def checkpoint(config_dir, tiny_set, tmp_path_factory):
     folder = tmp_path_factory.mktemp('checkpoint')
     cfg = toy_config(config_dir, tiny_set)
     model = decisive(cfg.model, textured_image(96, 128, 0))
+    with torch.no_grad():
+        for parameter in model.panoptic_head.mask_embed[-1].parameters():
+            parameter.mul_(20)  # masks with an inside and an outside
     config, weights = folder / 'toy.py', folder / 'toy.pth'
     cfg.dump(config)
     torch.save(dict(state_dict=model.state_dict(), meta={}), weights)
@@ -362,24 +369,25 @@ def test_a_checkpoint_becomes_a_folder_that_predicts_the_same_without_torch(
     with pytest.raises(SystemExit, match='or --overwrite'):
         run_command('export', weights, '--model', config, '--out-dir', folder)
     done = subprocess.run(
-        [sys.executable, '-c', ALONE, folder, tmp_path, *images],
+        [sys.executable, '-c', ALONE, folder, tmp_path, json.dumps(LOOSE), *images],
         env={'PYTHONPATH': str(root_dir / 'projects')},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    expected = OneFormerInferencer(config, weights, 'cpu')(images, tasks=TASKS)
+    expected = OneFormerInferencer(config, weights, 'cpu')(images, tasks=TASKS, **LOOSE)
     assert len({label for own in expected for label in np.unique(own.semantic_map)}) > 1
     assert any(len(own.segments) > 1 for own in expected)
     for k, own in enumerate(expected):
         found = np.load(tmp_path / f'{k}.npz')
         labels = [0, *(segment['label'] + 1 for segment in own.segments)]
-        # ties: of two labels whose scores differ by rounding alone either is right
-        assert (found['semantic_map'] == own.semantic_map).mean() > 0.9999
-        assert (found['panoptic'] == np.array(labels)[own.panoptic_map]).mean() > 0.9999
+        # ties: of two labels whose scores differ by rounding alone either is right, and of weights
+        # that are not trained many do
+        assert (found['semantic_map'] == own.semantic_map).mean() > 0.999
+        assert (found['panoptic'] == np.array(labels)[own.panoptic_map]).mean() > 0.999
         np.testing.assert_array_equal(found['labels'], own.labels)
         np.testing.assert_allclose(found['scores'], own.scores, atol=1e-4)
-        assert (found['masks'] == own.masks).mean() > 0.9999
+        assert (found['masks'] == own.masks).mean() > 0.999
 
 
 @pytest.mark.long
