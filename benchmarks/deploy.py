@@ -68,6 +68,8 @@ FORMS = {
     'openvino-int8': ('openvino', 'int8'),
 }
 LEAST = 0.995  # share of equal labels of forms in float32
+# of Hugging Face's, another implementation: rounding decides more of what random weights predict
+LEAST_OF_PEER = 0.99
 Outputs = tuple[np.ndarray, np.ndarray]
 Pass = Callable[[], Outputs]
 
@@ -212,14 +214,15 @@ def shares_of(results: Mapping[tuple[str, str], Outputs]) -> dict[tuple[str, str
     """Share of pixels of each form with the labels of ours in torch.
 
     Raises:
-        ResultsDiffer: If a form in float32 has less than 99.5 %.
+        ResultsDiffer: If a form in float32 has less than 99.5 %, or the peer less than 99 %.
     """
     shares = {}
     for (name, tasks), outputs in results.items():
         if name == 'torch':
             continue
         share = float((labels_of(outputs) == labels_of(results['torch', tasks])).mean())
-        if FORMS.get(name, ('', 'fp32'))[1] == 'fp32' and not share >= LEAST:
+        least = LEAST_OF_PEER if name not in FORMS else LEAST
+        if FORMS.get(name, ('', 'fp32'))[1] == 'fp32' and not share >= least:
             raise ResultsDiffer(f'{tasks} of {name} has {share:.2%} of the labels of torch')
         shares[name, tasks] = share
     return shares
