@@ -42,6 +42,7 @@ from oneformer_runtime.description import GRAPH_NAME, VARIANTS
 from oneformer_runtime.description import Variant as Graph
 from oneformer_runtime.model_json import read_description, write_description
 from oneformer_runtime.network import Network
+from oneformer_runtime.scores import semantic_labels
 
 from . import memory, peers
 from .peers.shapes import CONFIGS
@@ -203,13 +204,6 @@ def load_forms(args: argparse.Namespace, folder: Path) -> tuple[dict[str, Networ
     return found, notes
 
 
-def labels_of(outputs: Outputs) -> np.ndarray:
-    """Semantic labels of shape (B, T, h, w)."""
-    scores, masks = map(torch.from_numpy, outputs)
-    weights = scores.softmax(-1)[..., :-1]
-    return torch.einsum('btqk,btqhw->btkhw', weights, masks.sigmoid()).argmax(2).numpy()
-
-
 def shares_of(results: Mapping[tuple[str, str], Outputs]) -> dict[tuple[str, str], float]:
     """Share of pixels of each form with the labels of ours in torch.
 
@@ -220,7 +214,9 @@ def shares_of(results: Mapping[tuple[str, str], Outputs]) -> dict[tuple[str, str
     for (name, tasks), outputs in results.items():
         if name == 'torch':
             continue
-        share = float((labels_of(outputs) == labels_of(results['torch', tasks])).mean())
+        share = float(
+            (semantic_labels(*outputs) == semantic_labels(*results['torch', tasks])).mean()
+        )
         least = LEAST_OF_PEER if name not in FORMS else LEAST
         if FORMS.get(name, ('', 'fp32'))[1] == 'fp32' and not share >= least:
             raise ResultsDiffer(f'{tasks} of {name} has {share:.2%} of the labels of torch')

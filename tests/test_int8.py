@@ -227,7 +227,7 @@ def test_numbers_that_are_undefined_refuse_it():
 
 @pytest.mark.parametrize('engine', ['onnxruntime', 'openvino'])
 def test_both_engines_run_it(quantised, engine):
-    pytest.importorskip(engine)
+    pytest.importorskip(engine, reason='installed by requirements/tests.txt')
     exact = OnnxOneFormer(quantised)
     model = OnnxOneFormer(quantised, engine=engine, precision='int8')
     image = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 96)).astype(np.float32)

@@ -20,9 +20,9 @@ from onnx_graphs import Linear, write_folder
 import oneformer
 from oneformer.deploy.description import describe_model
 from oneformer.inference import OneFormerInferencer
-from oneformer.inference.exported_model import exported_folder
 from oneformer.inference.settings import read_settings
 from oneformer.zoo import find_config
+from oneformer_runtime.model_json import exported_folder
 
 QUICKSTART = 'oneformer_efficientnet-lite0_quickstart'
 

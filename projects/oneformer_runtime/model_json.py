@@ -218,6 +218,16 @@ def is_exported(folder: str | os.PathLike) -> bool:
     return (folder / FILE_NAME).is_file()
 
 
+def exported_folder(weights: object) -> Path | None:
+    """The folder of an exported model, if weights are one or a file of it, else None."""
+    if not isinstance(weights, str | os.PathLike):
+        return None
+    path = Path(weights)
+    if path.is_file() and path.name in (FILE_NAME, GRAPH_NAME):
+        path = path.parent
+    return path if is_exported(path) else None
+
+
 def parse_description(content: Any, path: str | os.PathLike = FILE_NAME) -> ModelDescription:
     """Check the content of a ``model.json``.
 

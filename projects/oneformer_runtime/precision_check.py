@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from .description import TASKS, ImageSettings
-from .scores import sigmoid, softmax
+from .scores import semantic_labels
 
 _LEAST = 128  # pixels of a side
 Logits = Callable[[np.ndarray, tuple[str, ...]], tuple[np.ndarray, np.ndarray]]
@@ -34,13 +34,5 @@ def equal_labels(one: Logits, other: Logits, settings: ImageSettings) -> float:
         settings: How images become input of both.
     """
     image = generated_image(settings)
-    maps = [_labels(*network(image, TASKS)) for network in (one, other)]
+    maps = [semantic_labels(*network(image, TASKS)) for network in (one, other)]
     return float((maps[0] == maps[1]).mean())
-
-
-def _labels(class_logits: np.ndarray, mask_logits: np.ndarray) -> np.ndarray:
-    """Labels (B, T, h, w)."""
-    weights = np.moveaxis(softmax(class_logits)[..., :-1], -1, -2)  # B T K Q
-    masks = sigmoid(mask_logits)
-    scores = weights @ masks.reshape(*masks.shape[:3], -1)
-    return scores.argmax(2).reshape(*masks.shape[:2], *masks.shape[3:])

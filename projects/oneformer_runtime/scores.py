@@ -77,3 +77,19 @@ def best_classes(class_weights: np.ndarray, probabilities: np.ndarray) -> np.nda
 
 def _best(class_weights: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return (np.ascontiguousarray(class_weights.T) @ probabilities).argmax(1)
+
+
+def semantic_labels(class_logits: np.ndarray, mask_logits: np.ndarray) -> np.ndarray:
+    """Semantic labels at the size of the mask logits, to compare networks.
+
+    Args:
+        class_logits: Array of shape (B, T, Q, K + 1).
+        mask_logits: Array of shape (B, T, Q, h, w).
+
+    Returns:
+        Labels of shape (B, T, h, w).
+    """
+    weights = np.moveaxis(softmax(class_logits)[..., :-1], -1, -2)  # B T K Q
+    masks = sigmoid(mask_logits)
+    scores = weights @ masks.reshape(*masks.shape[:3], -1)
+    return scores.argmax(2).reshape(*masks.shape[:2], *masks.shape[3:])

@@ -127,6 +127,15 @@ def config_file(name: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def add_trust_pickle(parser: argparse.ArgumentParser) -> None:
+    """Add the permission to load weights that may run code."""
+    parser.add_argument(
+        '--trust-pickle',
+        action='store_true',
+        help='load weights that are a pickle of more than tensors (all .pkl): it may run any code',
+    )
+
+
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add the number of processes, see ``ToolParser.require_positive``."""
     parser.add_argument(

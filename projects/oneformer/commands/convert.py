@@ -7,7 +7,7 @@ from ..tasks import TASKS
 from ..weights import read, write
 from ..weights.differences import WHOLE, add_base
 from ..weights.names import TARGETS
-from .arguments import ToolParser
+from .arguments import ToolParser, add_trust_pickle
 
 
 def make_parser(prog: str | None = None) -> ToolParser:
@@ -43,11 +43,7 @@ def make_parser(prog: str | None = None) -> ToolParser:
     parser.add_argument(
         '--drop-text-branch', action='store_true', help='leave out what only training uses'
     )
-    parser.add_argument(
-        '--trust-pickle',
-        action='store_true',
-        help='load pickles of more than tensors (all .pkl): they may run any code',
-    )
+    add_trust_pickle(parser)
     parser.add_argument(
         '--overwrite', action='store_true', help='replace a destination that exists'
     )

@@ -9,16 +9,15 @@ from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
 from oneformer_runtime.description import ModelDescription
-from oneformer_runtime.model_json import read_description
+from oneformer_runtime.model_json import exported_folder, read_description
 
 from ..deploy.description import describe_model
 from ..deploy.exporting import export_model
 from ..deploy.int8 import MAX_DROP, add_int8, read_labelled_config
 from ..deploy.labelled_set import LabelledSet
 from ..deploy.tracing import DEFAULT_OPSET, OPSETS
-from ..inference.exported_model import exported_folder
 from ..inference.trained_model import load_trained
-from .arguments import ToolParser, config_file
+from .arguments import ToolParser, add_trust_pickle, config_file
 
 
 def make_parser(prog: str | None = None) -> ToolParser:
@@ -60,11 +59,7 @@ def make_parser(prog: str | None = None) -> ToolParser:
     parser.add_argument(
         '--overwrite', action='store_true', help='replace an exported model in the folder'
     )
-    parser.add_argument(
-        '--trust-pickle',
-        action='store_true',
-        help='load pickles of more than tensors (all .pkl): they may run any code',
-    )
+    add_trust_pickle(parser)
     parser.add_argument(
         '--int8',
         action='store_true',

@@ -14,7 +14,7 @@ from ..kernels.attention_paths import CHOICES
 from ..kernels.precision import PRECISIONS
 from ..results.files import FORMATS
 from ..tasks import TASKS
-from .arguments import CHECKPOINTS, ToolParser
+from .arguments import CHECKPOINTS, ToolParser, add_trust_pickle
 
 EXPORTED = [name for name in OF_EXPORTED if name not in PRECISIONS]
 
@@ -38,11 +38,7 @@ def make_parser(prog: str | None = None) -> ToolParser:
         help='checkpoint: file, folder, URL, id on the Hugging Face hub, name in the zoo, or '
         'folder of an exported model (the published weights of the model, which are fetched once)',
     )
-    parser.add_argument(
-        '--trust-pickle',
-        action='store_true',
-        help='load weights that are a pickle of more than tensors (all .pkl): it may run any code',
-    )
+    add_trust_pickle(parser)
     parser.add_argument('--out-dir', default='predictions', help='(%(default)s)')
     parser.add_argument('--tasks', nargs='+', choices=TASKS, help='(of the config)')
     parser.add_argument(

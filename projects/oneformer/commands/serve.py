@@ -7,13 +7,12 @@ from pathlib import Path
 
 import oneformer_cli
 
-from oneformer_runtime.description import FILE_NAME, GRAPH_NAME
-from oneformer_runtime.model_json import is_exported
+from oneformer_runtime.model_json import exported_folder
 from oneformer_runtime.serving import Predictor, check_installed
 from oneformer_runtime.serving.arguments import add_arguments, settings_of
 
 from ..zoo import find_config
-from .arguments import ToolParser
+from .arguments import ToolParser, add_trust_pickle
 
 # options that only weights of torch have
 _OF_TORCH = ('model', 'trust_pickle', 'precision')
@@ -33,11 +32,7 @@ def make_parser(prog: str | None = None) -> ToolParser:
         'Face hub, or name of oneformer list, whose published weights are fetched once',
     )
     parser.add_argument('--model', help='config of a checkpoint (that of the training)')
-    parser.add_argument(
-        '--trust-pickle',
-        action='store_true',
-        help='load weights that are a pickle of more than tensors (all .pkl): it may run any code',
-    )
+    add_trust_pickle(parser)
     parser.add_argument('--device', help='such as cuda:1 or cpu (a GPU if there is one)')
     parser.add_argument(
         '--precision', help='number format of a network of torch: fp32, tf32, bf16, fp16'
@@ -45,14 +40,6 @@ def make_parser(prog: str | None = None) -> ToolParser:
     parser.add_argument('--threads', type=int, help='threads of a prediction (all cores)')
     add_arguments(parser)
     return parser
-
-
-def exported_folder(name: str) -> Path | None:
-    """The folder of an exported model, if a name is one or a file of it, else None."""
-    path = Path(name)
-    if path.is_file() and path.name in (FILE_NAME, GRAPH_NAME):
-        path = path.parent
-    return path if is_exported(path) else None
 
 
 def _load_exported(folder: Path, args: argparse.Namespace) -> Predictor:

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oneformer_runtime.description import DescriptionError
 from oneformer_runtime.network import INPUTS, OUTPUTS
+from oneformer_runtime.onnxruntime_engine import OnnxRuntimeEngine
+from oneformer_runtime.scores import semantic_labels
 
 # largest differences of class and mask logits
 TOLERANCES = 1e-4, 1e-3
@@ -101,16 +104,10 @@ def compare(
     Raises:
         ExportError: If onnxruntime cannot run the graph.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=['CPUExecutionProvider']
-        )
-    except Exception as error:  # onnxruntime has a class of its own for each kind
-        raise ExportError(f'onnxruntime {onnxruntime.__version__} refuses it: {error}') from error
+        engine = OnnxRuntimeEngine(path)
+    except DescriptionError as error:
+        raise ExportError(str(error)) from error
     trials = []
     for name, images, tasks in batches:
         numbers = torch.tensor(tasks)
@@ -118,10 +115,10 @@ def compare(
             expected = [x.numpy() for x in network(images, numbers)]
         inputs = dict(zip(INPUTS, (np.ascontiguousarray(images), numbers.numpy())))
         try:
-            found = session.run(list(OUTPUTS), inputs)
+            found = engine.run(inputs, OUTPUTS)
         except Exception as error:
             raise ExportError(
-                f'onnxruntime {onnxruntime.__version__} fails on images of the shape '
+                f'{engine.label} fails on images of the shape '
                 f'{tuple(images.shape)} and {len(tasks[0])} tasks: {error}'
             ) from error
         trial = _trial(name, (*numbers.shape, *images.shape[2:]), found, expected)
@@ -165,7 +162,7 @@ def _trial(
     classes, masks = (
         float(np.abs(ours - theirs).max(initial=0)) for ours, theirs in zip(found, expected)
     )
-    labels = [_labels(*outputs) for outputs in (found, expected)]
+    labels = [semantic_labels(*outputs) for outputs in (found, expected)]
     return Trial(
         name,
         shape,
@@ -174,10 +171,3 @@ def _trial(
         float(((found[1] >= 0) == (expected[1] >= 0)).mean()),
         float((labels[0] == labels[1]).mean()),
     )
-
-
-def _labels(class_logits: np.ndarray, mask_logits: np.ndarray) -> np.ndarray:
-    """Semantic labels (B, T, h, w) at the size of the mask logits."""
-    weights = torch.from_numpy(class_logits).softmax(-1)[..., :-1]
-    masks = torch.from_numpy(mask_logits).sigmoid()
-    return torch.einsum('btqk,btqhw->btkhw', weights, masks).argmax(2).numpy()

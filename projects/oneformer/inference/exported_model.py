@@ -4,7 +4,6 @@
 visualizer and the writers.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,24 +16,13 @@ from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 from mmengine.structures import InstanceData, PixelData
 
-from oneformer_runtime.description import FILE_NAME, GRAPH_NAME, Thresholds
-from oneformer_runtime.model_json import is_exported
+from oneformer_runtime.description import Thresholds
 from oneformer_runtime.onnx_oneformer import OnnxOneFormer
 from oneformer_runtime.options import equal_batches
 from oneformer_runtime.preparing import prepare
 
 from ..panoptic_codes import segment_code
 from .settings import Settings
-
-
-def exported_folder(weights: object) -> Path | None:
-    """The folder of an exported model, if weights are one or a file of it, else None."""
-    if not isinstance(weights, str | os.PathLike):
-        return None
-    path = Path(weights)
-    if path.is_file() and path.name in (FILE_NAME, GRAPH_NAME):
-        path = path.parent
-    return path if is_exported(path) else None
 
 
 class ExportedModel:

@@ -7,9 +7,11 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from oneformer_runtime.model_json import exported_folder
+
 from ..kernels.attention_paths import want_path, wanted_path
 from ..kernels.precision import check_precision
-from .exported_model import ExportedModel, exported_folder, load_exported
+from .exported_model import ExportedModel, load_exported
 from .settings import Settings
 from .trained_model import check_device, load_trained, use_precision
 
