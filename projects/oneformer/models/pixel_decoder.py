@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from ..kernels.attention_levels import Levels
 from ..kernels.attention_paths import check_choice, choose_path
 from ..kernels.deformable_attention import DeformableAttention
+from ..kernels.group_norm import make_exact
 from ..kernels.positional_encoding import positional_encoding
 from .transformer import FeedForward
 
@@ -44,6 +45,7 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
         for layer in self.encoder.layers:
             layer.self_attn = DeformableAttention(**layer.self_attn_cfg)
             layer.ffn = FeedForward(**layer.ffn_cfg)
+        make_exact(self)
 
     def init_weights(self) -> None:
         """Initialise as the original: mmdet draws the feed-forward matrices from a normal."""
@@ -166,6 +168,7 @@ class IdentityPixelDecoder(BaseModule):
         self.input_convs = nn.ModuleList(projection(channels) for channels in coarse[::-1])
         self.lateral_convs = nn.ModuleList([projection(finest)])
         self.mask_feature = nn.Conv2d(feat_channels, out_channels, 1)
+        make_exact(self)
 
     def init_weights(self) -> None:
         """Initialise as ``OneFormerPixelDecoder`` its layers of the same names."""

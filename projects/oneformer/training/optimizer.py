@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ..host.schedules import LAYER
+from ..kernels.group_norm import GroupNorm
 from .console import DETAIL
 from .layer_decay import EMBEDDINGS, group_table, layers_of
 
@@ -42,7 +43,7 @@ def is_decayed(module: nn.Module, module_name: str, parameter_name: str) -> bool
         return True
     if parameter_name in _UNDECAYED_NAMES or isinstance(module, nn.Embedding):
         return False
-    if type(module) in (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm):
+    if type(module) in (nn.LayerNorm, nn.GroupNorm, GroupNorm, nn.LocalResponseNorm):
         return False
     if type(module).__module__.startswith('timm.') and 'norm' in type(module).__name__.lower():
         return False
