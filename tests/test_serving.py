@@ -44,6 +44,7 @@ from oneformer.tasks import TASKS
 from oneformer_runtime import OnnxOneFormer
 from oneformer_runtime.description import ImageSettings, ModelDescription, Thresholds
 from oneformer_runtime.serving import OnnxPredictor, Settings
+from oneformer_runtime.serving import __main__ as serving_command
 from oneformer_runtime.serving.arguments import add_arguments
 
 SERVED = Path(__file__).with_name('served.py')
@@ -769,6 +770,9 @@ def test_wrong_settings_are_named(folder, words, message):
     [
         (['--device', 'cuda'], 'leave out --device'),
         (['--model', 'a.py'], 'leave out --model'),
+        (['--precision', 'tf32'], 'leave out --precision'),
+        (['--precision', 'float16'], "invalid choice: 'float16'"),
+        (['--engine', 'tensorrt'], "invalid choice: 'tensorrt'"),
         (['--threads', '0'], '--threads has to be at least 1'),
         (['--weights', 'a.pth'], 'write CHECKPOINT without an option'),
     ],
@@ -777,6 +781,22 @@ def test_options_that_make_no_sense_are_usage_errors(folder, words, message, cap
     with pytest.raises(SystemExit, match='2'):
         oneformer_cli.main(['serve', str(folder), *words])
     assert message in capsys.readouterr().err
+
+
+def test_the_engine_and_the_precision_are_chosen(folder, model):
+    pytest.importorskip('openvino')
+    words = ('--engine', 'openvino', '--threads', '1', '--port', '0')
+    with process('-m', 'oneformer_runtime.serving', folder, *words) as (_, client):
+        _, _, body = client.ask('GET', '/v1/model')
+        assert json.loads(body)['engine'] == 'openvino'
+        status, found = client.predict(JPEG)
+        assert status == 200
+        check_equal(found, *model(cv2.imdecode(np.frombuffer(JPEG, np.uint8), cv2.IMREAD_COLOR)))
+    for main in (oneformer_cli.main, lambda words: serving_command.main(words[1:])):
+        with pytest.raises(SystemExit, match='^error: precision is int8, but'):
+            main(['serve', str(folder), '--precision', 'int8', '--port', '0'])
+        with pytest.raises(SystemExit, match='^error: precision is bf16, but onnxruntime'):
+            main(['serve', str(folder), '--precision', 'bf16', '--port', '0'])
 
 
 def test_several_workers_need_an_exported_model(capsys):

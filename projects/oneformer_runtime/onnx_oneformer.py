@@ -53,6 +53,7 @@ class OnnxOneFormer:
 
     Attributes:
         description: Content of ``model.json``.
+        engine: Its name.
         network: The graph; ``network.engine.label`` says what runs it.
         equal_labels: With bf16 the share of pixels of a generated image with the labels of float32;
             else None.
@@ -75,6 +76,7 @@ class OnnxOneFormer:
         precision: str = 'fp32',
     ) -> None:
         self.description: ModelDescription = read_description(folder)
+        self.engine = engine
         self.network = Network(folder, self.description, providers, threads, engine, precision)
         self._is_thing = self.description.is_thing
         self._say = SayOnce()

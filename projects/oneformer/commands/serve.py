@@ -7,15 +7,23 @@ from pathlib import Path
 
 import oneformer_cli
 
+from oneformer_runtime.engine import PRECISIONS as OF_EXPORTED
 from oneformer_runtime.model_json import exported_folder
 from oneformer_runtime.serving import Predictor, check_installed
-from oneformer_runtime.serving.arguments import add_arguments, settings_of
+from oneformer_runtime.serving.arguments import (
+    add_arguments,
+    add_engine_arguments,
+    load_exported,
+    settings_of,
+)
 
 from ..zoo import find_config
 from .arguments import ToolParser, add_trust_pickle
 
 # options that only weights of torch have
-_OF_TORCH = ('model', 'trust_pickle', 'precision')
+_OF_TORCH = ('model', 'trust_pickle')
+# number formats of torch; that package would be imported for them
+_PRECISIONS = ('fp32', 'tf32', 'bf16', 'fp16')
 
 
 def make_parser(prog: str | None = None) -> ToolParser:
@@ -34,19 +42,9 @@ def make_parser(prog: str | None = None) -> ToolParser:
     parser.add_argument('--model', help='config of a checkpoint (that of the training)')
     add_trust_pickle(parser)
     parser.add_argument('--device', help='such as cuda:1 or cpu (a GPU if there is one)')
-    parser.add_argument(
-        '--precision', help='number format of a network of torch: fp32, tf32, bf16, fp16'
-    )
-    parser.add_argument('--threads', type=int, help='threads of a prediction (all cores)')
+    add_engine_arguments(parser, tuple(dict.fromkeys((*_PRECISIONS, *OF_EXPORTED))))
     add_arguments(parser)
     return parser
-
-
-def _load_exported(folder: Path, args: argparse.Namespace) -> Predictor:
-    from oneformer_runtime import OnnxOneFormer
-    from oneformer_runtime.serving import OnnxPredictor
-
-    return OnnxPredictor(OnnxOneFormer(folder, threads=args.threads))
 
 
 def _load_weights(args: argparse.Namespace) -> Predictor:
@@ -63,7 +61,12 @@ def _load_weights(args: argparse.Namespace) -> Predictor:
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     inferencer = OneFormerInferencer(
-        model, weights, args.device, args.trust_pickle, precision=args.precision
+        model,
+        weights,
+        args.device,
+        args.trust_pickle,
+        precision=args.precision,
+        engine=args.engine,
     )
     return TorchPredictor(inferencer, Path(args.checkpoint).stem)
 
@@ -91,12 +94,15 @@ def _check(args: argparse.Namespace, folder: Path | None, parser: ToolParser) ->
             )
         return
     given = [name for name in _OF_TORCH if getattr(args, name)]
+    if args.precision is not None and args.precision not in OF_EXPORTED:
+        given.append('precision')
     if args.device not in (None, 'cpu'):
         given.append('device')
     if given:
         option = f'--{given[0].replace("_", "-")}'
         parser.error(
-            f'{folder} is an exported model, run by onnxruntime on the CPU: leave out {option}'
+            f'{folder} is an exported model, run by {args.engine or "onnxruntime"} on the CPU: '
+            f'leave out {option}'
         )
 
 
@@ -106,7 +112,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     folder = exported_folder(args.checkpoint)
     _check(args, folder, parser)
     load: Callable[[], Predictor] = lambda: (  # noqa: E731
-        _load_weights(args) if folder is None else _load_exported(folder, args)
+        _load_weights(args) if folder is None else load_exported(folder, args)
     )
     try:
         settings = settings_of(args)

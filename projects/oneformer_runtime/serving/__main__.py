@@ -4,9 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ..onnx_oneformer import OnnxOneFormer
-from . import OnnxPredictor, check_installed
-from .arguments import add_arguments, settings_of
+from . import check_installed
+from .arguments import add_arguments, add_engine_arguments, load_exported, settings_of
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -15,9 +14,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog='python -m oneformer_runtime.serving', description='Serve an exported model.'
     )
     parser.add_argument('folder', metavar='FOLDER', help='folder of an exported model')
-    parser.add_argument(
-        '--threads', type=int, help='threads of a prediction (all cores, by onnxruntime)'
-    )
+    add_engine_arguments(parser)
     add_arguments(parser)
     return parser
 
@@ -30,10 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from .server import log_to_stderr, serve
 
         log_to_stderr()
-        serve(
-            lambda: OnnxPredictor(OnnxOneFormer(args.folder, threads=args.threads)),
-            settings_of(args),
-        )
+        serve(lambda: load_exported(args.folder, args), settings_of(args))
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:  # while the model is loaded

@@ -1,7 +1,12 @@
 """Options of the server on the command line."""
 
 import argparse
+import os
+from collections.abc import Sequence
 
+from ..engine import ENGINES, PRECISIONS
+from ..onnx_oneformer import OnnxOneFormer
+from .predictors import OnnxPredictor
 from .settings import ALL_KINDS, Settings
 
 _OWN = Settings()
@@ -65,6 +70,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=list(_OWN.kinds),
         help=f'of images (%(default)s; there are {", ".join(ALL_KINDS)})',
     )
+
+
+def add_engine_arguments(
+    parser: argparse.ArgumentParser, precisions: Sequence[str] = PRECISIONS
+) -> None:
+    """Add what runs an exported model, and how.
+
+    Args:
+        parser: Parser to add to.
+        precisions: Choices of ``--precision``.
+    """
+    parser.add_argument('--threads', type=int, help='threads of a prediction (all cores)')
+    parser.add_argument(
+        '--engine', choices=ENGINES, help='what runs an exported model (onnxruntime)'
+    )
+    parser.add_argument(
+        '--precision',
+        choices=precisions,
+        help='number format of the network (fp32); exported models have fp32, by openvino bf16, '
+        'and int8 if they were exported with it',
+    )
+
+
+def load_exported(folder: str | os.PathLike, args: argparse.Namespace) -> OnnxPredictor:
+    """An exported model by the options of ``add_engine_arguments``; see ``OnnxOneFormer``."""
+    options = dict(engine=args.engine, precision=args.precision)
+    given = {name: value for name, value in options.items() if value is not None}
+    return OnnxPredictor(OnnxOneFormer(folder, threads=args.threads, **given))
 
 
 def settings_of(args: argparse.Namespace) -> Settings:

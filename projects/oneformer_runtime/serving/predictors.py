@@ -18,7 +18,7 @@ class Facts:
     """What clients may know of a model.
 
     Attributes:
-        engine: ``'onnxruntime'`` or ``'torch'``.
+        engine: ``'onnxruntime'``, ``'openvino'`` or ``'torch'``.
         classes: Names of the classes; labels are positions in it.
         thing_classes: Those that are things.
         palette: Colour [R, G, B] of each class, or None.
@@ -125,7 +125,7 @@ class OnnxPredictor:
         description = model.description
         self.rules = description.image.rules
         self.facts = Facts(
-            'onnxruntime',
+            model.engine,
             description.classes,
             description.thing_classes,
             description.palette,
