@@ -5,6 +5,9 @@ layer; nothing is post-processed. Weights are random.
 
 * hf: Swin-T, the same weights. Hugging Face predicts three tasks by three passes. Logits are
   compared for each task.
+* bf16: ours in float32 against ours with ``precision='bf16'``, where the processor or GPU has its
+  products. Logits may differ by a tenth of their size, by the root of the mean square; what that
+  does to a trained model is in docs/precision.md.
 * mask2former: ResNet-50, the same weights where both have some. For the comparison ours starts from
   the other's learned queries; the timed model has its query transformer.
 * memory: peak of a process that does one pass, above what it held with the model and the image.
@@ -19,16 +22,28 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from oneformer.kernels.precision import check_precision, network_precision, usable_precision
 from oneformer.tasks import TASKS
 
 from . import by_module, memory, peers
-from .timing import Figure, Row, Variant, add_device, alternate, fix_threads, positive_int
+from .timing import (
+    Figure,
+    Note,
+    ResultsDiffer,
+    Row,
+    Variant,
+    add_device,
+    alternate,
+    fix_threads,
+    positive_int,
+)
 
 PRODUCTS = (1024, 2048, 4096)
+MOST_OF_BF16 = 0.1  # root mean square of a difference, of that of the logits
 NUM_TASKS = dict(one_task=1, three_tasks=3)
 
 
@@ -42,10 +57,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def make_pass(
     side: str, model: nn.Module, batch: peers.Batch, tasks: Sequence[str]
 ) -> Callable[[], peers.Outputs]:
-    """The work of a side, 'ours' or 'hf'."""
-    if side == 'ours':
-        return lambda: peers.our_outputs(model, batch.images, tasks)
-    return lambda: peers.hugging_face_outputs(model, batch, tasks)
+    """The work of a side, 'ours', 'bf16' (ours, too) or 'hf'."""
+    if side == 'hf':
+        return lambda: peers.hugging_face_outputs(model, batch, tasks)
+
+    def work() -> peers.Outputs:
+        with network_precision(None if side == 'ours' else side, batch.images.device):
+            return peers.our_outputs(model, batch.images, tasks)
+
+    return work
 
 
 def build(side: str, shape: peers.Shape, device: torch.device) -> nn.Module:
@@ -100,12 +120,31 @@ def matrix_products(device: torch.device) -> dict[int, Variant]:
     }
 
 
-def against_hugging_face(args: argparse.Namespace) -> list[Row | Figure]:
+def lack_of_bf16(device: torch.device) -> str | None:
+    """Why there is nothing to measure in bfloat16; None if there is."""
+    try:
+        check_precision('bf16', device)
+    except ValueError as error:
+        return str(error)
+    return usable_precision('bf16', device)[1]
+
+
+def check_bf16(name: str, rounded: Tensor, exact: Tensor) -> None:
+    """Compare logits; ResultsDiffer if they are not nearly the same."""
+    error = ((rounded.float() - exact).norm() / exact.norm()).item()
+    if not error <= MOST_OF_BF16:  # also nan
+        raise ResultsDiffer(f'{name} in bf16 differ by {error:.1%} of their size')
+
+
+def against_hugging_face(args: argparse.Namespace) -> list[Row | Figure | Note]:
     """Time Swin-T, and find our share of the machine's rate; the work of an own process."""
     fix_threads(args.threads)
     shape, device = peers.SHAPE, args.device
     models = {side: build(side, shape, device) for side in ('ours', 'hf')}
     peers.share_weights(models['ours'], models['hf'])
+    lack = lack_of_bf16(device)
+    if lack is None:
+        models['bf16'] = models['ours']
     batch = peers.draw_batch(args.size, [0], device)
     passes = {
         (side, name): make_pass(side, model, batch, TASKS[:number])
@@ -118,6 +157,9 @@ def against_hugging_face(args: argparse.Namespace) -> list[Row | Figure]:
             ours, peer = results['ours', name], results['hf', name]
             peers.check_close(f'classes of {name}', ours.scores, peer.scores)
             peers.check_close(f'masks of {name}', ours.masks, peer.masks)
+            if rounded := results.get(('bf16', name)):
+                check_bf16(f'classes of {name}', rounded.scores, ours.scores)
+                check_bf16(f'masks of {name}', rounded.masks, ours.masks)
 
     variants = {
         key: Variant(run=lambda work: work(), prepare=lambda work=work: work)
@@ -127,6 +169,10 @@ def against_hugging_face(args: argparse.Namespace) -> list[Row | Figure]:
     rows = [
         Row(f'infer/{name}/hf', seconds['ours', name], seconds['hf', name]) for name in NUM_TASKS
     ]
+    rows += [
+        Row(f'infer/{name}/bf16', seconds['bf16', name], seconds['ours', name])
+        for name in (NUM_TASKS if lack is None else ())
+    ]
 
     rate = max(2 * size**3 / median(seconds[size]) for size in PRODUCTS)
     operations = count_operations(models['ours'], passes['ours', 'one_task'])
@@ -134,8 +180,8 @@ def against_hugging_face(args: argparse.Namespace) -> list[Row | Figure]:
     text = f'of the time is that of {operations / 1e9:.1f} GFLOP at {rate / 1e9:.0f} GFLOP/s'
     rows.append(Figure('infer/floor_share', share, text))
     if args.plot is not None:
-        draw(args, models, batch)
-    return rows
+        draw(args, {side: models[side] for side in ('ours', 'hf')}, batch)
+    return rows if lack is None else [*rows, Note(f'not measured, bf16: {lack}')]
 
 
 def draw(args: argparse.Namespace, models: dict[str, nn.Module], batch: peers.Batch) -> None:
@@ -177,7 +223,7 @@ def against_mask2former(args: argparse.Namespace) -> Row:
     return Row('infer/one_task/mask2former', seconds['ours'], seconds['peer'], note=note)
 
 
-def run(args: argparse.Namespace) -> list[Row | Figure]:
+def run(args: argparse.Namespace) -> list[Row | Figure | Note]:
     """Compare and measure."""
     peers.require_transformers()
     if args.plot is not None:

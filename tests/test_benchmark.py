@@ -13,6 +13,8 @@ import torch
 from mmdet.evaluation.functional import panoptic_utils
 from mmdet.evaluation.metrics import coco_panoptic_metric
 
+from oneformer.host import processor
+
 TINY = ('--height', 64, '--width', 96, '--segments', 9, '--repeats', 2, '--threads', 1)
 ROWS = dict(
     data=('targets/mmdet', 'masks/mmdet', 'sample/mmdet', 'sample_masks/mmdet'),
@@ -208,6 +210,8 @@ CONTRACT = dict(
     infer={
         'infer/one_task/hf',
         'infer/three_tasks/hf',
+        'infer/one_task/bf16',
+        'infer/three_tasks/bf16',
         'infer/one_task/mask2former',
         'infer/memory/one_task/hf',
         'infer/memory/three_tasks/hf',
@@ -294,7 +298,8 @@ def test_starts_are_timed_in_processes_of_their_own(run_tool, tmp_path, monkeypa
 
 @pytest.mark.usefixtures('small_models', 'transformers')
 @pytest.mark.parametrize('command', CONTRACT)
-def test_json_has_the_keys_of_the_contract(run_tool, tmp_path, command):
+def test_json_has_the_keys_of_the_contract(run_tool, tmp_path, command, monkeypatch):
+    monkeypatch.setattr(processor, 'multiplies', lambda precision: True)  # slowly or not
     # results of other commands stay
     (tmp_path / 'results.json').write_text('{"data/targets/mmdet": 10.0}')
     arguments = (*SMALL[command], *CPU, '--json', 'results.json')
@@ -419,6 +424,25 @@ def test_networks_that_differ_are_not_timed(run_tool, tool, monkeypatch, command
     monkeypatch.setattr(peers, 'share_weights', share_wrongly)
     with pytest.raises(tool.timing.ResultsDiffer, match='differ'):
         run_tool('benchmark', command, *SMALL[command], *CPU)
+
+
+@pytest.mark.usefixtures('small_models', 'transformers')
+def test_bf16_is_left_out_where_the_processor_lacks_it(run_tool, tmp_path, monkeypatch):
+    monkeypatch.setattr(processor, 'multiplies', lambda precision: False)
+    arguments = (*SMALL['infer'], *CPU, '--json', 'results.json')
+    assert 'not measured, bf16: precision is bf16, but this' in run_tool(
+        'benchmark', 'infer', *arguments
+    )
+    assert not any('bf16' in name for name in json.loads((tmp_path / 'results.json').read_text()))
+
+
+def test_bf16_that_is_far_off_is_not_timed(tool):
+    exact = torch.linspace(-2, 2, 100)
+    tool.infer.check_bf16('masks', exact.to(torch.bfloat16), exact)
+    with pytest.raises(tool.timing.ResultsDiffer, match='masks in bf16 differ by 12'):
+        tool.infer.check_bf16('masks', exact * 1.12 + 0.05, exact)
+    with pytest.raises(tool.timing.ResultsDiffer, match='differ by nan'):
+        tool.infer.check_bf16('masks', exact * torch.nan, exact)
 
 
 @pytest.mark.usefixtures('small_models', 'transformers')

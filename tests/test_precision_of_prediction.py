@@ -12,6 +12,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from oneformer.host import processor
 from oneformer.host.float32_products import float32_products
 from oneformer.inference import OneFormerInferencer
 from oneformer.kernels import precision as formats
@@ -38,6 +39,12 @@ def untouched():
     before = surroundings()
     yield
     assert surroundings() == before
+
+
+@pytest.fixture(autouse=True)
+def able_processor(monkeypatch):
+    """The processor multiplies in half precision, slowly or not."""
+    monkeypatch.setattr(processor, 'multiplies', lambda precision: True)
 
 
 @pytest.fixture
@@ -129,7 +136,10 @@ def test_the_network_runs_in_the_precision_and_what_follows_in_float32(
 
     head = own.model.panoptic_head
     head.cls_embed.register_forward_hook(note('decoder'))
-    head.pixel_decoder.mask_feature.register_forward_hook(note('pixel decoder'))
+    head.pixel_decoder.register_forward_hook(note('pixel decoder'))
+    layer = head.pixel_decoder.encoder.layers[-1]
+    layer.self_attn.value_proj.register_forward_hook(note('values'))
+    layer.norms[1].register_forward_hook(note('tokens'))
     post_process = own.model.post_process
 
     def noted(sample, task, outputs, resize):
@@ -143,7 +153,9 @@ def test_the_network_runs_in_the_precision_and_what_follows_in_float32(
         own(images[0], progress=False)
         assert surroundings()[:3] == (True, torch.bfloat16, 'high')
     assert seen['decoder'] == HALVES.get(precision, torch.bfloat16)
-    assert seen['pixel decoder'] == torch.float32
+    assert seen['pixel decoder'] == seen['tokens'] == torch.float32
+    # on a CPU its products are in bfloat16, too
+    assert seen['values'] == (torch.float32 if precision == 'fp16' else torch.bfloat16)
     assert seen['panoptic'] == seen['semantic'] == {torch.float32}
     assert seen['around'] == (False, 'highest')
 
@@ -359,6 +371,54 @@ def test_an_older_gpu_has_fewer(precision, capability, refusal, monkeypatch):
         return check_precision(precision, 'cuda:0')
     with pytest.raises(ValueError, match=f'precision is {precision}, but {refusal}'):
         check_precision(precision, 'cuda:0')
+
+
+@pytest.mark.parametrize(
+    ('listed', 'expected'),
+    [
+        ('flags\t\t: fpu avx512f avx512_bf16', dict(bf16=True, fp16=False)),
+        (
+            'model name\t: amx_bf16 machine\nflags\t\t: amx_bf16 amx_fp16',
+            dict(bf16=True, fp16=True),
+        ),
+        ('flags\t\t: fpu avx2', dict(bf16=False, fp16=False)),
+        ('Features\t: fp asimd bf16', dict(bf16=True, fp16=False)),
+    ],
+)
+def test_the_processor_tells_what_it_multiplies(listed, expected, tmp_path, monkeypatch):
+    monkeypatch.undo()  # its answer in the other tests
+    (tmp_path / 'cpuinfo').write_text(f'processor\t: 0\n{listed}\n')
+    found = processor.flags(tmp_path / 'cpuinfo')
+    monkeypatch.setattr(processor, 'flags', lambda: found)
+    assert {name: processor.multiplies(name) for name in HALVES} == expected
+
+
+def test_without_a_list_of_features_torch_is_asked(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(processor, 'flags', frozenset)
+    for answer in (True, False):
+        for name in ('_is_avx512_bf16_supported', '_is_amx_tile_supported'):
+            monkeypatch.setattr(torch.cpu, name, lambda answer=answer: answer, raising=False)
+        assert processor.multiplies('bf16') == answer
+    monkeypatch.delattr(torch.cpu, '_is_amx_fp16_supported', raising=False)
+    assert not processor.multiplies('fp16')
+
+
+@pytest.mark.parametrize('precision', HALVES)
+def test_a_processor_that_would_be_slower_uses_float32_and_says_so(
+    trained, images, in_float32, precision, monkeypatch, run_command, run_tool, tmp_path
+):
+    monkeypatch.setattr(processor, 'multiplies', lambda precision: False)
+    ours = predict(trained, images[:1], precision)[0]
+    assert np.array_equal(ours.scores, in_float32[0].scores)
+    words = f'is {precision}, but this processor has no products of {HALVES[precision]}'
+    config, weights = trained
+    options = ('--model', config, '--weights', weights, '--device', 'cpu', '--out-dir', tmp_path)
+    printed = run_command('predict', images[0], *options, '--precision', precision)
+    assert words in printed and 'float32 is used' in printed and 'autocast' not in printed
+    only_files = ('--tasks', 'instance', '--format-only', '--out-dir', tmp_path / 'o')
+    printed = run_tool('test', *trained, *only_files, '--precision', precision)
+    assert words in printed and 'autocast' not in printed
 
 
 def test_devices_without_autocast_are_refused(monkeypatch):

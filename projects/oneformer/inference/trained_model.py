@@ -1,5 +1,6 @@
 """Build a trained model from a config and its weights, or from the weights alone, strictly."""
 
+import logging
 import os
 from collections.abc import Mapping
 
@@ -11,7 +12,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from ..host.errors import CheckpointError
-from ..kernels.precision import PRECISIONS, check_precision
+from ..kernels.precision import PRECISIONS, check_precision, usable_precision
 from ..weights.classes import classes_to_predict
 from ..weights.fitting import fit
 from ..weights.reading import read
@@ -142,7 +143,12 @@ def use_precision(model: nn.Module, precision: str | None, device: torch.device)
         model.test_cfg['precision'] = precision
     elif (precision := model.test_cfg.get('precision')) is not None:
         check_precision(precision, device, 'model.test_cfg.precision of the config')
-    if precision not in (None, 'fp32'):
+    if precision is None:
+        return
+    precision, warning = usable_precision(precision, device)
+    if warning is not None:
+        print_log(warning, logger='current', level=logging.WARNING)
+    elif precision != 'fp32':
         print_log(
             f'precision {precision}: {PRECISIONS[precision]} in the network, predictions in '
             'float32',

@@ -44,10 +44,12 @@ class DeformableAttention(MultiScaleDeformableAttention):
         Returns:
             Updated tokens of shape (B, N, C), residual included.
         """
-        value = self.value_proj(tokens).unflatten(-1, (self.num_heads, -1))  # B N M C/M
+        value = self.value_proj(tokens).to(tokens.dtype)
+        value = value.unflatten(-1, (self.num_heads, -1))  # B N M C/M
         weight = torch.cat([self.sampling_offsets.weight, self.attention_weights.weight])
         bias = torch.cat([self.sampling_offsets.bias, self.attention_weights.bias])
-        numbers = F.linear(tokens + position, weight, bias)
+        with torch.autocast(tokens.device.type, enabled=False):  # 8 bits are too few for places
+            numbers = F.linear(tokens + position, weight, bias)
         path = path or choose_path(tokens.device)[0]
         sampled = self.attend(value, numbers, levels, path)
         return tokens + dropout(self.output_proj(sampled), self.dropout.p, self.training)

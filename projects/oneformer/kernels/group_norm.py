@@ -24,7 +24,9 @@ class GroupNorm(nn.GroupNorm):
         return exact.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise maps of shape (B, C, h, w)."""
+        """Normalise maps of shape (B, C, h, w); on a CPU those in half precision in float32."""
+        if x.device.type == 'cpu' and x.dtype in (torch.bfloat16, torch.float16):
+            x = x.float()
         if not _is_inexact(x) or not self.affine:
             return super().forward(x)
         return _GroupNorm.apply(x, self.num_groups, self.weight, self.bias, self.eps)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
+from ..host import processor
 from ..host.float32_products import float32_products, lack_of_ampere, lack_of_tf32
 
 PRECISIONS = dict(
@@ -14,6 +15,7 @@ PRECISIONS = dict(
     fp16='float16 autocast',
 )
 _AUTOCAST = dict(bf16=torch.bfloat16, fp16=torch.float16)
+_INSTRUCTIONS = dict(bf16='AVX512-BF16, AMX', fp16='AVX512-FP16, AMX-FP16')
 
 
 def check_precision(
@@ -36,6 +38,26 @@ def check_precision(
         raise ValueError(f'{option} is {precision}, but {reason}: choose {remedy}')
 
 
+def usable_precision(
+    precision: str, device: torch.device, option: str = 'precision'
+) -> tuple[str, str | None]:
+    """The precision that a network runs in, and a warning if it is not the one that was asked for.
+
+    A processor without products in half precision runs float32, which is faster there.
+
+    Args:
+        precision: One of ``PRECISIONS`` that the device has.
+        device: Device of the network.
+        option: What the user has set, for the warning.
+    """
+    if precision not in _AUTOCAST or device.type != 'cpu' or processor.multiplies(precision):
+        return precision, None
+    return 'fp32', (
+        f'{option} is {precision}, but this processor has no products of {_AUTOCAST[precision]} '
+        f'({_INSTRUCTIONS[precision]}), and would be slower than in float32: float32 is used'
+    )
+
+
 def _lack(precision: str, device: torch.device) -> tuple[str, str] | None:
     """Why a device lacks a precision, and what to choose; None if it has it."""
     is_cuda = device.type == 'cuda'
@@ -54,7 +76,8 @@ def _lack(precision: str, device: torch.device) -> tuple[str, str] | None:
 def network_precision(precision: str | None, device: torch.device) -> Iterator[None]:
     """Run a network in a number format, whatever surrounds it.
 
-    Steps that need float32 have it in any format, see ``docs/precision.md``.
+    Steps that need float32 have it in any format, see ``docs/precision.md``. On a processor without
+    products in half precision all have it.
 
     Args:
         precision: One of ``PRECISIONS``; None for that of the surroundings.
@@ -67,12 +90,30 @@ def network_precision(precision: str | None, device: torch.device) -> Iterator[N
         yield
         return
     check_precision(precision, device, 'model.test_cfg.precision')
-    dtype = _AUTOCAST.get(precision)
+    dtype = _AUTOCAST.get(usable_precision(precision, device)[0])
     if dtype is not None:
         with torch.autocast(device.type, dtype):
             yield
         return
-    with torch.autocast(device.type, enabled=False), float32_products(precision == 'fp32'):
+    with torch.autocast(device.type, enabled=False), float32_products(precision != 'tf32'):
+        yield
+
+
+@contextmanager
+def float32_step(device: torch.device) -> Iterator[None]:
+    """Compute a step in float32 that the original keeps out of half precision.
+
+    In prediction on a CPU its products stay in bfloat16, if the rest is: there they are most of the
+    time. What it does beside them is in float32, and is to be given float32.
+    """
+    kind = device.type
+    keeps = (
+        kind == 'cpu'
+        and not torch.is_grad_enabled()
+        and torch.is_autocast_enabled(kind)
+        and torch.get_autocast_dtype(kind) == torch.bfloat16
+    )
+    with torch.autocast(kind, torch.bfloat16 if keeps else None, enabled=keeps):
         yield
 
 

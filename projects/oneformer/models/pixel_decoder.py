@@ -21,6 +21,7 @@ from ..kernels.attention_paths import check_choice, choose_path
 from ..kernels.deformable_attention import DeformableAttention
 from ..kernels.group_norm import make_exact
 from ..kernels.positional_encoding import positional_encoding
+from ..kernels.precision import float32_step
 from .transformer import FeedForward
 
 
@@ -65,7 +66,7 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
             Mask features (B, C, H/4, W/4) and the maps of strides 32, 16, 8 as (B, C, h, w), whose
             memory is laid out as tokens (channels last).
         """
-        with torch.autocast(feats[0].device.type, enabled=False):
+        with float32_step(feats[0].device):
             feats = [feat.float() for feat in feats]
             coarse = feats[: -len(self.input_convs) - 1 : -1]
             maps = self.encode([conv(feat) for conv, feat in zip(self.input_convs, coarse)])
@@ -78,7 +79,7 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
                 feat = feat.contiguous(memory_format=torch.channels_last)
                 fine = F.interpolate(fine, size=feat.shape[-2:], mode='bilinear')
                 fine = output(fine.add_(lateral(feat)))
-            return self.mask_feature(fine), maps
+            return self.mask_feature(fine).to(fine.dtype), maps
 
     def encode(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Let the tokens of all levels attend to each other.
@@ -180,9 +181,9 @@ class IdentityPixelDecoder(BaseModule):
 
     def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Project backbone features, see ``OneFormerPixelDecoder.forward``."""
-        with torch.autocast(feats[0].device.type, enabled=False):
+        with float32_step(feats[0].device):
             fine, *coarse = (
                 feat.float().contiguous(memory_format=torch.channels_last) for feat in feats
             )
             maps = [conv(feat) for conv, feat in zip(self.input_convs, coarse[::-1])]
-            return self.mask_feature(self.lateral_convs[0](fine)), maps
+            return self.mask_feature(self.lateral_convs[0](fine)).to(fine.dtype), maps

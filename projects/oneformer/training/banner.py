@@ -26,7 +26,7 @@ from ..kernels.attention_paths import (
     has_deformable_attention,
     wanted_path,
 )
-from ..kernels.precision import PRECISIONS, check_precision
+from ..kernels.precision import PRECISIONS, check_precision, usable_precision
 from .batch_facts import describe_batch, describe_learning_rate, is_scaled, training_warnings
 from .console import DETAIL, build_runner
 from .limits import warn_of_scoring_limits, warn_of_training_limits
@@ -103,21 +103,16 @@ def _examine(runner: Runner, used: float) -> tuple[str, list[str]]:
     return told, warnings + unread_settings(runner.cfg)
 
 
-def _prediction_precision(runner: Runner) -> str:
-    """The precision of ``test_cfg``; ValueError if the device does not have it."""
+def _prediction_precision(runner: Runner) -> tuple[str, list[str]]:
+    """The precision of ``test_cfg``, and warnings; ValueError if the device does not have it."""
     model = bare_model(runner)
     precision = (getattr(model, 'test_cfg', None) or {}).get('precision')
     if precision is None:
-        return 'fp32'
-    device = next(model.parameters()).device
-    check_precision(precision, device, 'model.test_cfg.precision')
-    return precision
-
-
-def _validation(runner: Runner) -> str:
-    """What the precision of validation adds to that of training, in words."""
-    precision = _prediction_precision(runner)
-    return '' if precision == 'fp32' else f'; validation: {PRECISIONS[precision]}'
+        return 'fp32', []
+    device, option = next(model.parameters()).device, 'model.test_cfg.precision'
+    check_precision(precision, device, option)
+    precision, warning = usable_precision(precision, device, option)
+    return precision, [] if warning is None else [warning]
 
 
 def log_training(runner: Runner) -> None:
@@ -146,13 +141,15 @@ def log_training(runner: Runner) -> None:
         candidates = batch_size * processes + memory
         text_branch = f'contrastive loss over {count(batch_size * processes, "image")}'
         text_branch += f' and a memory of {memory}' if memory else ''
+    validated, slower = _prediction_precision(runner)
+    in_validation = '' if validated == 'fp32' else f'; validation: {PRECISIONS[validated]}'
     facts = {
         **_describe_machine(runner),
         **plan_facts(runner, batch_size * processes),
         'images per step': describe_batch(batch_size, processes, accumulated),
         'learning rate': describe_learning_rate(used, configured, base),
         'schedule': schedule,
-        'precision': describe_precision(runner) + _validation(runner),
+        'precision': describe_precision(runner) + in_validation,
         'text branch': text_branch,
     }
     warnings += training_warnings(
@@ -162,7 +159,7 @@ def log_training(runner: Runner) -> None:
         candidates=candidates,
         idle_gpus=torch.cuda.device_count() - 1 if processes == 1 else 0,
     )
-    warnings += misfits
+    warnings += misfits + slower
     _log(runner, 'Training starts with', facts, warnings)
 
 
@@ -172,13 +169,13 @@ def log_evaluation(runner: Runner) -> None:
     facts['images at a time'] = describe_batch(
         runner.test_dataloader.batch_size or 1, runner.world_size
     )
-    precision = _prediction_precision(runner)
+    precision, warnings = _prediction_precision(runner)
     facts['precision'] = PRECISIONS[precision]
     always = []
     if precision != 'fp32':
         facts['precision'] += ' in the network, predictions and scores in float32'
         always = ['precision']
-    warnings = unread_settings(runner.cfg) if is_main_process() else []
+    warnings += unread_settings(runner.cfg) if is_main_process() else []
     _log(runner, 'Evaluation starts with', facts, warnings, always)
 
 
