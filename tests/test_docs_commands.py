@@ -65,6 +65,14 @@ RUN = {
         'tests/test_study.py',
         'test_the_study_of_vision_transformers_scores_every_task_under_every_token',
     ),
+    'oneformer study ablations': (
+        'tests/test_ablations.py',
+        'test_photographs_that_are_not_there_are_named',
+    ),
+    'oneformer study report': (
+        'tests/test_ablations.py',
+        'test_the_report_fills_the_page_between_its_markers',
+    ),
     'oneformer replay': (
         'tests/test_finite_steps.py',
         'test_training_stops_after_some_in_a_row_and_a_step_can_be_replayed',

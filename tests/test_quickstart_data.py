@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from oneformer.commands import demo_data
+from oneformer.quickstart import lookalikes, toys
 from oneformer.quickstart import scenes as quickstart
 
 # of the segment ids of that set, as version 1 drew them
 DIGEST = 'e14241d6b6418afbc341798435604d3f3ff620cf3d28be9309136e2021fc54d8'
 SMALL = {'train': 6, 'val': 4, 'size': 96}
-IS_THING = {category['id']: category['isthing'] for category in quickstart.CATEGORIES}
+IS_THING = {category['id']: category['isthing'] for category in toys.CATEGORIES}
 
 
 def files_of(folder):
@@ -88,7 +89,8 @@ def test_objects_below_the_smallest_area_are_not_drawn_and_stuff_below_it_is_voi
     for seed in range(40):
         _, _, segments = quickstart.draw_scene(np.random.default_rng(seed), 64)
         assert all(segment['area'] >= 0.15 * 64**2 for segment in segments)
-        layers = quickstart.draw_layers(np.random.default_rng(seed), (64, 64), 64, (0.6, 0, 0.8))
+        rng, light = np.random.default_rng(seed), (0.6, 0, 0.8)
+        layers = quickstart.draw_layers(rng, (64, 64), 64, light, toys.WORLD)
         assert all((layer.opacity > 0.5).sum() >= 0.15 * 64**2 for layer in layers)
 
 
@@ -97,7 +99,9 @@ def test_every_drawn_object_shows_at_least_a_third_of_itself_and_some_are_partly
     for seed in range(60):
         covered = np.zeros((96, 96), bool)
         rng = np.random.default_rng(seed)
-        for layer in reversed(quickstart.draw_layers(rng, covered.shape, 96, (0.6, 0, 0.8))):
+        light = (0.6, 0, 0.8)
+        layers = quickstart.draw_layers(rng, covered.shape, 96, light, toys.WORLD)
+        for layer in reversed(layers):
             mask = layer.opacity > 0.5
             shares.append((mask & ~covered).sum() / layer.area)
             covered |= mask
@@ -110,8 +114,8 @@ def test_masks_lie_on_the_drawn_objects(monkeypatch):
     def paint_magenta(rng, v, u):
         return np.full((*v.shape, 3), (0.8, 0, 0.8), np.float32)
 
-    for name, (group, color, _, *outline) in quickstart.THINGS.items():
-        monkeypatch.setitem(quickstart.THINGS, name, (group, color, paint_magenta, *outline))
+    for name, (group, color, _, *outline) in toys.THINGS.items():
+        monkeypatch.setitem(toys.THINGS, name, (group, color, paint_magenta, *outline))
     shared = either = 0
     for seed in range(10):
         image, ids, segments = quickstart.draw_scene(np.random.default_rng(seed), 160)
@@ -198,8 +202,30 @@ def test_streets_depend_on_the_seed_alone_and_are_told_from_toys(street_set, tmp
     assert files_of(tmp_path / 'one') == files_of(street_set)
     with pytest.raises(FileExistsError):
         quickstart.generate(street_set, train=3, val=1, size=480)
-    with pytest.raises(ValueError, match="scenes is 'roads': it takes one of toys, streets"):
+    with pytest.raises(
+        ValueError, match="scenes is 'roads': it takes one of toys, lookalikes, streets"
+    ):
         quickstart.generate(tmp_path / 'other', scenes='roads')
+
+
+def test_lookalikes_come_in_pairs_and_hide_more_of_each_other(tmp_path):
+    folder = tmp_path / 'set'
+    quickstart.generate(folder, train=60, val=1, size=64, scenes='lookalikes')
+    panoptic = json.loads((folder / 'panoptic_train.json').read_text())
+    names = {category['id']: category['name'] for category in panoptic['categories']}
+    seen = [
+        [names[segment['category_id']] for segment in annotation['segments_info']]
+        for annotation in panoptic['annotations']
+    ]
+    assert len(lookalikes.PAIRS) == 7 and set(names.values()) == {'sky'}.union(*lookalikes.PAIRS)
+    assert {name for image in seen for name in image} == set(names.values())
+    stuff = [pair for pair in lookalikes.PAIRS if pair[0] in lookalikes.WORLD.stuff]
+    assert not any({*pair} <= {*image} for image in seen for pair in stuff)  # one of a pair
+    things = [sum(name in lookalikes.WORLD.things for name in image) for image in seen]
+    assert max(things) >= 5 and np.mean(things) > 2.5
+    again = tmp_path / 'again'
+    quickstart.generate(again, train=60, val=1, size=64, scenes='lookalikes', workers=1)
+    assert files_of(again) == files_of(folder)
 
 
 def test_toys_are_the_same_bytes_as_ever(small_set):

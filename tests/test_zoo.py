@@ -217,6 +217,8 @@ SMALL = {
     'studies/partial-labels_joint': (500, 8e-4),
     'studies/contrastive-memory_with': (1000, 3e-4),
     'studies/contrastive-memory_without': (1000, 3e-4),
+    'studies/ablations_lookalikes': (500, 8e-4),
+    'studies/ablations_nuclei': (500, 8e-4),
     'studies/vit_decoder': (700, 8e-4),
     'studies/vit_efficientnet-lite0': (700, 8e-4),
     'studies/vit_encoder-only': (700, 8e-4),

@@ -6,19 +6,26 @@ training on the panoptic third alone. ``contrastive-memory`` trains the quick st
 a time, without and with a memory of past images in the contrastive loss. ``vit`` trains small plain
 vision transformers from random weights, with the decoder and in two ways without one, and
 EfficientNet-Lite0 on the quick start for as many CPU minutes each, and scores every task under
-every token. All metrics go to ``work_dirs/STUDY.json``, the table to ``work_dirs/STUDY.md``. An
-interrupted run continues with the next training.
+every token. All metrics go to ``work_dirs/STUDY.json``, the table to ``work_dirs/STUDY.md``.
+
+``ablations`` trains each variant of the model with several seeds, in processes of one thread, each
+with a JSON of its results; ``report`` makes tables of them, with a verdict on each claim of the
+paper, and writes them into a page. An interrupted study goes on with what is missing.
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
 
 from ..quickstart.scenes import generate
-from ..studies import comparison
+from ..studies import comparison, seeded_runs
+from ..studies.ablations import DATA, VARIANTS
+from ..studies.difference_plot import draw_differences
 from ..studies.partial_labels import split_labels
+from ..studies.report import read_results, write_report
 from ..training.evaluate import matrix_table
 from .arguments import ToolParser
 
@@ -53,6 +60,53 @@ def vit(scale: comparison.Scale) -> None:
         print(f'\n{name}, {run["cpu_minutes"]:.1f} CPU minutes\n\n{matrix_table(run["tokens"])}')
 
 
+def ablations(args: argparse.Namespace) -> None:
+    """Train variants with seeds."""
+    seeded_runs.prepare_data(args.data, args.images, args.val_images)
+    runs = seeded_runs.all_runs(args.data, args.only, args.seeds, args.max_iters)
+    seeded_runs.run_all(runs, args.results, args.jobs)
+    print(f'results are in {args.results}; tables: oneformer study report --results {args.results}')
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write the tables of stored results into a page, and a plot if one is wanted."""
+    try:
+        write_report(args.results, args.page)
+        if args.plot is not None:
+            draw_differences(read_results(args.results), args.plot)
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from None
+    print(f'tables of {args.results} are in {args.page}')
+
+
+def add_ablations(studies: argparse._SubParsersAction) -> None:
+    """Add the parsers of ``ablations`` and ``report``."""
+    study = studies.add_parser('ablations', help="the paper's ablations, with seeds")
+    study.add_argument('--data', choices=DATA, default=DATA[0], help='photographs (%(default)s)')
+    study.add_argument(
+        '--only', nargs='+', choices=VARIANTS, default=list(VARIANTS), help='variants (all)'
+    )
+    study.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='(%(default)s)')
+    study.add_argument(
+        '--jobs', type=int, default=len(os.sched_getaffinity(0)), help='at a time (%(default)s)'
+    )
+    study.add_argument('--images', type=int, default=480, help='to generate (%(default)s)')
+    study.add_argument('--val-images', type=int, default=160, help='to score on (%(default)s)')
+    study.add_argument('--max-iters', type=int, help='of the full model (that of the config)')
+    study.set_defaults(run=ablations)
+    page = studies.add_parser('report', help='tables of the stored results of ablations')
+    page.add_argument('--page', type=Path, default='docs/evidence.md', help='(%(default)s)')
+    page.add_argument('--plot', type=Path, help='also draw the differences to the full model')
+    page.set_defaults(run=report)
+    for parser in (study, page):
+        parser.add_argument(
+            '--results',
+            type=Path,
+            default=Path('work_dirs/ablations/results'),
+            help='folder of the results (%(default)s)',
+        )
+
+
 def make_parser(prog: str | None = None) -> ToolParser:
     parser = ToolParser(
         prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -78,10 +132,20 @@ def make_parser(prog: str | None = None) -> ToolParser:
                 default=30,
                 help='CPU minutes of each training, unless --max-iters is given (%(default)s)',
             )
+    add_ablations(studies)
     return parser
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
-    args = make_parser(prog).parse_args(argv)
+    parser = make_parser(prog)
+    args = parser.parse_args(argv)
+    if args.run in (ablations, report):
+        if args.run is ablations:
+            for name in ('jobs', 'images', 'val_images'):
+                parser.require_positive(args, name)
+            if args.max_iters is not None:
+                parser.require_positive(args, 'max_iters')
+        args.run(args)
+        return
     minutes = None if args.max_iters else args.minutes
     args.run(comparison.Scale(args.seeds, args.images, args.val_images, args.max_iters, minutes))

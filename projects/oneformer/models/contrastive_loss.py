@@ -43,8 +43,9 @@ class QueryTextContrastiveLoss(nn.Module):
     processes, as they were when they were computed: they are candidates, and get no gradient. Those
     with the texts of the image that is compared (the same task and the same classes as often) are
     left out, since they would fit it as well as its own. Within the batch such images do count,
-    as in the original. The memory is part of the state dict, so that training resumes exactly;
-    checkpoints without it, or with another one, load all the same and start with an empty one.
+    as in the original, unless ``negatives='other_texts'``. The memory is part of the state dict, so
+    that training resumes exactly; checkpoints without it, or with another one, load all the same
+    and start with an empty one.
 
     Args:
         temperature: Initial value of the learnable temperature.
@@ -53,6 +54,11 @@ class QueryTextContrastiveLoss(nn.Module):
         num_features: Q C, needed with a memory.
         projection: Channels of the object queries and C, where they differ: a linear layer, used in
             training alone, brings the queries to the width of the texts.
+        negatives: Images of the batch that are candidates: ``'all'`` as in the original, or
+            ``'other_texts'``, those with other texts.
+
+    Raises:
+        ValueError: For other ``negatives``.
     """
 
     def __init__(
@@ -62,8 +68,14 @@ class QueryTextContrastiveLoss(nn.Module):
         memory: int = 0,
         num_features: int | None = None,
         projection: tuple[int, int] | None = None,
+        negatives: str = 'all',
     ) -> None:
         super().__init__()
+        if negatives not in ('all', 'other_texts'):
+            raise ValueError(
+                f'contrastive_loss.negatives is {negatives!r}: it takes all or other_texts'
+            )
+        self.negatives = negatives
         self.query_projection = None if projection is None else nn.Linear(*projection)
         # of shape (1,), since FSDP does not take parameters without dimensions
         self.logit_scale = nn.Parameter(torch.tensor([math.log(1 / temperature)]))
@@ -73,6 +85,11 @@ class QueryTextContrastiveLoss(nn.Module):
             self.register_buffer('memory_queries', torch.zeros(memory, num_features))
             self.register_buffer('memory_texts', torch.zeros(memory, num_features))
             self.register_buffer('memory_keys', torch.full((memory,), _NOBODY))
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether it asks which images have the same texts."""
+        return bool(self.memory) or self.negatives == 'other_texts'
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         own = dict(self.named_buffers())
@@ -98,7 +115,7 @@ class QueryTextContrastiveLoss(nn.Module):
             object_queries: Queries of shape (B, Q, C), before the masked decoder; of other channels
                 with a projection. B must be the same in every process.
             text_queries: Text queries of shape (B, Q, C).
-            keys: Keys of the images, see ``text_key``; needed with a memory.
+            keys: Keys of the images, see ``text_key``; needed if ``needs_keys``.
 
         Returns:
             A scalar: the sum of the two directions, each a mean over the images.
@@ -113,23 +130,31 @@ class QueryTextContrastiveLoss(nn.Module):
             all_queries, all_texts = gather_with_gradient(queries), gather_with_gradient(texts)
             per_query = scale * queries @ all_texts.mT  # B BW
             per_text = scale * texts @ all_queries.mT  # B BW
+            own = torch.arange(len(queries), device=queries.device) + len(queries) * get_rank()
+            if self.needs_keys:
+                own_keys = send(torch.tensor(keys), queries.device)
+                all_keys = torch.cat(all_gather(own_keys))
+            if self.negatives == 'other_texts':
+                same = (all_keys == own_keys[:, None]).scatter(1, own[:, None], False)  # B BW
+                per_query, per_text = (
+                    logits.masked_fill(same, -torch.inf) for logits in (per_query, per_text)
+                )
             if self.memory:
-                keys = send(torch.tensor(keys), queries.device)
                 remembered, left_out = self.memory_keys, self.memory_keys == _NOBODY
-                left_out = left_out | (remembered == keys[:, None])  # B M
+                left_out = left_out | (remembered == own_keys[:, None])  # B M
                 # copies, since the memory changes before the backward pass reads them
                 per_query, per_text = (
                     torch.cat(
-                        [own, (scale * x @ old.clone().mT).masked_fill(left_out, -torch.inf)], 1
+                        [batch, (scale * x @ old.clone().mT).masked_fill(left_out, -torch.inf)],
+                        1,
                     )  # B BW+M
-                    for own, x, old in (
+                    for batch, x, old in (
                         (per_query, queries, self.memory_texts),
                         (per_text, texts, self.memory_queries),
                     )
                 )
                 if self.training:
-                    self._remember(all_queries, all_texts, torch.cat(all_gather(keys)))
-            own = torch.arange(len(queries), device=queries.device) + len(queries) * get_rank()
+                    self._remember(all_queries, all_texts, all_keys)
             loss = F.cross_entropy(per_query, own) + F.cross_entropy(per_text, own)
         return self.loss_weight * loss
 

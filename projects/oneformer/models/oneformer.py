@@ -192,7 +192,7 @@ class OneFormer(BaseDetector):
         losses = self.criterion(*outputs, targets, matchings)
         if self.text_mapper is not None:
             keys = None
-            if self.contrastive_loss.memory:
+            if self.contrastive_loss.needs_keys:
                 keys = [text_key(sample.texts, sample.filler) for sample in batch_data_samples]
             queries = decoded.initial_queries[:, 0]
             losses['loss_contrastive'] = self.contrastive_loss(queries, text_queries, keys)

@@ -18,7 +18,7 @@ from ..kernels.class_scores import ScoresOfBlock, relevant_probabilities
 from ..kernels.mask_annealing import MaskAnnealing
 from ..kernels.positional_encoding import positional_encoding
 from .pixel_decoder import IdentityPixelDecoder
-from .task_queries import TaskQueries, Tasks
+from .task_queries import Tasks
 from .transformer import Decoder, KeyValue
 
 
@@ -110,7 +110,7 @@ class OneFormerHead(BaseModule):
         pixel_decoder: Config of the pixel decoder.
         num_queries: Q, the task token included; 150 or 250 in the original.
         feat_channels: C.
-        task_queries: Arguments of ``TaskQueries``.
+        task_queries: Config of the task queries, by default of the type ``TaskQueries``.
         transformer_decoder: Arguments of ``Decoder``.
         mask_annealing: Arguments of ``MaskAnnealing``, with a span for each decoder layer; None for
             attention masks in training and prediction, as in the original.
@@ -146,7 +146,9 @@ class OneFormerHead(BaseModule):
                 out_channels=feat_channels,
             )
         )
-        self.task_queries = TaskQueries(feat_channels, **(task_queries or {}))
+        self.task_queries = MODELS.build(
+            dict(dict(type='TaskQueries', embed_dims=feat_channels), **(task_queries or {}))
+        )
         decoder = dict(num_layers=9, order=('cross', 'self'), embed_dims=feat_channels)
         self.transformer_decoder = Decoder(**{**decoder, **(transformer_decoder or {})})
         layers = len(self.transformer_decoder.layers)

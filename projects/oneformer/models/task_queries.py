@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
+from mmdet.registry import MODELS
 from mmengine.model import BaseModule, caffe2_xavier_init
 from torch import Tensor, nn
 
@@ -36,6 +37,7 @@ def token_ids(tasks: Tasks, device: torch.device) -> Tensor:
     return send(torch.tensor(ids, dtype=torch.float32), device)
 
 
+@MODELS.register_module()
 class TaskQueries(BaseModule):
     """Task token, and the two-layer query transformer that starts from it.
 
@@ -103,10 +105,14 @@ class TaskQueries(BaseModule):
         pixels = mask_features.flatten(2).mT  # B hw C
         size = tuple(mask_features.shape[-2:])
         tokens = task_tokens[:, :, None]  # B T 1 C
-        queries = tokens.expand(-1, -1, len(query_pos) - 1, -1)
+        queries = self.start(tokens).expand(-1, -1, len(query_pos) - 1, -1)
         for layer in self.query_transformer.layers:
             queries = layer(queries, query_pos[:-1], self._memory(layer.cross_attn, pixels, size))
         return torch.cat([self.query_transformer.post_norm(queries), tokens], dim=2)
+
+    def start(self, tokens: Tensor) -> Tensor:
+        """What every query is before the query transformer: the task token (B, T, 1, C)."""
+        return tokens
 
     def _memory(
         self, attention: Attention, pixels: Tensor, size: tuple[int, int]

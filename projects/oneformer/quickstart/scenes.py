@@ -3,7 +3,8 @@
 Photograph-like scenes of 2-3 textured stuff regions (sky, grass, water, brick wall) with up to five
 shaded things (ball, crate, starfish, life ring) that may hide each other, some with a crowd of
 small things. Rocks and blurred borders are void, speckles and scratches belong to what they lie on.
-`--scenes streets` draws streets of 480 pixels with cars, pedestrians and poles of 6 to 20 pixels.
+`--scenes streets` draws streets of 480 pixels with cars, pedestrians and poles of 6 to 20 pixels,
+`--scenes lookalikes` more things that hide each other more, of classes that come in similar pairs.
 
     OUT_DIR/{train,val}/*.jpg                images, three shapes, two of them not square
     OUT_DIR/panoptic_{train,val}/*.png       segment id = R + 256 G + 65536 B, 0 is void
@@ -19,21 +20,29 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from . import streets
+from . import lookalikes, streets, toys
 from .canvas import fractal_noise, mix, photograph, shade
 from .files import number_segments, write_set
-from .toys import CATEGORIES, CATEGORY_IDS, ROCK, STUFF, THINGS
+from .toys import ROCK, World
 
 VERSION = 1  # to be raised with every change of the drawing, since finished datasets are reused
 SHAPES = ((1, 1), (0.8, 1.25), (1.25, 1))  # height and width as multiples of the size
-MIN_VISIBLE = 0.35  # share of a thing that has to stay visible
 MIN_AREA = 150 / 160**2  # smallest segment that is annotated, as a share of size * size
 
 
 # kinds of scenes, with their default sizes and numbers of images
 SCENES = {
     'toys': dict(
-        drawn='scenes', version=VERSION, train=480, val=80, size=160, categories=CATEGORIES
+        drawn='scenes', version=VERSION, train=480, val=80, size=160, categories=toys.CATEGORIES
+    ),
+    'lookalikes': dict(
+        drawn='look-alikes',
+        version=lookalikes.VERSION,
+        train=480,
+        val=160,
+        size=160,
+        categories=lookalikes.WORLD.categories,
+        draw=lambda rng, size: draw_scene(rng, size, lookalikes.WORLD),
     ),
     'streets': dict(
         drawn='streets',
@@ -93,21 +102,26 @@ def draw_crowd(rng, kind, shape, size, light):
     return Layer(colour, opacity, opacity.sum(), iscrowd=1)
 
 
-def draw_stuff(rng, shape, size):
+def draw_stuff(rng, shape, size, world):
     """An image H W 3 of 2-3 regions from top to bottom and its category ids H W, with 0 as void."""
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) / size
-    upper, lower = ['sky', 'brick wall'], list(rng.permutation(['grass', 'water']))
+    upper, lower = (
+        [group[0] if len(group) == 1 else str(rng.choice(group)) for group in groups]
+        for groups in (world.upper, world.lower)
+    )
+    lower = list(rng.permutation(lower))
     dropped = rng.choice(4, rng.integers(1, 3), replace=False)
     names = [name for place, name in enumerate(upper + lower) if place not in dropped]
-    image, category_ids = STUFF[names[0]][2](rng, y, x), np.full(shape, CATEGORY_IDS[names[0]])
+    image = world.stuff[names[0]][2](rng, y, x)
+    category_ids = np.full(shape, world.ids[names[0]])
     for place, name in enumerate(names[1:], start=1):
         roughness = fractal_noise(rng, shape, (2, 4), 5) - 0.5
         level = shape[0] / size * (place + rng.uniform(-0.25, 0.25)) / len(names)
         depth = (
             y - level - rng.uniform(-0.25, 0.25) * (x - 0.5) + rng.uniform(0.1, 0.35) * roughness
         )
-        image = mix(image, STUFF[name][2](rng, y, x), np.clip(0.5 + depth * size / 2, 0, 1))
-        category_ids[depth > 0] = CATEGORY_IDS[name]
+        image = mix(image, world.stuff[name][2](rng, y, x), np.clip(0.5 + depth * size / 2, 0, 1))
+        category_ids[depth > 0] = world.ids[name]
     if rng.random() < 0.4:
         border = cv2.morphologyEx(np.uint8(category_ids), cv2.MORPH_GRADIENT, np.ones((3, 3))) > 0
         border = cv2.GaussianBlur(np.float32(border), (0, 0), size / 120)
@@ -135,15 +149,16 @@ def add_clutter(rng, image, size):
     return mix(mix(image, paint, marks), (0, 0, 0), shadows)
 
 
-def draw_layers(rng, shape, size, light):
+def draw_layers(rng, shape, size, light, world):
     """The objects of a scene from back to front, each visible enough to be learned."""
     centers, layers = [], []
-    thing_names = list(THINGS)
-    count = 0 if rng.random() < 0.05 else rng.choice([1, 2, 3, 4, 5], p=[0.2, 0.3, 0.25, 0.15, 0.1])
+    thing_names = list(world.things)
+    counts = list(world.counts)
+    count = 0 if rng.random() < 0.05 else rng.choice(counts, p=list(world.counts.values()))
     if count and rng.random() < 0.11:
-        name = thing_names[rng.integers(len(THINGS))]
-        crowd = draw_crowd(rng, THINGS[name][2:], shape, size, light)
-        layers.append(crowd._replace(category_id=CATEGORY_IDS[name]))
+        name = thing_names[rng.integers(len(thing_names))]
+        crowd = draw_crowd(rng, world.things[name][2:], shape, size, light)
+        layers.append(crowd._replace(category_id=world.ids[name]))
     for name in [None] * int(rng.random() < 0.35) + [rng.choice(thing_names) for _ in range(count)]:
         side = size * (rng.uniform(0.15, 0.3) if name is None else rng.uniform(0.22, 0.56))
         places = rng.uniform(0.3 * side, np.subtract(shape, 0.3 * side), (4, 2))
@@ -151,13 +166,13 @@ def draw_layers(rng, shape, size, light):
             min((math.dist(place, center) for center in centers), default=0) for place in places
         ]
         centers.append(places[np.argmax(gaps)])
-        kind = THINGS[name][2:] if name else ROCK
+        kind = world.things[name][2:] if name else ROCK
         layer = draw_thing(rng, kind, shape, centers[-1], side, light)
-        layers.append(layer._replace(category_id=CATEGORY_IDS.get(name, 0)))
+        layers.append(layer._replace(category_id=world.ids.get(name, 0)))
     covered, kept = np.zeros(shape, bool), []
     for layer in reversed(layers):
         visible = (layer.opacity > 0.5) & ~covered
-        if visible.sum() >= max(MIN_VISIBLE * layer.area, MIN_AREA * size**2):
+        if visible.sum() >= max(world.min_visible * layer.area, MIN_AREA * size**2):
             covered |= visible
             kept.insert(0, layer)
     return kept
@@ -171,7 +186,7 @@ def lay_over(image, layer, light, size):
     return mix(mix(image, (0, 0, 0), shadow), layer.colour, layer.opacity)
 
 
-def draw_scene(rng, size):
+def draw_scene(rng, size, world: World = toys.WORLD):
     """One scene: image H W 3 uint8 RGB, segment ids H W int32 and COCO's list `segments_info`.
 
     Ids are random below 2^24, 0 is void. Parts too small to learn are void, too.
@@ -179,10 +194,10 @@ def draw_scene(rng, size):
     shape = tuple(round(size * factor) for factor in SHAPES[rng.integers(len(SHAPES))])
     azimuth = rng.uniform(0, 2 * np.pi)
     light = np.array([0.6 * np.cos(azimuth), 0.6 * np.sin(azimuth), 0.8])
-    image, stuff_ids = draw_stuff(rng, shape, size)
+    image, stuff_ids = draw_stuff(rng, shape, size, world)
     image = add_clutter(rng, image, size)
     parts = [(int(number), 0, stuff_ids == number) for number in np.unique(stuff_ids) if number]
-    for layer in draw_layers(rng, shape, size, light):
+    for layer in draw_layers(rng, shape, size, light, world):
         image = lay_over(image, layer, light, size)
         mask = layer.opacity > 0.5
         parts = [(number, iscrowd, part & ~mask) for number, iscrowd, part in parts]
@@ -198,7 +213,7 @@ def generate(out_dir, train=None, val=None, size=None, seed=0, workers=2, scenes
 
     Args:
         out_dir: Folder to create. One that holds the same dataset already is left as it is.
-        train, val: Numbers of images, from 1; by default 480 and 80 of toys, 240 and 40 of streets.
+        train, val: Numbers of images, from 1; by default those of `SCENES`.
         size: Nominal image side in pixels, from 32 (160, of streets 480); heights and widths are
             0.75 to 1.33 times that.
         seed: Seed from 0. The files depend on it, on `scenes` and on `size` only, not on `workers`.

@@ -4,6 +4,8 @@ Legend: H, W pixels of an image; h, w pixels of a sprite; all colours are RGB in
 painters take the random generator first.
 """
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -134,14 +136,55 @@ STUFF = {
     'water': ('water', [0, 170, 170], paint_water),
 }
 ROCK = (paint_rock, rock_outline, 0.5)
-CATEGORIES = [
-    {
-        'id': number,
-        'name': name,
-        'supercategory': group,
-        'isthing': int(name in THINGS),
-        'color': color,
-    }
-    for number, (name, (group, color, *_)) in enumerate({**THINGS, **STUFF}.items(), 1)
-]
-CATEGORY_IDS = {category['name']: category['id'] for category in CATEGORIES}
+
+
+class World(NamedTuple):
+    """What scenes are made of.
+
+    Attributes:
+        things: Kinds of things by name, see ``THINGS``.
+        stuff: Kinds of stuff by name, see ``STUFF``.
+        upper: Groups of stuff that lie over one another, from the top; a scene has one of a group.
+        lower: The same, below, in any order.
+        counts: Probabilities of numbers of things, where there are any.
+        min_visible: Share of a thing that has to stay visible.
+    """
+
+    things: dict
+    stuff: dict
+    upper: tuple[tuple[str, ...], ...]
+    lower: tuple[tuple[str, ...], ...]
+    counts: dict[int, float]
+    min_visible: float
+
+    @property
+    def ids(self) -> dict[str, int]:
+        """Category ids by name, from 1."""
+        return {name: number for number, name in enumerate([*self.things, *self.stuff], 1)}
+
+    @property
+    def categories(self) -> list[dict]:
+        """Categories of COCO's panoptic format."""
+        kinds = {**self.things, **self.stuff}
+        return [
+            {
+                'id': number,
+                'name': name,
+                'supercategory': kinds[name][0],
+                'isthing': int(name in self.things),
+                'color': kinds[name][1],
+            }
+            for name, number in self.ids.items()
+        ]
+
+
+WORLD = World(
+    THINGS,
+    STUFF,
+    upper=(('sky',), ('brick wall',)),
+    lower=(('grass',), ('water',)),
+    counts={1: 0.2, 2: 0.3, 3: 0.25, 4: 0.15, 5: 0.1},
+    min_visible=0.35,
+)
+CATEGORIES = WORLD.categories
+CATEGORY_IDS = WORLD.ids

@@ -1,0 +1,297 @@
+"""Tables of ablations from stored results, and a verdict on each claim of the paper.
+
+A difference to the full model is paired: of trainings with the same seed. Its interval holds 95 %
+by Student's t over the seeds, so two seeds say little, and one says nothing.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from ..host.safe_io import write_bytes
+from ..tasks import TASKS
+from ..training.evaluate import HEADLINE
+from .ablations import DATA, VARIANTS
+
+METRICS = {'PQ': HEADLINE['panoptic'], 'AP': HEADLINE['instance'], 'mIoU': HEADLINE['semantic']}
+CONFUSED = 'semantic/confused'
+
+
+class Claim(NamedTuple):
+    """What the paper reports of a variant.
+
+    Attributes:
+        text: The claim in words.
+        variant: One of ``VARIANTS``.
+        metric: Key of a score.
+        published: Score of the variant and of the full model.
+        source: Table.
+    """
+
+    text: str
+    variant: str
+    metric: str
+    published: tuple[float, float]
+    source: str
+
+
+# arXiv 2211.06220v3; Cityscapes with Swin-L (Tables 4 to 6), ADE20K with Swin-L (Table 7), ADE20K
+# and COCO with ResNet-50 (II to IV)
+CLAIMS = (
+    Claim('the task token helps', 'token-learned', METRICS['PQ'], (66.5, 67.2), 'Table 4'),
+    Claim('the task token helps AP', 'token-learned', METRICS['AP'], (43.3, 45.6), 'Table 4'),
+    Claim(
+        'queries should start from the token',
+        'queries-zeros',
+        METRICS['PQ'],
+        (65.8, 67.2),
+        'Table 4',
+    ),
+    Claim('learned text context helps', 'no-context', METRICS['PQ'], (62.7, 67.2), 'Table 4'),
+    Claim('learned text context helps', 'no-context', METRICS['PQ'], (41.7, 41.9), 'Table II'),
+    Claim('the contrastive loss helps', 'no-contrastive', METRICS['PQ'], (58.8, 67.2), 'Table 5'),
+    Claim('the contrastive loss helps', 'no-contrastive', METRICS['PQ'], (51.1, 51.5), 'Table III'),
+    Claim(
+        'it helps more than classifying queries',
+        'query-classification',
+        METRICS['PQ'],
+        (66.4, 67.2),
+        'Table 5',
+    ),
+    Claim('weight 1 is too much', 'contrastive-1', METRICS['PQ'], (50.7, 51.5), 'Table III'),
+    Claim(
+        'a photo with a {name} beats {name}', 'text-name', METRICS['PQ'], (66.6, 67.2), 'Table 6'
+    ),
+    Claim('the kind in the text harms', 'text-type', METRICS['PQ'], (65.4, 67.2), 'Table 6'),
+    Claim(
+        'better than Mask2Former trained jointly',
+        'mask2former',
+        METRICS['PQ'],
+        (48.7, 49.8),
+        'Table 7',
+    ),
+    Claim('also in AP', 'mask2former', METRICS['AP'], (33.7, 35.9), 'Table 7'),
+    Claim(
+        'one joint training beats one for panoptic',
+        'only-panoptic',
+        METRICS['PQ'],
+        (41.4, 41.9),
+        'Table IV',
+    ),
+    Claim('... for instance', 'only-instance', METRICS['AP'], (26.7, 27.3), 'Table IV'),
+    Claim('... for semantic', 'only-semantic', METRICS['mIoU'], (47.3, 47.3), 'Table IV'),
+)
+
+
+class Difference(NamedTuple):
+    """A variant against the full model, with the same seeds.
+
+    Attributes:
+        mean: Mean of the differences, nan without a pair.
+        half: Half of the interval, infinite with fewer than two pairs.
+        pairs: Number of pairs.
+    """
+
+    mean: float
+    half: float
+    pairs: int
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return abs(self.mean) > self.half
+
+    def __str__(self) -> str:
+        if not self.pairs:
+            return ''
+        half = '?' if math.isinf(self.half) else f'{self.half:.1f}'
+        return f'{self.mean:+.1f} ± {half}'
+
+
+def read_results(folder: Path) -> dict[str, dict[str, dict[int, dict]]]:
+    """Results by data, variant and seed.
+
+    Raises:
+        ValueError: If a file is not one of these.
+    """
+    found: dict[str, dict[str, dict[int, dict]]] = {}
+    for file in sorted(folder.glob('*.json')):
+        content = json.loads(file.read_text())
+        try:
+            of_data = found.setdefault(content['data'], {})
+            of_data.setdefault(content['variant'], {})[content['seed']] = content
+        except (KeyError, TypeError):
+            raise ValueError(f'{file} has no result of oneformer study ablations') from None
+    return found
+
+
+def values_of(runs: Mapping[int, dict], metric: str) -> dict[int, float]:
+    """A score by seed, where there is one."""
+    scores = {seed: run['scores'].get(metric) for seed, run in runs.items()}
+    return {seed: score for seed, score in scores.items() if score is not None}
+
+
+def difference(ours: Mapping[int, float], full: Mapping[int, float]) -> Difference:
+    """Paired difference of scores by seed."""
+    pairs = [ours[seed] - full[seed] for seed in sorted(set(ours) & set(full))]
+    if not pairs:
+        return Difference(float('nan'), math.inf, 0)
+    if len(pairs) == 1:
+        return Difference(pairs[0], math.inf, 1)
+    quantile = stats.t.ppf(0.975, len(pairs) - 1)
+    half = quantile * np.std(pairs, ddof=1) / math.sqrt(len(pairs))
+    return Difference(float(np.mean(pairs)), float(half), len(pairs))
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation of a sample."""
+    if not values:
+        return ''
+    deviation = f'{np.std(values, ddof=1):.1f}' if len(values) > 1 else '?'
+    return f'{np.mean(values):.1f} ± {deviation}'
+
+
+def _row(cells: Sequence[object]) -> str:
+    return '| ' + ' | '.join(map(str, cells)) + ' |'
+
+
+def _head(cells: Sequence[str]) -> list[str]:
+    return [_row(cells), _row(['---'] * len(cells))]
+
+
+def variants_table(results: Mapping[str, Mapping[int, dict]]) -> str:
+    """Scores of each variant, and their differences to the full model."""
+    names = list(METRICS)
+    lines = _head(
+        ['variant', 'seeds', *names, *(f'{name} to full' for name in names), 'confused, %']
+        + ['iterations', 'CPU s', 'parameters, M']
+    )
+    full = results.get('full', {})
+    for name, variant in VARIANTS.items():
+        if not (runs := results.get(name)):
+            continue
+        own = {metric: values_of(runs, key) for metric, key in METRICS.items()}
+        cells = [variant.what, len(runs), *(spread(list(own[metric].values())) for metric in names)]
+        for metric, key in METRICS.items():
+            change = difference(own[metric], values_of(full, key))
+            known = change.pairs and name != 'full'
+            cells.append(f'{change}{"" if change.is_seen else " (within spread)"}' if known else '')
+        cells.append(spread(list(values_of(runs, CONFUSED).values())))
+        some = list(runs.values())
+        cells.append(some[0]['iterations'])
+        cells.append(round(np.mean([run['cpu_seconds'] for run in some])))
+        cells.append(f'{some[0]["parameters"] / 1e6:.2f}')
+        lines.append(_row(cells))
+    return '\n'.join(lines)
+
+
+def tokens_table(results: Mapping[str, Mapping[int, dict]]) -> str:
+    """The full model under each task token (Tables 8 and V)."""
+    keys = [METRICS['PQ'], 'panoptic/PQ_th', 'panoptic/PQ_st', METRICS['AP'], METRICS['mIoU']]
+    lines = _head(['task token', *(key.partition('/')[2] for key in keys)])
+    matrices = [run['tokens'] for run in results.get('full', {}).values()]
+    for token in TASKS:
+        rows = [matrix[token] for matrix in matrices]
+        cells = [[row[key] for row in rows if row.get(key) is not None] for key in keys]
+        lines.append(_row([token, *map(spread, cells)]))
+    return '\n'.join(lines)
+
+
+def pairs_table(results: Mapping[str, Mapping[int, dict]]) -> str:
+    """Confusion of each pair of classes with and without the contrastive loss."""
+    kinds = ('full', 'no-contrastive', 'mask2former')
+    lines = _head(['look-alikes', *(VARIANTS[kind].what for kind in kinds), 'without it'])
+    some = next(iter(results.get('full', {}).values()), dict(scores={}))
+    for key in [key for key in some['scores'] if key.startswith(f'{CONFUSED}: ')]:
+        of_kind = [values_of(results.get(kind, {}), key) for kind in kinds]
+        cells = [spread(list(values.values())) for values in of_kind]
+        lines.append(_row([key.partition(': ')[2], *cells, difference(of_kind[1], of_kind[0])]))
+    return '\n'.join(lines)
+
+
+def verdict(change: Difference, published: float) -> str:
+    """What our difference says of a published one."""
+    if change.pairs < 2:
+        return 'not run'
+    if not change.is_seen or published == 0:
+        return 'not seen here'
+    return 'confirmed here' if change.mean * published > 0 else 'refuted here'
+
+
+def claims_table(results: Mapping[str, Mapping[str, Mapping[int, dict]]]) -> str:
+    """For each claim: what they report, what we found, and a verdict, for each data."""
+    lines = _head(
+        ['claim', 'theirs', 'source', *(f'ours, {data}' for data in DATA)]
+        + [f'verdict, {data}' for data in DATA]
+    )
+    for claim in CLAIMS:
+        without, full = claim.published
+        changes = []
+        for data in DATA:
+            of_data = results.get(data, {})
+            changes.append(
+                difference(
+                    values_of(of_data.get(claim.variant, {}), claim.metric),
+                    values_of(of_data.get('full', {}), claim.metric),
+                )
+            )
+        metric = claim.metric.partition('/')[2]
+        theirs = f'{metric} {without - full:+.1f} without'
+        verdicts = [verdict(change, without - full) for change in changes]
+        lines.append(_row([claim.text, theirs, claim.source, *changes, *verdicts]))
+    return '\n'.join(lines)
+
+
+def hours(results: Mapping[str, Mapping[str, Mapping[int, dict]]]) -> float:
+    """CPU hours of all trainings."""
+    runs = [
+        run for data in results.values() for variant in data.values() for run in variant.values()
+    ]
+    return sum(run['cpu_seconds'] for run in runs) / 3600
+
+
+def tables(results: Mapping[str, Mapping[str, Mapping[int, dict]]]) -> dict[str, str]:
+    """All tables by the name of their place in the page."""
+    found = {'claims': claims_table(results)}
+    for data in DATA:
+        of_data = results.get(data, {})
+        found[f'variants:{data}'] = variants_table(of_data)
+        found[f'tokens:{data}'] = tokens_table(of_data)
+        found[f'pairs:{data}'] = pairs_table(of_data)
+    count = sum(len(seeds) for data in results.values() for seeds in data.values())
+    found['cost'] = f'{count} trainings, {hours(results):.1f} CPU hours.'
+    return found
+
+
+def fill_in(page: str, parts: Mapping[str, str]) -> str:
+    """A page with parts between their markers, ``<!-- NAME -->`` and ``<!-- end NAME -->``.
+
+    Raises:
+        ValueError: If a marker is missing, or in the page twice.
+    """
+    for name, text in parts.items():
+        start, end = f'<!-- {name} -->', f'<!-- end {name} -->'
+        if page.count(start) != 1 or page.count(end) != 1 or page.index(start) > page.index(end):
+            raise ValueError(f'the page has to have {start} and {end} once, in this order')
+        before, _, rest = page.partition(start)
+        after = rest.partition(end)[2]
+        page = f'{before}{start}\n\n{text}\n\n{end}{after}'
+    return page
+
+
+def write_report(folder: Path, page: Path) -> None:
+    """Write the tables of stored results into a page.
+
+    Raises:
+        FileNotFoundError: If there are no results.
+        ValueError: If a marker is missing.
+    """
+    results = read_results(folder)
+    if not results:
+        raise FileNotFoundError(f'{folder} has no results: run oneformer study ablations first')
+    write_bytes(page, fill_in(page.read_text(), tables(results)).encode())
