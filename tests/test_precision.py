@@ -17,7 +17,7 @@ from toy_model import QUERIES, C, build, train
 
 from oneformer.commands import replay
 from oneformer.commands.train import make_parser
-from oneformer.host import bad_steps, train_loop
+from oneformer.host import bad_steps, processor, train_loop
 from oneformer.host.precision import allow_tf32, use_mixed_precision
 from oneformer.models.targets import Targets
 from oneformer.tasks import TASK_TOKEN_IDS, TASKS
@@ -247,7 +247,8 @@ def test_tf32_is_allowed_in_steps_of_training_and_nowhere_else(steps, monkeypatc
     assert torch.get_float32_matmul_precision() == 'highest'
 
 
-def test_tf32_without_a_gpu_is_told(steps):
+def test_tf32_without_a_gpu_is_told(steps, monkeypatch):
+    monkeypatch.setattr(processor, 'multiplies', lambda precision: True)
     cfg, run = steps
     allow_tf32(cfg)
     cfg.model.test_cfg.precision = 'bf16'

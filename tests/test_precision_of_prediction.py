@@ -411,7 +411,7 @@ def test_a_processor_that_would_be_slower_uses_float32_and_says_so(
     monkeypatch.setattr(processor, 'multiplies', lambda precision: False)
     ours = predict(trained, images[:1], precision)[0]
     assert np.array_equal(ours.scores, in_float32[0].scores)
-    words = f'is {precision}, but this processor has no products of {HALVES[precision]}'
+    words = f'is {precision}, but this processor is not known to multiply {HALVES[precision]}'
     config, weights = trained
     options = ('--model', config, '--weights', weights, '--device', 'cpu', '--out-dir', tmp_path)
     printed = run_command('predict', images[0], *options, '--precision', precision)

@@ -60,11 +60,18 @@ def vit(scale: comparison.Scale) -> None:
         print(f'\n{name}, {run["cpu_minutes"]:.1f} CPU minutes\n\n{matrix_table(run["tokens"])}')
 
 
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def ablations(args: argparse.Namespace) -> None:
     """Train variants with seeds."""
     seeded_runs.prepare_data(args.data, args.images, args.val_images)
     runs = seeded_runs.all_runs(args.data, args.only, args.seeds, args.max_iters)
-    seeded_runs.run_all(runs, args.results, args.jobs)
+    seeded_runs.run_all(runs, args.results, args.jobs or _cores())
     print(f'results are in {args.results}; tables: oneformer study report --results {args.results}')
 
 
@@ -88,7 +95,7 @@ def add_ablations(studies: argparse._SubParsersAction) -> None:
     )
     study.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='(%(default)s)')
     study.add_argument(
-        '--jobs', type=int, default=len(os.sched_getaffinity(0)), help='at a time (%(default)s)'
+        '--jobs', type=int, help='trainings at a time, of one thread each (one for each core)'
     )
     study.add_argument('--images', type=int, default=480, help='to generate (%(default)s)')
     study.add_argument('--val-images', type=int, default=160, help='to score on (%(default)s)')
@@ -141,10 +148,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     args = parser.parse_args(argv)
     if args.run in (ablations, report):
         if args.run is ablations:
-            for name in ('jobs', 'images', 'val_images'):
-                parser.require_positive(args, name)
-            if args.max_iters is not None:
-                parser.require_positive(args, 'max_iters')
+            for name in ('jobs', 'images', 'val_images', 'max_iters'):
+                if getattr(args, name) is not None:
+                    parser.require_positive(args, name)
         args.run(args)
         return
     minutes = None if args.max_iters else args.minutes

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-# flags of Linux for products of a number format; of ARM the word for both is in the second place
+# flags of Linux for products of a number format, of x86 and ARM
 _FLAGS = dict(
     bf16={'avx512_bf16', 'amx_bf16', 'bf16'},
     fp16={'avx512_fp16', 'amx_fp16'},

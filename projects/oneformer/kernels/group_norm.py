@@ -14,7 +14,7 @@ _PIECE = 2**17  # numbers whose squares stay in the cache
 
 
 class GroupNorm(nn.GroupNorm):
-    """``nn.GroupNorm`` with a relative error of some 1e-6 in any layout of memory."""
+    """``nn.GroupNorm``, as exact with channels last as in planes; the gradient is torch's own."""
 
     @classmethod
     def like(cls, norm: nn.GroupNorm) -> 'GroupNorm':

@@ -53,8 +53,9 @@ def usable_precision(
     if precision not in _AUTOCAST or device.type != 'cpu' or processor.multiplies(precision):
         return precision, None
     return 'fp32', (
-        f'{option} is {precision}, but this processor has no products of {_AUTOCAST[precision]} '
-        f'({_INSTRUCTIONS[precision]}), and would be slower than in float32: float32 is used'
+        f'{option} is {precision}, but this processor is not known to multiply '
+        f'{_AUTOCAST[precision]} ({_INSTRUCTIONS[precision]}), and would be slower than in '
+        'float32: float32 is used'
     )
 
 
@@ -112,6 +113,7 @@ def float32_step(device: torch.device) -> Iterator[None]:
         and not torch.is_grad_enabled()
         and torch.is_autocast_enabled(kind)
         and torch.get_autocast_dtype(kind) == torch.bfloat16
+        and processor.multiplies('bf16')
     )
     with torch.autocast(kind, torch.bfloat16 if keeps else None, enabled=keeps):
         yield

@@ -69,7 +69,9 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
         with float32_step(feats[0].device):
             feats = [feat.float() for feat in feats]
             coarse = feats[: -len(self.input_convs) - 1 : -1]
-            maps = self.encode([conv(feat) for conv, feat in zip(self.input_convs, coarse)])
+            maps = self.encode(
+                [conv(feat).to(feat.dtype) for conv, feat in zip(self.input_convs, coarse)]
+            )
             # torch cannot tell the layout of one image's part of the tokens, and would resize it in
             # planes: a copy has strides that say it
             fine = maps[-1].clone(memory_format=torch.channels_last)
@@ -78,7 +80,7 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
                 # like the tokens; with it, resizing and the sums over channels read whole pixels
                 feat = feat.contiguous(memory_format=torch.channels_last)
                 fine = F.interpolate(fine, size=feat.shape[-2:], mode='bilinear')
-                fine = output(fine.add_(lateral(feat)))
+                fine = output(fine.add_(lateral(feat))).to(feat.dtype)
             return self.mask_feature(fine).to(fine.dtype), maps
 
     def encode(self, maps: Sequence[Tensor]) -> list[Tensor]:
@@ -185,5 +187,5 @@ class IdentityPixelDecoder(BaseModule):
             fine, *coarse = (
                 feat.float().contiguous(memory_format=torch.channels_last) for feat in feats
             )
-            maps = [conv(feat) for conv, feat in zip(self.input_convs, coarse[::-1])]
+            maps = [conv(feat).to(feat.dtype) for conv, feat in zip(self.input_convs, coarse[::-1])]
             return self.mask_feature(self.lateral_convs[0](fine)).to(fine.dtype), maps

@@ -132,6 +132,7 @@ def ablation_config(data: str, name: str, seed: int, max_iters: int | None = Non
     if variant.prompts is not None:
         sample.prompts = variant.prompts(cfg.model.metainfo)
     cfg.model.test_cfg.tasks = variant.scored
+    cfg.default_hooks.checkpoint.update(interval=10**9, save_optimizer=False)  # the last alone
     cfg.randomness = dict(seed=seed)
     cfg.experiment_name = f'ablations_{data}_{name}_seed{seed}'
     cfg.work_dir = f'{cfg.work_dir}/{name}_seed{seed}'

@@ -103,7 +103,7 @@ class PromptClasses(BaseModule):
         if num_context:
             raise ValueError(f'text_mapper.num_context is {num_context}: PromptClasses takes 0')
         self.num_texts = num_texts
-        self.context = nn.Embedding(0, embed_dims)  # tells the width
+        self.context = nn.Embedding(0, embed_dims).requires_grad_(False)  # tells the width
         words = Prompts(**(prompts or {}))
         self.class_of = {words.targets([k], classes)[0]: k for k in range(len(classes))}
         self.class_of.update((words.filler_of(task), len(classes)) for task in TASKS)

@@ -28,6 +28,7 @@ from ..tasks import TASKS
 from ..training.evaluate import HEADLINE, evaluate, evaluate_token_matrix
 from .ablations import DATA, VARIANTS, ablation_config
 
+PROJECTS = Path(__file__).resolve().parents[2]
 THREADS = 1  # of a training, whose last digits depend on it
 
 
@@ -64,26 +65,36 @@ class Run(NamedTuple):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def digest_of_images(cfg: Config) -> str:
+    """A number for the annotation that a config trains and scores with."""
+    found = hashlib.sha256()
+    for part in ('train_dataloader', 'val_dataloader'):
+        dataset = cfg[part].dataset
+        found.update((Path(dataset.data_root) / dataset.ann_file).read_bytes())
+    return found.hexdigest()[:16]
+
+
 def stored_run(run: Run, folder: Path) -> dict | None:
     """What a training wrote; None if it has not been run.
 
     Raises:
-        SystemExit: If the file is of another config.
+        SystemExit: If the file is of another config or of other photographs.
     """
     file = folder / f'{run.name}.json'
     if not file.is_file():
         return None
     content = json.loads(file.read_text())
-    if content['digest'] != run.digest():
+    now = dict(digest=run.digest(), images=digest_of_images(run.config()))
+    if any(content[key] != value for key, value in now.items()):
         raise SystemExit(
-            f'error: {file} is of another config or another number of iterations: move it away, '
-            'or give another --results'
+            f'error: {file} is of another config, number of iterations or set of photographs: move '
+            'it out of the folder, or give another --results'
         )
     return content
 
 
 def train_and_store(run: Run, folder: Path) -> None:
-    """Train, score and write one JSON, where nan is null.
+    """Train, score and write one JSON, where nan is null; no checkpoint is left.
 
     Args:
         run: The training.
@@ -93,7 +104,6 @@ def train_and_store(run: Run, folder: Path) -> None:
     cfg, variant = run.config(), VARIANTS[run.variant]
     wall, cpu = time.monotonic(), time.process_time()
     checkpoint = train(copy.deepcopy(cfg), interval=50)
-    wall, cpu = time.monotonic() - wall, time.process_time() - cpu
     if variant.scored == TASKS:
         tokens = evaluate_token_matrix(cfg, checkpoint)
         scores = {
@@ -104,6 +114,7 @@ def train_and_store(run: Run, folder: Path) -> None:
         }
     else:
         tokens, scores = None, evaluate(cfg, checkpoint, variant.scored)
+    wall, cpu = time.monotonic() - wall, time.process_time() - cpu
     content = dict(
         data=run.data,
         variant=run.variant,
@@ -115,12 +126,15 @@ def train_and_store(run: Run, folder: Path) -> None:
         scores=scores,
         tokens=tokens,
         digest=run.digest(),
+        images=digest_of_images(cfg),
         threads=THREADS,
         machine=platform.machine(),
         torch=torch.__version__,
     )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / f'{run.name}.json', content)
+    for file in Path(cfg.work_dir).glob('*.pth'):
+        file.unlink()
 
 
 def count_parameters(cfg: Config) -> dict[str, int]:
@@ -140,10 +154,13 @@ def prepare_data(data: str, images: int, val_images: int) -> None:
     """
     root = Path(ablation_config(data, 'full', 0).data_root)
     if data == 'lookalikes':
-        generate(root, train=images, val=val_images, scenes='lookalikes')
+        try:
+            generate(root, train=images, val=val_images, scenes='lookalikes')
+        except FileExistsError as error:
+            raise SystemExit(f'error: {error}') from None
     elif not root.is_dir():
         raise SystemExit(
-            f'error: {root} is missing: docs/evidence.md says where its photographs are from'
+            f'error: {root} is missing: docs/cpu_results.md says where its photographs are from'
         )
 
 
@@ -167,7 +184,9 @@ def run_all(
     logs.mkdir(parents=True, exist_ok=True)
     start, done, failed = time.monotonic(), 0, []
     command = command or [sys.executable, '-m', __name__]
-    environment = dict(os.environ, OMP_NUM_THREADS=str(THREADS))
+    # the code of this process, whatever is installed
+    path = os.pathsep.join(filter(None, [str(PROJECTS), os.environ.get('PYTHONPATH')]))
+    environment = dict(os.environ, OMP_NUM_THREADS=str(THREADS), PYTHONPATH=path)
 
     def work(run: Run) -> int:
         words = [run.data, run.variant, str(run.seed), str(run.max_iters or 0), str(folder)]
