@@ -1,8 +1,10 @@
 """Deployed forms of one model against torch: onnxruntime, OpenVINO, int8, and Hugging Face's.
 
-Swin-T at full width with random weights whose queries are sure of different classes, so that label
-maps mean something; one image of a square. All go from pixels of 0 to 255 to class and mask logits
-(Hugging Face's from normalised ones), nothing is post-processed, and all are on the CPU.
+Swin-T at full width with random weights, except that the queries' masks are spread over the image
+and sure of their sides, and the queries are sure of different classes, as those of a trained model
+are: otherwise rounding decides the labels. One image of a square. All go from pixels of 0 to 255 to
+class and mask logits (Hugging Face's from normalised ones), nothing is post-processed, and all are
+on the CPU.
 
 * one_task, three_tasks: seconds, in turn in one process. Hugging Face's predicts three tasks by
   three passes. Behind a name is the share of pixels with the labels of ours in torch. Forms in
@@ -108,12 +110,50 @@ def build(shape: peers.Shape, size: int) -> dict[str, nn.Module]:
     ours = peers.build_ours(shape, training=False, device=CPU)
     peers.share_weights(ours, hf)
     network = ExportedNetwork(ours).eval()
-    weight, bias = sure_classes(network, make_image(size))
-    theirs = hf.model.transformer_module.decoder.class_embed
-    for head in (ours.panoptic_head.cls_embed, theirs):
-        head.weight.copy_(weight)
-        head.bias.copy_(bias)
+    head, theirs = ours.panoptic_head, hf.model.transformer_module.decoder
+    for layers, sure in (
+        ((head.mask_embed[-1], theirs.mask_embed.get_submodule('layers.2.0')), sure_masks),
+        ((head.cls_embed, theirs.class_embed), sure_classes),
+    ):
+        weight, bias = sure(network, make_image(size))
+        for layer in layers:
+            layer.weight.copy_(weight)
+            layer.bias.copy_(bias)
     return dict(torch=network, hf=hf)
+
+
+def seen(network: ExportedNetwork, image: Tensor, module: nn.Module, of: str) -> Tensor:
+    """Rows of features that a module took (``of='inputs'``) or gave last, of an image."""
+    found: list[Tensor] = []
+    hook = module.register_forward_hook(
+        lambda _, inputs, outputs: found.append((inputs if of == 'inputs' else outputs)[0])
+    )
+    network(image, torch.tensor([[0]]))
+    hook.remove()
+    return found[-1]
+
+
+def whitening(features: Tensor) -> Tensor:
+    """Square matrix after which rows have a mean square of 1 in their larger directions, 0 else."""
+    _, lengths, directions = torch.linalg.svd(features, full_matrices=False)
+    scales = len(features) ** 0.5 / lengths
+    scales[lengths < 0.05 * lengths[0]] = 0
+    return directions.mT * scales @ directions
+
+
+def sure_masks(network: ExportedNetwork, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias of mask embeddings whose logits differ by some 6, between queries and pixels.
+
+    They mix the directions in which queries differ, and those in which pixels do, by chance.
+    """
+    head = network.model.panoptic_head
+    queries = seen(network, image, head.mask_embed[-1], 'inputs').flatten(0, -2)  # Q C
+    pixels = seen(network, image, head.pixel_decoder, 'outputs')[0].flatten(1).mT  # h w, C
+    mean = queries.mean(0)
+    mix = torch.randn(pixels.shape[1], queries.shape[1], generator=torch.Generator().manual_seed(0))
+    mix *= 6 / queries.shape[1] ** 0.5
+    weight = whitening(pixels) @ mix @ whitening(queries - mean)
+    return weight, -weight @ mean
 
 
 def sure_classes(network: ExportedNetwork, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,12 +161,8 @@ def sure_classes(network: ExportedNetwork, image: Tensor) -> tuple[Tensor, Tenso
 
     The query at position q is of class 7 q modulo the number of classes, on this image.
     """
-    found: list[Tensor] = []
     head = network.model.panoptic_head.cls_embed
-    hook = head.register_forward_hook(lambda _, inputs, __: found.append(inputs[0]))
-    network(image, torch.tensor([[0]]))
-    hook.remove()
-    features = found[-1].flatten(0, -2)  # Q C, of the last layer
+    features = seen(network, image, head, 'inputs').flatten(0, -2)  # Q C
     classes = 7 * torch.arange(len(features)) % (head.out_features - 1)
     wanted = 6 * torch.eye(head.out_features)[classes]
     mean = features.mean(0)
@@ -193,12 +229,16 @@ def load_form(name: str, folder: Path, threads: int) -> Network:
     return Network(folder, read_description(folder), None, threads, engine, precision)
 
 
-def load_forms(args: argparse.Namespace, folder: Path) -> tuple[dict[str, Network], list[Note]]:
-    """Deployed forms that this machine can run, and notes on the others."""
+def load_forms(
+    args: argparse.Namespace, folder: Path, image: Tensor
+) -> tuple[dict[str, Network], list[Note]]:
+    """Deployed forms that can predict the image on this machine, and notes on the others."""
     found, notes = {}, []
     for name in args.forms:
         try:
-            found[name] = load_form(name, folder, args.threads)
+            form = load_form(name, folder, args.threads)
+            form(image.numpy(), TASKS[:1])  # a lower precision may give no numbers
+            found[name] = form
         except (ImportError, ValueError) as error:
             notes.append(Note(f'not measured, {name}: {error}'))
     return found, notes
@@ -237,7 +277,7 @@ def seconds(args: argparse.Namespace, folder: Path) -> list[Row | Figure | Note]
     """Compare, and time; the work of a process of its own."""
     fix_threads(args.threads)
     models, image = build(shape_of(args), args.size), make_image(args.size)
-    forms, notes = load_forms(args, folder)
+    forms, notes = load_forms(args, folder, image)
     passes: dict[tuple[str, str], Pass] = {}
     for tasks, number in NUM_TASKS.items():
         for name in models:
@@ -301,7 +341,8 @@ from oneformer_runtime.network import Network
 folder = {folder!r}
 engine, precision = {form!r}
 network = Network(folder, read_description(folder), None, {threads}, engine, precision)
-network(np.full((1, 3, {size}, {size}), 127, np.float32), {tasks!r})
+image = np.random.default_rng(0).integers(0, 256, (1, 3, {size}, {size}))
+network(image.astype(np.float32), {tasks!r})
 assert 'torch' not in sys.modules
 {peak}
 print(peak)
@@ -317,8 +358,10 @@ else:
 """
 
 
-def deployed_peak(name: str, folder: Path, args: argparse.Namespace, number: int) -> int:
-    """Peak bytes of a process that runs a deployed form, without torch."""
+def deployed_peak(
+    name: str, folder: Path, args: argparse.Namespace, number: int
+) -> tuple[int | None, str]:
+    """Peak bytes of a process that runs a deployed form without torch; or None, and why."""
     code = _DEPLOYED.format(
         projects=str(ROOT / 'projects'),
         folder=str(folder),
@@ -328,8 +371,10 @@ def deployed_peak(name: str, folder: Path, args: argparse.Namespace, number: int
         tasks=TASKS[:number],
         peak=_PEAK,
     )
-    done = subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    if done.returncode:
+        return None, done.stderr.strip().rpartition('\n')[2]
+    return json.loads(done.stdout), ''
 
 
 def prepare_export(args: argparse.Namespace) -> Path:
@@ -351,7 +396,11 @@ def run(args: argparse.Namespace) -> list[Row | Figure | Note]:
             name: memory.in_own_process(torch_peak, name, args, number) for name in ('torch', 'hf')
         }
         for name in [name for name in FORMS if name in measured]:
-            peaks[name] = deployed_peak(name, folder, args, number)
+            peak, why = deployed_peak(name, folder, args, number)
+            if peak is None:
+                rows.append(Note(f'memory not measured, {name}: {why}'))
+            else:
+                peaks[name] = peak
         for name in [name for name in peaks if name != 'torch']:
             path = f'deploy/memory/{tasks}/{name}/torch'
             rows.append(Row(path, [peaks[name]], [peaks['torch']], 'bytes'))
