@@ -799,6 +799,13 @@ def test_the_engine_and_the_precision_are_chosen(folder, model):
             main(['serve', str(folder), '--precision', 'bf16', '--port', '0'])
 
 
+def test_the_precisions_of_torch_are_all_choices():
+    from oneformer.commands.serve import _PRECISIONS
+    from oneformer.kernels.precision import PRECISIONS
+
+    assert _PRECISIONS == tuple(PRECISIONS)  # which cannot be imported without torch
+
+
 def test_several_workers_need_an_exported_model(capsys):
     with pytest.raises(SystemExit, match='2'):
         oneformer_cli.main(['serve', 'weights.pth', '--workers', '2'])

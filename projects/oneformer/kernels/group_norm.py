@@ -1,8 +1,8 @@
 """Group normalisation that is exact on maps with channels last in memory.
 
 torch's own on a CPU adds up values and their squares one by one there, in float32, and takes the
-variance from the difference: of a map of 256 x 512 it has the 4th digit wrong, of a map that is
-nearly constant the first (torch 2.10). In planes, and elsewhere than on a CPU, it does not.
+variance from the difference, which leaves no digit of a map that is nearly constant (torch 2.10).
+In planes, and elsewhere than on a CPU, it does not.
 """
 
 import torch

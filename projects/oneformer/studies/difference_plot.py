@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..host.safe_io import write_bytes
 from .ablations import VARIANTS
-from .report import METRICS, difference, values_of
+from .published_claims import METRICS
+from .report import difference, values_of
 
 
 def draw_differences(results: Mapping[str, Mapping[str, Mapping[int, dict]]], file: Path) -> None:
