@@ -803,7 +803,7 @@ def test_the_precisions_of_torch_are_all_choices():
     from oneformer.commands.serve import _PRECISIONS
     from oneformer.kernels.precision import PRECISIONS
 
-    assert _PRECISIONS == tuple(PRECISIONS)  # which cannot be imported without torch
+    assert tuple(PRECISIONS) == _PRECISIONS  # which cannot be imported without torch
 
 
 def test_several_workers_need_an_exported_model(capsys):
