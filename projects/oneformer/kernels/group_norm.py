@@ -14,7 +14,7 @@ _PIECE = 2**17  # numbers whose squares stay in the cache
 
 
 class GroupNorm(nn.GroupNorm):
-    """``nn.GroupNorm``, as exact with channels last as in planes; the gradient is torch's own."""
+    """``nn.GroupNorm``, without gradients as exact with channels last as in planes."""
 
     @classmethod
     def like(cls, norm: nn.GroupNorm) -> 'GroupNorm':
@@ -29,7 +29,7 @@ class GroupNorm(nn.GroupNorm):
             x = x.float()
         if not _is_inexact(x) or not self.affine:
             return super().forward(x)
-        return _GroupNorm.apply(x, self.num_groups, self.weight, self.bias, self.eps)
+        return _normalise(x, self)
 
 
 def make_exact(module: nn.Module) -> None:
@@ -44,6 +44,7 @@ def _is_inexact(x: Tensor) -> bool:
     """Whether torch's own may be inexact; in planes it is for groups of a few values alone."""
     return (
         x.device.type == 'cpu'
+        and not torch.is_grad_enabled()
         and x.dtype == torch.float32
         and x.dim() == 4
         and x.is_contiguous(memory_format=torch.channels_last)
@@ -63,31 +64,15 @@ def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
     return means, torch.stack(squares) / rows.shape[1]
 
 
-class _GroupNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, groups, weight, bias, eps):
-        B, C, H, W = x.shape
-        rows = x.permute(0, 2, 3, 1).flatten(1, 2)
-        means, squares = (moment.view(B, groups, -1) for moment in _moments(rows))
-        between, mean = torch.var_mean(means, -1, correction=0)  # B groups
-        rstd = (squares.mean(-1) + between + eps).rsqrt()
-        scale = rstd[..., None] * weight.view(groups, -1)
-        shift = torch.addcmul(bias.view(groups, -1), mean[..., None], scale, value=-1)
-        ctx.save_for_backward(x, mean, rstd, weight)
-        normed = torch.empty_like(x, memory_format=torch.channels_last)
-        # not a view, which may not be changed in place afterwards
-        out = normed.permute(0, 2, 3, 1).view(B, H * W, C)
-        torch.addcmul(shift.view(B, 1, C), rows, scale.view(B, 1, C), out=out)
-        return normed
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient):
-        x, mean, rstd, weight = ctx.saved_tensors
-        B, C, H, W = x.shape
-        gradients = torch.ops.aten.native_group_norm_backward(
-            gradient.contiguous(memory_format=torch.channels_last),
-            *(x, mean, rstd, weight, B, C, H * W, mean.shape[1]),
-            [ctx.needs_input_grad[i] for i in (0, 2, 3)],
-        )
-        return gradients[0], None, *gradients[1:], None
+def _normalise(x: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """The norm of maps (B, C, h, w) with channels last, which are left so."""
+    B, C, H, W = x.shape
+    rows = x.permute(0, 2, 3, 1).flatten(1, 2)
+    means, squares = (moment.view(B, norm.num_groups, -1) for moment in _moments(rows))
+    between, mean = torch.var_mean(means, -1, correction=0)  # B groups
+    rstd = (squares.mean(-1) + between + norm.eps).rsqrt()
+    scale = rstd[..., None] * norm.weight.view(norm.num_groups, -1)
+    bias = norm.bias.view(norm.num_groups, -1)
+    shift = torch.addcmul(bias, mean[..., None], scale, value=-1)
+    normed = torch.addcmul(shift.view(B, 1, C), rows, scale.view(B, 1, C))
+    return normed.unflatten(1, (H, W)).permute(0, 3, 1, 2)
