@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> list[Row]:
     ours = peers.build_ours(shape, True, args.device)
     peers.share_weights(ours, peer)
     batch = peers.draw_batch(64, TARGETS, args.device)
-    samples, ids = peers.our_samples(batch), peers.hugging_face_texts(batch, shape.texts)
+    samples = peers.our_samples(batch)
+    ids = peers.hugging_face_texts(samples, shape.texts).to(args.device)
     texts, fillers = [s.texts for s in samples], [s.filler for s in samples]
     mapper, peer_mapper = ours.text_mapper, peer.model.text_mapper
 

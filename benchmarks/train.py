@@ -65,7 +65,7 @@ def make_forward(
 ) -> Callable[[], Tensor]:
     """The forward pass of a side on inputs that are ready; returns the sum of its losses."""
     if side == 'peer' and peer == 'hf':
-        inputs = peers.hugging_face_inputs(batch, shape.texts)
+        inputs = peers.hugging_face_inputs(batch.images, peers.our_samples(batch), shape.texts)
         return lambda: model(**inputs).loss.sum()
     samples = peers.our_samples(batch) if side == 'ours' else peers.mmdet_samples(batch)
     return lambda: sum(model(batch.images, samples, mode='loss').values())
@@ -91,26 +91,19 @@ def module_bytes(
     return by_module.bytes_by_module(model, forward, device)
 
 
-def hugging_face_losses(model: nn.Module, batch: peers.Batch, shape: peers.Shape) -> Losses:
+def losses_in_evaluation(model: nn.Module, batch: peers.Batch, shape: peers.Shape) -> Losses:
     """Weighted losses of Hugging Face's model in evaluation, under our names."""
     # its pixel decoder drops out also in evaluation, if the model could be trained
     layers = [m for m in model.model.pixel_level_module.modules() if hasattr(m, 'is_training')]
-    captured = {}
-    get_loss_dict = model.get_loss_dict
     for layer in layers:
         layer.is_training = False
-    model.get_loss_dict = lambda **given: captured.setdefault('losses', get_loss_dict(**given))
     try:
-        model(**peers.hugging_face_inputs(batch, shape.texts))
+        samples = peers.our_samples(batch)
+        inputs = peers.hugging_face_inputs(batch.images, samples, shape.texts)
+        return peers.hugging_face_losses(model, inputs)
     finally:
-        del model.get_loss_dict
         for layer in layers:
             layer.is_training = True
-    losses = {}
-    for name, value in captured['losses'].items():
-        name, _, index = name.replace('cross_entropy', 'cls').partition('_')[2].partition('_')
-        losses[f'd{index}.loss_{name}' if index else f'loss_{name}'] = value
-    return losses
 
 
 def check_losses(ours: Losses, peer: Losses) -> None:
@@ -132,7 +125,7 @@ def compare(peer: str, models: dict[str, nn.Module], batch: peers.Batch) -> None
     samples = peers.our_samples(batch)
     with peers.same_points(ours):
         if peer == 'hf':
-            expected = hugging_face_losses(other, batch, peers.SHAPE)
+            expected = losses_in_evaluation(other, batch, peers.SHAPE)
             check_losses(ours(batch.images, samples, mode='loss'), expected)
         else:
             expected = other(batch.images, peers.mmdet_samples(batch), mode='loss')

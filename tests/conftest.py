@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from mmengine.registry import init_default_scope
 from yapf.yapflib import yapf_api
 
@@ -20,6 +19,7 @@ from mmengine.logging import MMLogger  # noqa: E402
 from runs import forget_runs  # noqa: E402
 
 import oneformer  # noqa: E402, F401  before mmdet
+from benchmarks.peers.sides import double_precision  # noqa: E402
 from oneformer.host.lines import installed_line  # noqa: E402
 from oneformer.quickstart.scenes import generate  # noqa: E402
 from oneformer.training import curves  # noqa: E402
@@ -148,14 +148,10 @@ def run_tool(load_tool, monkeypatch, tmp_path, capsys):
 
 
 @pytest.fixture
-def double(monkeypatch):
+def double():
     """Double precision all over: in training, rounding errors grow."""
-    monkeypatch.setattr(torch.Tensor, 'float', torch.Tensor.double)
-    monkeypatch.setattr(torch, 'float32', torch.float64)
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(default)
+    with double_precision():
+        yield
 
 
 @pytest.fixture

@@ -260,8 +260,10 @@ def test_photographs_that_are_not_there_are_named(tmp_path, monkeypatch, run_too
 
 
 def result(variant, seed, pq, **more):
-    scores = {'panoptic/PQ': pq, 'instance/AP': 20.0, 'semantic/mIoU': None, **more}
+    scores = {'panoptic/PQ': pq, 'instance/AP': 20.0, 'semantic/mIoU': None}
+    scores |= {'semantic/confused': 10.0 + seed / 10, **more}
     row = {'panoptic/PQ': pq, 'panoptic/PQ_th': 1.0, 'panoptic/PQ_st': 2.0, 'instance/AP': 20.0}
+    other = dict(row, **{'panoptic/PQ_st': -69.7 + seed, 'instance/AP': 20.0})
     return dict(
         data='lookalikes',
         variant=variant,
@@ -270,7 +272,7 @@ def result(variant, seed, pq, **more):
         cpu_seconds=1800.0,
         parameters=2_340_000,
         scores=scores,
-        tokens=dict.fromkeys(TASKS, row),
+        tokens=dict(panoptic=row, instance=other, semantic=row),
         digest=f'of {variant}',
         images='the same',
     )
@@ -281,11 +283,15 @@ def results(tmp_path):
     """Three seeds of the full model; without text context always 2 worse; one seed of another."""
     folder = tmp_path / 'results'
     folder.mkdir()
-    made_up = [result('full', seed, pq) for seed, pq in enumerate([50.0, 52.0, 54.0])]
+    confused = 'semantic/confused: a, b'
+    made_up = [result('full', seed, 50.0 + 2 * seed, **{confused: 9.0 + seed}) for seed in range(3)]
     made_up += [result('no-context', seed, pq) for seed, pq in enumerate([48.0, 50.0, 52.0])]
-    made_up += [result('no-contrastive', seed, pq) for seed, pq in enumerate([53.0, 51.0, 54.0])]
+    made_up += [
+        result('no-contrastive', seed, pq, **{'semantic/confused': 12.0, confused: 12.0 + seed})
+        for seed, pq in enumerate([53.0, 51.0, 54.0])
+    ]
     made_up += [result('contrastive-1', seed, pq) for seed, pq in enumerate([51.0, 52.5, 55.0])]
-    made_up += [result('mask2former', 2, 60.0)]
+    made_up += [result('mask2former', 2, 60.0, **{confused: 7.0})]
     for content in made_up:
         name = f'lookalikes_{content["variant"]}_seed{content["seed"]}.json'
         (folder / name).write_text(json.dumps(content))
@@ -308,9 +314,7 @@ def test_differences_are_paired_and_have_students_interval():
 def test_the_report_fills_the_page_between_its_markers(results, root_dir, tmp_path, run_tool):
     page = tmp_path / 'evidence.md'
     page.write_bytes((root_dir / 'docs/evidence.md').read_bytes())
-    run_tool(
-        'study', 'report', '--results', results, '--page', page, '--plot', tmp_path / 'plot.png'
-    )
+    run_tool('study', 'report', '--results', results, '--page', page, '--plots', tmp_path / 'plots')
     text = page.read_text()
     assert '| `full`: the full model | 3 | 52.0 ± 2.0 | 20.0 ± 0.0 |' in text
     assert (
@@ -336,8 +340,18 @@ def test_the_report_fills_the_page_between_its_markers(results, root_dir, tmp_pa
     assert row('`contrastive-1`', 'PQ -0.8').endswith('| +0.8 ± 0.7 |  | refuted here | not run |')
     assert row('`mask2former`', 'PQ -1.1').endswith('| +6.0 ± ? |  | one seed | not run |')
     assert row('`token-zeros`', 'PQ -0.7').endswith('|  |  | not run | not run |')
+    # -71.7 + 0, 1, 2; the interval is 4.3027 / root of 3
+    stuff = row('`full`, instance token', 'PQ_st -71.7')
+    assert stuff.endswith('| -70.7 ± 2.5 |  | confirmed here | not run |')
+    stuff = row('`full`, instance token', 'PQ_st -48.7')
+    assert stuff.endswith('| confirmed here, in another size | not run |')
+    assert row('confused more').endswith('| +1.9 ± 0.2 |  | confirmed here | not run |')
+    instances = row('`full`, semantic token', 'AP -18.4')
+    assert instances.endswith('| +0.0 ± 0.0 |  | not seen here | not run |')
     assert '| panoptic | 52.0 ± 2.0 | 1.0 ± 0.0 | 2.0 ± 0.0 | 20.0 ± 0.0 |  |' in text
-    assert (tmp_path / 'plot.png').read_bytes()[1:4] == b'PNG'
+    for plot in ('ablations', 'confusion'):
+        assert (tmp_path / f'plots/{plot}.png').read_bytes()[1:4] == b'PNG'
+    assert '| a, b | 10.0 ± 1.0 | 13.0 ± 1.0 | 7.0 ± ? | +3.0 ± 0.0 |' in text
     again = page.read_bytes()
     report.write_report(results, page)
     assert page.read_bytes() == again
@@ -366,6 +380,8 @@ def test_the_verdict_follows_the_interval():
     assert report.verdict(seen, 0.4) == 'refuted here'
     assert report.verdict(hidden, -0.4) == 'not seen here'
     assert report.verdict(seen, 0.0) == 'refuted here'
+    assert report.verdict(seen, -math.inf) == 'confirmed here'
+    assert report.verdict(seen, math.inf) == 'refuted here'
     assert report.verdict(hidden, 0.0) == 'no difference here, either'
     assert report.verdict(report.Difference(-1.0, math.inf, 1), -0.4) == 'one seed'
     assert report.verdict(report.Difference(math.nan, math.inf, 0), -0.4) == 'not run'
@@ -391,6 +407,11 @@ def test_published_numbers_are_those_of_the_paper():
         ('only-panoptic', 'PQ', 'IV', 41.4, 41.9),
         ('only-instance', 'AP', 'IV', 26.7, 27.3),
         ('only-semantic', 'mIoU', 'IV', 47.3, 47.3),
+        ('no-contrastive', 'confused', 'Figure 5', math.inf, 0),
+        ('full', 'PQ_st', '8', 1.5, 50.2),
+        ('full', 'PQ_st', 'V', 0.0, 71.7),
+        ('full', 'PQ_th', '8', 35.5, 49.6),
+        ('full', 'AP', 'V', 27.2, 45.6),
     ]
     ours = [
         (claim.variant, claim.metric.split('/')[1], claim.source.split(',')[0], *claim.published)

@@ -43,7 +43,7 @@ def forward_pass(
 ) -> Callable[[], Tensor]:
     """The forward pass of 'ours', 'hf' or 'mask2former'; returns the sum of its losses."""
     if side == 'hf':
-        inputs = peers.hugging_face_inputs(batch, shape.texts)
+        inputs = peers.hugging_face_inputs(batch.images, peers.our_samples(batch), shape.texts)
         return lambda: model(**inputs).loss.sum()
     samples = peers.our_samples(batch) if side == 'ours' else peers.mmdet_samples(batch)
     return lambda: sum(model(batch.images, samples, mode='loss').values())

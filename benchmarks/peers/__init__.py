@@ -11,6 +11,7 @@ from .batches import Batch, Outputs, draw_batch
 from .hugging_face import (
     build_hugging_face,
     hugging_face_inputs,
+    hugging_face_losses,
     hugging_face_outputs,
     hugging_face_texts,
     renamed_weights,
@@ -25,4 +26,11 @@ from .mask2former import (
 )
 from .ours import build_ours, our_changes, our_outputs, our_samples
 from .shapes import ADE20K, CLASSES, SHAPE, SMALL, Shape, randomise
-from .sides import check_close, same_points, share_weights
+from .sides import (
+    check_close,
+    double_precision,
+    same_points,
+    same_texts,
+    share_weights,
+    without_dropout,
+)

@@ -1,15 +1,16 @@
 """Hugging Face's OneFormer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
 from oneformer.models.text_mapper import token_ids
-from oneformer.tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS, Prompts
+from oneformer.tasks import CONTEXT_LENGTH, TASK_TOKEN_IDS
 from oneformer.weights.names import LAYOUTS
 
-from .batches import Batch, Outputs, target_masks
+from .batches import Batch, Outputs
 from .shapes import CLASSES, Shape, randomise
 
 
@@ -23,13 +24,16 @@ def require_transformers() -> None:
         ) from None
 
 
-def build_hugging_face(shape: Shape, training: bool, device: torch.device) -> nn.Module:
+def build_hugging_face(
+    shape: Shape, training: bool, device: torch.device, num_classes: int = len(CLASSES)
+) -> nn.Module:
     """Hugging Face's OneFormer in evaluation, dropout and drop path as published.
 
     Args:
         shape: Its sizes.
         training: Whether it has a text branch; then it wants texts and cannot do without.
         device: Where to put it.
+        num_classes: Number of classes.
     """
     from transformers import OneFormerConfig, OneFormerForUniversalSegmentation, SwinConfig
 
@@ -43,7 +47,7 @@ def build_hugging_face(shape: Shape, training: bool, device: torch.device) -> nn
     )
     config = OneFormerConfig(
         backbone_config=swin,
-        num_labels=len(CLASSES),
+        num_labels=num_classes,
         num_queries=shape.queries,
         hidden_dim=shape.channels,
         conv_dim=shape.channels,
@@ -66,38 +70,66 @@ def renamed_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     return translation.tensors
 
 
-def hugging_face_texts(batch: Batch, num_texts: int) -> Tensor:
+def hugging_face_texts(samples: Sequence[DetDataSample], num_texts: int) -> Tensor:
     """Token ids of shape (B, N, 77), padded with zeros."""
-    filler = Prompts().filler_of(batch.task)
-    ids = torch.zeros(len(batch.texts), num_texts, CONTEXT_LENGTH, dtype=torch.long)
-    for rows, texts in zip(ids, batch.texts):
-        for row, text in zip(rows, [*texts, *[filler] * num_texts][:num_texts]):
+    ids = torch.zeros(len(samples), num_texts, CONTEXT_LENGTH, dtype=torch.long)
+    for rows, sample in zip(ids, samples):
+        texts = [*sample.texts, *[sample.filler] * num_texts]
+        for row, text in zip(rows, texts[:num_texts]):
             row[: len(token_ids(text))] = torch.tensor(token_ids(text))
-    return ids.to(batch.images.device)
+    return ids
 
 
-def hugging_face_tasks(batch: Batch, task: str) -> Tensor:
+def hugging_face_tasks(tasks: Sequence[str]) -> Tensor:
     """Token ids of shape (B, 77)."""
-    return torch.tensor([TASK_TOKEN_IDS[task]] * len(batch.images), device=batch.images.device)
+    return torch.tensor([TASK_TOKEN_IDS[task] for task in tasks])
 
 
-def hugging_face_inputs(batch: Batch, num_texts: int) -> dict:
-    """Arguments of a training step, as its processor makes them."""
+def hugging_face_inputs(images: Tensor, samples: Sequence[DetDataSample], num_texts: int) -> dict:
+    """Arguments of a training step, as its processor makes them.
+
+    Args:
+        images: (B, 3, H, W), normalised.
+        samples: As our data pipeline packs them.
+        num_texts: N.
+    """
+    labels = [sample.gt_instances.labels for sample in samples]
+    maps = [sample.gt_target_map.sem_seg for sample in samples]  # k is target k - 1
+    numbers = [torch.arange(1, len(own) + 1, device=images.device) for own in labels]
     return dict(
-        pixel_values=batch.images,
-        task_inputs=hugging_face_tasks(batch, batch.task),
-        text_inputs=hugging_face_texts(batch, num_texts),
-        mask_labels=[masks.float() for masks in target_masks(batch)],
-        class_labels=batch.labels,
+        pixel_values=images,
+        task_inputs=hugging_face_tasks([sample.task for sample in samples]).to(images.device),
+        text_inputs=hugging_face_texts(samples, num_texts).to(images.device),
+        mask_labels=[(m == own[:, None, None]).float() for m, own in zip(maps, numbers)],
+        class_labels=labels,
     )
+
+
+def hugging_face_losses(model: nn.Module, inputs: Mapping) -> dict[str, Tensor]:
+    """Its weighted losses under our names; ``inputs`` are those of ``hugging_face_inputs``."""
+    captured = {}
+    get_loss_dict = model.get_loss_dict
+    model.get_loss_dict = lambda *args, **kwargs: captured.setdefault(
+        'losses', get_loss_dict(*args, **kwargs)
+    )
+    try:
+        model(**inputs)
+    finally:
+        del model.get_loss_dict
+    losses = {}
+    for name, value in captured['losses'].items():
+        name, _, index = name.replace('cross_entropy', 'cls').partition('_')[2].partition('_')
+        losses[f'd{index}.loss_{name}' if index else f'loss_{name}'] = value
+    return losses
 
 
 @torch.no_grad()
 def hugging_face_outputs(model: nn.Module, batch: Batch, tasks: Sequence[str]) -> Outputs:
     """One pass for each task; it knows no other way."""
+    images = batch.images
+    ids = hugging_face_tasks(tasks).to(images.device)
     predictions = [
-        model(pixel_values=batch.images, task_inputs=hugging_face_tasks(batch, task))
-        for task in tasks
+        model(pixel_values=images, task_inputs=row.expand(len(images), -1)) for row in ids
     ]
     return Outputs(
         torch.stack([prediction.class_queries_logits for prediction in predictions]),

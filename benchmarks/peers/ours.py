@@ -46,7 +46,11 @@ def our_changes(shape: Shape, backbone: str = 'swin-t') -> dict:
 
 
 def build_ours(
-    shape: Shape, training: bool, device: torch.device, backbone: str = 'swin-t'
+    shape: Shape,
+    training: bool,
+    device: torch.device,
+    backbone: str = 'swin-t',
+    dataset: str = 'ade20k',
 ) -> nn.Module:
     """Ours in evaluation, dropout and drop path as published.
 
@@ -55,9 +59,10 @@ def build_ours(
         training: Whether it has criterion and text branch.
         device: Where to put it.
         backbone: 'swin-t' or 'r50'.
+        dataset: 'ade20k' or 'coco', whose classes it has.
     """
     init_default_scope('mmdet')
-    cfg = Config.fromfile(CONFIGS / f'oneformer_{backbone}_ade20k.py')
+    cfg = Config.fromfile(CONFIGS / f'oneformer_{backbone}_{dataset}.py')
     cfg.merge_from_dict(dict(model=our_changes(shape, backbone)))
     model = cfg.model
     if not training:

@@ -36,9 +36,9 @@ def share_weights(ours: nn.Module, peer: nn.Module) -> None:
 
 
 @contextmanager
-def same_points(ours: nn.Module) -> Iterator[None]:
+def same_points(ours: nn.Module, seed: int = 5) -> Iterator[None]:
     """Let all criterions sample masks at the same points wherever they draw some."""
-    generator = torch.Generator().manual_seed(5)
+    generator = torch.Generator().manual_seed(seed)
     sets: dict[int, Tensor] = {}
 
     draw_others = torch.rand
@@ -61,6 +61,56 @@ def same_points(ours: nn.Module) -> Iterator[None]:
         mock.patch.object(ours.criterion, 'sample_points', sample_points),
     ):
         yield
+
+
+@contextmanager
+def same_texts(ours: nn.Module, text_inputs: Tensor) -> Iterator[None]:
+    """Let ours encode what Hugging Face's model gets.
+
+    That builds a causal mask for its texts and never applies it, so zeros behind a text matter.
+
+    Args:
+        ours: Our model.
+        text_inputs: Token ids (B, N, 77), those of ``hugging_face_inputs``.
+    """
+    mapper = ours.text_mapper
+
+    def encode(texts, fillers) -> Tensor:
+        features = mapper.encode(text_inputs.flatten(0, 1)).unflatten(0, text_inputs.shape[:2])
+        return torch.cat([features, mapper.context.weight.expand(len(texts), -1, -1)], 1)
+
+    with (
+        mock.patch.object(mapper, 'forward', encode),
+        mock.patch.object(mapper.text_encoder, 'causal', False),
+    ):
+        yield
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """Let float32 mean float64, where both sides cast to it: rounding explains no difference."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with (
+            mock.patch.object(Tensor, 'float', Tensor.double),
+            mock.patch.object(torch, 'float32', torch.float64),
+            mock.patch.object(torch, 'float', torch.float64),
+        ):
+            yield
+    finally:
+        torch.set_default_dtype(default)
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    """Switch off what a model drops in training."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if 'drop' in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+    return model
 
 
 def check_close(name: str, ours: Tensor, peer: Tensor, atol: float = 1e-2) -> None:

@@ -9,19 +9,18 @@ data_root = 'data/lookalikes/'
 work_dir = 'work_dirs/ablations/lookalikes'
 metainfo = dict(
     classes=(
-        *('ball', 'striped ball', 'crate', 'box', 'starfish', 'sun star', 'life ring', 'tube'),
-        *('sky', 'brick wall', 'tiled wall', 'grass', 'meadow', 'water', 'ice'),
+        *('ball', 'striped ball', 'crate', 'box', 'life ring', 'tube'),
+        *('sky', 'brick wall', 'tiled wall', 'grass', 'meadow'),
     ),
-    thing_classes=(
-        *('ball', 'striped ball', 'crate', 'box', 'starfish', 'sun star', 'life ring', 'tube'),
-    ),
+    thing_classes=(*('ball', 'striped ball', 'crate', 'box', 'life ring', 'tube'),),
     palette=[
-        *[(220, 20, 60), (250, 120, 140), (165, 110, 50), (90, 60, 30), (255, 140, 0)],
-        *[(255, 200, 90), (255, 0, 200), (150, 0, 120), (70, 130, 180), (150, 70, 70)],
-        *[(210, 120, 110), (90, 200, 60), (200, 230, 60), (0, 170, 170), (170, 230, 230)],
+        *[(220, 20, 60), (250, 120, 140), (165, 110, 50), (90, 60, 30), (255, 0, 200)],
+        *[(150, 0, 120), (70, 130, 180), (150, 70, 70), (210, 120, 110), (90, 200, 60)],
+        (200, 230, 60),
     ],
 )
-model = dict(metainfo=metainfo)
+# a frozen backbone leaves time for more steps; where classes look alike, few scores reach 0.8
+model = dict(metainfo=metainfo, backbone=dict(frozen_stages=6), test_cfg=dict(object_mask_thr=0.3))
 train_pipeline = [
     dict(type='LoadPhoto'),
     dict(type='LoadSegmentMap'),
@@ -49,9 +48,8 @@ val_evaluator = [
     dict(
         type='Confusion',
         pairs=[
-            *[('ball', 'striped ball'), ('crate', 'box'), ('starfish', 'sun star')],
-            *[('life ring', 'tube'), ('brick wall', 'tiled wall'), ('grass', 'meadow')],
-            ('water', 'ice'),
+            *[('ball', 'striped ball'), ('crate', 'box'), ('life ring', 'tube')],
+            *[('brick wall', 'tiled wall'), ('grass', 'meadow')],
         ],
     ),
 ]

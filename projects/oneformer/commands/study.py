@@ -23,8 +23,8 @@ from mmengine.config import Config
 from ..quickstart.scenes import generate
 from ..studies import comparison, seeded_runs
 from ..studies.ablations import DATA, VARIANTS
-from ..studies.difference_plot import draw_differences
 from ..studies.partial_labels import split_labels
+from ..studies.plots import draw_confusion, draw_differences
 from ..studies.report import read_results, write_report
 from ..training.evaluate import matrix_table
 from .arguments import ToolParser
@@ -76,11 +76,14 @@ def ablations(args: argparse.Namespace) -> None:
 
 
 def report(args: argparse.Namespace) -> None:
-    """Write the tables of stored results into a page, and a plot if one is wanted."""
+    """Write the tables of stored results into a page, and plots if they are wanted."""
     try:
         write_report(args.results, args.page)
-        if args.plot is not None:
-            draw_differences(read_results(args.results), args.plot)
+        if args.plots is not None:
+            args.plots.mkdir(parents=True, exist_ok=True)
+            results = read_results(args.results)
+            draw_differences(results, args.plots / 'ablations.png')
+            draw_confusion(results, args.plots / 'confusion.png')
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f'error: {error}') from None
     print(f'tables of {args.results} are in {args.page}')
@@ -98,12 +101,16 @@ def add_ablations(studies: argparse._SubParsersAction) -> None:
         '--jobs', type=int, help='trainings at a time, of one thread each (one for each core)'
     )
     study.add_argument('--images', type=int, default=480, help='to generate (%(default)s)')
-    study.add_argument('--val-images', type=int, default=160, help='to score on (%(default)s)')
+    study.add_argument('--val-images', type=int, default=120, help='to score on (%(default)s)')
     study.add_argument('--max-iters', type=int, help='of the full model (that of the config)')
     study.set_defaults(run=ablations)
     page = studies.add_parser('report', help='tables of the stored results of ablations')
     page.add_argument('--page', type=Path, default='docs/evidence.md', help='(%(default)s)')
-    page.add_argument('--plot', type=Path, help='also draw the differences to the full model')
+    page.add_argument(
+        '--plots',
+        type=Path,
+        help='folder in which to draw ablations.png (differences) and confusion.png',
+    )
     page.set_defaults(run=report)
     for parser in (study, page):
         parser.add_argument(

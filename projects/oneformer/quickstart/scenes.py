@@ -153,6 +153,8 @@ def draw_layers(rng, shape, size, light, world):
     """The objects of a scene from back to front, each visible enough to be learned."""
     centers, layers = [], []
     thing_names = list(world.things)
+    if world.kinds is not None:
+        thing_names = list(rng.choice(thing_names, world.kinds, replace=False))
     counts = list(world.counts)
     count = 0 if rng.random() < 0.05 else rng.choice(counts, p=list(world.counts.values()))
     if count and rng.random() < 0.11:

@@ -148,6 +148,7 @@ class World(NamedTuple):
         lower: The same, below, in any order.
         counts: Probabilities of numbers of things, where there are any.
         min_visible: Share of a thing that has to stay visible.
+        kinds: Number of kinds of things that a scene has at most; None for any.
     """
 
     things: dict
@@ -156,6 +157,7 @@ class World(NamedTuple):
     lower: tuple[tuple[str, ...], ...]
     counts: dict[int, float]
     min_visible: float
+    kinds: int | None = None
 
     @property
     def ids(self) -> dict[str, int]:

@@ -1,21 +1,25 @@
 """What the paper reports of its ablations (arXiv 2211.06220v3), claim by claim."""
 
+import math
 from typing import NamedTuple
 
 from ..training.evaluate import HEADLINE
 
+CONFUSED = 'semantic/confused'
 METRICS = {'PQ': HEADLINE['panoptic'], 'AP': HEADLINE['instance'], 'mIoU': HEADLINE['semantic']}
 
 
 class Claim(NamedTuple):
-    """What the paper reports of a variant.
+    """What the paper reports of a variant, or of the full model under the token of another task.
 
     Attributes:
         text: The claim in words.
         variant: One of ``VARIANTS``.
         metric: Key of a score.
-        published: Score of the variant and of the full model.
+        published: Score of the variant and of the full model, or under that token and the own;
+            ``(inf, 0)`` where it is told to be more, without a number.
         source: Table, dataset and backbone.
+        token: Task of the token; None for that of the metric.
     """
 
     text: str
@@ -23,6 +27,17 @@ class Claim(NamedTuple):
     metric: str
     published: tuple[float, float]
     source: str
+    token: str | None = None
+
+    @property
+    def difference(self) -> float:
+        """Published score minus that of the full model."""
+        return self.published[0] - self.published[1]
+
+    @property
+    def name(self) -> str:
+        """The variant, and its token if that is another task's."""
+        return f'`{self.variant}`' + (f', {self.token} token' if self.token else '')
 
 
 _CITY, _ADE, _ADE50, _COCO50 = (
@@ -96,5 +111,44 @@ CLAIMS = (
         METRICS['mIoU'],
         (47.3, 47.3),
         f'IV, {_ADE50}',
+    ),
+    Claim(
+        'classes are confused less with the contrastive loss',
+        'no-contrastive',
+        CONFUSED,
+        (math.inf, 0),
+        'Figure 5, pictures of Cityscapes, Swin-L',
+    ),
+    Claim(
+        'the instance token asks for no stuff',
+        'full',
+        'panoptic/PQ_st',
+        (1.5, 50.2),
+        f'8, {_ADE}',
+        'instance',
+    ),
+    Claim(
+        'the instance token asks for no stuff',
+        'full',
+        'panoptic/PQ_st',
+        (0.0, 71.7),
+        f'V, {_CITY}',
+        'instance',
+    ),
+    Claim(
+        'the semantic token does not separate instances',
+        'full',
+        'panoptic/PQ_th',
+        (35.5, 49.6),
+        f'8, {_ADE}',
+        'semantic',
+    ),
+    Claim(
+        'the semantic token does not separate instances',
+        'full',
+        METRICS['AP'],
+        (27.2, 45.6),
+        f'V, {_CITY}',
+        'semantic',
     ),
 )

@@ -16,9 +16,9 @@ from scipy import stats
 from ..host.safe_io import write_bytes
 from ..tasks import TASKS
 from .ablations import DATA, VARIANTS
-from .published_claims import CLAIMS, METRICS
+from .published_claims import CLAIMS, CONFUSED, METRICS, Claim
 
-CONFUSED = 'semantic/confused'
+WITH_AND_WITHOUT = ('full', 'no-contrastive', 'mask2former')  # the contrastive loss
 
 
 class Difference(NamedTuple):
@@ -81,6 +81,12 @@ def _check_same(what: str, values: Sequence[str]) -> None:
 def values_of(runs: Mapping[int, dict], metric: str) -> dict[int, float]:
     """A score by seed, where there is one."""
     scores = {seed: run['scores'].get(metric) for seed, run in runs.items()}
+    return {seed: score for seed, score in scores.items() if score is not None}
+
+
+def values_under(runs: Mapping[int, dict], metric: str, token: str) -> dict[int, float]:
+    """A score by seed under the token of any task."""
+    scores = {seed: run['tokens'][token].get(metric) for seed, run in runs.items()}
     return {seed: score for seed, score in scores.items() if score is not None}
 
 
@@ -154,20 +160,31 @@ def tokens_table(results: Mapping[str, Mapping[int, dict]]) -> str:
     return '\n'.join(lines)
 
 
+def pairs_of(results: Mapping[str, Mapping[int, dict]]) -> list[str]:
+    """Pairs of classes of which the confusion was measured, as ``'A, B'``."""
+    some = next(iter(results.get('full', {}).values()), dict(scores={}))
+    start = f'{CONFUSED}: '
+    return [key.removeprefix(start) for key in some['scores'] if key.startswith(start)]
+
+
 def pairs_table(results: Mapping[str, Mapping[int, dict]]) -> str:
     """Confusion of each pair of classes with and without the contrastive loss."""
-    kinds = ('full', 'no-contrastive', 'mask2former')
+    kinds = WITH_AND_WITHOUT
     lines = _head(['look-alikes', *(VARIANTS[kind].what for kind in kinds), 'without it'])
-    some = next(iter(results.get('full', {}).values()), dict(scores={}))
-    for key in [key for key in some['scores'] if key.startswith(f'{CONFUSED}: ')]:
-        of_kind = [values_of(results.get(kind, {}), key) for kind in kinds]
+    for pair in pairs_of(results):
+        of_kind = [values_of(results.get(kind, {}), f'{CONFUSED}: {pair}') for kind in kinds]
         cells = [spread(list(values.values())) for values in of_kind]
-        lines.append(_row([key.partition(': ')[2], *cells, difference(of_kind[1], of_kind[0])]))
+        lines.append(_row([pair, *cells, difference(of_kind[1], of_kind[0])]))
     return '\n'.join(lines)
 
 
 def verdict(change: Difference, published: float) -> str:
-    """What our difference says of a published one: its direction, and then its size."""
+    """What our difference says of a published one: its direction, and then its size.
+
+    Args:
+        change: Ours.
+        published: Theirs; infinite if they tell the direction alone.
+    """
     if change.pairs < 2:
         return 'one seed' if change.pairs else 'not run'
     if published == 0:
@@ -176,8 +193,19 @@ def verdict(change: Difference, published: float) -> str:
         return 'not seen here'
     if change.mean * published < 0:
         return 'refuted here'
-    within = abs(change.mean - published) <= change.half
+    within = math.isinf(published) or abs(change.mean - published) <= change.half
     return 'confirmed here' if within else 'confirmed here, in another size'
+
+
+def change_of(claim: Claim, results: Mapping[str, Mapping[int, dict]]) -> Difference:
+    """Our difference for a claim, from the results of a data."""
+    full, variant = results.get('full', {}), results.get(claim.variant, {})
+    if claim.token is None:
+        return difference(values_of(variant, claim.metric), values_of(full, claim.metric))
+    own = claim.metric.partition('/')[0]
+    return difference(
+        values_under(variant, claim.metric, claim.token), values_under(full, claim.metric, own)
+    )
 
 
 def claims_table(results: Mapping[str, Mapping[str, Mapping[int, dict]]]) -> str:
@@ -190,22 +218,11 @@ def claims_table(results: Mapping[str, Mapping[str, Mapping[int, dict]]]) -> str
         + [f'verdict, {data}' for data in DATA]
     )
     for claim in CLAIMS:
-        without, full = claim.published
-        changes = []
-        for data in DATA:
-            of_data = results.get(data, {})
-            changes.append(
-                difference(
-                    values_of(of_data.get(claim.variant, {}), claim.metric),
-                    values_of(of_data.get('full', {}), claim.metric),
-                )
-            )
-        metric = claim.metric.partition('/')[2]
-        theirs = f'{metric} {without - full:+.1f}'
-        verdicts = [verdict(change, without - full) for change in changes]
-        lines.append(
-            _row([claim.text, f'`{claim.variant}`', theirs, claim.source, *changes, *verdicts])
-        )
+        changes = [change_of(claim, results.get(data, {})) for data in DATA]
+        size = 'more' if math.isinf(claim.difference) else f'{claim.difference:+.1f}'
+        theirs = f'{claim.metric.partition("/")[2]} {size}'
+        verdicts = [verdict(change, claim.difference) for change in changes]
+        lines.append(_row([claim.text, claim.name, theirs, claim.source, *changes, *verdicts]))
     return '\n'.join(lines)
 
 

@@ -1,16 +1,24 @@
-"""Picture of ablations: each variant's differences to the full model, with their intervals."""
+"""Pictures of ablations: differences to the full model, and confusion of look-alikes."""
 
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..host.safe_io import write_bytes
 from .ablations import VARIANTS
 from .published_claims import METRICS
-from .report import difference, values_of
+from .report import CONFUSED, WITH_AND_WITHOUT, difference, pairs_of, values_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Results = Mapping[str, Mapping[str, Mapping[int, dict]]]
 
 
-def draw_differences(results: Mapping[str, Mapping[str, Mapping[int, dict]]], file: Path) -> None:
+def draw_differences(results: Results, file: Path) -> None:
     """Draw a row of axes for each data: PQ, AP and mIoU of variants minus those of the full model.
 
     Args:
@@ -49,6 +57,47 @@ def draw_differences(results: Mapping[str, Mapping[str, Mapping[int, dict]]], fi
             axis.set_title(f'{metric}, {data}', fontsize=9)
         axes[0].set_yticks(range(len(names)), [VARIANTS[name].what for name in names], fontsize=7)
         axes[0].invert_yaxis()
+    _write(figure, file)
+
+
+def draw_confusion(results: Results, file: Path) -> None:
+    """Draw how often look-alikes are confused with and without the contrastive loss.
+
+    A bar is a mean over seeds, a dot a seed.
+
+    Args:
+        results: Those of ``read_results``.
+        file: PNG or another format of matplotlib's, by its suffix.
+
+    Raises:
+        ValueError: If the full model was not trained on any data.
+    """
+    from matplotlib.figure import Figure
+
+    shown = {data: pairs for data, of_data in results.items() if (pairs := pairs_of(of_data))}
+    if not shown:
+        raise ValueError('the full model has not been trained: no confusion to draw')
+    figure = Figure((11, 3.5), layout='constrained')
+    row = figure.subplots(1, len(shown), squeeze=False, width_ratios=[*map(len, shown.values())])[0]
+    width = 0.8 / len(WITH_AND_WITHOUT)
+    for axis, (data, pairs) in zip(row, shown.items()):
+        for number, kind in enumerate(WITH_AND_WITHOUT):
+            runs = results[data].get(kind, {})
+            for place, pair in enumerate(pairs):
+                x = place + (number - (len(WITH_AND_WITHOUT) - 1) / 2) * width
+                shares = list(values_of(runs, f'{CONFUSED}: {pair}').values())
+                label = VARIANTS[kind].what if place == 0 else None
+                height = np.mean(shares) if shares else np.nan
+                axis.bar(x, height, width, color=f'C{number}', alpha=0.6, label=label)
+                axis.plot([x] * len(shares), shares, '.', color='0.2', markersize=4)
+        axis.set_xticks(range(len(pairs)), [pair.replace(', ', '\n') for pair in pairs], fontsize=8)
+        axis.set_title(data, fontsize=9)
+    row[0].set_ylabel('taken for one another, %')
+    row[0].legend(fontsize=7)
+    _write(figure, file)
+
+
+def _write(figure: 'Figure', file: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=file.suffix[1:] or 'png', dpi=120)
     write_bytes(file, buffer.getvalue())

@@ -1,0 +1,184 @@
+"""Training beside Hugging Face's OneFormer: the same weights, photographs, targets and points.
+
+A small Swin model of each side is trained in float64 with AdamW, without dropout, on crops of COCO
+in turn for each task. At every step are compared:
+
+* losses: the largest relative difference of any of them.
+* parameters: the largest of ``norm(ours - peer) / norm(peer)`` over all, after the step.
+* moved: the same of the start in place of the peer, to tell how far training has come.
+
+Their text encoder lacks its causal mask, so ours goes without here. If a difference is more than
+``--tolerance``, the command ends with an error, after the plot is written.
+"""
+
+import argparse
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+from mmengine.runner import set_random_seed
+from torch import Tensor, nn
+
+from oneformer.host.safe_io import write_bytes
+from oneformer.tasks import TASKS
+
+from . import by_module, peers
+from .timing import Figure, ResultsDiffer, positive_int
+
+SIZE = 96  # of crops
+IMAGES = 2  # of a step
+# two targets that no point touches cost the same, and rounding chooses: as many points as pixels
+SCALES = (0.5, 2.0)
+SHAPE = peers.SMALL._replace(queries=40, points=SIZE**2)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--steps', type=positive_int, default=200, help='(%(default)s)')
+    parser.add_argument(
+        '--ann-file',
+        type=Path,
+        default='data/coco/annotations/panoptic_val2017.json',
+        help="in COCO's panoptic format and classes (%(default)s)",
+    )
+    parser.add_argument(
+        '--images', type=Path, default='data/coco/val2017', help='folder (%(default)s)'
+    )
+    parser.add_argument(
+        '--segment-maps',
+        type=Path,
+        default='data/coco/annotations/panoptic_val2017',
+        help='folder (%(default)s)',
+    )
+    parser.add_argument(
+        '--tolerance', type=float, default=1e-6, help='relative difference (%(default)s)'
+    )
+    parser.add_argument('--plot', type=Path, help='also draw the differences of all steps')
+
+
+def make_dataset(args: argparse.Namespace):
+    """Crops of photographs with their targets, as training on COCO makes them, but small."""
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(peers.shapes.CONFIGS / 'oneformer_swin-t_coco.py')
+    dataset = cfg.train_dataloader.dataset
+    for step in dataset.pipeline:
+        if step.type == 'LargeScaleJitter':
+            step.update(size=SIZE, scale_range=SCALES)
+    dataset.update(
+        data_root='',
+        ann_file=str(args.ann_file),
+        data_prefix=dict(img=str(args.images), seg=str(args.segment_maps)),
+    )
+    return DATASETS.build(dataset)
+
+
+def draw_batches(dataset, preprocessor: nn.Module, steps: int) -> Iterator[tuple[Tensor, list]]:
+    """Images (B, 3, H, W), normalised, and samples of each step."""
+    for step in range(steps):
+        set_random_seed(step)
+        samples = [dataset[(IMAGES * step + k) % len(dataset)] for k in range(IMAGES)]
+        batch = preprocessor(pseudo_collate(samples), training=True)
+        yield batch['inputs'].double(), batch['data_samples']
+
+
+def relative(ours: Tensor, peer: Tensor) -> float:
+    """Norm of a difference relative to the norm of the peer's."""
+    return float((ours - peer).norm() / peer.norm())
+
+
+def largest(ours: Mapping[str, Tensor], peer: Mapping[str, Tensor]) -> float:
+    """The largest relative difference of tensors with the same names.
+
+    Raises:
+        ResultsDiffer: If a name is missing on a side.
+    """
+    if ours.keys() != peer.keys():
+        raise ResultsDiffer(f'only one side has {sorted(ours.keys() ^ peer.keys())}')
+    return max(relative(ours[name], peer[name]) for name in peer)
+
+
+def train_beside(args: argparse.Namespace) -> dict[str, list[float]]:
+    """Differences of losses and of parameters, and how far these have moved, after each step."""
+    dataset = make_dataset(args)
+    cpu, classes = torch.device('cpu'), len(dataset.metainfo['classes'])
+    peer = peers.build_hugging_face(SHAPE, True, cpu, classes)
+    ours = peers.build_ours(SHAPE, True, cpu, dataset='coco')
+    peers.share_weights(ours, peer)
+    preprocessor = ours.data_preprocessor
+    models = [peers.without_dropout(model).double().train() for model in (peer, ours)]
+    optimizers = [
+        torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05) for model in models
+    ]
+    start = {name: parameter.detach().clone() for name, parameter in ours.named_parameters()}
+    found: dict[str, list[float]] = dict(losses=[], parameters=[], moved=[])
+    for step, (images, samples) in enumerate(draw_batches(dataset, preprocessor, args.steps)):
+        inputs = peers.hugging_face_inputs(images, samples, SHAPE.texts)
+        with peers.same_points(ours, step), peers.same_texts(ours, inputs['text_inputs']):
+            theirs = peers.hugging_face_losses(peer, inputs)
+            losses = ours(images, samples, mode='loss')
+        for optimizer, values in zip(optimizers, (theirs, losses)):
+            optimizer.zero_grad()
+            sum(values.values()).backward()
+            optimizer.step()
+        now = dict(ours.named_parameters())
+        with torch.no_grad():
+            found['losses'].append(largest(losses, theirs))
+            found['parameters'].append(
+                largest(now, peers.renamed_weights(dict(peer.named_parameters())))
+            )
+            found['moved'].append(largest(now, start))
+        if (step + 1) % 20 == 0:
+            print(
+                f'{step + 1:5d}/{args.steps}  loss {sum(losses.values()).item():.2f}  difference '
+                f'of losses {found["losses"][-1]:.1e}, of parameters {found["parameters"][-1]:.1e}',
+                flush=True,
+            )
+    return found
+
+
+def draw(found: Mapping[str, list[float]], file: Path) -> None:
+    """Draw the differences of all steps on a logarithmic scale."""
+    from matplotlib.figure import Figure as Picture
+
+    words = dict(
+        losses='largest difference of a loss',
+        parameters='largest difference of a parameter',
+        moved='largest way of a parameter from its start',
+    )
+    picture = Picture((7, 4), layout='constrained')
+    axis = picture.subplots()
+    for name, text in words.items():
+        axis.semilogy(range(1, len(found[name]) + 1), found[name], label=text)
+    axis.set_xlabel('step of AdamW')
+    axis.set_ylabel('relative')
+    axis.set_title("ours and Hugging Face's OneFormer, small Swin, float64", fontsize=10)
+    axis.legend()
+    buffer = io.BytesIO()
+    picture.savefig(buffer, format=file.suffix[1:] or 'png', dpi=120)
+    write_bytes(file, buffer.getvalue())
+
+
+def run(args: argparse.Namespace) -> list[Figure]:
+    """Train both, and tell the largest differences.
+
+    Raises:
+        ResultsDiffer: If one is above the tolerance.
+    """
+    peers.require_transformers()
+    if args.plot is not None:
+        by_module.require_matplotlib()
+    with peers.double_precision():
+        found = train_beside(args)
+    if args.plot is not None:
+        draw(found, args.plot)
+    worst = {name: max(values) for name, values in found.items()}
+    if not max(worst['losses'], worst['parameters']) <= args.tolerance:  # also nan
+        raise ResultsDiffer(
+            f'losses differ by up to {worst["losses"]:.1e}, parameters by {worst["parameters"]:.1e}'
+        )
+    note = f'relative, of {args.steps} steps, tasks {", ".join(TASKS)}'
+    return [Figure(f'parity/{name}', value, note) for name, value in worst.items()]
