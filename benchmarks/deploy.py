@@ -110,63 +110,17 @@ def build(shape: peers.Shape, size: int) -> dict[str, nn.Module]:
     network = ExportedNetwork(ours).eval()
     head, theirs = ours.panoptic_head, hf.model.transformer_module.decoder
     image = make_image(size)
-    classes = ((head.cls_embed, theirs.class_embed), sure_classes)
-    masks = ((head.mask_embed[-1], theirs.mask_embed.get_submodule('layers.2.0')), sure_masks)
+    task = torch.tensor([[0]])
+
+    def run() -> object:
+        return network(image, task)
+
     # the few queries of the small model are too much alike for masks of their own
-    for layers, sure in (masks, classes) if shape == peers.SHAPE else (classes,):
-        weight, bias = sure(network, image)
-        for layer in layers:
-            layer.weight.copy_(weight)
-            layer.bias.copy_(bias)
+    if shape == peers.SHAPE:
+        layers = head.mask_embed[-1], theirs.mask_embed.get_submodule('layers.2.0')
+        peers.make_masks_sure(run, layers, head.pixel_decoder)
+    peers.make_classes_sure(run, (head.cls_embed, theirs.class_embed))
     return dict(torch=network, hf=hf)
-
-
-def seen(network: ExportedNetwork, image: Tensor, module: nn.Module, of: str) -> Tensor:
-    """Rows of features that a module took (``of='inputs'``) or gave last, of an image."""
-    found: list[Tensor] = []
-    hook = module.register_forward_hook(
-        lambda _, inputs, outputs: found.append((inputs if of == 'inputs' else outputs)[0])
-    )
-    network(image, torch.tensor([[0]]))
-    hook.remove()
-    return found[-1]
-
-
-def whitening(features: Tensor) -> Tensor:
-    """Square matrix after which rows have a mean square of 1 in their larger directions, 0 else."""
-    _, lengths, directions = torch.linalg.svd(features, full_matrices=False)
-    scales = len(features) ** 0.5 / lengths
-    scales[lengths < 0.05 * lengths[0]] = 0
-    return directions.mT * scales @ directions
-
-
-def sure_masks(network: ExportedNetwork, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias of mask embeddings whose logits differ by some 6, between queries and pixels.
-
-    They mix the directions in which queries differ, and those in which pixels do, by chance.
-    """
-    head = network.model.panoptic_head
-    queries = seen(network, image, head.mask_embed[-1], 'inputs').flatten(0, -2)  # Q C
-    pixels = seen(network, image, head.pixel_decoder, 'outputs')[0].flatten(1).mT  # h w, C
-    mean = queries.mean(0)
-    mix = torch.randn(pixels.shape[1], queries.shape[1], generator=torch.Generator().manual_seed(0))
-    mix *= 6 / queries.shape[1] ** 0.5
-    weight = whitening(pixels) @ mix @ whitening(queries - mean)
-    return weight, -weight @ mean
-
-
-def sure_classes(network: ExportedNetwork, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias of class logits that are 6 for one class and 0 for the others.
-
-    The query at position q is of class 7 q modulo the number of classes, on this image.
-    """
-    head = network.model.panoptic_head.cls_embed
-    features = seen(network, image, head, 'inputs').flatten(0, -2)  # Q C
-    classes = 7 * torch.arange(len(features)) % (head.out_features - 1)
-    wanted = 6 * torch.eye(head.out_features)[classes]
-    mean = features.mean(0)
-    weight = (torch.linalg.pinv(features - mean, rtol=0.02) @ wanted).mT
-    return weight, -weight @ mean
 
 
 def key_of(network: nn.Module) -> str:

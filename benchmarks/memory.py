@@ -6,6 +6,7 @@ import re
 import resource
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -15,9 +16,9 @@ _STATUS, _RESET = Path('/proc/self/status'), Path('/proc/self/clear_refs')
 
 
 def in_own_process(work: Callable, *arguments):
-    """Result of ``work`` in a new process."""
-    with get_context('spawn').Pool(1) as pool:
-        return pool.apply(work, arguments)
+    """Result of ``work`` in a new process, which may have processes of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
+        return pool.submit(work, *arguments).result()
 
 
 def lifetime_peak() -> int:

@@ -28,11 +28,49 @@ def id2rgb(ids: np.ndarray) -> np.ndarray:
     return colors
 
 
-class PQStat(defaultdict):
-    """Counts by category id."""
+class PQStat:
+    """Counts by category id, added over images, and their quality as fractions.
+
+    It is no mapping: mmengine would make a plain dict of it.
+    """
 
     def __init__(self) -> None:
-        super().__init__(lambda: SimpleNamespace(iou=0.0, tp=0, fp=0, fn=0))
+        self.counts = defaultdict(lambda: SimpleNamespace(iou=0.0, tp=0, fp=0, fn=0))
+
+    def __getitem__(self, category_id: int) -> SimpleNamespace:
+        return self.counts[category_id]
+
+    def __contains__(self, category_id: int) -> bool:
+        return category_id in self.counts
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.counts)
+
+    def __iadd__(self, other: 'PQStat') -> 'PQStat':
+        for category_id, counts in other.counts.items():
+            for name, value in vars(counts).items():
+                setattr(self[category_id], name, getattr(self[category_id], name) + value)
+        return self
+
+    def pq_average(self, categories: dict, isthing: bool | None) -> tuple[dict, dict]:
+        """Means over categories that occur, and the numbers of each category."""
+        of_class = {}
+        for category_id, category in categories.items():
+            if isthing is not None and isthing != bool(category['isthing']):
+                continue
+            counts = self[category_id]
+            effort = counts.tp + (counts.fp + counts.fn) / 2
+            of_class[category_id] = dict(
+                pq=counts.iou / effort if effort else 0.0,
+                sq=counts.iou / counts.tp if counts.tp else 0.0,
+                rq=counts.tp / effort if effort else 0.0,
+            )
+        occurring = [k for k in of_class if self[k].tp + self[k].fp + self[k].fn]
+        means = {
+            key: sum(of_class[k][key] for k in occurring) / max(len(occurring), 1)
+            for key in ('pq', 'sq', 'rq')
+        }
+        return dict(means, n=len(occurring)), of_class
 
 
 @contextmanager

@@ -16,7 +16,7 @@ the others say "no object", with faint masks. The rules are not quite the same:
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -112,13 +112,15 @@ def make_processor():
 
 
 @torch.no_grad()
-def peer_prediction(processor, logits: Logits, size: tuple[int, int], task: str):
-    """The prediction for one image."""
+def peer_prediction(
+    processor, logits: Logits, size: tuple[int, int], task: str, stuff: Collection[int] = STUFF
+):
+    """The prediction for one image; ``stuff`` are its labels of stuff."""
     outputs = SimpleNamespace(
         class_queries_logits=logits.scores[None], masks_queries_logits=logits.masks[None]
     )
     options = dict(
-        panoptic=dict(label_ids_to_fuse=STUFF), instance=dict(is_demo=False), semantic={}
+        panoptic=dict(label_ids_to_fuse=stuff), instance=dict(is_demo=False), semantic={}
     )
     post_process = getattr(processor, f'post_process_{task}_segmentation')
     return post_process(outputs, target_sizes=[size], **options[task])[0]

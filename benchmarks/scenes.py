@@ -7,6 +7,7 @@ stuff class, since mmdet asks for both.
 Legend: H, W image size, S segments; maps of segments hold 0 for void and k for segment k - 1.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from oneformer.host.safe_io import write_json
 from oneformer.metainfo import KNOWN_DATASETS
+from oneformer.run_length import encode_ids as encode_segments
 
 COCO = KNOWN_DATASETS['coco']
 CLASSES = COCO['classes']
@@ -155,3 +157,30 @@ def write_set(
     for number, image in enumerate(images):
         cv2.imwrite(str(folder / 'img' / f'{number}.jpg'), image)
     write_json(folder / 'panoptic.json', content)
+
+
+def write_instances(panoptic: Path, segment_maps: Path, file: Path) -> None:
+    """Write things of a set as COCO's instance annotation, with run lengths."""
+    content = json.loads(panoptic.read_text())
+    annotations = []
+    for annotation in content['annotations']:
+        blue, green, red = cv2.split(cv2.imread(str(segment_maps / annotation['file_name'])))
+        ids = red + (green.astype(np.int32) << 8) + (blue.astype(np.int32) << 16)
+        things = [s for s in annotation['segments_info'] if s['category_id'] <= NUM_THINGS]
+        numbers = np.zeros(ids.shape, np.int32)
+        for k, segment in enumerate(things, start=1):
+            numbers[ids == segment['id']] = k
+        codes = encode_segments(numbers, range(1, len(things) + 1))
+        for segment, code in zip(things, codes):
+            counts = code['counts']
+            counts = counts.decode() if isinstance(counts, bytes) else counts
+            annotations.append(
+                dict(
+                    segment,
+                    id=len(annotations) + 1,
+                    image_id=annotation['image_id'],
+                    segmentation=dict(size=code['size'], counts=counts),
+                )
+            )
+    categories = content['categories'][:NUM_THINGS]
+    write_json(file, dict(content, annotations=annotations, categories=categories))

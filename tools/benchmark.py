@@ -15,6 +15,7 @@ from benchmarks import (  # noqa: E402
     data,
     deploy,
     infer,
+    jobs,
     metrics,
     parity,
     post,
@@ -32,6 +33,7 @@ from oneformer.host.safe_io import write_json  # noqa: E402
 SUB_COMMANDS = dict(
     attention=attention,
     infer=infer,
+    jobs=jobs,
     train=train,
     post=post,
     text=text,

@@ -13,6 +13,7 @@ from .hugging_face import (
     hugging_face_inputs,
     hugging_face_losses,
     hugging_face_outputs,
+    hugging_face_tasks,
     hugging_face_texts,
     renamed_weights,
     require_transformers,
@@ -34,3 +35,4 @@ from .sides import (
     share_weights,
     without_dropout,
 )
+from .sure import make_classes_sure, make_masks_sure

@@ -27,7 +27,12 @@ def attention_note(device: torch.device) -> str:
     return "peer's attention in plain torch, mmcv has no operator here" if lacks else ''
 
 
-def build_mask2former(shape: Shape, device: torch.device) -> nn.Module:
+def build_mask2former(
+    shape: Shape,
+    device: torch.device,
+    num_things: int = len(ADE20K['thing_classes']),
+    num_stuff: int = len(CLASSES) - len(ADE20K['thing_classes']),
+) -> nn.Module:
     """mmdet's Mask2Former with ResNet, as its config for COCO has it, in evaluation.
 
     mmcv calls its operator for every tensor on a GPU, also where that is not compiled; there its
@@ -42,8 +47,7 @@ def build_mask2former(shape: Shape, device: torch.device) -> nn.Module:
     model = cfg.model
     model.data_preprocessor = None
     model.backbone.update(base_channels=shape.resnet_channels, init_cfg=None)
-    num_things = len(ADE20K['thing_classes'])
-    classes = dict(num_things_classes=num_things, num_stuff_classes=len(CLASSES) - num_things)
+    classes = dict(num_things_classes=num_things, num_stuff_classes=num_stuff)
     model.panoptic_fusion_head.update(classes)
     head = model.panoptic_head
     head.update(
@@ -58,7 +62,7 @@ def build_mask2former(shape: Shape, device: torch.device) -> nn.Module:
     for part in (layer.self_attn_cfg, layer.cross_attn_cfg, layer.ffn_cfg):
         part.embed_dims = shape.channels
     head.transformer_decoder.num_layers = shape.decoder_layers
-    head.loss_cls.class_weight = [1.0] * len(CLASSES) + [0.1]
+    head.loss_cls.class_weight = [1.0] * (num_things + num_stuff) + [0.1]
     model.train_cfg.num_points = shape.points
     return randomise(MODELS.build(model)).eval().to(device)
 

@@ -1,0 +1,130 @@
+"""Whole jobs, as people wait for them, and where their time goes.
+
+* evaluate/hf: drawn images with COCO's classes, three tasks, PQ, AP and mIoU: ``oneformer test``
+  with Swin-T against a loop over Hugging Face's model (same weights), its image processor, its
+  post-processing, and the same metrics of ours.
+* evaluate/mask2former: ResNet-50, panoptic and instance task: ours against mmdet's Mask2Former with
+  the pipeline and the metrics of its config.
+* predict/hf: Swin-T, three tasks of a folder of images to files: the inferencer against that loop
+  with files of the same kinds (overlay, panoptic PNG and JSON, instance JSON, label PNG).
+* epoch: of the quick start, ours alone: images a second.
+
+Models are random, but sure of classes and masks, as trained ones are. First, logits and
+post-processing of both sides are compared. network_share is the network's part of our time.
+"""
+
+import argparse
+import io
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from . import by_module, memory, peers, stages
+from .job_sides import COMPARE, SIDES, Job, epoch
+from .scenes import draw_image, draw_segments, write_instances, write_set
+from .timing import Figure, Row, fix_threads, positive_int
+
+JOBS = {
+    'evaluate/hf': ('evaluate/ours_swin-t', 'evaluate/hf'),
+    'evaluate/mask2former': ('evaluate/ours_r50', 'evaluate/mask2former'),
+    'predict/hf': ('predict/ours', 'predict/hf'),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--images', type=positive_int, default=100, help='(%(default)s)')
+    parser.add_argument('--size', type=positive_int, default=512, help='short edge (%(default)s)')
+    parser.add_argument('--repeats', type=positive_int, default=1, help='rounds (%(default)s)')
+    parser.add_argument(
+        '--only', nargs='+', choices=(*JOBS, 'epoch'), default=(*JOBS, 'epoch'), help='jobs (all)'
+    )
+    parser.add_argument('--plot', type=Path, help='also draw where the time goes')
+    parser.add_argument('--quick', action='store_true', help='small models, to try it')
+
+
+def write_images(folder: Path, images: int, size: int) -> None:
+    """Draw a set of images, 4 : 3, with panoptic and instance labels."""
+    rng = np.random.default_rng(0)
+    scenes = [draw_segments(rng, size, size * 4 // 3, 20) for _ in range(images)]
+    write_set(folder, scenes, [draw_image(rng, segment_map) for segment_map, _ in scenes])
+    write_instances(folder / 'panoptic.json', folder / 'seg', folder / 'instances.json')
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Leave out logs and tables of a run."""
+    logging.disable(logging.INFO)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def do(side: str, job: Job, threads: int) -> dict[str, float]:
+    """Seconds of a side by stage; the work of a process of its own."""
+    fix_threads(threads)
+    clock = stages.Stages()
+    with quietly():
+        SIDES[side](job, clock)
+    return clock.seconds
+
+
+def compare(pair: str, job: Job, threads: int) -> None:
+    """Raise ResultsDiffer unless both sides compute the same; the work of an own process."""
+    fix_threads(threads)
+    COMPARE[pair](job)
+
+
+def take_turns(sides: Sequence[str], repeats: int, work: Callable) -> dict[str, list[dict]]:
+    """Results of the sides, one for each round; each round starts with another side."""
+    results: dict[str, list[dict]] = {side: [] for side in sides}
+    for number in range(repeats):
+        for side in (*sides[number % 2 :], *sides[: number % 2]):
+            results[side].append(work(side))
+    return results
+
+
+def share(seconds: Mapping[str, float]) -> float:
+    """The network's part of a job."""
+    return seconds['network'] / sum(seconds.values())
+
+
+def run(args: argparse.Namespace) -> list[Row | Figure]:
+    """Compare and measure."""
+    peers.require_transformers()
+    if args.plot is not None:
+        by_module.require_matplotlib()
+    rows: list[Row | Figure] = []
+    bars: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_images(folder, args.images, args.size)
+        job = Job(folder, args.size, peers.SMALL if args.quick else peers.SHAPE)
+
+        def work(side: str) -> dict[str, float]:
+            return memory.in_own_process(do, side, job, args.threads)
+
+        for pair, sides in JOBS.items():
+            if pair not in args.only:
+                continue
+            memory.in_own_process(compare, pair, job, args.threads)
+            found = take_turns(sides, args.repeats, work)
+            totals = [[sum(seconds.values()) for seconds in found[side]] for side in sides]
+            rows.append(Row(f'jobs/{pair}', *totals))
+            part = median(share(seconds) for seconds in found[sides[0]])
+            rows.append(Figure(f'jobs/{pair}/network_share', part, 'of our time'))
+            bars |= {side: found[side][0] for side in sides}
+        if 'epoch' in args.only:
+            images, seconds = memory.in_own_process(epoch, folder, args.threads, args.quick)
+            rate = images / sum(seconds.values())
+            rows.append(Figure('jobs/epoch', rate, f'images of 160 pixels a second, of {images}'))
+            bars['epoch'] = seconds
+    if args.plot is not None:
+        stages.draw(args.plot, bars)
+    return rows
