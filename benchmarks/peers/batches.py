@@ -23,20 +23,24 @@ class Batch(NamedTuple):
     maps: Tensor  # B H W
     labels: list[Tensor]
     task: str = 'panoptic'
+    classes: Sequence[str] = CLASSES
 
     @property
     def texts(self) -> list[list[str]]:
         """For each image one prompt per target."""
-        return [Prompts().targets(labels.tolist(), CLASSES) for labels in self.labels]
+        return [Prompts().targets(labels.tolist(), self.classes) for labels in self.labels]
 
 
-def draw_batch(size: int, targets: Sequence[int], device: torch.device) -> Batch:
+def draw_batch(
+    size: int, targets: Sequence[int], device: torch.device, classes: Sequence[str] = CLASSES
+) -> Batch:
     """Noise, and for each image as many cells that tile it; none are lost.
 
     Args:
         size: Height and width.
         targets: Number for each image, may be zero.
         device: Where to put it.
+        classes: Names of the classes.
     """
     rng = np.random.default_rng(0)
     generator = torch.Generator().manual_seed(2)
@@ -45,9 +49,10 @@ def draw_batch(size: int, targets: Sequence[int], device: torch.device) -> Batch
     ]
     # ours takes the smallest integers, as its data pipeline makes them
     maps = torch.from_numpy(np.stack(maps).astype(np.int16))
-    labels = [torch.from_numpy(rng.integers(len(CLASSES), size=count)) for count in targets]
+    labels = [torch.from_numpy(rng.integers(len(classes), size=count)) for count in targets]
     images = torch.randn(len(targets), 3, size, size, generator=generator)
-    return Batch(images.to(device), maps.to(device), [label.to(device) for label in labels])
+    labels = [label.to(device) for label in labels]
+    return Batch(images.to(device), maps.to(device), labels, classes=classes)
 
 
 def target_masks(batch: Batch) -> list[Tensor]:

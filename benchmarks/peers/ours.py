@@ -51,6 +51,7 @@ def build_ours(
     device: torch.device,
     backbone: str = 'swin-t',
     dataset: str = 'ade20k',
+    metainfo: dict | None = None,
 ) -> nn.Module:
     """Ours in evaluation, dropout and drop path as published.
 
@@ -60,11 +61,14 @@ def build_ours(
         device: Where to put it.
         backbone: 'swin-t' or 'r50'.
         dataset: 'ade20k' or 'coco', whose classes it has.
+        metainfo: Classes in their place.
     """
     init_default_scope('mmdet')
     cfg = Config.fromfile(CONFIGS / f'oneformer_{backbone}_{dataset}.py')
     cfg.merge_from_dict(dict(model=our_changes(shape, backbone)))
     model = cfg.model
+    if metainfo is not None:
+        model.metainfo = metainfo
     if not training:
         model.update(criterion=None, text_mapper=None, contrastive_loss=None)
     return randomise(MODELS.build(model)).eval().to(device)

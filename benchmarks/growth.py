@@ -1,0 +1,242 @@
+"""Only ours: what grows with a dataset, with a video and with the number of classes.
+
+* load, check, score: drawn images of 96 x 128 pixels with 20 annotations each: building the
+  dataset, ``oneformer check``, and PQ, AP and mIoU of flawed predictions.
+* frames: ``oneformer predict`` of a video with a small model.
+* step: a training step of Swin-T on one image with 16 targets, against the number of classes, of
+  which each has a text of its own; the texts of an image are its targets'.
+
+Each point has a process of its own. An exponent p says that a quantity grows like x^p: "fitted"
+to all points (least squares of logarithms), "last" between the two largest; memory is what a
+process holds above what it held before the work. Time that grows faster than annotations to the
+power of ``--most`` ends the command with an error, and so does memory that grows with frames.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmdet.evaluation.functional import INSTANCE_OFFSET
+from mmdet.registry import DATASETS, METRICS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from terminaltables import AsciiTable
+
+from oneformer.datasets import LoadSegmentMap, PackSegmentInputs
+from oneformer.inspection.checking import check_config
+
+from . import memory, peers
+from .scale import exponents
+from .scenes import CLASSES, NUM_THINGS, draw_image, draw_segments, warp, write_set
+from .timing import CPU, Clock, Figure, ResultsDiffer, fix_threads, positive_int
+
+HEIGHT, WIDTH, SEGMENTS = 96, 128, 20
+ANNOTATIONS, QUICK_ANNOTATIONS = (4_000, 20_000, 100_000), (40, 80)
+FRAMES, QUICK_FRAMES = (100, 300, 1000), (4, 8)
+CLASS_NUMBERS, QUICK_CLASS_NUMBERS = (19, 80, 150, 365, 1000), (19, 80)
+DRAWN = 20  # different images
+ROOM = 32 * 2**20  # bytes that memory may grow by from the fewest frames to the most
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--most', type=float, default=1.1, help='exponent of time (%(default)s)')
+    parser.add_argument('--size', type=positive_int, default=512, help='of the training step')
+    parser.add_argument('--quick', action='store_true', help='few and small points, small models')
+
+
+# annotations
+
+
+def write_annotations(folder: Path, count: int) -> None:
+    """A set of as many annotations; images repeat after ``DRAWN``."""
+    rng = np.random.default_rng(0)
+    drawn = [draw_segments(rng, HEIGHT, WIDTH, SEGMENTS) for _ in range(DRAWN)]
+    scenes = [drawn[k % DRAWN] for k in range(count // SEGMENTS)]
+    images = [draw_image(rng, segment_map) for segment_map, _ in drawn]
+    write_set(folder, scenes, [images[k % DRAWN] for k in range(len(scenes))])
+
+
+def config_of(folder: Path) -> Config:
+    """A config that trains on the set."""
+    dataset = dict(
+        type='PanopticDataset',
+        metainfo='coco',
+        data_root=str(folder),
+        ann_file='panoptic.json',
+        data_prefix=dict(img='img/', seg='seg/'),
+        pipeline=[dict(type='LoadPhoto'), dict(type='LoadSegmentMap')],
+        test_mode=True,
+    )
+    model = dict(panoptic_head=dict(num_queries=100), metainfo='coco')
+    return Config(dict(model=model, train_dataloader=dict(batch_size=1, dataset=dataset)))
+
+
+def load(folder: Path) -> None:
+    """Build the dataset."""
+    DATASETS.build(config_of(folder).train_dataloader.dataset)
+
+
+def check(folder: Path) -> None:
+    """Check its labels, with a worker."""
+    check_config(config_of(folder), ('train',))
+
+
+def score(folder: Path) -> None:
+    """All metrics of predictions whose borders are moved."""
+    dataset = DATASETS.build(config_of(folder).train_dataloader.dataset)
+    load_map, pack = LoadSegmentMap(), PackSegmentInputs()
+    metrics = [
+        METRICS.build(dict(type=kind)) for kind in ('PanopticQuality', 'InstanceAP', 'SemanticIoU')
+    ]
+    for metric in metrics:
+        metric.dataset_meta = dataset.metainfo
+    rng, image = np.random.default_rng(0), np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    for number in range(len(dataset)):
+        info = dataset.get_data_info(number)
+        info.update(img=image, ori_shape=(HEIGHT, WIDTH), img_shape=(HEIGHT, WIDTH))
+        sample = pack(load_map(info))['data_samples'].to_dict()
+        sample |= flawed(rng, sample)
+        for metric in metrics:
+            metric.process(None, [sample])
+    for metric in metrics:
+        metric.evaluate(len(dataset))
+
+
+def flawed(rng: np.random.Generator, sample: dict) -> dict:
+    """Fields of a prediction with moved borders."""
+    segment_map = sample['gt_panoptic_seg']['sem_seg'][0].numpy()
+    moved = warp(rng, segment_map.astype(np.float32), 2).astype(np.int64)
+    labels = np.array([len(CLASSES), *(s['label'] for s in sample['segments_info'])])
+    numbers = np.arange(len(labels))
+    codes = np.where(labels < NUM_THINGS, labels + INSTANCE_OFFSET * numbers, labels)
+    things = np.flatnonzero(labels < NUM_THINGS)
+    known = np.where(labels < len(CLASSES), labels, 0)
+    return dict(
+        pred_panoptic_seg=dict(sem_seg=torch.from_numpy(codes[moved])[None]),
+        pred_sem_seg=dict(sem_seg=torch.from_numpy(known[moved])[None]),
+        pred_instances=dict(
+            labels=torch.from_numpy(labels[things]),
+            scores=torch.linspace(1, 0.1, len(things)),
+            masks=torch.from_numpy(moved == things[:, None, None]),
+        ),
+    )
+
+
+# frames and classes
+
+
+def predict_video(folder: Path, frames: int) -> None:
+    """Predict a video of so many frames, and write the drawn one."""
+    from oneformer.inference import OneFormerInferencer
+
+    changes = peers.our_changes(peers.SMALL)
+    cfg = Config.fromfile(peers.shapes.CONFIGS / 'oneformer_swin-t_coco.py')
+    cfg.merge_from_dict(dict(model=changes))
+    for step in cfg.test_dataloader.dataset.pipeline:
+        if step.type == 'ResizeShortEdge':
+            step.update(short_edges=[64], max_size=128)
+    weights = folder / 'weights.pth'
+    state_dict = peers.build_ours(peers.SMALL, False, CPU, dataset='coco').state_dict()
+    torch.save(dict(state_dict=state_dict), weights)
+    inferencer = OneFormerInferencer(cfg, str(weights), device='cpu')
+    video = folder / f'{frames}.mp4'
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*'mp4v'), 25, (WIDTH, HEIGHT))
+    rng = np.random.default_rng(0)
+    image = draw_image(rng, draw_segments(rng, HEIGHT, WIDTH, SEGMENTS)[0])
+    for number in range(frames):
+        writer.write(np.roll(image, number, axis=1))
+    writer.release()
+    for _ in inferencer.stream(video, folder / 'out', tasks='panoptic', progress=False):
+        pass
+
+
+def training_step(num_classes: int, size: int, shape: peers.Shape) -> Callable[[], None]:
+    """A step of a model with so many classes."""
+    names = tuple(f'class {k}' for k in range(num_classes))
+    metainfo = dict(classes=names, thing_classes=names[: num_classes // 2])
+    model = peers.build_ours(shape, True, CPU, metainfo=metainfo).train()
+    batch = peers.draw_batch(size, [16], CPU, names)
+    samples = peers.our_samples(batch)
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        sum(model(batch.images, samples, mode='loss').values()).backward()
+
+    return step
+
+
+# measuring
+
+
+def measure(work: str, folder: Path, value: int, args: argparse.Namespace) -> tuple[float, int]:
+    """Seconds, and bytes above those held before; the work of a process of its own."""
+    fix_threads(args.threads)
+    init_default_scope('mmdet')
+    shape = peers.SMALL if args.quick else peers.SHAPE
+    runs: dict[str, Callable[[], object]] = dict(
+        load=lambda: load(folder),
+        check=lambda: check(folder),
+        score=lambda: score(folder),
+        frames=lambda: predict_video(folder, value),
+    )
+    run = training_step(value, args.size, shape) if work == 'step' else runs[work]
+    silent = contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO())
+    with silent[0], silent[1]:
+        meter, clock = memory.PeakMeter(CPU), Clock(CPU)
+        run()
+        return clock.lap(), meter.lap()
+
+
+def points(
+    works: Sequence[str], values: Sequence[int], args: argparse.Namespace, with_set: bool = False
+) -> dict[str, list[tuple[float, int]]]:
+    """Seconds and bytes of each work at each value."""
+    found: dict[str, list[tuple[float, int]]] = {work: [] for work in works}
+    for value in values:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            if with_set:
+                write_annotations(folder, value)
+            for work in works:
+                given = work, folder, value, args
+                found[work].append(memory.in_own_process(measure, *given))
+    return found
+
+
+def run(args: argparse.Namespace) -> list[Figure]:
+    """Measure all points, print them, and fit.
+
+    Raises:
+        ResultsDiffer: See the module.
+    """
+    axes = (
+        (('load', 'check', 'score'), (QUICK_ANNOTATIONS if args.quick else ANNOTATIONS), True),
+        (('frames',), (QUICK_FRAMES if args.quick else FRAMES), False),
+        (('step',), (QUICK_CLASS_NUMBERS if args.quick else CLASS_NUMBERS), False),
+    )
+    table, figures, faults = [['work', 'number', 'seconds', 'MiB']], [], []
+    for works, values, with_set in axes:
+        for work, found in points(works, values, args, with_set).items():
+            for value, (seconds, peak) in zip(values, found):
+                table.append([work, value, f'{seconds:.2f}', f'{peak / 2**20:.0f}'])
+            times, peaks = zip(*found)
+            for quantity, ys in (('time', times), ('memory', peaks)):
+                fitted, last = exponents(values, ys)
+                text = f'is the fitted exponent, {last:.2f} the last'
+                figures.append(Figure(f'growth/{quantity}/{work}', fitted, text))
+            if with_set and exponents(values, times)[1] > args.most:
+                faults.append(f'time of {work}')
+            if work == 'frames' and peaks[-1] - peaks[0] > ROOM:
+                faults.append('memory of frames')
+    print(AsciiTable(table).table)
+    if faults:
+        numbers = json.dumps({figure.name: round(figure.value, 2) for figure in figures})
+        raise ResultsDiffer(f'grows too fast: {", ".join(faults)}; exponents {numbers}')
+    return figures

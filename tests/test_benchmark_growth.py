@@ -1,0 +1,74 @@
+"""Growth in the benchmark: every work on small sets, and what ends it."""
+
+import json
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def tool(load_tool, monkeypatch):
+    """The tool, which works in this process."""
+    tool = load_tool('benchmark')
+    monkeypatch.setattr(tool.growth.memory, 'in_own_process', lambda work, *given: work(*given))
+    threads = torch.get_num_threads()
+    yield tool
+    torch.set_num_threads(threads)
+
+
+QUICK = ('benchmark', 'growth', '--quick', '--size', 64, '--threads', 1)
+WORKS = ('load', 'check', 'score', 'frames', 'step')
+
+
+@pytest.mark.usefixtures('tool')
+def test_every_work_is_measured(run_tool, tmp_path):
+    # seconds of sets as small as these say nothing of exponents
+    printed = run_tool(*QUICK, '--most', 100, '--json', tmp_path / 'growth.json')
+    found = json.loads((tmp_path / 'growth.json').read_text())
+    for work in WORKS:
+        assert {f'growth/time/{work}', f'growth/memory/{work}'} < found.keys()
+    rows = [line.split('|')[1:5] for line in printed.splitlines() if line.startswith('| ')]
+    numbers = [(work.strip(), int(number)) for work, number, *_ in rows[1:]]
+    sets = [(work, n) for work in ('load', 'check', 'score') for n in (40, 80)]
+    assert numbers == [*sets, ('frames', 4), ('frames', 8), ('step', 19), ('step', 80)]
+
+
+@pytest.fixture
+def made_up(tool, monkeypatch):
+    """Exponents by work in place of measurements."""
+    powers = dict.fromkeys(WORKS, (1.0, 0.0))
+
+    def measure(work, folder, value, args):
+        time, memory = powers[work]
+        return 2.0 * value**time, int(2**26 * value**memory)
+
+    monkeypatch.setattr(tool.growth, 'measure', measure)
+    return powers
+
+
+def test_exponents_are_fitted(made_up, run_tool, tmp_path):
+    made_up['score'], made_up['step'] = (1.05, 0.5), (0.25, 2.0)
+    run_tool(*QUICK, '--json', tmp_path / 'growth.json')
+    found = json.loads((tmp_path / 'growth.json').read_text())
+    assert found['growth/time/score'] == pytest.approx(1.05)
+    assert found['growth/memory/score'] == pytest.approx(0.5)
+    assert found['growth/time/step'] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ('work', 'powers', 'fault'),
+    [('check', (1.2, 0.0), 'time of check'), ('frames', (1.0, 1.0), 'memory of frames')],
+)
+def test_what_grows_too_fast_is_an_error(made_up, run_tool, tool, work, powers, fault):
+    made_up[work] = powers
+    with pytest.raises(tool.timing.ResultsDiffer, match=f'grows too fast: {fault};'):
+        run_tool(*QUICK)
+
+
+def test_sets_hold_as_many_annotations(tool, tmp_path):
+    growth = tool.growth
+    growth.write_annotations(tmp_path, 500)
+    content = json.loads((tmp_path / 'panoptic.json').read_text())
+    assert len(content['images']) == 25 > growth.DRAWN
+    assert sum(len(a['segments_info']) for a in content['annotations']) == 500
+    assert not growth.check_config(growth.config_of(tmp_path), ('train',))['train'].findings
