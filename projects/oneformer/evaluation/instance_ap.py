@@ -1,27 +1,22 @@
 """COCO mask AP against the things of the dataset's labels, or an official instance file."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import redirect_stdout
-from io import StringIO
+from collections.abc import Mapping
 
 import numpy as np
 from mmdet.registry import METRICS
 from mmengine.logging import print_log
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from typing_extensions import override
 
 from ..datasets.settings import require_text
 from ..metainfo import is_thing
 from ..run_length import encode_ids
+from .average_precision import check_backend, class_precisions
 from .classwise import ClasswiseMetric, mean
 from .counting import most_of_classes, tell_beyond
 from .data_sample import coco_record, read_detections, read_ground_truth, read_known
 from .instance_file import InstanceFile, encode_annotation
 from .nothing_to_score import tell_nan
-
-COLUMNS = ('AP', 'AP50', 'AP75', 'AP_s', 'AP_m', 'AP_l')
 
 
 def thing_annotations(gt_map: np.ndarray, segments: list, things: np.ndarray) -> list:
@@ -54,79 +49,6 @@ def thing_annotations(gt_map: np.ndarray, segments: list, things: np.ndarray) ->
     ]
 
 
-class PartialEval(COCOeval):
-    """pycocotools' evaluation by the rule of LVIS for classes that are annotated in part.
-
-    Where more objects of a class may be in an image than are annotated, detections that match none
-    are neither right nor wrong.
-
-    Args:
-        partly: Ids of the categories that are annotated in part, for each image.
-        **kwargs: Arguments of ``COCOeval``.
-    """
-
-    def __init__(self, *args, partly: Sequence[Collection[int]], **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self.partly = partly
-
-    def evaluateImg(self, imgId, catId, aRng, maxDet):  # noqa: N802, N803  pycocotools' names
-        """Matches in an image."""
-        found = super().evaluateImg(imgId, catId, aRng, maxDet)
-        if found is not None and catId in self.partly[imgId]:
-            found['dtIgnore'] = np.logical_or(found['dtIgnore'], found['dtMatches'] == 0)
-        return found
-
-
-def class_precisions(
-    images: list, things: np.ndarray, max_dets: int, first_id: int = 1
-) -> dict[str, np.ndarray]:
-    """AP, AP50, AP75 and AP_s, AP_m, AP_l (area below 32^2, to 96^2, above) in percent, each (K,).
-
-    Numbers without any ground truth, and those of stuff, are nan (pycocotools: -1).
-
-    Args:
-        images: Dicts, one per image: ``height``, ``width``, lists ``annotations`` and
-            ``detections``, and where some classes are annotated in part, their labels ``partly``.
-        things: Boolean array (K,).
-        max_dets: Detections per image and class that count, the best first.
-        first_id: Number of the first annotation that has no ``id``.
-    """
-    categories = [dict(id=int(label)) for label in np.flatnonzero(things)]
-    sizes = [
-        dict(id=i, height=image['height'], width=image['width']) for i, image in enumerate(images)
-    ]
-
-    def in_memory(kind, first_id):
-        coco = COCO()
-        records = [(i, record) for i, image in enumerate(images) for record in image[kind]]
-        annotations = [
-            {'id': n, **record, 'image_id': i} for n, (i, record) in enumerate(records, first_id)
-        ]
-        coco.dataset = dict(images=sizes, categories=categories, annotations=annotations)
-        coco.createIndex()
-        return coco
-
-    with redirect_stdout(StringIO()):
-        sets = in_memory('annotations', first_id), in_memory('detections', 1)
-        partly = [image.get('partly') or () for image in images]
-        some = any(partly)
-        evaluation = PartialEval(*sets, 'segm', partly=partly) if some else COCOeval(*sets, 'segm')
-        # COCOeval.summarize knows only 1, 10, 100; what a count yields does not depend on others
-        evaluation.params.maxDets = [max_dets]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    precision = np.full((10, 101, len(things), 4), np.nan)  # IoU thresholds, recalls, K, areas
-    precision[:, :, things] = 100 * evaluation.eval['precision'][..., 0]
-    precision[precision < 0] = np.nan
-    of_class = precision.mean(1)  # IoU thresholds, K, areas
-    # thresholds go from 0.5 in steps of 0.05; areas are all, small, medium, large
-    values = (
-        of_class[..., 0].mean(0), of_class[0, :, 0], of_class[5, :, 0],
-        *(of_class[..., area].mean(0) for area in (1, 2, 3)),
-    )  # fmt: skip
-    return dict(zip(COLUMNS, values))
-
-
 @METRICS.register_module()
 class InstanceAP(ClasswiseMetric):
     """Mask AP of pycocotools over all thing classes, in percent; nan without ground truth.
@@ -146,16 +68,24 @@ class InstanceAP(ClasswiseMetric):
         first_id: Number of the first annotation. The original numbers COCO's derived annotations
             from 0, which pycocotools takes for 'not matched': the first object counts as missed
             whatever is predicted. 0 reproduces that.
+        backend: ``'pycocotools'``, or ``'hotcoco'`` if that is installed: the same numbers, many
+            times faster where images and classes are many.
         **kwargs: Arguments of ``ClasswiseMetric``.
     """
 
     task = default_prefix = 'instance'
 
     def __init__(
-        self, max_dets: int = 100, ann_file: str | None = None, first_id: int = 1, **kwargs
+        self,
+        max_dets: int = 100,
+        ann_file: str | None = None,
+        first_id: int = 1,
+        backend: str = 'pycocotools',
+        **kwargs,
     ):
         super().__init__(**kwargs)
         require_text(ann_file, 'InstanceAP.ann_file')
+        self.backend = check_backend(backend)
         self.max_dets = max_dets
         self.ann_file = ann_file
         self.first_id = first_id
@@ -197,7 +127,7 @@ class InstanceAP(ClasswiseMetric):
                 logger='current',
             )
         precisions = class_precisions(
-            results, is_thing(self.dataset_meta), self.max_dets, self.first_id
+            results, is_thing(self.dataset_meta), self.max_dets, self.first_id, self.backend
         )
         if (beyond := self.beyond_max_dets(results, precisions['AP'])) is not None:
             precisions['AP_all'] = beyond
@@ -239,5 +169,6 @@ class InstanceAP(ClasswiseMetric):
         anew = things & (detections > self.max_dets)
         if not anew.any():
             return precision.copy()
-        scored = class_precisions(results, anew, int(detections.max()), self.first_id)
+        most = int(detections.max())
+        scored = class_precisions(results, anew, most, self.first_id, self.backend)
         return np.where(anew, scored['AP'], precision)
