@@ -323,6 +323,7 @@ def test_the_report_fills_the_page_between_its_markers(results, root_dir, tmp_pa
     )
     assert '| `no-contrastive`: no contrastive loss | 3 | 52.7 ± 1.5 |' in text
     assert '| +0.7 ± 5.2 (within spread) |' in text
+    assert '| +6.0 ± ? | +0.0 ± ? |' in text  # of one seed
     assert '13 trainings, 6.5 CPU hours.' in text
     rows = [line for line in text.splitlines() if line.endswith(' | not run |')]
     assert len(rows) == len(report.CLAIMS)

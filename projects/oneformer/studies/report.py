@@ -137,8 +137,8 @@ def variants_table(results: Mapping[str, Mapping[int, dict]]) -> str:
         ]
         for metric, key in METRICS.items():
             change = difference(own[metric], values_of(full, key))
-            known = change.pairs and name != 'full'
-            cells.append(f'{change}{"" if change.is_seen else " (within spread)"}' if known else '')
+            note = ' (within spread)' if change.pairs > 1 and not change.is_seen else ''
+            cells.append(f'{change}{note}' if name != 'full' else '')
         cells.append(spread(list(values_of(runs, CONFUSED).values())))
         some = list(runs.values())
         cells.append(some[0]['iterations'])
