@@ -5,6 +5,8 @@
 * frames: ``oneformer predict`` of a video with a small model.
 * step: a training step of Swin-T on one image with 16 targets, against the number of classes, of
   which each has a text of its own; the texts of an image are its targets'.
+* processes: a training step of a small model on four images in all, by so many processes under
+  gloo, which share the threads; memory is not measured.
 
 Each point has a process of its own. An exponent p says that a quantity grows like x^p: "fitted"
 to all points (least squares of logarithms), "last" between the two largest; memory is what a
@@ -19,6 +21,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 
 import cv2
 import numpy as np
@@ -28,6 +31,7 @@ from mmdet.registry import DATASETS, METRICS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from terminaltables import AsciiTable
+from torch.nn.parallel import DistributedDataParallel
 
 from oneformer.datasets import LoadSegmentMap, PackSegmentInputs
 from oneformer.inspection.checking import check_config
@@ -41,7 +45,9 @@ HEIGHT, WIDTH, SEGMENTS = 96, 128, 20
 ANNOTATIONS, QUICK_ANNOTATIONS = (4_000, 20_000, 100_000), (40, 80)
 FRAMES, QUICK_FRAMES = (100, 300, 1000), (4, 8)
 CLASS_NUMBERS, QUICK_CLASS_NUMBERS = (19, 80, 150, 365, 1000), (19, 80)
+PROCESSES, QUICK_PROCESSES = (1, 2, 4), (1, 2)
 DRAWN = 20  # different images
+STEPS = 3  # timed, of several processes, after one
 ROOM = 32 * 2**20  # bytes that memory may grow by from the fewest frames to the most
 
 
@@ -172,6 +178,32 @@ def training_step(num_classes: int, size: int, shape: peers.Shape) -> Callable[[
     return step
 
 
+def step_of_process(rank: int, processes: int, folder: Path, size: int, threads: int) -> None:
+    """The part of one process; the first writes the seconds of a step."""
+    fix_threads(max(threads // processes, 1))
+    store = f'file://{folder}/{processes}'
+    torch.distributed.init_process_group('gloo', store, rank=rank, world_size=processes)
+    init_default_scope('mmdet')
+    model = DistributedDataParallel(peers.build_ours(peers.SMALL, True, CPU).train())
+    batch = peers.draw_batch(size, [4] * (PROCESSES[-1] // processes), CPU)
+    samples = peers.our_samples(batch)
+    seconds = []
+    for _ in range(1 + STEPS):
+        clock = Clock(CPU)
+        model.zero_grad(set_to_none=True)
+        sum(model(batch.images, samples, mode='loss').values()).backward()
+        seconds.append(clock.lap())
+    if rank == 0:
+        (folder / 'seconds').write_text(str(median(seconds[1:])))
+    torch.distributed.destroy_process_group()
+
+
+def by_processes(folder: Path, processes: int, size: int, threads: int) -> float:
+    """Seconds of a step by so many processes."""
+    torch.multiprocessing.spawn(step_of_process, (processes, folder, size, threads), processes)
+    return float((folder / 'seconds').read_text())
+
+
 # measuring
 
 
@@ -179,6 +211,8 @@ def measure(work: str, folder: Path, value: int, args: argparse.Namespace) -> tu
     """Seconds, and bytes above those held before; the work of a process of its own."""
     fix_threads(args.threads)
     init_default_scope('mmdet')
+    if work == 'processes':
+        return by_processes(folder, value, args.size, args.threads), 1
     shape = peers.SMALL if args.quick else peers.SHAPE
     runs: dict[str, Callable[[], object]] = dict(
         load=lambda: load(folder),
@@ -220,6 +254,7 @@ def run(args: argparse.Namespace) -> list[Figure]:
         (('load', 'check', 'score'), (QUICK_ANNOTATIONS if args.quick else ANNOTATIONS), True),
         (('frames',), (QUICK_FRAMES if args.quick else FRAMES), False),
         (('step',), (QUICK_CLASS_NUMBERS if args.quick else CLASS_NUMBERS), False),
+        (('processes',), (QUICK_PROCESSES if args.quick else PROCESSES), False),
     )
     table, figures, faults = [['work', 'number', 'seconds', 'MiB']], [], []
     for works, values, with_set in axes:
@@ -227,7 +262,8 @@ def run(args: argparse.Namespace) -> list[Figure]:
             for value, (seconds, peak) in zip(values, found):
                 table.append([work, value, f'{seconds:.2f}', f'{peak / 2**20:.0f}'])
             times, peaks = zip(*found)
-            for quantity, ys in (('time', times), ('memory', peaks)):
+            measured = [('time', times), ('memory', peaks)][: 1 if work == 'processes' else 2]
+            for quantity, ys in measured:
                 fitted, last = exponents(values, ys)
                 text = f'is the fitted exponent, {last:.2f} the last'
                 figures.append(Figure(f'growth/{quantity}/{work}', fitted, text))

@@ -27,16 +27,18 @@ def test_every_work_is_measured(run_tool, tmp_path):
     found = json.loads((tmp_path / 'growth.json').read_text())
     for work in WORKS:
         assert {f'growth/time/{work}', f'growth/memory/{work}'} < found.keys()
+    assert 'growth/time/processes' in found and 'growth/memory/processes' not in found
     rows = [line.split('|')[1:5] for line in printed.splitlines() if line.startswith('| ')]
     numbers = [(work.strip(), int(number)) for work, number, *_ in rows[1:]]
     sets = [(work, n) for work in ('load', 'check', 'score') for n in (40, 80)]
-    assert numbers == [*sets, ('frames', 4), ('frames', 8), ('step', 19), ('step', 80)]
+    others = [('frames', 4), ('frames', 8), ('step', 19), ('step', 80)]
+    assert numbers == [*sets, *others, ('processes', 1), ('processes', 2)]
 
 
 @pytest.fixture
 def made_up(tool, monkeypatch):
     """Exponents by work in place of measurements."""
-    powers = dict.fromkeys(WORKS, (1.0, 0.0))
+    powers = dict.fromkeys((*WORKS, 'processes'), (1.0, 0.0))
 
     def measure(work, folder, value, args):
         time, memory = powers[work]
