@@ -1,17 +1,18 @@
 """Only ours: what grows with a dataset, with a video and with the number of classes.
 
 * load, check, score: drawn images of 96 x 128 pixels with 20 annotations each: building the
-  dataset, ``oneformer check``, and PQ, AP and mIoU of flawed predictions.
-* frames: ``oneformer predict`` of a video with a small model.
+  dataset, ``oneformer check``, and PQ, AP and mIoU of flawed predictions, which are made apart.
+* frames: ``oneformer predict`` of a video with a small model, from file to file.
 * step: a training step of Swin-T on one image with 16 targets, against the number of classes, of
   which each has a text of its own; the texts of an image are its targets'.
 * processes: a training step of a small model on four images in all, by so many processes under
-  gloo, which share the threads; memory is not measured.
+  gloo, which share the threads (so there are no more of them); memory is not measured.
 
 Each point has a process of its own. An exponent p says that a quantity grows like x^p: "fitted"
 to all points (least squares of logarithms), "last" between the two largest; memory is what a
-process holds above what it held before the work. Time that grows faster than annotations to the
-power of ``--most`` ends the command with an error, and so does memory that grows with frames.
+process holds above what it held at its start, models included. Time that grows faster than
+annotations to the power of ``--most`` ends the command with an error, and so does memory that grows
+with frames.
 """
 
 import argparse
@@ -39,13 +40,15 @@ from oneformer.inspection.checking import check_config
 from . import memory, peers
 from .scale import exponents
 from .scenes import CLASSES, NUM_THINGS, draw_image, draw_segments, warp, write_set
+from .stages import Stages
 from .timing import CPU, Clock, Figure, ResultsDiffer, fix_threads, positive_int
 
 HEIGHT, WIDTH, SEGMENTS = 96, 128, 20
 ANNOTATIONS, QUICK_ANNOTATIONS = (4_000, 20_000, 100_000), (40, 80)
 FRAMES, QUICK_FRAMES = (100, 300, 1000), (4, 8)
 CLASS_NUMBERS, QUICK_CLASS_NUMBERS = (19, 80, 150, 365, 1000), (19, 80)
-PROCESSES, QUICK_PROCESSES = (1, 2, 4), (1, 2)
+PROCESSES = (1, 2, 4)
+WORK = 'work'
 DRAWN = 20  # different images
 STEPS = 3  # timed, of several processes, after one
 ROOM = 32 * 2**20  # bytes that memory may grow by from the fewest frames to the most
@@ -84,17 +87,19 @@ def config_of(folder: Path) -> Config:
     return Config(dict(model=model, train_dataloader=dict(batch_size=1, dataset=dataset)))
 
 
-def load(folder: Path) -> None:
+def load(folder: Path, clock: Stages) -> None:
     """Build the dataset."""
-    DATASETS.build(config_of(folder).train_dataloader.dataset)
+    with clock(WORK):
+        DATASETS.build(config_of(folder).train_dataloader.dataset)
 
 
-def check(folder: Path) -> None:
-    """Check its labels, with a worker."""
-    check_config(config_of(folder), ('train',))
+def check(folder: Path, clock: Stages) -> None:
+    """Check its labels."""
+    with clock(WORK):
+        check_config(config_of(folder), ('train',))
 
 
-def score(folder: Path) -> None:
+def score(folder: Path, clock: Stages) -> None:
     """All metrics of predictions whose borders are moved."""
     dataset = DATASETS.build(config_of(folder).train_dataloader.dataset)
     load_map, pack = LoadSegmentMap(), PackSegmentInputs()
@@ -109,10 +114,12 @@ def score(folder: Path) -> None:
         info.update(img=image, ori_shape=(HEIGHT, WIDTH), img_shape=(HEIGHT, WIDTH))
         sample = pack(load_map(info))['data_samples'].to_dict()
         sample |= flawed(rng, sample)
+        with clock(WORK):
+            for metric in metrics:
+                metric.process(None, [sample])
+    with clock(WORK):
         for metric in metrics:
-            metric.process(None, [sample])
-    for metric in metrics:
-        metric.evaluate(len(dataset))
+            metric.evaluate(len(dataset))
 
 
 def flawed(rng: np.random.Generator, sample: dict) -> dict:
@@ -138,7 +145,7 @@ def flawed(rng: np.random.Generator, sample: dict) -> dict:
 # frames and classes
 
 
-def predict_video(folder: Path, frames: int) -> None:
+def predict_video(folder: Path, frames: int, clock: Stages) -> None:
     """Predict a video of so many frames, and write the drawn one."""
     from oneformer.inference import OneFormerInferencer
 
@@ -159,11 +166,12 @@ def predict_video(folder: Path, frames: int) -> None:
     for number in range(frames):
         writer.write(np.roll(image, number, axis=1))
     writer.release()
-    for _ in inferencer.stream(video, folder / 'out', tasks='panoptic', progress=False):
-        pass
+    with clock(WORK):
+        for _ in inferencer.stream(video, folder / 'out', tasks='panoptic', progress=False):
+            pass
 
 
-def training_step(num_classes: int, size: int, shape: peers.Shape) -> Callable[[], None]:
+def training_step(num_classes: int, size: int, shape: peers.Shape, clock: Stages) -> None:
     """A step of a model with so many classes."""
     names = tuple(f'class {k}' for k in range(num_classes))
     metainfo = dict(classes=names, thing_classes=names[: num_classes // 2])
@@ -171,16 +179,13 @@ def training_step(num_classes: int, size: int, shape: peers.Shape) -> Callable[[
     batch = peers.draw_batch(size, [16], CPU, names)
     samples = peers.our_samples(batch)
 
-    def step() -> None:
-        model.zero_grad(set_to_none=True)
+    with clock(WORK):
         sum(model(batch.images, samples, mode='loss').values()).backward()
-
-    return step
 
 
 def step_of_process(rank: int, processes: int, folder: Path, size: int, threads: int) -> None:
     """The part of one process; the first writes the seconds of a step."""
-    fix_threads(max(threads // processes, 1))
+    fix_threads(threads // processes)
     store = f'file://{folder}/{processes}'
     torch.distributed.init_process_group('gloo', store, rank=rank, world_size=processes)
     init_default_scope('mmdet')
@@ -214,18 +219,18 @@ def measure(work: str, folder: Path, value: int, args: argparse.Namespace) -> tu
     if work == 'processes':
         return by_processes(folder, value, args.size, args.threads), 1
     shape = peers.SMALL if args.quick else peers.SHAPE
-    runs: dict[str, Callable[[], object]] = dict(
-        load=lambda: load(folder),
-        check=lambda: check(folder),
-        score=lambda: score(folder),
-        frames=lambda: predict_video(folder, value),
+    clock = Stages()
+    works: dict[str, Callable[[], object]] = dict(
+        load=lambda: load(folder, clock),
+        check=lambda: check(folder, clock),
+        score=lambda: score(folder, clock),
+        frames=lambda: predict_video(folder, value, clock),
+        step=lambda: training_step(value, args.size, shape, clock),
     )
-    run = training_step(value, args.size, shape) if work == 'step' else runs[work]
     silent = contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO())
     with silent[0], silent[1]:
-        meter, clock = memory.PeakMeter(CPU), Clock(CPU)
-        run()
-        return clock.lap(), meter.lap()
+        peak = memory.peak_of(works[work], CPU)
+    return clock.seconds[WORK], peak
 
 
 def points(
@@ -254,10 +259,12 @@ def run(args: argparse.Namespace) -> list[Figure]:
         (('load', 'check', 'score'), (QUICK_ANNOTATIONS if args.quick else ANNOTATIONS), True),
         (('frames',), (QUICK_FRAMES if args.quick else FRAMES), False),
         (('step',), (QUICK_CLASS_NUMBERS if args.quick else CLASS_NUMBERS), False),
-        (('processes',), (QUICK_PROCESSES if args.quick else PROCESSES), False),
+        (('processes',), PROCESSES[: sum(n <= args.threads for n in PROCESSES)], False),
     )
     table, figures, faults = [['work', 'number', 'seconds', 'MiB']], [], []
     for works, values, with_set in axes:
+        if len(values) < 2:
+            continue
         for work, found in points(works, values, args, with_set).items():
             for value, (seconds, peak) in zip(values, found):
                 table.append([work, value, f'{seconds:.2f}', f'{peak / 2**20:.0f}'])

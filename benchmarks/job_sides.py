@@ -9,8 +9,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from mmdet.datasets import CocoPanopticDataset
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import DATASETS, METRICS, MODELS
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.hub import get_config
@@ -19,12 +21,13 @@ from mmengine.runner import Runner
 from pycocotools import mask as mask_utils
 from torch import Tensor, nn
 
-from oneformer.datasets import LoadSegmentMap
+from oneformer.datasets import LoadSegmentMap, PanopticDataset
 from oneformer.evaluation.evaluator import OneFormerEvaluator
+from oneformer.host.train_loop import OneFormerTrainLoop
 from oneformer.inference import OneFormerInferencer
 from oneformer.inference.writing import PredictionFiles
 from oneformer.models.oneformer import OneFormer
-from oneformer.quickstart.scenes import generate
+from oneformer.quickstart.scenes import SCENES, generate
 from oneformer.quickstart.training import train
 from oneformer.tasks import TASKS
 from oneformer.training.console import build_runner
@@ -33,14 +36,18 @@ from oneformer.training.evaluate import inference_config
 from . import peers, post
 from .panopticapi_parts import id2rgb, standing_in
 from .scenes import CLASSES, NUM_THINGS
-from .stages import Stages
-from .timing import fix_threads
+from .stages import REST, Stages
+from .timing import CPU, ResultsDiffer, fix_threads
 
-CPU = torch.device('cpu')
 STUFF = set(range(NUM_THINGS, len(CLASSES)))
 NETWORK, POST, SCORE, READ, WRITE = 'network', 'post-processing', 'score', 'read images', 'write'
 FILES = dict(ann_file='panoptic.json', data_prefix=dict(img='img/', seg='seg/'))
-BATCH_OF_EPOCH, IMAGES_OF_EPOCH = 8, 160
+IN_THIS_PROCESS = dict(num_workers=0, persistent_workers=False)
+BATCH_OF_EPOCH = 8
+INSTANCE_FIELDS = ('labels', 'scores', 'masks')
+OPTIONS = dict(post.ALL_PAIRS, panoptic=dict(threshold=0.8))  # of COCO, as ours
+ALIKE = 0.9  # of pixels: random masks have borders all over, where the sides round differently
+SCORE_THR = 0.3  # of an instance in a file
 
 
 class Job(NamedTuple):
@@ -131,6 +138,7 @@ def our_config(job: Job, backbone: str, tasks: tuple[str, ...]) -> Config:
     for step in dataset.pipeline:
         if step.type == 'ResizeShortEdge':
             step.update(short_edges=[job.size], max_size=4 * job.size)
+    cfg.test_dataloader.update(IN_THIS_PROCESS)
     cfg.model.test_cfg.tasks = tasks
     cfg.work_dir = str(job.folder / 'work_dir')
     return cfg
@@ -142,6 +150,7 @@ def our_evaluation(job: Job, backbone: str, tasks: tuple[str, ...], clock: Stage
     runner = build_runner(inference_config(our_config(job, backbone, tasks)), Runner)
     runner.model.load_state_dict(model.state_dict())
     with (
+        clock.calls(PanopticDataset, '__getitem__', READ),
         clock.calls(OneFormer, 'run_network', NETWORK),
         clock.calls(OneFormer, 'post_process', POST),
         clock.calls(OneFormerEvaluator, 'process', SCORE),
@@ -182,12 +191,26 @@ class Processor:
         rgb = np.ascontiguousarray(image[..., ::-1])
         return self.processor(images=rgb, size=self.size, return_tensors='pt')['pixel_values']
 
-    def predict(self, outputs: Mapping[str, SimpleNamespace], size: tuple[int, int]) -> dict:
-        """Fields of a data sample, from the outputs of each task."""
+    def predict(
+        self,
+        outputs: Mapping[str, SimpleNamespace],
+        size: tuple[int, int],
+        score_thr: float | None = None,
+    ) -> dict:
+        """Fields of a data sample, from the outputs of each task.
+
+        Args:
+            outputs: Of the model, by task.
+            size: Height and width.
+            score_thr: Least score of an instance; None for all pairs of query and class.
+        """
+        options = OPTIONS
+        if score_thr is not None:
+            options = dict(OPTIONS, instance=dict(threshold=score_thr))
         found = {}
         for task, of_task in outputs.items():
             logits = post.Logits(of_task.class_queries_logits[0], of_task.masks_queries_logits[0])
-            prediction = post.peer_prediction(self.processor, logits, size, task, STUFF)
+            prediction = post.peer_prediction(self.processor, logits, size, task, STUFF, options)
             found |= AS_OURS[task](prediction)
         return found
 
@@ -238,24 +261,24 @@ def hf_evaluation(job: Job, clock: Stages) -> dict:
     processor = Processor(job.size)
     cfg = our_config(job, 'swin-t', TASKS)
     init_default_scope('mmdet')
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    load_map, pack = LoadSegmentMap(), dataset.pipeline.transforms[-1]
-    metrics = [METRICS.build(metric) for metric in cfg.test_evaluator]
-    for metric in metrics:
-        metric.dataset_meta = dataset.metainfo
     with clock.whole():
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+        load_map, pack = LoadSegmentMap(), dataset.pipeline.transforms[-1]
+        metrics = [METRICS.build(metric) for metric in cfg.test_evaluator]
+        for metric in metrics:
+            metric.dataset_meta = dataset.metainfo
         for number in range(len(dataset)):
             info = dataset.get_data_info(number)
             with clock(READ):
                 image = cv2.imread(info['img_path'])
                 pixels = processor.pixels(image)
+                info |= dict(img=image, ori_shape=image.shape[:2], img_shape=image.shape[:2])
+                sample = pack(load_map(info))['data_samples'].to_dict()
             with clock(NETWORK):
                 outputs = hf_passes(model, pixels)
             with clock(POST):
                 fields = processor.predict(outputs, image.shape[:2])
             with clock(SCORE):
-                info |= dict(img=image, ori_shape=image.shape[:2], img_shape=image.shape[:2])
-                sample = pack(load_map(info))['data_samples'].to_dict()
                 for metric in metrics:
                     metric.process(None, [dict(sample, **fields)])
         with clock(SCORE):
@@ -278,19 +301,29 @@ def hf_prediction(job: Job, clock: Stages) -> None:
             with clock(NETWORK):
                 outputs = hf_passes(model, pixels)
             with clock(POST):
-                fields = processor.predict(outputs, image.shape[:2])
+                fields = processor.predict(outputs, image.shape[:2], SCORE_THR)
             with clock(WRITE):
                 codes = fields['pred_panoptic_seg']['sem_seg'][0].numpy()
-                labels = codes % INSTANCE_OFFSET
-                overlay = cv2.addWeighted(image, 0.5, colours[labels], 0.5, 0)
-                cv2.imwrite(str(folder / f'{path.stem}_overlay.jpg'), overlay)
-                cv2.imwrite(str(folder / f'{path.stem}_panoptic.png'), id2rgb(codes)[..., ::-1])
                 label_map = fields['pred_sem_seg']['sem_seg'][0].numpy().astype(np.uint8)
+                instances = fields['pred_instances']
+                numbers = np.zeros(label_map.shape, int)
+                for label, score, mask in zip(*(instances[k].numpy() for k in INSTANCE_FIELDS)):
+                    numbers[mask] = label
+                    code = mask_utils.encode(np.asfortranarray(mask.view(np.uint8)))
+                    code = dict(size=code['size'], counts=code['counts'].decode())
+                    record = dict(image_id=path.stem, category_id=int(label), score=float(score))
+                    detections.append(dict(record, segmentation=code))
+                for task, labels in zip(TASKS, (codes % INSTANCE_OFFSET, numbers, label_map)):
+                    overlay = cv2.addWeighted(image, 0.5, colours[labels], 0.5, 0)
+                    cv2.imwrite(str(folder / f'{path.stem}_{task}.jpg'), overlay)
+                cv2.imwrite(str(folder / f'{path.stem}_panoptic.png'), id2rgb(codes)[..., ::-1])
                 cv2.imwrite(str(folder / f'{path.stem}_semantic.png'), label_map)
-                annotations += [dict(image=path.name, id=int(code)) for code in np.unique(codes)]
-                for mask in fields['pred_instances']['masks']:
-                    code = mask_utils.encode(np.asfortranarray(mask.numpy().view(np.uint8)))
-                    detections.append(dict(image=path.name, counts=code['counts'].decode()))
+                ids, areas = np.unique(codes, return_counts=True)
+                segments = [
+                    dict(id=int(k), category_id=int(k) % INSTANCE_OFFSET, area=int(area))
+                    for k, area in zip(ids, areas)
+                ]
+                annotations.append(dict(image_id=path.stem, segments_info=segments))
         with clock(WRITE):
             (folder / 'panoptic.json').write_text(json.dumps(annotations))
             (folder / 'instances.json').write_text(json.dumps(detections))
@@ -312,7 +345,8 @@ def mask2former_evaluation(job: Job, clock: Stages) -> dict:
     panoptic.update(
         ann_file=str(job.folder / 'panoptic.json'), seg_prefix=str(job.folder / 'seg') + '/'
     )
-    instance.update(ann_file=str(job.folder / 'instances.json'), metric='segm')
+    instance.update(ann_file=str(job.folder / 'instances.json'), metric='segm')  # ours has no boxes
+    cfg.test_dataloader.update(IN_THIS_PROCESS)
     model.data_preprocessor = MODELS.build(cfg.model.data_preprocessor)
     with standing_in():
         runner = Runner(
@@ -324,6 +358,7 @@ def mask2former_evaluation(job: Job, clock: Stages) -> dict:
             default_scope='mmdet',
         )
         with (
+            clock.calls(CocoPanopticDataset, '__getitem__', READ),
             clock.calls(model, 'extract_feat', NETWORK),
             clock.calls(model.panoptic_head, 'predict', NETWORK),
             clock.calls(model.panoptic_fusion_head, 'predict', POST),
@@ -349,32 +384,44 @@ SIDES: dict[str, Callable[[Job, Stages], object]] = {
 # compared before anything is timed
 
 
+def check_segments(codes: Tensor, side: str) -> None:
+    """Raise ResultsDiffer if most pixels have no segment: a model that is not sure of any."""
+    void = (codes.long() % INSTANCE_OFFSET == len(CLASSES)).double().mean().item()
+    if void > 0.5:
+        raise ResultsDiffer(f'{side}: {void:.0%} of the pixels have no segment')
+
+
 def compare_with_hf(job: Job) -> None:
-    """Logits of the first image, and what both make of the same logits.
+    """Logits of the first image, and the panoptic map that both make of the sure model's logits.
 
     Raises:
         ResultsDiffer: If they differ.
     """
-    ours, hf = hf_model(job)
+    hf = peers.build_hugging_face(job.shape, False, CPU, len(CLASSES))
+    ours = peers.build_ours(job.shape, False, CPU, 'swin-t', 'coco')
+    peers.share_weights(ours, hf)
     pixels = first_image(job)
     outputs = peers.our_outputs(ours, pixels, TASKS)
-    passes = hf_passes(hf, pixels)
-    for number, (task, of_task) in enumerate(passes.items()):
+    for number, (task, of_task) in enumerate(hf_passes(hf, pixels).items()):
         scores, masks = of_task.class_queries_logits, of_task.masks_queries_logits
         peers.check_close(f'classes of {task}', outputs.scores[number], scores)
         peers.check_close(f'masks of {task}', outputs.masks[number], masks)
-        logits = post.Logits(scores[0], masks[0])
-        size = tuple(4 * side for side in masks.shape[-2:])
-        theirs = post.peer_prediction(post.make_processor(), logits, size, task, STUFF)
-        if job.shape == peers.SHAPE:  # the masks of the small model are not sure
-            post.CHECKS[task](post.our_prediction(ours, logits, size, task), theirs)
+    if job.shape == peers.SHAPE:  # the masks of the small model are not sure
+        ours, hf = hf_model(job)
+        of_task = hf_passes(hf, pixels)['panoptic']
+        logits = post.Logits(of_task.class_queries_logits[0], of_task.masks_queries_logits[0])
+        given = logits, tuple(4 * side for side in logits.masks.shape[-2:]), 'panoptic'
+        prediction = post.our_prediction(ours, *given)
+        check_segments(prediction.pred_panoptic_seg.sem_seg, 'ours')
+        theirs = post.peer_prediction(post.make_processor(), *given, STUFF, OPTIONS)
+        post.check_panoptic(prediction, theirs, ALIKE)
 
 
 def compare_with_mask2former(job: Job) -> None:
-    """Logits of the first image, from the same weights and queries, before they are made sure.
+    """Logits of the first image, from the same weights and queries; and that both find segments.
 
     Raises:
-        ResultsDiffer: If they differ.
+        ResultsDiffer: If logits differ, before the models are made sure, or one finds nothing then.
     """
     peer = peers.build_mask2former(job.shape, CPU, NUM_THINGS, len(STUFF))
     ours = peers.build_ours(job.shape, False, CPU, 'r50', 'coco')
@@ -386,6 +433,17 @@ def compare_with_mask2former(job: Job) -> None:
     peers.check_close('classes', outputs.scores, theirs.scores)
     peers.check_close('masks', outputs.masks, theirs.masks)
 
+    if job.shape != peers.SHAPE:  # the masks of the small model are not sure
+        return
+    size = tuple(pixels.shape[-2:])
+    logits = peers.our_outputs(our_model(job, 'r50'), pixels, TASKS[:1])
+    found = post.our_prediction(ours, post.Logits(*(x[0, 0] for x in logits)), size, 'panoptic')
+    check_segments(found.pred_panoptic_seg.sem_seg, 'ours')
+    peer = mask2former(job)
+    sample = DetDataSample(metainfo=dict(img_shape=size, ori_shape=size, batch_input_shape=size))
+    (found,) = peer.predict(pixels, [sample])
+    check_segments(found.pred_panoptic_seg.sem_seg, 'mask2former')
+
 
 COMPARE: dict[str, Callable[[Job], None]] = {
     'evaluate/hf': compare_with_hf,
@@ -395,7 +453,7 @@ COMPARE: dict[str, Callable[[Job], None]] = {
 
 
 def epoch(folder: Path, threads: int, quick: bool) -> tuple[int, dict[str, float]]:
-    """Images and seconds by stage of an epoch of the quick start, from its first step on.
+    """Images and seconds by stage of an epoch of the quick start.
 
     Args:
         folder: Where its images are drawn.
@@ -403,7 +461,7 @@ def epoch(folder: Path, threads: int, quick: bool) -> tuple[int, dict[str, float
         quick: A batch in place of an epoch.
     """
     fix_threads(threads)
-    images = BATCH_OF_EPOCH if quick else IMAGES_OF_EPOCH
+    images = BATCH_OF_EPOCH if quick else SCENES['toys']['train']
     cfg = Config.fromfile(peers.shapes.CONFIGS / 'oneformer_efficientnet-lite0_quickstart.py')
     generate(folder / 'quickstart', train=images, val=1)
     cfg.train_dataloader.dataset.data_root = str(folder / 'quickstart')
@@ -412,8 +470,8 @@ def epoch(folder: Path, threads: int, quick: bool) -> tuple[int, dict[str, float
     cfg.work_dir = str(folder / 'epoch')
     clock = Stages()
     with (
-        clock.calls(OneFormer, 'train_step', NETWORK),
-        clock.whole(),
+        clock.calls(OneFormerTrainLoop, 'run', REST),
+        clock.calls(OneFormer, 'train_step', 'step'),
     ):
         train(cfg)
     return images, clock.seconds

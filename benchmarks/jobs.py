@@ -6,11 +6,17 @@
 * evaluate/mask2former: ResNet-50, panoptic and instance task: ours against mmdet's Mask2Former with
   the pipeline and the metrics of its config.
 * predict/hf: Swin-T, three tasks of a folder of images to files: the inferencer against that loop
-  with files of the same kinds (overlay, panoptic PNG and JSON, instance JSON, label PNG).
-* epoch: of the quick start, ours alone: images a second.
+  with files of the same kinds (three overlays, panoptic PNG and JSON, instance JSON of scores above
+  0.3, label PNG).
+* epoch: of the quick start, ours alone: images a second, from the first step to the end of the
+  last, with its checkpoint.
 
-Models are random, but sure of classes and masks, as trained ones are. First, logits and
-post-processing of both sides are compared. network_share is the network's part of our time.
+Models are random, but sure of classes and masks, as trained ones are. First, logits are compared,
+against Hugging Face's also the panoptic maps that both sides make of the same, and that most pixels
+have a segment; ``post`` compares post-processing of all tasks. From Hugging Face's instance maps
+the random masks drop out, as they overlap, which saves it time.
+Images are read in the process that predicts, on all sides. network_share is the network's part of
+our time; in mmdet's, the head also resizes masks, which is post-processing elsewhere.
 """
 
 import argparse

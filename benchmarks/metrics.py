@@ -8,6 +8,8 @@ The work is to score all images, from predicted maps in memory to the quality of
 * mmdet_files: the same, but ours also reads the annotated PNG in the measured time.
 * hotcoco: its ``pq_compute``, in Rust and in several threads, from files that were written before.
   Ours also reads the annotated PNG.
+* instance_ap: not panoptic, but ``InstanceAP`` of the same predictions with hotcoco as its backend,
+  against pycocotools, its default: from run lengths to AP.
 * run_lengths: not panoptic, but codes of the masks of an image, as instance metrics need them:
   pycocotools' ``encode`` on masks that torch has brought into its order, and ours.
 
@@ -34,6 +36,9 @@ from mmengine.fileio import load
 from pycocotools import mask as mask_utils
 
 from oneformer.datasets import LoadSegmentMap, PackSegmentInputs, PanopticDataset
+from oneformer.evaluation.average_precision import BACKENDS, class_precisions
+from oneformer.evaluation.data_sample import coco_record
+from oneformer.evaluation.instance_ap import thing_annotations
 from oneformer.evaluation.mask_codes import encode_masks
 from oneformer.evaluation.panoptic_quality import PanopticQuality, class_quality
 
@@ -208,6 +213,46 @@ def check_equal(qualities: dict[str, np.ndarray]) -> None:
             )
 
 
+def instance_ap(
+    scenes: Sequence[tuple[np.ndarray, list[dict]]], predictions: Sequence[np.ndarray], repeats: int
+) -> Row:
+    """Time AP of the things by either backend."""
+    things = np.arange(len(CLASSES)) < NUM_THINGS
+    images = []
+    for (segment_map, segments), prediction in zip(scenes, predictions):
+        height, width = segment_map.shape
+        annotations = thing_annotations(segment_map, segments, things)
+        codes = [code for code in np.unique(prediction) if code % INSTANCE_OFFSET < NUM_THINGS]
+        masks = torch.from_numpy(prediction == np.array(codes)[:, None, None])
+        detections = [
+            dict(
+                category_id=int(code % INSTANCE_OFFSET),
+                score=1 - rank / len(codes),
+                iscrowd=0,
+                **coco_record(mask),
+            )
+            for rank, (code, mask) in enumerate(zip(codes, encode_masks(masks)))
+        ]
+        images.append(
+            dict(height=height, width=width, annotations=annotations, detections=detections)
+        )
+
+    def check(found: dict[str, dict[str, np.ndarray]]) -> None:
+        for name, column in found['pycocotools'].items():
+            if not np.array_equal(found['hotcoco'][name], column, equal_nan=True):
+                raise ResultsDiffer(f'{name} of hotcoco and of pycocotools differ')
+
+    variants = {
+        backend: Variant(
+            lambda backend: class_precisions(images, things, 100, backend=backend),
+            lambda backend=backend: backend,
+        )
+        for backend in BACKENDS
+    }
+    seconds = alternate(variants, repeats, check)
+    return Row('metrics/instance_ap', seconds['hotcoco'], seconds['pycocotools'])
+
+
 def encode_by_pycocotools(masks: torch.Tensor) -> list[dict]:
     """Codes of masks (N, H, W); torch transposes twice as fast as numpy."""
     turned = (mask.T.contiguous().numpy().T for mask in masks)
@@ -262,5 +307,6 @@ def run(args: argparse.Namespace) -> list[Row]:
         Row('metrics/mmdet', seconds['ours'], seconds['mmdet']),
         Row('metrics/mmdet_files', seconds['ours_files'], seconds['mmdet']),
         Row('metrics/hotcoco', seconds['ours_files'], seconds['hotcoco']),
+        instance_ap(scenes, predictions, args.repeats),
         run_lengths(scenes[0][0], args.repeats),
     ]

@@ -16,7 +16,7 @@ the others say "no object", with faint masks. The rules are not quite the same:
 """
 
 import argparse
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -37,6 +37,8 @@ from .scenes import draw_cells, smooth_noise
 from .timing import ResultsDiffer, Row, Variant, add_device, alternate, fix_threads, positive_int
 
 CONFIDENT = 30
+# of query and class, as many as queries
+ALL_PAIRS = dict(panoptic={}, instance=dict(is_demo=False), semantic={})
 STUFF = {
     label for label, name in enumerate(peers.CLASSES) if name not in peers.ADE20K['thing_classes']
 }
@@ -113,21 +115,39 @@ def make_processor():
 
 @torch.no_grad()
 def peer_prediction(
-    processor, logits: Logits, size: tuple[int, int], task: str, stuff: Collection[int] = STUFF
+    processor,
+    logits: Logits,
+    size: tuple[int, int],
+    task: str,
+    stuff: Collection[int] = STUFF,
+    options: Mapping[str, Mapping] = ALL_PAIRS,
 ):
-    """The prediction for one image; ``stuff`` are its labels of stuff."""
+    """The prediction for one image.
+
+    Args:
+        processor: Its image processor.
+        logits: Those of the image.
+        size: Height and width.
+        task: The task word.
+        stuff: Labels of stuff.
+        options: Of its methods, by task.
+    """
     outputs = SimpleNamespace(
         class_queries_logits=logits.scores[None], masks_queries_logits=logits.masks[None]
     )
-    options = dict(
-        panoptic=dict(label_ids_to_fuse=stuff), instance=dict(is_demo=False), semantic={}
-    )
+    fused = dict(label_ids_to_fuse=stuff) if task == 'panoptic' else {}
     post_process = getattr(processor, f'post_process_{task}_segmentation')
-    return post_process(outputs, target_sizes=[size], **options[task])[0]
+    return post_process(outputs, target_sizes=[size], **fused, **options[task])[0]
 
 
-def check_panoptic(ours: DetDataSample, peer: dict) -> None:
-    """Compare as in the module's text; the peer's ids may stand for several labels."""
+def check_panoptic(ours: DetDataSample, peer: dict, least: float = 0.98) -> None:
+    """Compare as in the module's text; the peer's ids may stand for several labels.
+
+    Args:
+        ours: Our prediction.
+        peer: The peer's.
+        least: Share of pixels that have to agree.
+    """
     labels = ours.pred_panoptic_seg.sem_seg[0].long() % INSTANCE_OFFSET
     ids = peer['segmentation'].long()
     means = torch.zeros(int(ids.max()) + 1, len(peers.CLASSES) + 1, dtype=torch.bool)
@@ -135,7 +155,7 @@ def check_panoptic(ours: DetDataSample, peer: dict) -> None:
         means[segment['id'], segment['label_id']] = True
     both = (labels < len(peers.CLASSES)) & (ids > 0)
     same = means.to(ids.device)[ids[both], labels[both]].double().mean().item()
-    if both.double().mean() < 0.5 or not same >= 0.98:
+    if both.double().mean() < 0.5 or not same >= least:
         raise ResultsDiffer(
             f'panoptic: of the pixels both sides label {both.double().mean():.1%}, and of these '
             f'{same:.1%} alike'

@@ -17,6 +17,9 @@ import numpy as np
 from oneformer.host.safe_io import write_json
 from oneformer.metainfo import KNOWN_DATASETS
 from oneformer.run_length import encode_ids as encode_segments
+from oneformer.run_length import json_code
+
+from .panopticapi_parts import rgb2id
 
 COCO = KNOWN_DATASETS['coco']
 CLASSES = COCO['classes']
@@ -164,23 +167,15 @@ def write_instances(panoptic: Path, segment_maps: Path, file: Path) -> None:
     content = json.loads(panoptic.read_text())
     annotations = []
     for annotation in content['annotations']:
-        blue, green, red = cv2.split(cv2.imread(str(segment_maps / annotation['file_name'])))
-        ids = red + (green.astype(np.int32) << 8) + (blue.astype(np.int32) << 16)
+        ids = rgb2id(cv2.imread(str(segment_maps / annotation['file_name']))[..., ::-1])
         things = [s for s in annotation['segments_info'] if s['category_id'] <= NUM_THINGS]
         numbers = np.zeros(ids.shape, np.int32)
         for k, segment in enumerate(things, start=1):
             numbers[ids == segment['id']] = k
         codes = encode_segments(numbers, range(1, len(things) + 1))
         for segment, code in zip(things, codes):
-            counts = code['counts']
-            counts = counts.decode() if isinstance(counts, bytes) else counts
-            annotations.append(
-                dict(
-                    segment,
-                    id=len(annotations) + 1,
-                    image_id=annotation['image_id'],
-                    segmentation=dict(size=code['size'], counts=counts),
-                )
-            )
+            number, image_id = len(annotations) + 1, annotation['image_id']
+            code = json_code(code)
+            annotations.append(dict(segment, id=number, image_id=image_id, segmentation=code))
     categories = content['categories'][:NUM_THINGS]
     write_json(file, dict(content, annotations=annotations, categories=categories))

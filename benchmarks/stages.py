@@ -1,6 +1,5 @@
 """Where the time of a job goes: seconds by stage, and a picture of them."""
 
-import io
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +7,7 @@ from functools import wraps
 from pathlib import Path
 from unittest import mock
 
-from oneformer.host.safe_io import write_bytes
+from oneformer.studies.plots import save_figure
 
 REST = 'the rest'
 
@@ -62,11 +61,6 @@ class Stages:
         with mock.patch.object(owner, method, counted):
             yield
 
-    @property
-    def total(self) -> float:
-        """Seconds of the job."""
-        return sum(self.seconds.values())
-
 
 def draw(path: Path, jobs: Mapping[str, Mapping[str, float]]) -> None:
     """Draw a bar for each job, of the seconds of its stages."""
@@ -84,9 +78,7 @@ def draw(path: Path, jobs: Mapping[str, Mapping[str, float]]) -> None:
     axis.invert_yaxis()
     axis.set_xlabel('seconds')
     axis.legend(fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix[1:] or 'png', dpi=120)
-    write_bytes(path, buffer.getvalue())
+    save_figure(figure, path)
 
 
 def _before(seconds: Mapping[str, float], name: str, order: list[str]) -> list[float]:

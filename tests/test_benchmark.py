@@ -18,7 +18,7 @@ from oneformer.host import processor
 TINY = ('--height', 64, '--width', 96, '--segments', 9, '--repeats', 2, '--threads', 1)
 ROWS = dict(
     data=('targets/mmdet', 'masks/mmdet', 'sample/mmdet', 'sample_masks/mmdet'),
-    metrics=('mmdet', 'mmdet_files', 'hotcoco', 'run_lengths'),
+    metrics=('mmdet', 'mmdet_files', 'hotcoco', 'instance_ap', 'run_lengths'),
 )
 MORE = dict(data=(), metrics=('--images', 4))
 

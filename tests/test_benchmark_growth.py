@@ -16,7 +16,7 @@ def tool(load_tool, monkeypatch):
     torch.set_num_threads(threads)
 
 
-QUICK = ('benchmark', 'growth', '--quick', '--size', 64, '--threads', 1)
+QUICK = ('benchmark', 'growth', '--quick', '--size', 64, '--threads', 2)
 WORKS = ('load', 'check', 'score', 'frames', 'step')
 
 

@@ -95,3 +95,20 @@ def test_quality_of_the_stand_in_for_panopticapi():
     assert of_class[1] == dict(pq=0.4, sq=0.8, rq=0.5)  # 0.8 / (1 + 2 / 2)
     assert means == dict(pq=0.2, sq=0.4, rq=0.25, n=2)
     assert first.pq_average(categories, isthing=False)[0] == dict(pq=0, sq=0, rq=0, n=1)
+
+
+def test_sure_models_keep_their_segments(tmp_path):
+    """A class probability above the 0.8 of the thresholds, for most queries of the first image."""
+    from benchmarks import jobs, peers
+
+    jobs.write_images(tmp_path, 1, 64)
+    job = job_sides.Job(tmp_path, 64, peers.SMALL)
+    ours, hf = job_sides.hf_model(job)
+    pixels = job_sides.first_image(job)
+    scores = peers.our_outputs(ours, pixels, ['panoptic']).scores[0, 0].softmax(-1)
+    assert (scores[:, :-1].amax(-1) > 0.8).double().mean() > 0.5
+    theirs = job_sides.hf_passes(hf, pixels)['panoptic'].class_queries_logits[0].softmax(-1)
+    torch.testing.assert_close(theirs, scores, atol=1e-3, rtol=0)
+    void = torch.full((1, 4, 4), len(CLASSES))
+    with pytest.raises(job_sides.ResultsDiffer, match='ours: 100% of the pixels have no segment'):
+        job_sides.check_segments(void, 'ours')

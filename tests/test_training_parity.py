@@ -6,6 +6,7 @@ causal mask for its texts and never applies it, so ours is switched off here.
 
 import contextlib
 import json
+import math
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from hf_peer import peer_and_ours, renamed_weights
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 
+from benchmarks import parity
 from benchmarks.peers import (
     double_precision,
     hugging_face_inputs,
@@ -134,8 +136,8 @@ def test_parameters_after_five_steps(models, dtype):
     assert moved > 0.9 * len(before)
 
 
-def photographs(shared_dir):
-    """Options that name four photographs with COCO's own annotation."""
+def images_of_coco(shared_dir):
+    """Options that name four images with COCO's own annotation."""
     root = shared_dir / 'data/coco_panoptic_tiny'
     return (
         *('--ann-file', root / 'panoptic_tiny.json'),
@@ -145,11 +147,11 @@ def photographs(shared_dir):
 
 
 @pytest.mark.long
-def test_200_steps_on_photographs_stay_together(shared_dir, tmp_path, run_tool):
+def test_200_steps_on_images_of_coco_stay_together(shared_dir, tmp_path, run_tool):
     """Every loss and parameter, on other crops, targets, tasks and points at each step."""
     run_tool(
         *('benchmark', 'parity', '--steps', 200, '--json', tmp_path / 'parity.json'),
-        *(*photographs(shared_dir), '--plot', tmp_path / 'parity.png'),
+        *(*images_of_coco(shared_dir), '--plot', tmp_path / 'parity.png'),
     )
     found = json.loads((tmp_path / 'parity.json').read_text())
     assert found['parity/losses'] < 1e-6 and found['parity/parameters'] < 1e-6
@@ -158,9 +160,18 @@ def test_200_steps_on_photographs_stay_together(shared_dir, tmp_path, run_tool):
 
 
 def test_a_difference_ends_the_comparison(shared_dir, tmp_path, run_tool):
-    options = ('benchmark', 'parity', '--steps', 2, *photographs(shared_dir))
+    options = ('benchmark', 'parity', '--steps', 2, *images_of_coco(shared_dir))
     printed = run_tool(*options, '--json', tmp_path / 'parity.json')
     found = json.loads((tmp_path / 'parity.json').read_text())
     assert found['parity/losses'] < 1e-12 and 'parity/parameters: ' in printed
     with pytest.raises(ResultsDiffer, match='losses differ by up to'):
         run_tool(*options, '--tolerance', 1e-18)
+
+
+def test_a_loss_that_is_nan_is_a_difference():
+    one = {'a': torch.ones(1), 'b': torch.ones(1), 'c': torch.ones(1)}
+    assert parity.largest(one, one) == 0
+    broken = dict(one, b=torch.full((1,), torch.nan))
+    assert math.isnan(parity.largest(broken, one))
+    with pytest.raises(ResultsDiffer, match=r"only one side has \['c'\]"):
+        parity.largest({'a': one['a'], 'b': one['b']}, one)

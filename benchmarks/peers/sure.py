@@ -1,5 +1,6 @@
 """Random models that are sure of classes and of sides of pixels, as trained ones are."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -51,7 +52,7 @@ def make_masks_sure(run: Callable[[], object], layers: Layers, pixel_decoder: nn
 
 @torch.no_grad()
 def make_classes_sure(run: Callable[[], object], layers: Layers) -> None:
-    """Let class logits be 6 for one class and 0 for the others.
+    """Let class logits be high for one class and 0 for the others: its probability is 0.98.
 
     The query at position q is of class 7 q modulo the number of classes, on the image of ``run``.
 
@@ -62,7 +63,7 @@ def make_classes_sure(run: Callable[[], object], layers: Layers) -> None:
     head = layers[0]
     features = seen(run, head, 'inputs').flatten(0, -2)  # Q C
     classes = 7 * torch.arange(len(features)) % (head.out_features - 1)
-    wanted = 6 * torch.eye(head.out_features)[classes]
+    wanted = (4 + math.log(head.out_features)) * torch.eye(head.out_features)[classes]
     mean = features.mean(0)
     weight = (torch.linalg.pinv(features - mean, rtol=0.02) @ wanted).mT
     for layer in layers:

@@ -13,6 +13,8 @@ from mmengine.logging import print_log
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from ..run_length import json_code
+
 COLUMNS = ('AP', 'AP50', 'AP75', 'AP_s', 'AP_m', 'AP_l')
 BACKENDS = ('pycocotools', 'hotcoco')
 
@@ -149,10 +151,7 @@ def _by_hotcoco(annotations: dict, detections: dict, max_dets: int) -> np.ndarra
     import hotcoco
 
     def readable(record: dict) -> dict:
-        code = record['segmentation']
-        counts = code['counts']
-        text = counts.decode() if isinstance(counts, bytes) else counts
-        return {'bbox': [0, 0, 0, 0], **record, 'segmentation': dict(code, counts=text)}
+        return {'bbox': [0] * 4, **record, 'segmentation': json_code(record['segmentation'])}
 
     sets = [
         hotcoco.COCO(dict(content, annotations=[*map(readable, content['annotations'])]))

@@ -68,8 +68,8 @@ class InstanceAP(ClasswiseMetric):
         first_id: Number of the first annotation. The original numbers COCO's derived annotations
             from 0, which pycocotools takes for 'not matched': the first object counts as missed
             whatever is predicted. 0 reproduces that.
-        backend: ``'pycocotools'``, or ``'hotcoco'`` if that is installed: the same numbers, many
-            times faster where images and classes are many.
+        backend: ``'pycocotools'``, or ``'hotcoco'`` if that is installed: the same numbers, without
+            loops in Python.
         **kwargs: Arguments of ``ClasswiseMetric``.
     """
 

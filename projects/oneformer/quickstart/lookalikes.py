@@ -9,7 +9,7 @@ import numpy as np
 from . import toys
 from .canvas import fractal_noise, mix, vary
 
-VERSION = 1  # to be raised with every change of the drawing, since finished datasets are reused
+VERSION = 2  # to be raised with every change of the drawing, since finished datasets are reused
 
 
 def paint_striped_ball(rng, v, u):

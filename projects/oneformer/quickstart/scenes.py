@@ -4,7 +4,7 @@ Photograph-like scenes of 2-3 textured stuff regions (sky, grass, water, brick w
 shaded things (ball, crate, starfish, life ring) that may hide each other, some with a crowd of
 small things. Rocks and blurred borders are void, speckles and scratches belong to what they lie on.
 `--scenes streets` draws streets of 480 pixels with cars, pedestrians and poles of 6 to 20 pixels,
-`--scenes lookalikes` more things that hide each other more, of classes that come in similar pairs.
+`--scenes lookalikes` things of at most two classes, and classes come in similar pairs.
 
     OUT_DIR/{train,val}/*.jpg                images, three shapes, two of them not square
     OUT_DIR/panoptic_{train,val}/*.png       segment id = R + 256 G + 65536 B, 0 is void

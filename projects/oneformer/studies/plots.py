@@ -57,7 +57,7 @@ def draw_differences(results: Results, file: Path) -> None:
             axis.set_title(f'{metric}, {data}', fontsize=9)
         axes[0].set_yticks(range(len(names)), [VARIANTS[name].what for name in names], fontsize=7)
         axes[0].invert_yaxis()
-    _write(figure, file)
+    save_figure(figure, file)
 
 
 def draw_confusion(results: Results, file: Path) -> None:
@@ -94,10 +94,11 @@ def draw_confusion(results: Results, file: Path) -> None:
         axis.set_title(data, fontsize=9)
     row[0].set_ylabel('taken for one another, %')
     row[0].legend(fontsize=7)
-    _write(figure, file)
+    save_figure(figure, file)
 
 
-def _write(figure: 'Figure', file: Path) -> None:
+def save_figure(figure: 'Figure', file: Path) -> None:
+    """Write a figure of matplotlib's whole, in the format of the file's suffix."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=file.suffix[1:] or 'png', dpi=120)
     write_bytes(file, buffer.getvalue())
