@@ -122,6 +122,9 @@ RUN = {
     'python tools/benchmark.py metrics': ('tests/test_benchmark.py', 'have_all_rows'),
     'python tools/benchmark.py infer': ('tests/test_benchmark.py', 'keys_of_the_contract'),
     'python tools/benchmark.py train': ('tests/test_benchmark.py', 'keys_of_the_contract'),
+    'python tools/benchmark.py jobs': ('tests/test_benchmark_jobs.py', 'compared_timed_and_drawn'),
+    'python tools/benchmark.py growth': ('tests/test_benchmark_growth.py', 'work_is_measured'),
+    'python tools/benchmark.py parity': ('tests/test_training_parity.py', 'a_difference_ends'),
     'python tools/benchmark.py before': ('tests/test_benchmark_before.py', 'timed_in_turn'),
     'python tools/benchmark.py same': ('tests/test_benchmark_same.py', 'is_named'),
 }
