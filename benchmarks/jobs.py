@@ -12,8 +12,8 @@
   last, with its checkpoint.
 
 Models are random, but sure of classes and masks, as trained ones are. First, logits are compared,
-against Hugging Face's also the panoptic maps that both sides make of the same, and that most pixels
-have a segment; ``post`` compares post-processing of all tasks. From Hugging Face's instance maps
+against Hugging Face's also the panoptic maps that both sides make of the same, and that these have
+segments; ``post`` compares post-processing of all tasks. From Hugging Face's instance maps
 the random masks drop out, as they overlap, which saves it time.
 Images are read in the process that predicts, on all sides. network_share is the network's part of
 our time; in mmdet's, the head also resizes masks, which is post-processing elsewhere.

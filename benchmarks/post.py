@@ -140,13 +140,10 @@ def peer_prediction(
     return post_process(outputs, target_sizes=[size], **fused, **options[task])[0]
 
 
-def check_panoptic(ours: DetDataSample, peer: dict, least: float = 0.98) -> None:
-    """Compare as in the module's text; the peer's ids may stand for several labels.
+def alike(ours: DetDataSample, peer: dict) -> tuple[float, float]:
+    """Share of the pixels that both sides label, and of these the share of equal labels.
 
-    Args:
-        ours: Our prediction.
-        peer: The peer's.
-        least: Share of pixels that have to agree.
+    The peer's ids may stand for several labels.
     """
     labels = ours.pred_panoptic_seg.sem_seg[0].long() % INSTANCE_OFFSET
     ids = peer['segmentation'].long()
@@ -155,10 +152,15 @@ def check_panoptic(ours: DetDataSample, peer: dict, least: float = 0.98) -> None
         means[segment['id'], segment['label_id']] = True
     both = (labels < len(peers.CLASSES)) & (ids > 0)
     same = means.to(ids.device)[ids[both], labels[both]].double().mean().item()
-    if both.double().mean() < 0.5 or not same >= least:
+    return both.double().mean().item(), same
+
+
+def check_panoptic(ours: DetDataSample, peer: dict) -> None:
+    """Compare as in the module's text."""
+    both, same = alike(ours, peer)
+    if both < 0.5 or not same >= 0.98:
         raise ResultsDiffer(
-            f'panoptic: of the pixels both sides label {both.double().mean():.1%}, and of these '
-            f'{same:.1%} alike'
+            f'panoptic: of the pixels both sides label {both:.1%}, and of these {same:.1%} alike'
         )
 
 

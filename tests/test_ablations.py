@@ -389,7 +389,7 @@ def test_the_verdict_follows_the_interval():
     assert report.verdict(seen, 0.0) == 'refuted here'
     assert report.verdict(seen, -math.inf) == 'confirmed here'
     assert report.verdict(seen, math.inf) == 'refuted here'
-    assert report.verdict(hidden, 0.0) == 'no difference here, either'
+    assert report.verdict(hidden, 0.0) == 'no difference seen here, either'
     assert report.verdict(report.Difference(-1.0, math.inf, 1), -0.4) == 'one seed'
     assert report.verdict(report.Difference(math.nan, math.inf, 0), -0.4) == 'not run'
 

@@ -188,7 +188,7 @@ def verdict(change: Difference, published: float) -> str:
     if change.pairs < 2:
         return 'one seed' if change.pairs else 'not run'
     if published == 0:
-        return 'refuted here' if change.is_seen else 'no difference here, either'
+        return 'refuted here' if change.is_seen else 'no difference seen here, either'
     if not change.is_seen:
         return 'not seen here'
     if change.mean * published < 0:
