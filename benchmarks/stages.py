@@ -69,17 +69,14 @@ def draw(path: Path, jobs: Mapping[str, Mapping[str, float]]) -> None:
     figure = Figure((9, 1 + 0.45 * len(jobs)), layout='constrained')
     axis = figure.subplots()
     names = dict.fromkeys(name for seconds in jobs.values() for name in seconds if name != REST)
+    left = [0.0] * len(jobs)
     for number, name in enumerate([*names, REST]):
-        left = [sum(_before(seconds, name, [*names, REST])) for seconds in jobs.values()]
         widths = [seconds.get(name, 0.0) for seconds in jobs.values()]
         colour = '0.8' if name == REST else f'C{number}'
         axis.barh(range(len(jobs)), widths, left=left, color=colour, label=name)
+        left = [start + width for start, width in zip(left, widths)]
     axis.set_yticks(range(len(jobs)), list(jobs), fontsize=8)
     axis.invert_yaxis()
     axis.set_xlabel('seconds')
     axis.legend(fontsize=8)
     save_figure(figure, path)
-
-
-def _before(seconds: Mapping[str, float], name: str, order: list[str]) -> list[float]:
-    return [seconds.get(other, 0.0) for other in order[: order.index(name)]]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.registry import init_default_scope
 from yapf.yapflib import yapf_api
 
@@ -145,6 +146,16 @@ def run_tool(load_tool, monkeypatch, tmp_path, capsys):
         return capsys.readouterr().out
 
     return run
+
+
+@pytest.fixture
+def benchmark_here(load_tool, monkeypatch):
+    """``tools/benchmark.py``, whose work is done in this process, not in others."""
+    tool = load_tool('benchmark')
+    monkeypatch.setattr(tool.jobs.memory, 'in_own_process', lambda work, *given: work(*given))
+    threads = torch.get_num_threads()
+    yield tool
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -3,17 +3,12 @@
 import json
 
 import pytest
-import torch
 
 
 @pytest.fixture
-def tool(load_tool, monkeypatch):
+def tool(benchmark_here):
     """The tool, which works in this process."""
-    tool = load_tool('benchmark')
-    monkeypatch.setattr(tool.growth.memory, 'in_own_process', lambda work, *given: work(*given))
-    threads = torch.get_num_threads()
-    yield tool
-    torch.set_num_threads(threads)
+    return benchmark_here
 
 
 QUICK = ('benchmark', 'growth', '--quick', '--size', 64, '--threads', 2)

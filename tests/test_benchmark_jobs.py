@@ -6,19 +6,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import job_sides, stages
+from benchmarks import job_sides, jobs, peers, stages
 from benchmarks.panopticapi_parts import PQStat
 from benchmarks.scenes import CLASSES, NUM_THINGS
 
 
 @pytest.fixture
-def tool(load_tool, monkeypatch):
+def tool(benchmark_here):
     """The tool, which works in this process."""
-    tool = load_tool('benchmark')
-    monkeypatch.setattr(tool.jobs.memory, 'in_own_process', lambda work, *given: work(*given))
-    threads = torch.get_num_threads()
-    yield tool
-    torch.set_num_threads(threads)
+    return benchmark_here
 
 
 def test_a_stage_inside_another_counts_alone(monkeypatch):
@@ -99,8 +95,6 @@ def test_quality_of_the_stand_in_for_panopticapi():
 
 def test_sure_models_keep_their_segments(tmp_path):
     """A class probability above the 0.8 of the thresholds, for most queries of the first image."""
-    from benchmarks import jobs, peers
-
     jobs.write_images(tmp_path, 1, 64)
     job = job_sides.Job(tmp_path, 64, peers.SMALL)
     ours, hf = job_sides.hf_model(job)
