@@ -1,5 +1,7 @@
 """The model without a decoder is transformers' EoMT, and with a task token a OneFormer."""
 
+import math
+
 import pytest
 import torch
 from eomt_peer import JOINT, SIZE, VARIANTS, build_ours, build_peer, our_config, weights_of
@@ -15,6 +17,7 @@ from transformers import (
 
 from benchmarks.peers import draw_batch, our_outputs, our_samples, same_points
 from benchmarks.peers.batches import target_masks
+from oneformer.encoder_only import upscaling
 from oneformer.kernels.mask_annealing import MaskAnnealing
 from oneformer.models.targets import batch_targets
 from oneformer.tasks import TASKS
@@ -248,7 +251,26 @@ def test_first_blocks_run_once_for_all_tasks(peers_of, images):
     for block in ours.backbone.blocks:
         block.register_forward_hook(lambda module, given, output: batches.append(len(output)))
     our_outputs(ours, images, TASKS)
-    assert batches == [2, 2, 6, 6, 6]
+    assert batches == [2, 2] + [1, 1, 1] * 6  # a CPU takes images and tasks one by one
+
+
+@pytest.mark.parametrize('rows', (1, 3, 8))
+def test_masks_found_in_bands_of_rows_are_those_of_whole_features(
+    peers_of, images, monkeypatch, rows
+):
+    _, weights = peers_of('dinov2', 'off')
+    ours = listen(build_ours(weights, task_queries={}))
+    expected = ours.panoptic_head.decode(ours.extract_feat(images), [list(TASKS)] * 2)
+    scores, embeds, features = expected.last()
+    rows_before_last = features.shape[-2] // 2
+    monkeypatch.setattr(upscaling, 'BAND', 2 * rows * features[0, 0, :, 0].numel())
+    bands = []
+    ours.panoptic_head.upscale[-1].register_forward_hook(lambda *given: bands.append(given))
+    outputs = our_outputs(ours, images, TASKS)
+    assert len(bands) == len(TASKS) * len(images) * math.ceil(rows_before_last / rows)
+    logits = torch.einsum('btqc,btchw->tbqhw', embeds, features)
+    torch.testing.assert_close(outputs.masks, logits, rtol=0, atol=1e-4)
+    torch.testing.assert_close(outputs.scores, scores.transpose(0, 1), rtol=0, atol=1e-4)
 
 
 def predict(model, images, **test_cfg):

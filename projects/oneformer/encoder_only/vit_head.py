@@ -21,7 +21,7 @@ from ..models.oneformer_head import Decoded
 from ..models.task_queries import Tasks, token_ids
 from .joint_vit import JointTokens
 from .task_token import TaskToken
-from .upscaling import ScaleLayer
+from .upscaling import Upscaling
 
 
 class Output(NamedTuple):
@@ -92,7 +92,7 @@ class OneFormerViTHead(BaseModule):
             nn.GELU(),
             nn.Linear(embed_dims, embed_dims),
         )
-        self.upscale = nn.Sequential(*(ScaleLayer(embed_dims) for _ in range(num_upscale)))
+        self.upscale = Upscaling(embed_dims, num_upscale)
         self.mask_annealing = None if mask_annealing is None else MaskAnnealing(**mask_annealing)
 
     def encode(self, feats: JointTokens) -> JointTokens:
@@ -110,49 +110,87 @@ class OneFormerViTHead(BaseModule):
         Raises:
             ValueError: For a word that is not a task.
         """
-        return self._decode(encoded, tasks, all_outputs=True)
+        ids = token_ids(tasks, encoded.tokens.device)
+        queries, S = self._start(encoded, ids)
+        tokens = self._joined(queries, encoded)
+        outputs: list[Output] = []
+        tokens = self._run(tokens, S, encoded, outputs)
+        return self._decoded([*outputs, self.read(tokens, S, encoded.grid)], *ids.shape[:2])
 
     def decode_for_prediction(self, encoded: JointTokens, tasks: Tasks) -> Decoded:
-        """As ``decode``, but of the last output alone: L is 1."""
-        return self._decode(encoded, tasks, all_outputs=False)
+        """As ``decode``, but of the last output alone: L is 1.
 
-    def _decode(self, encoded: JointTokens, tasks: Tasks, all_outputs: bool) -> Decoded:
+        It has mask logits, which need less memory than mask features.
+        """
         ids = token_ids(tasks, encoded.tokens.device)
-        B, T = ids.shape[:2]
+        queries, S = self._start(encoded, ids)
+        if ids.device.type == 'cpu' and not is_portable():
+            queries, logits = self._predict_one_by_one(queries, S, encoded)
+        else:
+            tokens = self._run(self._joined(queries, encoded), S, encoded)
+            queries, embeds, features = self.read(tokens, S, encoded.grid)
+            logits = torch.einsum('nqc,nchw->nqhw', embeds, features)
+        queries, logits = (self._of_tasks(x, *ids.shape[:2]) for x in (queries, logits))
+        return Decoded(self.cls_embed(queries)[None], None, [logits], queries, queries)
+
+    def _start(self, encoded: JointTokens, ids: Tensor) -> tuple[Tensor, int]:
+        """Queries (n, S Q, C) of the n sequences before the first joint block, and S."""
         queries = self.queries(ids).to(encoded.tokens.dtype)  # B T Q C
         if self.shared is not None:
-            tokens, S = torch.cat([queries.flatten(1, 2), encoded.tokens], 1), queries.shape[1]
-        else:
-            patches = encoded.tokens[:, None].expand(-1, queries.shape[1], -1, -1)
-            tokens, S = torch.cat([queries, patches], 2).flatten(0, 1), 1
-        vit, outputs = encoded.vit, []
+            return queries.flatten(1, 2), queries.shape[1]
+        return queries.flatten(0, 1), 1
+
+    def _joined(self, queries: Tensor, encoded: JointTokens) -> Tensor:
+        """Queries (n, S Q, C) and the patches of their images: (n, S Q + P + h w, C)."""
+        patches = encoded.tokens
+        if self.shared is None:
+            of_tasks = queries.unflatten(0, (patches.shape[0], -1))  # B T Q C
+            patches = patches[:, None].expand(-1, of_tasks.shape[1], -1, -1).flatten(0, 1)
+        return torch.cat([queries, patches], 1)
+
+    def _predict_one_by_one(
+        self, queries: Tensor, S: int, encoded: JointTokens
+    ) -> tuple[Tensor, Tensor]:
+        """Queries (n, S Q, C) after the last block, and their mask logits (n, S Q, 4 h, 4 w).
+
+        A CPU gains nothing by larger products, so it holds one sequence at a time, and of its mask
+        features a band of rows.
+        """
+        ends, logits = torch.empty_like(queries), None
+        of_image = len(queries) // len(encoded.tokens)
+        for i, start in enumerate(queries.split(1)):
+            patches = encoded.tokens[i // of_image][None]
+            tokens = self._run(torch.cat([start, patches], 1), S, encoded)
+            ends[i] = tokens[0, : start.shape[1]]
+            embeds = self.mask_embed(ends[i])
+            if logits is None:
+                size = [side << len(self.upscale) for side in encoded.grid]
+                logits = embeds.new_empty(*queries.shape[:2], *size)
+            row = 0
+            for band in self.upscale.bands(self._patches(tokens, encoded.grid)):
+                rows = logits[i, :, row : row + band.shape[1]]
+                rows.copy_(torch.einsum('qc,nhwc->qhw', embeds, band))
+                row += band.shape[1]
+        assert logits is not None
+        return ends, logits
+
+    def _run(
+        self, tokens: Tensor, S: int, encoded: JointTokens, outputs: list[Output] | None = None
+    ) -> Tensor:
+        """Normalised tokens after the joint blocks; ``outputs`` gets what is read before each."""
+        vit = encoded.vit
         self._check_annealing(vit.num_joint_blocks)
         for layer in range(vit.num_joint_blocks):
             block, output = vit.depth - vit.num_joint_blocks + layer, None
-            if all_outputs or self.is_masked(layer):
+            if outputs is not None or self.is_masked(layer):
                 output = self.read(vit.norm(tokens), S, encoded.grid)
+            if outputs is not None:
                 outputs.append(output)
             mask = self.attention_mask(layer, output, tokens, S, encoded.grid)
+            del output  # its mask features, before the block
             extra = S * self.num_queries
             tokens = vit.run(tokens, encoded.rope, block, block + 1, mask=mask, extra=extra)
-        tokens = vit.norm(tokens)
-        if not all_outputs:
-            return self._predicted(tokens, S, encoded.grid, B, T)
-        outputs.append(self.read(tokens, S, encoded.grid))
-        return self._decoded(outputs, B, T)
-
-    def _predicted(self, tokens: Tensor, S: int, grid: tuple[int, int], B: int, T: int) -> Decoded:
-        """The last output, with mask logits, which need less memory than mask features."""
-        # one by one, so that features are released before the next
-        parts = [tokens] if is_portable() else tokens.split(1)
-        logits = self._of_tasks(torch.cat([self._masks(part, S, grid) for part in parts]), B, T)
-        queries = self._of_tasks(tokens[:, : S * self.num_queries], B, T)
-        return Decoded(self.cls_embed(queries)[None], None, [logits], queries, queries)
-
-    def _masks(self, tokens: Tensor, S: int, grid: tuple[int, int]) -> Tensor:
-        """Mask logits (n, S Q, 4 h, 4 w) of normalised tokens."""
-        output = self.read(tokens, S, grid)
-        return torch.einsum('nqc,nchw->nqhw', output.mask_embeds, output.mask_features)
+        return vit.norm(tokens)
 
     def _of_tasks(self, x: Tensor, B: int, T: int) -> Tensor:
         """What n sequences have of S Q queries each, by image and task: (B, T, Q, ...).
@@ -207,14 +245,18 @@ class OneFormerViTHead(BaseModule):
 
     def read(self, tokens: Tensor, S: int, grid: tuple[int, int]) -> Output:
         """Read masks from normalised tokens (n, S Q + P + h w, C)."""
-        h, w = grid
-        queries = tokens[:, : S * self.num_queries]
-        patches = tokens[:, -h * w :].unflatten(1, grid)
+        queries, patches = tokens[:, : S * self.num_queries], self._patches(tokens, grid)
         if self.with_cp and torch.is_grad_enabled():
             features = checkpoint(self.upscale, patches, use_reentrant=False)
         else:
             features = self.upscale(patches)
         return Output(queries, self.mask_embed(queries), features.permute(0, 3, 1, 2))
+
+    @staticmethod
+    def _patches(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Patches (n, h, w, C) of tokens."""
+        h, w = grid
+        return tokens[:, -h * w :].unflatten(1, grid)
 
     def is_masked(self, layer: int) -> bool:
         """Whether queries look inside their masks in a joint block, some of them at least."""
