@@ -37,7 +37,7 @@ MAY_IMPORT = dict(
     annotation_formats={'datasets', 'host', 'images', 'inspection', 'preparation'},
     training={'datasets', 'evaluation', 'host', 'images', 'kernels', 'weights'},
     quickstart={'host', 'training', 'weights'},
-    studies={'evaluation', 'host', 'models', 'quickstart', 'training'},
+    studies={'evaluation', 'host', 'images', 'models', 'quickstart', 'training'},
     inference={
         *('datasets', 'evaluation', 'host', 'images', 'kernels', 'results', 'visualization'),
         'weights',

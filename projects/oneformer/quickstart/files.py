@@ -17,6 +17,7 @@ import numpy as np
 from .canvas import encode
 
 SPLITS = ('train', 'val')
+Draw = Callable | Mapping[str, Callable]
 
 
 def number_segments(
@@ -45,9 +46,11 @@ def number_segments(
     return ids, segments_info
 
 
-def _write_scene(folder: Path, split: str, number: int, info: Mapping, draw: Callable):
+def _write_scene(folder: Path, split: str, number: int, info: Mapping, draw: Draw):
     """Draw and write one scene; returns its entries for ``images`` and ``annotations``."""
     rng = np.random.default_rng([info['seed'], SPLITS.index(split), number])
+    if isinstance(draw, Mapping):
+        draw = draw[split]
     image, ids, segments_info = draw(rng, info['size'])
     name = f'{number:06d}'
     rgb_ids = np.stack([ids, ids >> 8, ids >> 16], axis=-1).astype(np.uint8)
@@ -61,7 +64,7 @@ def _write_scene(folder: Path, split: str, number: int, info: Mapping, draw: Cal
     )
 
 
-def _write_split(folder: Path, split: str, info: Mapping, draw: Callable, categories, workers: int):
+def _write_split(folder: Path, split: str, info: Mapping, draw: Draw, categories, workers: int):
     """Write images, id maps and the JSON of one split; returns the number of segments."""
     (folder / split).mkdir(parents=True)
     (folder / f'panoptic_{split}').mkdir()
@@ -94,14 +97,14 @@ def _holds(folder: Path, info: Mapping) -> bool:
     return found == [info] * len(SPLITS)
 
 
-def write_set(out_dir, info: Mapping, draw: Callable, categories: Sequence, workers: int) -> None:
+def write_set(out_dir, info: Mapping, draw: Draw, categories: Sequence, workers: int) -> None:
     """Write a dataset to ``out_dir``, all of it or nothing, and print one line with counts.
 
     Args:
         out_dir: Folder to create. One that holds the same dataset already is left as it is.
         info: Parameters of the dataset: ``train`` and ``val`` images, ``size`` in pixels, ``seed``.
         draw: Function of a random generator and a size that returns an image H W 3 uint8 RGB,
-            segment ids H W and ``segments_info``.
+            segment ids H W and ``segments_info``; or one for each of ``SPLITS``.
         categories: Categories of the JSON.
         workers: Number of threads, which does not change the files.
 

@@ -28,8 +28,10 @@ from ..quickstart.training import train
 from ..tasks import TASKS
 from ..training.evaluate import HEADLINE, evaluate, evaluate_token_matrix
 from .ablations import DATA, VARIANTS, ablation_config
+from .tiles import cut_tiles
 
 PROJECTS = Path(__file__).resolve().parents[2]
+PHOTOS = Path('data/dsb2018_panoptic')  # nuclei
 THREADS = 1  # of a training, whose last digits depend on it
 
 
@@ -156,21 +158,24 @@ def count_parameters(cfg: Config) -> dict[str, int]:
 
 
 def prepare_data(data: str, images: int, val_images: int) -> None:
-    """Generate the images, or name where those come from that are not.
+    """Generate the images, or cut tiles of photographs.
 
     Raises:
         SystemExit: If they are missing.
     """
     root = Path(ablation_config(data, 'full', 0).data_root)
-    if data == 'lookalikes':
-        try:
+    try:
+        if data == 'lookalikes':
             generate(root, train=images, val=val_images, scenes='lookalikes')
-        except FileExistsError as error:
-            raise SystemExit(f'error: {error}') from None
-    elif not root.is_dir():
-        raise SystemExit(
-            f'error: {root} is missing: docs/cpu_results.md says where its photographs are from'
-        )
+        elif not PHOTOS.is_dir():
+            raise SystemExit(
+                f'error: {PHOTOS} is missing: docs/cpu_results.md says where its photographs are '
+                'from'
+            )
+        else:
+            cut_tiles(PHOTOS, root, images, val_images)
+    except FileExistsError as error:
+        raise SystemExit(f'error: {error}') from None
 
 
 def run_all(
