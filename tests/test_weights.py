@@ -2,14 +2,17 @@
 
 import functools
 import http.server
+import itertools
 import json
 import pickle
 import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -24,9 +27,18 @@ from mmengine.runner import CheckpointLoader
 
 from oneformer.host.sharding import gather_parts
 from oneformer.inference import OneFormerInferencer
-from oneformer.weights import CheckpointError, ReuseWeights, Weights, fit, read, use_safe_loaders
+from oneformer.weights import (
+    CheckpointError,
+    Fit,
+    ReuseWeights,
+    Weights,
+    fit,
+    read,
+    use_safe_loaders,
+)
 from oneformer.weights.names import EARLIER
 
+ROOT = Path(__file__).resolve().parents[1]
 BACKBONES = {
     'ResNet': dict(
         type='ResNet',
@@ -317,6 +329,60 @@ def test_a_url_and_a_name_go_into_every_use(models, server, tmp_path, run_tool, 
         fit(read('oneformer_tiny'), MODELS.build(Config.fromfile(config).model)).tensors,
         state_of(ours),
     )
+
+
+def calls_with_checkpoint(path, work):
+    """Modules of ours whose functions get the path of a checkpoint, or once it is read its weights.
+
+    They are in the order of calls.
+    """
+    seen, is_read = [], False
+
+    def holds(value):
+        if isinstance(value, dict):
+            first = list(value.values())[:3]
+            return 'state_dict' in value or any(isinstance(item, torch.Tensor) for item in first)
+        return isinstance(value, Weights | Fit)
+
+    def is_path(value):
+        return isinstance(value, str | Path)
+
+    def watch(frame, event, _):
+        nonlocal is_read
+        name = frame.f_globals.get('__name__', '')
+        if event != 'call' or not name.startswith('oneformer.'):
+            return
+        if frame.f_code.co_name == 'before_save_checkpoint':  # that is another checkpoint
+            return
+        given = list(frame.f_locals.values())
+        is_read |= any(isinstance(value, Weights) for value in given)
+        if any(map(holds, given)) or not is_read and path in map(str, filter(is_path, given)):
+            seen.append(name.removeprefix('oneformer.').replace('.', '/') + '.py')
+
+    sys.setprofile(watch)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return seen
+
+
+@pytest.mark.parametrize('use', ('`oneformer predict`', '`load_from`'))
+def test_a_checkpoint_walks_as_documented_and_never_returns(use, models, tmp_path, run_tool):
+    config, ours = models['ResNet']
+    (row,) = re.findall(rf'^\| {use}.*', (ROOT / 'docs/weights.md').read_text(), re.M)
+    walk = re.findall(r'`(\S+\.py)`', row)
+    cv2.imwrite(str(tmp_path / 'image.png'), np.zeros((32, 32, 3), np.uint8))
+    if use == '`load_from`':
+        options = ['--cfg-options', *STILL, f'load_from={ours}', 'work_dir=run']
+        words = ['train', config, *options]
+    else:
+        files = ['--model', config, '--weights', ours, '--out-dir', 'out']
+        words = ['predict', tmp_path / 'image.png', *files]
+    seen = calls_with_checkpoint(str(ours), lambda: run_tool(*words))
+    stays = [name for name, _ in itertools.groupby(name for name in seen if name in walk)]
+    assert stays == walk[-len(stays) :]
+    assert stays[-3:] == walk[-3:] and len(walk) <= 5
 
 
 def test_what_is_missing_or_no_weights_is_one_kind_of_error(tmp_path):

@@ -13,7 +13,7 @@ from oneformer_runtime.page.builder import build_page
 from ..deploy.exporting import export_model, require_packages
 from ..host.safe_io import write_json
 from ..host.train_loop import settle_length
-from ..inference.trained_model import load_trained
+from ..inference.loading import load_trained
 from ..quickstart.scenes import generate
 from ..quickstart.training import draw_predictions, evaluate, train
 from ..training.evaluate import HEADLINE

@@ -16,7 +16,7 @@ from ..deploy.exporting import export_model
 from ..deploy.int8 import MAX_DROP, add_int8, read_labelled_config
 from ..deploy.labelled_set import LabelledSet
 from ..deploy.tracing import DEFAULT_OPSET, OPSETS
-from ..inference.trained_model import load_trained
+from ..inference.loading import load_trained
 from .arguments import ToolParser, add_trust_pickle, config_file
 
 

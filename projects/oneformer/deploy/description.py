@@ -1,6 +1,6 @@
 """The ``model.json`` of a model of torch: what its exporter writes beside the graph.
 
-The exporter calls ``describe_model`` on what ``inference.trained_model.load_trained`` returns, and
+The exporter calls ``describe_model`` on what ``inference.loading.load_trained`` returns, and
 then ``oneformer_runtime.model_json.write_description``.
 """
 

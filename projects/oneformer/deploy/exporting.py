@@ -50,7 +50,7 @@ def export_model(
     not made with, and no folder is left if they differ by more than rounding.
 
     Args:
-        model: A ``OneFormer`` for prediction, such as ``inference.trained_model.load_trained``
+        model: A ``OneFormer`` for prediction, such as ``inference.loading.load_trained``
             returns. It is not changed.
         pipeline: Configs of its test transforms.
         dataset_meta: ``classes``, ``thing_classes``, and maybe ``palette`` and ``category_ids``.

@@ -115,6 +115,15 @@ class Weights:
             config=dict(config or {}),
         )
 
+    @classmethod
+    def of_oneformer(cls, content, path: str | os.PathLike, config: Mapping) -> 'Weights | None':
+        """The same as ``of``; None for another model, of which only the values are checked."""
+        found = state_dict_in(content, path)
+        if config or recognise([str(key).removeprefix('module.') for key in found]):
+            return cls.of(content, path, config)
+        check_tensors({k: v for k, v in found.items() if isinstance(v, Tensor)}, path)
+        return None
+
     def source_names(self, key: str) -> list[str]:
         """Names in the file of what makes up one of our tensors."""
         return foreign_names(self.rules, key, self.keys) or [key]

@@ -8,18 +8,10 @@ file. After ``use_safe_loaders`` all that goes through its loaders of files and 
 from collections.abc import Mapping
 
 from mmengine.runner import CheckpointLoader
-from torch import Tensor
 
 from ..host.errors import CheckpointError
 from .classes import classes_of
-from .reading import (
-    Weights,
-    check_tensors,
-    current_name,
-    read_with_content,
-    recognise,
-    state_dict_in,
-)
+from .reading import Weights, current_name, read_with_content
 
 
 def use_safe_loaders(trust: bool = False) -> None:
@@ -52,7 +44,7 @@ def load_checkpoint(source: str, trust: bool = False, map_location=None) -> dict
     Raises:
         CheckpointError: See ``read``.
     """
-    weights, content = read_with_content(source, trust, map_location, _oneformer_in)
+    weights, content = read_with_content(source, trust, map_location, Weights.of_oneformer)
     if weights is None:
         return content
     if weights.layout == 'plugin':
@@ -63,17 +55,6 @@ def load_checkpoint(source: str, trust: bool = False, map_location=None) -> dict
     else:
         loaded = dict(meta=_meta_of(weights))
     return dict(loaded, state_dict=weights.tensors, weights=weights)
-
-
-def _oneformer_in(content, path, config: Mapping) -> Weights | None:
-    """Weights of a OneFormer, None if it is another model."""
-    found = state_dict_in(content, path)
-    if config or recognise(
-        {str(key).removeprefix('module.'): value for key, value in found.items()}
-    ):
-        return Weights.of(content, path, config)
-    check_tensors({k: v for k, v in found.items() if isinstance(v, Tensor)}, path)
-    return None
 
 
 def _meta_of(weights: Weights) -> dict:
