@@ -17,6 +17,7 @@ from plain_paths import use_plain_paths
 from torch import nn
 
 from oneformer.kernels import chunks as chunks
+from oneformer.kernels import position_attention
 from oneformer.kernels.attention_levels import Levels
 from oneformer.kernels.dropout import dropout, relu_dropout
 from oneformer.kernels.group_norm import make_exact
@@ -115,6 +116,11 @@ def test_positional_encoding_is_mmdets_and_its_projection_a_linear_layer(size):
     torch.testing.assert_close(projected, F.linear(code, weight, bias), atol=1e-5, rtol=0)
 
 
+def attend_values(query, key, rows, columns):
+    value = (rows[:, :, None] + columns[:, None]).flatten(1, 2).expand_as(key)
+    return F.scaled_dot_product_attention(query, key, value)
+
+
 def test_attention_to_positions_equals_attention_to_their_values():
     torch.manual_seed(0)
     B, M, Q, h, w, C = 2, 3, 5, 4, 7, 8
@@ -123,18 +129,28 @@ def test_attention_to_positions_equals_attention_to_their_values():
     ]
     upstream = torch.randn(B, M, Q, C)
 
-    def plain(query, key, rows, columns):
-        value = (rows[:, :, None] + columns[:, None]).flatten(1, 2).expand_as(key)
-        return F.scaled_dot_product_attention(query, key, value)
-
     def fast(query, *memory):
         return attend_positions(query, PositionMemory(*memory))
 
-    expected, references = leaves_and_gradients(plain, inputs, upstream)
+    expected, references = leaves_and_gradients(attend_values, inputs, upstream)
     output, gradients = leaves_and_gradients(fast, inputs, upstream)
     torch.testing.assert_close(output, expected, atol=1e-5, rtol=0)
     for gradient, reference in zip(gradients, references):
         assert (gradient - reference).norm() <= 1e-3 * reference.norm()
+
+
+@pytest.mark.parametrize('rows', (1, 3, 7))
+def test_attention_to_positions_of_some_queries_at_a_time_is_the_same(rows, monkeypatch):
+    monkeypatch.setattr(position_attention, 'LEAST_ROWS', rows)
+    monkeypatch.setattr(position_attention, 'WEIGHTS', 1)
+    torch.manual_seed(0)
+    query, *memory = (
+        torch.randn(*shape) for shape in ((2, 3, 7, 8), (2, 3, 28, 8), (3, 4, 8), (3, 7, 8))
+    )
+    found = attend_positions(query, PositionMemory(*memory))
+    torch.testing.assert_close(found, attend_values(query, *memory), atol=1e-5, rtol=0)
+    query.requires_grad_()  # for a gradient it is all of a head
+    assert attend_positions(query, PositionMemory(*memory)).requires_grad
 
 
 def test_attention_to_positions_drops_the_same_forward_and_backward():

@@ -2,11 +2,13 @@
 
 So a query needs the sums of its weights over rows and columns, not a product with all values, and
 in the backward pass the gradient of a weight is a sum of two numbers. Weights are never kept: one
-head is computed at a time, and again in the backward pass, with the same dropout.
+head is computed at a time, and again in the backward pass, with the same dropout. Without a
+gradient it is some queries of a head, whose weights stay in the cache.
 
 Shapes: B images, M heads, Q queries, h x w the memory's grid, C channels of a head.
 """
 
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -16,23 +18,31 @@ from torch import Tensor
 from .dropout import keep_, keep_mask, nearest_probability
 from .portable import is_portable
 
+WEIGHTS = 2**19  # at a time without a gradient, 2 MiB in float32
+LEAST_ROWS = 16  # products of fewer rows are slow
+_ALL = slice(None)
+
 
 class _Head:
-    """Softmax weights of one head at a time, in memory that is used again."""
+    """Softmax weights of ``rows`` queries of a head at a time, in memory that is used again."""
 
-    def __init__(self, query: Tensor, key: Tensor, dropout: float) -> None:
+    def __init__(self, query: Tensor, key: Tensor, dropout: float, rows: int) -> None:
         self.query, self.key, self.dropout = query, key, dropout
-        self.scores = query.new_empty(query.shape[2], key.shape[2])
+        self.scores = query.new_empty(rows, key.shape[2])
         self.weights = torch.empty_like(self.scores)
 
-    def compute(self, b: int, m: int, seed: int) -> tuple[Tensor, Tensor | None]:
-        """Weights (Q, h * w) of head m in image b, and the mask of dropout."""
-        torch.mm(self.query[b, m], self.key[b, m].mT, out=self.scores)
-        torch.softmax(self.scores, -1, out=self.weights)
+    def compute(
+        self, b: int, m: int, seed: int, part: slice = _ALL
+    ) -> tuple[Tensor, Tensor | None]:
+        """Weights (q, h * w) of queries of head m in image b, and the mask of dropout."""
+        query = self.query[b, m, part]
+        scores, weights = self.scores[: len(query)], self.weights[: len(query)]
+        torch.mm(query, self.key[b, m].mT, out=scores)
+        torch.softmax(scores, -1, out=weights)
         if not self.dropout:
-            return self.weights, None
+            return weights, None
         generator = torch.Generator().manual_seed(seed)
-        return self.weights, keep_mask(self.weights.shape, self.dropout, generator)
+        return weights, keep_mask(weights.shape, self.dropout, generator)
 
 
 class _PositionAttention(torch.autograd.Function):
@@ -40,18 +50,21 @@ class _PositionAttention(torch.autograd.Function):
     def forward(ctx, query, key, rows, columns, dropout):
         B, M, Q, C = query.shape
         h, w = rows.shape[1], columns.shape[1]
-        head = _Head(query * C**-0.5, key, dropout)
+        rows_at_once = Q
+        if not dropout and not any(ctx.needs_input_grad):
+            rows_at_once = min(max(WEIGHTS // key.shape[2], LEAST_ROWS), Q)
+        head = _Head(query * C**-0.5, key, dropout, rows_at_once)
+        parts = [slice(i, i + rows_at_once) for i in range(0, Q, rows_at_once)]
         keep = 1 / (1 - dropout)
         seeds = torch.randint(2**62, (B, M)).tolist() if dropout else [[0] * M] * B
         row_sums, column_sums = query.new_empty(B, M, Q, h), query.new_empty(B, M, Q, w)
-        for b in range(B):
-            for m in range(M):
-                weights, kept = head.compute(b, m, seeds[b][m])
-                if kept is not None:
-                    keep_(weights, kept)
-                weights = weights.view(Q, h, w)
-                torch.sum(weights, 2, out=row_sums[b, m])
-                torch.sum(weights, 1, out=column_sums[b, m])
+        for b, m, part in product(range(B), range(M), parts):
+            weights, kept = head.compute(b, m, seeds[b][m], part)
+            if kept is not None:
+                keep_(weights, kept)
+            weights = weights.view(-1, h, w)
+            torch.sum(weights, 2, out=row_sums[b, m, part])
+            torch.sum(weights, 1, out=column_sums[b, m, part])
         row_sums, column_sums = row_sums.mul_(keep), column_sums.mul_(keep)
         output = row_sums @ rows + column_sums @ columns
         ctx.save_for_backward(query, key, rows, columns, row_sums, column_sums, output)
@@ -64,7 +77,7 @@ class _PositionAttention(torch.autograd.Function):
         query, key, rows, columns, row_sums, column_sums, output = ctx.saved_tensors
         B, M, Q, C = query.shape
         scale, keep = C**-0.5, 1 / (1 - ctx.dropout)
-        head = _Head(query * scale, key, ctx.dropout)
+        head = _Head(query * scale, key, ctx.dropout, Q)
         per_weight = torch.empty_like(head.scores)
         of_rows = gradient @ rows.mT * keep  # B M Q h, gradient of a weight by its row
         of_columns = gradient @ columns.mT * keep  # B M Q w
