@@ -16,8 +16,8 @@ from mmengine.dataset import pseudo_collate
 from plain_paths import use_plain_paths
 from torch import nn
 
-from oneformer.kernels import chunks as chunks
-from oneformer.kernels import position_attention
+from oneformer.backbones.dinat import MLP
+from oneformer.kernels import chunks, position_attention
 from oneformer.kernels.attention_levels import Levels
 from oneformer.kernels.dropout import dropout, relu_dropout
 from oneformer.kernels.group_norm import make_exact
@@ -319,3 +319,34 @@ def test_fast_and_plain_paths_have_the_same_loss_curve(
         curves.append(curve)
     assert iterations == 3 or curves[0][-1] < 0.7 * curves[0][0]
     np.testing.assert_allclose(*curves, rtol=1e-3)
+
+
+@pytest.mark.parametrize('name', ('Swin', 'Swin with dropout', 'DiNAT'))
+def test_an_activation_is_computed_again_and_the_linear_layer_is_not(name, monkeypatch):
+    monkeypatch.setattr(chunks, 'TRAINING_ROWS', 40)  # two parts
+    torch.manual_seed(0)
+    if name == 'DiNAT':
+        network = MLP(8, 32)
+        activation, narrow = network.act, network.fc2
+    else:
+        size = dict(embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1), window_size=4)
+        drop = 0.3 if 'dropout' in name else 0.0
+        swin = MODELS.build(dict(type='OneFormerSwinTransformer', drop_rate=drop, **size))
+        network = swin.stages[0].blocks[0].ffn.layers
+        activation, narrow = network[0][1], network[1]
+    network.train()
+    calls = []
+    for layer in (activation, narrow):
+        layer.register_forward_hook(lambda layer, *_: calls.append(layer))
+    x = torch.randn(1, 70, 8, requires_grad=True)
+    upstream, results = torch.randn(x.shape), []
+    for plain in (False, True):
+        if plain:
+            monkeypatch.setattr(chunks, 'checkpoint', lambda layers, hidden, **_: layers(hidden))
+        torch.manual_seed(1)
+        y = network(x)
+        leaves = [x, *network.parameters()]
+        results.append([y, *torch.autograd.grad((y * upstream).sum(), leaves)])
+        seen, calls = [calls.count(layer) for layer in (activation, narrow)], []
+        assert seen == ([2, 2] if plain else [4, 2])
+    assert all(map(torch.equal, *results))

@@ -9,6 +9,7 @@ from torch import nn
 
 from oneformer.backbones import window_attention
 from oneformer.backbones.window_attention import WindowAttention
+from oneformer.kernels import biased_attention
 
 # side of a window, shift, height and width of the map
 SHAPES = pytest.mark.parametrize(
@@ -77,6 +78,24 @@ def test_results_and_gradients_are_those_of_the_explicit_product(size, shift, sh
         torch.testing.assert_close(ours(x, shape), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize('weights', (1, 10**4, 10**9))
+@SHAPES
+def test_training_on_a_cpu_gives_the_gradients_of_the_explicit_product(
+    size, shift, shape, weights, count, monkeypatch
+):
+    monkeypatch.setattr(biased_attention, 'WEIGHTS', weights)
+    theirs, ours = (module.double() for module in attentions(size, shift))
+    x = tokens(shape).double().requires_grad_()
+    leaves = [x, *theirs.parameters()]
+    upstream = torch.randn(x.shape, generator=torch.Generator().manual_seed(2)).double()
+    results = [module(x, shape) for module in (theirs, ours)]
+    assert not count
+    torch.testing.assert_close(*results, rtol=0, atol=1e-12)
+    gradients = [torch.autograd.grad((y * upstream).sum(), leaves) for y in results]
+    for other, mine in zip(*gradients):
+        assert (mine - other).abs().max() <= 1e-12 * other.abs().max() > 0
+
+
 @SHAPES
 def test_in_double_precision_nothing_but_rounding_differs(size, shift, shape):
     theirs, ours = (module.double() for module in attentions(size, shift))
@@ -95,10 +114,11 @@ def test_biases_are_those_of_the_table():
                 assert torch.equal(ours[:, query, key], table[place])
 
 
-def test_a_cpu_with_gradients_computes_mmdets_numbers_and_without_the_fused_ones(count):
+def test_a_cpu_takes_the_fused_attention_without_gradients_alone(count):
     theirs, ours = attentions()
     x = tokens((20, 17))
-    assert torch.equal(ours(x, (20, 17)), theirs(x, (20, 17))) and not count
+    torch.testing.assert_close(ours(x, (20, 17)), theirs(x, (20, 17)), rtol=1e-5, atol=1e-5)
+    assert not count
     with torch.inference_mode():
         ours(x, (20, 17))
     assert len(count) == 4  # windows inside, in the last column, in the last row, in the corner
@@ -118,6 +138,19 @@ def test_dropout_of_attention_weights_works_in_training_alone(count):
     assert not torch.equal(many[0], many[1])
     error = (many.mean(0) - plain).abs().max() / many.std(0).max()
     assert error < 6 / 100**0.5  # the mean is the one without dropout
+
+
+def test_a_cpu_drops_weights_and_casts_as_mmdet(count):
+    shape = (20, 17)
+    x = tokens(shape).requires_grad_()
+    for options, autocast in ((dict(attn_drop_rate=0.25), False), ({}, True)):
+        found = []
+        for module in attentions(**options):
+            torch.manual_seed(3)
+            with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+                y = module.train()(x, shape)
+            found.append([y, *torch.autograd.grad(y.float().sum(), module.parameters())])
+        assert all(map(torch.equal, *found)) and not count
 
 
 def test_dropout_of_the_result_and_a_scale_are_mmdets():
@@ -164,7 +197,7 @@ def test_the_backbone_has_mmdets_tensors_and_predicts_the_same(backbones):
             torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
     theirs.train(), ours.train()  # which inference mode leaves nothing that it cannot use
     for mine, other in zip(ours(x), theirs(x)):
-        assert torch.equal(mine, other)
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.usefixtures('elsewhere')

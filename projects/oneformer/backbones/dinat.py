@@ -13,7 +13,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..kernels.chunks import by_chunks
+from ..kernels.chunks import by_chunks, recompute_input
 from .natten_attention import natten_attention, natten_operators
 from .neighborhood_attention import NeighborhoodAttention, neighborhood_attention
 
@@ -58,7 +58,10 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (..., C) of the same shape."""
-        return by_chunks(lambda part: self.fc2(self.act(self.fc1(part))), x, self.training)
+        return by_chunks(self._of_tokens, x, self.training)
+
+    def _of_tokens(self, x: Tensor) -> Tensor:
+        return recompute_input(lambda hidden: self.fc2(self.act(hidden)), self.fc1(x))
 
 
 class Block(nn.Module):

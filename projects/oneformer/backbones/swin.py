@@ -5,15 +5,23 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule, Sequential
 from torch import Tensor
 
-from ..kernels.chunks import by_chunks
+from ..kernels.chunks import by_chunks, recompute_input
 from .window_attention import WindowAttention
 
 
 class _ByParts(Sequential):
-    """Layers that treat every token alone, see ``chunks``."""
+    """Layers that treat every token alone, see ``chunks``: linear, activation, linear."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return by_chunks(super().forward, x, self.training)
+        return by_chunks(self._of_tokens, x, self.training)
+
+    def _of_tokens(self, x: Tensor) -> Tensor:
+        (widen, activation, drop), narrow, drop_again = self
+        is_random = self.training and drop.p > 0
+        hidden = widen(x)
+        return drop_again(
+            recompute_input(lambda wide: narrow(drop(activation(wide))), hidden, is_random)
+        )
 
 
 @MODELS.register_module()

@@ -1,4 +1,4 @@
-"""Swin's attention within windows by ``scaled_dot_product_attention``, which keeps no weights.
+"""Swin's attention within windows, which keeps no weights.
 
 In a shifted map, windows of the last row and column hold two parts that are not neighbours and do
 not see each other. So there are four kinds of windows, each with one bias for all its windows: the
@@ -8,7 +8,7 @@ Shapes: B images, H x W a map, C channels, M heads, D channels of a head, n wind
 N = s * s.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +16,13 @@ from mmdet.models.backbones.swin import ShiftWindowMSA
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from ..kernels.biased_attention import attend_with_bias
 from ..kernels.portable import is_portable
 
 _APART = -100.0  # what the original adds to scores of parts that do not see each other
 
 Place = tuple[slice, slice]  # rows and columns of windows
+Attention = Callable[..., Tensor]  # of query, key, value, bias and scale, see attend_with_bias
 
 
 def masks_of_kinds(size: int, shift: int) -> Tensor:
@@ -86,7 +88,9 @@ def as_grid(parts: Sequence[Tensor], rows: int, columns: int, size: int) -> Tens
 class WindowAttention(ShiftWindowMSA):
     """mmdet's ``ShiftWindowMSA`` with the same tensors, without a tensor of attention weights.
 
-    On a CPU with gradients it is mmdet's: torch's fast kernel there gives no gradient to a bias.
+    Windows are attended to by torch's fused function. On a CPU it gives no gradient to a bias: with
+    gradients it is ``attend_with_bias`` there, and mmdet's explicit product where weights are
+    dropped, under autocast, and in a compiled model.
 
     Args:
         attention: mmdet's module, whose parts this one has from then on.
@@ -109,12 +113,17 @@ class WindowAttention(ShiftWindowMSA):
         Returns:
             Tensor of the same shape.
         """
-        if query.device.type == 'cpu' and torch.is_grad_enabled():
+        if query.device.type != 'cpu' or not torch.is_grad_enabled():
+            return self.attend(query, hw_shape)
+        drops = self.training and self.w_msa.attn_drop.p > 0
+        if drops or torch.is_autocast_enabled('cpu') or torch.compiler.is_compiling():
             return super().forward(query, hw_shape)
-        return self.attend(query, hw_shape)
+        return self.attend(query, hw_shape, attend_with_bias)
 
-    def attend(self, query: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-        """``forward`` on any device but a CPU with gradients, where it works, too."""
+    def attend(
+        self, query: Tensor, hw_shape: tuple[int, int], attention: Attention | None = None
+    ) -> Tensor:
+        """``forward`` by an attention with a bias, torch's fused one by default."""
         if is_portable():  # there may be no windows of a kind, which is not known now
             return self._attend_with_masks(query, hw_shape)
         (height, width), size, shift = hw_shape, self.window_size, self.shift_size
@@ -125,7 +134,7 @@ class WindowAttention(ShiftWindowMSA):
             x = x.roll((-shift, -shift), (1, 2))
         grid = x.unflatten(2, (columns, size)).unflatten(1, (rows, size))
         parts = by_kinds(grid, places_of_kinds(shift))
-        x = as_grid(self._attend_windows(parts), rows, columns, size)
+        x = as_grid(self._attend_windows(parts, attention or self._fused), rows, columns, size)
         if shift:
             x = x.roll((shift, shift), (1, 2))
         x = x[:, :height, :width].flatten(1, 2)
@@ -161,23 +170,26 @@ class WindowAttention(ShiftWindowMSA):
             x = torch.cat([x[:, :, -shift:], x[:, :, :-shift]], 2)
         return x[:, :height, :width].flatten(1, 2)
 
-    def _attend_windows(self, parts: Sequence[Tensor]) -> Sequence[Tensor]:
+    def _fused(
+        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float
+    ) -> Tensor:
+        """torch's fused attention."""
+        bias = bias[None].to(query.dtype)  # of four axes, or torch takes its slow path on a CPU
+        dropout = self.w_msa.attn_drop.p if self.training else 0.0
+        return F.scaled_dot_product_attention(query, key, value, bias, dropout, scale=scale)
+
+    def _attend_windows(self, parts: Sequence[Tensor], attention: Attention) -> Sequence[Tensor]:
         """Attend within windows (n, N, C) of each kind, which may be none."""
         msa = self.w_msa
         counts = [len(part) for part in parts]
         numbers = msa.qkv(torch.cat(list(parts)) if len(parts) > 1 else parts[0])
         numbers = numbers.unflatten(-1, (3, msa.num_heads, -1)).transpose(1, 3)  # n M 3 N D
         bias = position_bias(msa.relative_position_bias_table, self.window_size)
-        dropout = msa.attn_drop.p if self.training else 0.0
         attended = []
         for part, mask in zip(numbers.split(counts), self.masks):
             if not len(part):
                 continue
-            query, key, value = part.unbind(2)
-            scores = (bias + mask)[None]  # of four axes, or torch takes its slow path on a CPU
-            found = F.scaled_dot_product_attention(
-                query, key, value, scores.to(query.dtype), dropout, scale=msa.scale
-            )
+            found = attention(*part.unbind(2), bias + mask, msa.scale)
             attended.append(found.transpose(1, 2).flatten(2))
         attended = torch.cat(attended) if len(attended) > 1 else attended[0]
         return msa.proj_drop(msa.proj(attended)).split(counts)

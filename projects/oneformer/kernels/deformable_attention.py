@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .attention_levels import Levels, find_samples, split_numbers
 from .attention_paths import choose_path
+from .chunks import recompute_input
 from .dropout import dropout
 from .gathered_attention import gather_and_sum
 from .point_gathering import gather_points
@@ -49,7 +50,7 @@ class DeformableAttention(MultiScaleDeformableAttention):
         weight = torch.cat([self.sampling_offsets.weight, self.attention_weights.weight])
         bias = torch.cat([self.sampling_offsets.bias, self.attention_weights.bias])
         with torch.autocast(tokens.device.type, enabled=False):  # 8 bits are too few for places
-            numbers = F.linear(tokens + position, weight, bias)
+            numbers = recompute_input(lambda x: F.linear(x + position, weight, bias), tokens)
         path = path or choose_path(tokens.device)[0]
         sampled = self.attend(value, numbers, levels, path)
         return tokens + dropout(self.output_proj(sampled), self.dropout.p, self.training)
