@@ -1,10 +1,10 @@
-"""Swin's window attention: ours by scaled_dot_product_attention against mmdet's explicit product.
+"""Swin's window attention: ours, which keeps no weights, against mmdet's explicit product.
 
 A shifted and an unshifted one of each stage, with random weights, which are the same. The results
-of all are compared before anything is timed. On a CPU our step takes the product, too, except here.
+of all are compared before anything is timed.
 
-* forward: without gradients.
-* step: and back, to the tokens and to all parameters.
+* forward: without gradients, by scaled_dot_product_attention.
+* step: and back, to the tokens and to all parameters; on a CPU by ``attend_with_bias``.
 * memory: above the weights and tokens, at most during the step of one that is shifted, of stage 1.
 """
 
@@ -26,7 +26,7 @@ from .timing import Row, Variant, add_device, alternate, positive_int
 MODELS = {'swin-t': (96, 3, 7), 'swin-l': (192, 6, 12)}
 
 Work = Callable[[WindowAttention, Tensor, tuple[int, int]], Tensor]
-WORKS: dict[str, Work] = dict(ours=WindowAttention.attend, peer=ShiftWindowMSA.forward)
+WORKS: dict[str, Work] = dict(ours=WindowAttention.forward, peer=ShiftWindowMSA.forward)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
