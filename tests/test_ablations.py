@@ -254,8 +254,18 @@ def test_a_study_that_was_stopped_goes_on_with_what_is_missing(tmp_path, capfd, 
 
 def test_photographs_that_are_not_there_are_named(tmp_path, monkeypatch, run_tool):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match='error: data/dsb2018_panoptic/? is missing'):
+    missing = (
+        'error: data/dsb2018_panoptic/panoptic_train.json is missing: docs/cpu_results.md says'
+    )
+    with pytest.raises(SystemExit, match=missing):
         run_tool('study', 'ablations', '--data', 'nuclei')
+    generate(tmp_path / 'data/dsb2018_panoptic', train=3, val=2, size=96)
+    for _ in range(2):  # the second finds them
+        seeded_runs.prepare_data('nuclei', 4, 2)
+    content = json.loads((tmp_path / 'data/nuclei_tiles/panoptic_train.json').read_text())
+    assert [(i['width'], i['height']) for i in content['images']] == [(64, 64)] * 4
+    with pytest.raises(SystemExit, match='nuclei_tiles exists and is not the set asked for'):
+        seeded_runs.prepare_data('nuclei', 5, 2)
     with pytest.raises(SystemExit, match='has no results: run oneformer study ablations first'):
         run_tool('study', 'report', '--results', tmp_path, '--page', tmp_path / 'page.md')
     with pytest.raises(SystemExit, match='2'):

@@ -273,6 +273,22 @@ def test_masks_found_in_bands_of_rows_are_those_of_whole_features(
     torch.testing.assert_close(outputs.scores, scores.transpose(0, 1), rtol=0, atol=1e-4)
 
 
+def test_gradients_flow_through_predictions_of_several_images(peers_of, images):
+    _, weights = peers_of('dinov2', 'off')
+    ours = listen(build_ours(weights, task_queries={}))
+    head, words = ours.panoptic_head, [list(TASKS)] * 2
+    gradients = []
+    for decode in (head.decode_for_prediction, head.decode):
+        scores, embeds, features = decode(ours.extract_feat(images), words).last()
+        masks = features if embeds is None else torch.einsum('btqc,btchw->btqhw', embeds, features)
+        total = scores.square().mean() + masks.square().mean()
+        gradients.append(
+            torch.autograd.grad(total, [head.query_embed.weight, ours.backbone.norm.weight])
+        )
+    for found, expected in zip(*gradients):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+
+
 def predict(model, images, **test_cfg):
     height, width = images.shape[-2:]
     samples = [

@@ -17,7 +17,7 @@ from plain_paths import use_plain_paths
 from torch import nn
 
 from oneformer.backbones.dinat import MLP
-from oneformer.kernels import chunks, position_attention
+from oneformer.kernels import chunks, position_attention, recomputing
 from oneformer.kernels.attention_levels import Levels
 from oneformer.kernels.dropout import dropout, relu_dropout
 from oneformer.kernels.group_norm import make_exact
@@ -143,14 +143,26 @@ def test_attention_to_positions_equals_attention_to_their_values():
 def test_attention_to_positions_of_some_queries_at_a_time_is_the_same(rows, monkeypatch):
     monkeypatch.setattr(position_attention, 'LEAST_ROWS', rows)
     monkeypatch.setattr(position_attention, 'WEIGHTS', 1)
+    taken, compute = [], position_attention._Head.compute
+
+    def recorded(*args):
+        weights, kept = compute(*args)
+        taken.append(len(weights))
+        return weights, kept
+
+    monkeypatch.setattr(position_attention._Head, 'compute', recorded)
     torch.manual_seed(0)
     query, *memory = (
         torch.randn(*shape) for shape in ((2, 3, 7, 8), (2, 3, 28, 8), (3, 4, 8), (3, 7, 8))
     )
     found = attend_positions(query, PositionMemory(*memory))
     torch.testing.assert_close(found, attend_values(query, *memory), atol=1e-5, rtol=0)
-    query.requires_grad_()  # for a gradient it is all of a head
-    assert attend_positions(query, PositionMemory(*memory)).requires_grad
+    assert max(taken) == rows and sum(taken) == 2 * 3 * 7
+    # a gradient, and dropout, take all of a head
+    taken.clear()
+    attend_positions(query, PositionMemory(*memory), 0.5)
+    attend_positions(query.requires_grad_(), PositionMemory(*memory))
+    assert taken == [7] * 12
 
 
 def test_attention_to_positions_drops_the_same_forward_and_backward():
@@ -342,7 +354,9 @@ def test_an_activation_is_computed_again_and_the_linear_layer_is_not(name, monke
     upstream, results = torch.randn(x.shape), []
     for plain in (False, True):
         if plain:
-            monkeypatch.setattr(chunks, 'checkpoint', lambda layers, hidden, **_: layers(hidden))
+            monkeypatch.setattr(
+                recomputing, 'checkpoint', lambda layers, hidden, **_: layers(hidden)
+            )
         torch.manual_seed(1)
         y = network(x)
         leaves = [x, *network.parameters()]
@@ -350,3 +364,20 @@ def test_an_activation_is_computed_again_and_the_linear_layer_is_not(name, monke
         seen, calls = [calls.count(layer) for layer in (activation, narrow)], []
         assert seen == ([2, 2] if plain else [4, 2])
     assert all(map(torch.equal, *results))
+
+
+def test_an_activation_in_place_is_not_computed_again():
+    size = dict(embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1), window_size=4)
+    torch.manual_seed(0)
+    networks = []
+    for inplace in (True, False):
+        act = dict(type='ReLU', inplace=inplace)
+        swin = MODELS.build(dict(type='OneFormerSwinTransformer', act_cfg=act, **size))
+        networks.append(swin.stages[0].blocks[0].ffn.layers)
+    networks[1].load_state_dict(networks[0].state_dict())
+    x = torch.randn(1, 70, 8)
+    gradients = [
+        torch.autograd.grad(network(x).square().sum(), list(network.parameters()))
+        for network in networks
+    ]
+    assert all(map(torch.equal, *gradients))

@@ -1,6 +1,7 @@
 """Tiles are windows of annotated images, found again by their pixels."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -83,11 +84,19 @@ def test_a_tile_has_the_labels_of_its_window(photos, tiles, split):
     assert split == 'val' or slivers, 'the rule about slivers was not tried'
 
 
-def test_most_tiles_have_as_many_objects_as_asked(tiles):
-    cut, categories = samples(tiles, 'train')
+def count_objects(root):
+    cut, categories = samples(root, 'train')
     things = {c['id'] for c in categories if c['isthing']}
-    counts = [sum(s['category_id'] in things for s in segments) for _, _, segments in cut.values()]
-    assert min(counts) >= LEAST
+    return [
+        sum(s['category_id'] in things and not s['iscrowd'] for s in segments)
+        for _, _, segments in cut.values()
+    ]
+
+
+def test_tiles_have_as_many_objects_as_asked_if_there_are_such(photos, tiles, tmp_path):
+    assert min(count_objects(tiles)) >= LEAST
+    cut_tiles(photos, tmp_path / 'many', train=3, val=1, size=SIZE, least=1000)
+    assert len(count_objects(tmp_path / 'many')) == 3
 
 
 def test_finished_tiles_are_kept_and_others_are_refused(photos, tiles, capsys, tmp_path):
@@ -95,6 +104,11 @@ def test_finished_tiles_are_kept_and_others_are_refused(photos, tiles, capsys, t
     assert 'already holds this set' in capsys.readouterr().out
     with pytest.raises(FileExistsError, match='is not the set asked for'):
         cut_tiles(photos, tiles, train=9, val=4, size=SIZE, least=LEAST)
+    shutil.copytree(photos, tmp_path / 'set')
+    labels = tmp_path / 'set/panoptic_val.json'
+    labels.write_text(labels.read_text() + ' ')
+    with pytest.raises(FileExistsError, match='is not the set asked for'):
+        cut_tiles(tmp_path / 'set', tiles, train=8, val=4, size=SIZE, least=LEAST)
     with pytest.raises(FileNotFoundError, match='panoptic_train.json'):
         cut_tiles(tmp_path / 'none', tmp_path / 'out', train=1, val=1)
     assert not (tmp_path / 'out').exists()

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from mmdet.models.backbones.swin import ShiftWindowMSA
 from mmdet.registry import MODELS
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from oneformer.backbones import window_attention
 from oneformer.backbones.window_attention import WindowAttention
@@ -153,6 +154,24 @@ def test_a_cpu_drops_weights_and_casts_as_mmdet(count):
         assert all(map(torch.equal, *found)) and not count
 
 
+@pytest.mark.parametrize('shift', (0, 3))
+@pytest.mark.parametrize('autocast', (False, True), ids=['fp32', 'bf16'])
+@pytest.mark.parametrize('option', ('attn_drop_rate', 'proj_drop_rate'))
+def test_a_checkpoint_drops_the_same_in_both_passes(option, autocast, shift):
+    """The result is affine in the projection, so that its gradients tell the forward pass."""
+    _, ours = attentions(shift=shift, **{option: 0.3})
+    x = tokens((20, 17)).requires_grad_()
+    upstream = torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        y = checkpoint(ours.train(), x, (20, 17), use_reentrant=True)
+    total = (y.float() * upstream).sum()
+    total.backward()
+    weight, bias = ours.w_msa.proj.weight, ours.w_msa.proj.bias
+    found = (weight.grad * weight).sum() + (bias.grad * bias).sum()
+    scale = (y.float() * upstream).norm().item()
+    assert found.item() == pytest.approx(total.item(), abs=(1e-2 if autocast else 1e-4) * scale)
+
+
 def test_dropout_of_the_result_and_a_scale_are_mmdets():
     theirs, ours = attentions(qk_scale=0.9, proj_drop_rate=0.5)
     x = tokens((14, 14))
@@ -226,3 +245,9 @@ def test_it_compiles_as_one_graph():
     torch.testing.assert_close(found, expected)
     for one, other in zip(*(torch.autograd.grad(y.sum(), x) for y in (found, expected))):
         torch.testing.assert_close(one, other)
+    theirs, ours = attentions()  # as the backbone calls it
+    compiled = torch.compile(ours, backend='eager', fullgraph=True)
+    results = [module(x, (20, 17)) for module in (theirs, compiled)]
+    assert torch.equal(*results)
+    for one, other in zip(*(torch.autograd.grad(y.square().sum(), x) for y in results)):
+        assert torch.equal(one, other)

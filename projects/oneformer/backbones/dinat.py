@@ -13,7 +13,8 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..kernels.chunks import by_chunks, recompute_input
+from ..kernels.chunks import by_chunks
+from ..kernels.recomputing import recompute_input
 from .natten_attention import natten_attention, natten_operators
 from .neighborhood_attention import NeighborhoodAttention, neighborhood_attention
 

@@ -5,7 +5,8 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule, Sequential
 from torch import Tensor
 
-from ..kernels.chunks import by_chunks, recompute_input
+from ..kernels.chunks import by_chunks
+from ..kernels.recomputing import recompute_input
 from .window_attention import WindowAttention
 
 
@@ -19,6 +20,8 @@ class _ByParts(Sequential):
         (widen, activation, drop), narrow, drop_again = self
         is_random = self.training and drop.p > 0
         hidden = widen(x)
+        if getattr(activation, 'inplace', False):  # there is one tensor of that width already
+            return drop_again(narrow(drop(activation(hidden))))
         return drop_again(
             recompute_input(lambda wide: narrow(drop(activation(wide))), hidden, is_random)
         )

@@ -113,10 +113,16 @@ class WindowAttention(ShiftWindowMSA):
         Returns:
             Tensor of the same shape.
         """
-        if query.device.type != 'cpu' or not torch.is_grad_enabled():
+        if query.device.type != 'cpu':
             return self.attend(query, hw_shape)
-        drops = self.training and self.w_msa.attn_drop.p > 0
-        if drops or torch.is_autocast_enabled('cpu') or torch.compiler.is_compiling():
+        msa, autocast = self.w_msa, torch.is_autocast_enabled('cpu')
+        # also without gradients: a checkpoint's two passes have to drop the same, and windows are
+        # in another order there
+        if self.training and (msa.attn_drop.p or autocast and msa.proj_drop.p):
+            return super().forward(query, hw_shape)
+        if not torch.is_grad_enabled():
+            return self.attend(query, hw_shape)
+        if autocast or torch.compiler.is_compiling():
             return super().forward(query, hw_shape)
         return self.attend(query, hw_shape, attend_with_bias)
 

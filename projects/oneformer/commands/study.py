@@ -100,7 +100,7 @@ def add_ablations(studies: argparse._SubParsersAction) -> None:
     study.add_argument(
         '--jobs', type=int, help='trainings at a time, of one thread each (one for each core)'
     )
-    study.add_argument('--images', type=int, default=480, help='to generate (%(default)s)')
+    study.add_argument('--images', type=int, default=480, help='to draw or to cut (%(default)s)')
     study.add_argument('--val-images', type=int, default=120, help='to score on (%(default)s)')
     study.add_argument('--max-iters', type=int, help='of the full model (that of the config)')
     study.set_defaults(run=ablations)

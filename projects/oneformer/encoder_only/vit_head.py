@@ -153,16 +153,18 @@ class OneFormerViTHead(BaseModule):
     ) -> tuple[Tensor, Tensor]:
         """Queries (n, S Q, C) after the last block, and their mask logits (n, S Q, 4 h, 4 w).
 
-        A CPU gains nothing by larger products, so it holds one sequence at a time, and of its mask
-        features a band of rows.
+        A CPU gains nothing by larger products, so it holds one sequence at a time, and of its last
+        mask features a band of rows. Where queries look inside their masks, there are the whole
+        features of a sequence before each block.
         """
         ends, logits = torch.empty_like(queries), None
         of_image = len(queries) // len(encoded.tokens)
         for i, start in enumerate(queries.split(1)):
             patches = encoded.tokens[i // of_image][None]
             tokens = self._run(torch.cat([start, patches], 1), S, encoded)
-            ends[i] = tokens[0, : start.shape[1]]
-            embeds = self.mask_embed(ends[i])
+            end = tokens[0, : start.shape[1]]
+            ends[i] = end
+            embeds = self.mask_embed(end)
             if logits is None:
                 size = [side << len(self.upscale) for side in encoded.grid]
                 logits = embeds.new_empty(*queries.shape[:2], *size)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from .portable import is_portable
 
@@ -32,22 +31,3 @@ def by_chunks(update: Callable[[Tensor], Tensor], x: Tensor, training: bool) -> 
         return update(x)
     parts = torch.cat([update(part) for part in x.flatten(0, -2).split(rows)])
     return parts.view(*x.shape[:-1], -1)
-
-
-def recompute_input(
-    linear: Callable[[Tensor], Tensor], x: Tensor, is_random: bool = False
-) -> Tensor:
-    """A linear layer after something cheap, which the backward pass computes again.
-
-    The layer would keep its input, such as the activation of a network's widest tensor, which the
-    activation keeps, too. The layer itself is not computed twice: the second computation ends with
-    the last tensor that is needed.
-
-    Args:
-        linear: The cheap function and the linear layer.
-        x: What the function is given.
-        is_random: Whether it drops something.
-    """
-    if is_portable() or not torch.is_grad_enabled():
-        return linear(x)
-    return checkpoint(linear, x, use_reentrant=False, preserve_rng_state=is_random)

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from .attention_levels import Levels, find_samples, split_numbers
 from .attention_paths import choose_path
-from .chunks import recompute_input
 from .dropout import dropout
 from .gathered_attention import gather_and_sum
 from .point_gathering import gather_points
+from .recomputing import recompute_input
 
 
 class DeformableAttention(MultiScaleDeformableAttention):

@@ -161,21 +161,21 @@ def prepare_data(data: str, images: int, val_images: int) -> None:
     """Generate the images, or cut tiles of photographs.
 
     Raises:
-        SystemExit: If they are missing.
+        SystemExit: If photographs are missing, or other images are where these go.
     """
     root = Path(ablation_config(data, 'full', 0).data_root)
     try:
         if data == 'lookalikes':
             generate(root, train=images, val=val_images, scenes='lookalikes')
-        elif not PHOTOS.is_dir():
-            raise SystemExit(
-                f'error: {PHOTOS} is missing: docs/cpu_results.md says where its photographs are '
-                'from'
-            )
         else:
             cut_tiles(PHOTOS, root, images, val_images)
     except FileExistsError as error:
         raise SystemExit(f'error: {error}') from None
+    except FileNotFoundError as error:
+        raise SystemExit(
+            f'error: {error.filename} is missing: docs/cpu_results.md says where the photographs '
+            f'of {PHOTOS} are from'
+        ) from None
 
 
 def run_all(

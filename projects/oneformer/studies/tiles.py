@@ -4,6 +4,7 @@ A photograph of nuclei holds dozens of objects of 15 pixels. A tile holds a few,
 are as large as those of other small sets, so that a small model tells them apart in minutes.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +13,9 @@ import numpy as np
 
 from ..images.label_files import read_png
 from ..images.reading import load_image
-from ..quickstart.files import number_segments, write_set
+from ..quickstart.files import SPLITS, number_segments, write_set
 
 VERSION = 1  # to be raised with every change of the cutting, since finished datasets are reused
-SPLITS = ('train', 'val')
 TRIES = 50
 LEAST_AREA, LEAST_SHARE = 12, 0.25  # of an object in a tile: pixels, and of its whole area
 
@@ -45,7 +45,7 @@ class Tiles:
             top, left = (int(rng.integers(max(side - size, 0) + 1)) for side in ids.shape)
             window = np.s_[top : top + size, left : left + size]
             parts = self._parts(annotation['segments_info'], ids, window)
-            if sum(self.isthing[number] for number, _, _ in parts) >= self.least:
+            if sum(self.isthing[number] and not crowd for number, crowd, _ in parts) >= self.least:
                 break
         photo = self.root / self.split / self.images[annotation['image_id']]
         image = load_image(str(photo), 'image').pixels[window][..., ::-1]
@@ -71,7 +71,7 @@ class Tiles:
 def cut_tiles(
     root: Path, out_dir: Path, train: int, val: int, size: int = 64, least: int = 2, seed: int = 0
 ) -> None:
-    """Write a set of tiles, all of it or nothing; a finished one is left as it is.
+    """Write a set of tiles, all of it or nothing; a finished one of the same labels stays.
 
     Args:
         root: Folder of the photographs, a set in COCO panoptic format.
@@ -87,8 +87,14 @@ def cut_tiles(
         FileExistsError: If ``out_dir`` has other content.
     """
     tiles = {split: Tiles(root, split, least) for split in SPLITS}
+    files = [(root / f'panoptic_{split}.json').read_bytes() for split in SPLITS]
     info = dict(
-        description=f'tiles of {root.name}', version=VERSION, train=train, val=val, size=size
+        description=f'tiles of {root.name}',
+        version=VERSION,
+        source=[hashlib.sha256(file).hexdigest() for file in files],
+        train=train,
+        val=val,
+        size=size,
     )
     draw = {split: tiles[split].draw for split in SPLITS}
     write_set(out_dir, {**info, 'least': least, 'seed': seed}, draw, tiles['val'].categories, 1)

@@ -155,7 +155,7 @@ class PretrainedBackbone:
             return weights, fit(weights, module, 'backbone')
         # a model of a library that knows the names in files of it
         place, trust = self.checkpoint, self.trust_pickle
-        weights, _ = read_with_content(place, trust, translate=Weights.foreign)
+        weights, _ = read_with_content(place, trust, 'cpu', Weights.foreign)
         if weights.layout == 'plugin':
             return weights, fit(weights, module, 'backbone')
         try:

@@ -2,10 +2,10 @@
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -117,7 +117,7 @@ class Weights:
 
     @classmethod
     def of_oneformer(cls, content, path: str | os.PathLike, config: Mapping) -> 'Weights | None':
-        """The same as ``of``; None for another model, of which only the values are checked."""
+        """The same as ``of``; None for a file of another model, of which the values are checked."""
         found = state_dict_in(content, path)
         if config or recognise([str(key).removeprefix('module.') for key in found]):
             return cls.of(content, path, config)
@@ -141,19 +141,26 @@ def read(source: Source, trust: bool = False) -> Weights:
         CheckpointError: If there is none, it is broken, or it is not trusted.
         OSError: If it cannot be read.
     """
-    return read_with_content(source, trust)[0]
+    return read_with_content(source, trust, 'cpu', Weights.of)[0]
+
+
+Translated = TypeVar('Translated', Weights, Weights | None)
 
 
 def read_with_content(
-    source: Source, trust: bool = False, map_location='cpu', translate=Weights.of
-) -> tuple[Weights, Any]:
+    source: Source,
+    trust: bool,
+    map_location: Any,
+    translate: Callable[[Any, Path, dict], Translated],
+) -> tuple[Translated, Any]:
     """What ``read`` returns, and all that the file holds, of which training needs more.
 
     Args:
         source: See ``read``.
         trust: See ``read``.
         map_location: Argument of ``torch.load``.
-        translate: Called with content, path and config.json.
+        translate: Function of content, path and config.json, such as ``Weights.of``, whose result
+            is returned.
     """
     path = local_path(source)
     if not path.exists():
