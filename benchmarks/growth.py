@@ -9,11 +9,11 @@
 * processes: a training step of a small model on four images in all, by so many processes under
   gloo, which share the threads (so there are no more of them); memory is not measured.
 
-Each point has a process of its own. An exponent p says that a quantity grows like x^p: "fitted"
-to all points (least squares of logarithms), "last" between the two largest; memory is what a
-process holds above what it held at its start, models included. Time that grows faster than
-annotations to the power of ``--most`` ends the command with an error, and so does memory that grows
-with frames.
+Each point has a process of its own, the least of three where they are short. An exponent p says
+that a quantity grows like x^p: "fitted" to all points (least squares of logarithms), "last" between
+the two largest; memory is what a process holds above what it held at its start, models included.
+Time that grows faster than annotations to the power of ``--most`` ends the command with an error,
+and so does memory that grows with frames.
 """
 
 import argparse
@@ -45,6 +45,7 @@ from .stages import Stages
 from .timing import CPU, Clock, Figure, ResultsDiffer, fix_threads, positive_int
 
 HEIGHT, WIDTH, SEGMENTS = 96, 128, 20
+SHORT = 10  # seconds
 ANNOTATIONS, QUICK_ANNOTATIONS = (4_000, 20_000, 100_000), (40, 80)
 FRAMES, QUICK_FRAMES = (100, 300, 1000), (4, 8)
 CLASS_NUMBERS, QUICK_CLASS_NUMBERS = (19, 80, 150, 365, 999), (19, 80)
@@ -234,6 +235,15 @@ def measure(work: str, folder: Path, value: int, args: argparse.Namespace) -> tu
     return clock.seconds[WORK], peak
 
 
+def repeated(work: str, folder: Path, value: int, args: argparse.Namespace) -> tuple[float, int]:
+    """The least of up to three processes where they are short: what else runs here only adds."""
+    found: list[tuple[float, int]] = []
+    while len(found) < 3 and sum(seconds for seconds, _ in found) < SHORT:
+        found.append(memory.in_own_process(measure, work, folder, value, args))
+    times, peaks = zip(*found)
+    return min(times), min(peaks)
+
+
 def points(
     works: Sequence[str], values: Sequence[int], args: argparse.Namespace, with_set: bool = False
 ) -> dict[str, list[tuple[float, int]]]:
@@ -245,8 +255,7 @@ def points(
             if with_set:
                 write_annotations(folder, value)
             for work in works:
-                given = work, folder, value, args
-                found[work].append(memory.in_own_process(measure, *given))
+                found[work].append(repeated(work, folder, value, args))
                 print(f'{work} {value}: {found[work][-1][0]:.2f} s', flush=True)
     return found
 
