@@ -125,7 +125,7 @@ class OneFormerViTHead(BaseModule):
         ids = token_ids(tasks, encoded.tokens.device)
         queries, S = self._start(encoded, ids)
         if ids.device.type == 'cpu' and not is_portable():
-            queries, logits = self._predict_one_by_one(queries, S, encoded)
+            queries, logits = self._predict_one_by_one(queries.flatten(0, 1), S, encoded)
         else:
             tokens = self._run(self._joined(queries, encoded), S, encoded)
             queries, embeds, features = self.read(tokens, S, encoded.grid)
@@ -134,19 +134,16 @@ class OneFormerViTHead(BaseModule):
         return Decoded(self.cls_embed(queries)[None], None, [logits], queries, queries)
 
     def _start(self, encoded: JointTokens, ids: Tensor) -> tuple[Tensor, int]:
-        """Queries (n, S Q, C) of the n sequences before the first joint block, and S."""
+        """Queries before the first joint block, of shape (B, n / B, S Q, C), and S."""
         queries = self.queries(ids).to(encoded.tokens.dtype)  # B T Q C
         if self.shared is not None:
-            return queries.flatten(1, 2), queries.shape[1]
-        return queries.flatten(0, 1), 1
+            return queries.flatten(1, 2)[:, None], queries.shape[1]
+        return queries, 1
 
     def _joined(self, queries: Tensor, encoded: JointTokens) -> Tensor:
-        """Queries (n, S Q, C) and the patches of their images: (n, S Q + P + h w, C)."""
-        patches = encoded.tokens
-        if self.shared is None:
-            of_tasks = queries.unflatten(0, (patches.shape[0], -1))  # B T Q C
-            patches = patches[:, None].expand(-1, of_tasks.shape[1], -1, -1).flatten(0, 1)
-        return torch.cat([queries, patches], 1)
+        """Queries (B, n / B, S Q, C) and patches of their images: (n, S Q + P + h w, C)."""
+        patches = encoded.tokens[:, None].expand(-1, queries.shape[1], -1, -1)
+        return torch.cat([queries, patches], 2).flatten(0, 1)
 
     def _predict_one_by_one(
         self, queries: Tensor, S: int, encoded: JointTokens
