@@ -273,6 +273,19 @@ def test_masks_found_in_bands_of_rows_are_those_of_whole_features(
     torch.testing.assert_close(outputs.scores, scores.transpose(0, 1), rtol=0, atol=1e-4)
 
 
+def test_other_devices_run_all_sequences_together_and_read_them_one_by_one(peers_of, images):
+    _, weights = peers_of('dinov2', 'off')
+    ours = build_ours(weights).to('meta')  # which tells shapes, and is no CPU
+    runs, bands = [], []
+    ours.backbone.blocks[-1].register_forward_hook(lambda *given: runs.append(len(given[-1])))
+    ours.panoptic_head.upscale[-1].register_forward_hook(lambda *given: bands.append(given[-1]))
+    encoded = ours.extract_feat(images.to('meta'))
+    ids = torch.zeros(2, 3, 77, device='meta')
+    scores, embeds, logits = ours.panoptic_head.decode_for_prediction(encoded, ids).last()
+    assert runs == [2] and [len(features) for features in bands] == [1, 1]
+    assert embeds is None and logits.shape == (*scores.shape[:3], SIZE // 4, SIZE // 4)
+
+
 def test_gradients_flow_through_predictions_of_several_images(peers_of, images):
     _, weights = peers_of('dinov2', 'off')
     ours = listen(build_ours(weights, task_queries={}))

@@ -128,8 +128,10 @@ class OneFormerViTHead(BaseModule):
             queries, logits = self._predict_one_by_one(queries.flatten(0, 1), S, encoded)
         else:
             tokens = self._run(self._joined(queries, encoded), S, encoded)
-            queries, embeds, features = self.read(tokens, S, encoded.grid)
-            logits = torch.einsum('nqc,nchw->nqhw', embeds, features)
+            queries = tokens[:, : S * self.num_queries]
+            # features of one sequence are released before those of the next
+            parts = [tokens] if is_portable() else tokens.split(1)
+            logits = torch.cat([self._masks(part, S, encoded.grid) for part in parts])
         queries, logits = (self._of_tasks(x, *ids.shape[:2]) for x in (queries, logits))
         return Decoded(self.cls_embed(queries)[None], None, [logits], queries, queries)
 
@@ -144,6 +146,11 @@ class OneFormerViTHead(BaseModule):
         """Queries (B, n / B, S Q, C) and patches of their images: (n, S Q + P + h w, C)."""
         patches = encoded.tokens[:, None].expand(-1, queries.shape[1], -1, -1)
         return torch.cat([queries, patches], 2).flatten(0, 1)
+
+    def _masks(self, tokens: Tensor, S: int, grid: tuple[int, int]) -> Tensor:
+        """Mask logits (n, S Q, 4 h, 4 w) of normalised tokens."""
+        output = self.read(tokens, S, grid)
+        return torch.einsum('nqc,nchw->nqhw', output.mask_embeds, output.mask_features)
 
     def _predict_one_by_one(
         self, queries: Tensor, S: int, encoded: JointTokens

@@ -9,7 +9,9 @@ from torch.utils.checkpoint import checkpoint
 from .portable import is_portable
 
 
-def recompute_input(update: Callable[[Tensor], Tensor], x: Tensor, is_random: bool = False):
+def recompute_input(
+    update: Callable[[Tensor], Tensor], x: Tensor, is_random: bool = False
+) -> Tensor:
     """Apply something cheap and then a linear layer, of which the cheap part is computed again.
 
     So the input of the linear layer is not kept, such as the activation of a network's widest
