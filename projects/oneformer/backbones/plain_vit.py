@@ -11,9 +11,9 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule, initialize
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ..kernels.portable import is_portable
+from ..kernels.recomputing import recompute
 from .feature_pyramid import FeaturePyramid
 from .vit_architectures import ARCHITECTURES, OWN_GRID, OWN_PATCH, random_vit
 from .vit_weights import adapted, resize_positions
@@ -281,7 +281,7 @@ class PlainViT(BaseModule):
             options['rope'] = rope
         for block in self.blocks[start:stop]:
             if self.with_cp and torch.is_grad_enabled() and tokens.requires_grad:
-                tokens = checkpoint(block, tokens, use_reentrant=False, **options)
+                tokens = recompute(block, tokens, **options)
             else:
                 tokens = block(tokens, **options)
         return tokens

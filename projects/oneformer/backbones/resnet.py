@@ -12,7 +12,8 @@ from mmdet.models import ResNet
 from mmdet.models.backbones.resnet import Bottleneck
 from mmdet.registry import MODELS
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+
+from ..kernels.recomputing import recompute
 
 
 def convolve(conv: nn.Conv2d, norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
@@ -28,7 +29,7 @@ class FoldedBottleneck(Bottleneck):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C', H/s, W/s), with the block's channels and stride s."""
         if self.with_cp and x.requires_grad:
-            return checkpoint(self._forward, x, use_reentrant=False)
+            return recompute(self._forward, x)
         return self._forward(x)
 
     def _forward(self, x: Tensor) -> Tensor:

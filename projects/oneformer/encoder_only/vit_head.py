@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ..kernels.mask_annealing import MaskAnnealing
 from ..kernels.portable import is_portable
+from ..kernels.recomputing import recompute
 from ..models.oneformer_head import Decoded
 from ..models.task_queries import Tasks, token_ids
 from .joint_vit import JointTokens
@@ -253,7 +253,7 @@ class OneFormerViTHead(BaseModule):
         """Read masks from normalised tokens (n, S Q + P + h w, C)."""
         queries, patches = tokens[:, : S * self.num_queries], self._patches(tokens, grid)
         if self.with_cp and torch.is_grad_enabled():
-            features = checkpoint(self.upscale, patches, use_reentrant=False)
+            features = recompute(self.upscale, patches)
         else:
             features = self.upscale(patches)
         return Output(queries, self.mask_embed(queries), features.permute(0, 3, 1, 2))

@@ -14,7 +14,6 @@ from mmdet.models.layers import MSDeformAttnPixelDecoder
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule, caffe2_xavier_init, xavier_init
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ..kernels.attention_levels import Levels
 from ..kernels.attention_paths import check_choice, choose_path
@@ -22,6 +21,7 @@ from ..kernels.deformable_attention import DeformableAttention
 from ..kernels.group_norm import make_exact
 from ..kernels.positional_encoding import positional_encoding
 from ..kernels.precision import float32_step
+from ..kernels.recomputing import recompute
 from .transformer import FeedForward
 
 
@@ -109,7 +109,7 @@ class OneFormerPixelDecoder(MSDeformAttnPixelDecoder):
 
         for layer in self.encoder.layers:
             if self.with_cp and torch.is_grad_enabled():
-                tokens = checkpoint(update, layer, tokens, use_reentrant=False)
+                tokens = recompute(update, layer, tokens)
             else:
                 tokens = update(layer, tokens)
         parts = tokens.split([h * w for h, w in levels.shapes], dim=1)
