@@ -15,9 +15,8 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
-from weight_server import COMMIT, WeightServer
+from weight_server import COMMIT, WeightServer, empty_caches, write_zoo
 
-from oneformer import zoo
 from oneformer.host.errors import CheckpointError
 from oneformer.inference import OneFormerInferencer
 from oneformer.weights import downloads, use_safe_loaders
@@ -29,25 +28,12 @@ CONTENT = bytes(range(256)) * 40
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 REPOSITORY = 'shi-labs/oneformer_tiny'
 BIN, SAFE = 'pytorch_model.bin', 'model.safetensors'
-CONNECT, HERE = socket.socket.connect, ('127.0.0.1', '::1')
 
 
 @pytest.fixture(autouse=True)
-def empty_caches(monkeypatch, tmp_path):
+def in_an_empty_folder(monkeypatch, tmp_path):
     """Nothing is fetched yet, and nothing outside of this machine can be."""
-
-    def connect(self, address):
-        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in HERE:
-            raise AssertionError(f'a connection to {address}')
-        return CONNECT(self, address)
-
-    monkeypatch.setattr(socket.socket, 'connect', connect)
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
-    monkeypatch.setenv('HF_HOME', str(tmp_path / 'hf'))
-    for name in ('HF_HUB_CACHE', 'HF_HUB_OFFLINE', 'http_proxy', 'HTTP_PROXY'):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(downloads, '_PAUSE', 0.001)
-    monkeypatch.setattr('huggingface_hub.file_download.time', SimpleNamespace(sleep=lambda _: None))
+    empty_caches(monkeypatch, tmp_path)
     monkeypatch.chdir(tmp_path)
 
 
@@ -394,29 +380,17 @@ def test_what_is_here_goes_before_what_is_elsewhere(server, hub, tmp_path):
 
 # names of the zoo
 
-ENTRY = dict(
-    Metadata={'Backbone': 'EfficientNet-Lite0', 'Training Data': 'COCO', 'Crop': '96x96'},
-    Results=None,
-)
 NAME = 'oneformer_tiny_coco'
 
 
 @pytest.fixture
 def published(server, config_dir, monkeypatch, tmp_path):
     """A zoo of two models, one without weights; changes what is published of the other."""
-    folder = tmp_path / 'zoo'
-    folder.mkdir()
-    monkeypatch.setattr(zoo, 'ZOO', folder)
     base = config_dir / 'oneformer_efficientnet-lite0_quickstart.py'
-    for name in (NAME, 'oneformer_bare_coco'):
-        (folder / f'{name}.py').write_text(f'_base_ = {str(base)!r}\n')
 
     def publish(*weights, **more):
-        models = [
-            dict(ENTRY, Name=NAME, Config=f'{NAME}.py', Weights=list(weights), **more),
-            dict(ENTRY, Name='oneformer_bare_coco', Config='oneformer_bare_coco.py'),
-        ]
-        (folder / 'metafile.yml').write_text(json.dumps(dict(Models=models)))
+        models = {NAME: dict(Weights=list(weights), **more), 'oneformer_bare_coco': {}}
+        write_zoo(monkeypatch, tmp_path / 'zoo', base, models)
 
     publish(f'https://huggingface.co/{REPOSITORY}', f'{server.url}/files/tiny.pth')
     return publish

@@ -1,14 +1,11 @@
 """Weights of anybody go into every use, or are refused by one sentence that says what to do."""
 
-import functools
-import http.server
 import itertools
 import json
 import pickle
 import re
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +21,7 @@ from mmdet.apis import init_detector
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
+from weight_server import WeightServer, empty_caches, write_zoo
 
 from oneformer.host.sharding import gather_parts
 from oneformer.inference import OneFormerInferencer
@@ -122,22 +120,27 @@ def hugging_face_bin(config, ours, folder):
     return peer
 
 
-def hugging_face_shards(config, ours, folder):
+def hugging_face_shards(config, ours, folder, name='model.safetensors', save=None):
     from safetensors.torch import load_file, save_file
 
     peer = hugging_face(config, ours, folder)
     tensors = load_file(peer / 'model.safetensors')
-    parts = {f'model-0000{n + 1}-of-00002.safetensors': list(tensors)[n::2] for n in range(2)}
-    for name, keys in parts.items():
-        save_file({key: tensors[key] for key in keys}, peer / name)
-    index = dict(weight_map={key: name for name, keys in parts.items() for key in keys})
-    (peer / 'model.safetensors.index.json').write_text(json.dumps(index))
+    stem, _, ending = name.partition('.')
+    parts = {f'{stem}-0000{n + 1}-of-00002.{ending}': list(tensors)[n::2] for n in range(2)}
+    for part, keys in parts.items():
+        (save or save_file)({key: tensors[key] for key in keys}, peer / part)
+    index = dict(weight_map={key: part for part, keys in parts.items() for key in keys})
+    (peer / f'{name}.index.json').write_text(json.dumps(index))
     (peer / 'model.safetensors').unlink()
     return peer
 
 
+def hugging_face_shards_of_bin(config, ours, folder):
+    return hugging_face_shards(config, ours, folder, 'pytorch_model.bin', torch.save)
+
+
 def several_processes(config, ours, folder):
-    content = torch.load(ours)
+    content = torch.load(ours, weights_only=False)
     content['state_dict'] = {f'module.{k}': v for k, v in content['state_dict'].items()}
     torch.save(content, folder / 'parallel.pth')
     return folder / 'parallel.pth'
@@ -162,6 +165,7 @@ FORMATS = {
     'Hugging Face safetensors': hugging_face,
     'Hugging Face bin': hugging_face_bin,
     'Hugging Face shards': hugging_face_shards,
+    'Hugging Face shards of bin': hugging_face_shards_of_bin,
     'ours for inference': inference,
     'ours of several processes': several_processes,
     'ours of earlier names': earlier,
@@ -211,24 +215,12 @@ def test_every_file_gives_our_tensors_to_every_use(kind, backbone, models, tmp_p
     assert_state(alone.state_dict(), inside)
 
 
-ONE_EACH = [
-    ('original .pth', 'ResNet'),
-    ('original .pkl', 'ConvNeXt'),
-    ('Hugging Face safetensors', 'DiNAT'),
-    ('Hugging Face shards', 'Swin'),
-    ('ours of several processes', 'Swin'),
-]
-
-
-@pytest.mark.parametrize(('kind', 'backbone'), ONE_EACH)
-def test_the_tools_take_every_file_directly(kind, backbone, models, tmp_path, run_tool):
-    config, ours = models[backbone]
-    source, trust = FORMATS[kind](config, ours, tmp_path), trust_of(kind)
-    if trust:
-        with pytest.raises(SystemExit, match='error: .*original.pkl is broken, .*--trust-pickle'):
-            run_tool('test', config, source, '--tasks', 'semantic')
-        with pytest.raises(CheckpointError, match='trust_pickle=True'):
-            OneFormerInferencer(str(config), source, 'cpu')
+def uses_of(source, config, ours, tmp_path, run_tool, trust=()):
+    """Fit, predict, test and train from a source, which has the weights of ``ours``."""
+    weights = read(source, bool(trust))
+    for how in ('exact', 'start'):
+        model = MODELS.build(Config.fromfile(config).model)
+        assert_state(fit(weights, model, how).tensors, state_of(ours))
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     predictions = [
         OneFormerInferencer(str(config), path, 'cpu', bool(trust))(
@@ -255,6 +247,31 @@ def test_the_tools_take_every_file_directly(kind, backbone, models, tmp_path, ru
         run_tool('train', config, *trust, '--work-dir', 'other', '--resume', source)
 
 
+ONE_EACH = {
+    'original .pth': 'ResNet',
+    'original .pkl': 'ConvNeXt',
+    'Hugging Face safetensors': 'DiNAT',
+    'Hugging Face bin': 'Swin',
+    'Hugging Face shards': 'Swin',
+    'Hugging Face shards of bin': 'DiNAT',
+    'ours for inference': 'ConvNeXt',
+    'ours of several processes': 'Swin',
+    'ours of earlier names': 'ResNet',
+}
+
+
+@pytest.mark.parametrize('kind', FORMATS)
+def test_the_tools_take_every_file_directly(kind, models, tmp_path, run_tool):
+    config, ours = models[ONE_EACH[kind]]
+    source, trust = FORMATS[kind](config, ours, tmp_path), trust_of(kind)
+    if trust:
+        with pytest.raises(SystemExit, match='error: .*original.pkl is broken, .*--trust-pickle'):
+            run_tool('test', config, source, '--tasks', 'semantic')
+        with pytest.raises(CheckpointError, match='trust_pickle=True'):
+            OneFormerInferencer(str(config), source, 'cpu')
+    uses_of(source, config, ours, tmp_path, run_tool, trust)
+
+
 def test_our_checkpoint_of_training_goes_on_and_into_every_use(models, tmp_path, run_tool):
     config, ours = models['DiNAT']
     run_tool('train', config, '--cfg-options', *STILL, f'load_from={ours}', 'work_dir=run')
@@ -266,8 +283,9 @@ def test_our_checkpoint_of_training_goes_on_and_into_every_use(models, tmp_path,
         assert_state(fit(read(trained), model, how).tensors, expected)
     assert OneFormerInferencer(weights=trained, device='cpu').model.num_classes == 8
     run_tool('test', config, trained, '--tasks', 'semantic')
-    # by earlier names, too, with the state of its optimizer
-    for path in (trained, earlier(config, trained, tmp_path)):
+    # by other names, too, with the state of its optimizer
+    others = [change(config, trained, tmp_path) for change in (earlier, several_processes)]
+    for path in (trained, *others):
         options = ['--cfg-options', 'train_cfg.max_iters=2', 'optim_wrapper.optimizer.lr=0.0']
         run_tool('train', config, '--work-dir', 'more', '--resume', path, *options)
         later = torch.load(tmp_path / 'more/iter_2.pth', weights_only=False)
@@ -300,35 +318,41 @@ def test_a_model_in_parts_takes_and_gives_whole_weights(models, tmp_path):
     assert_state(fit(read(tmp_path / 'parts.pth'), whole, 'exact').tensors, expected)
 
 
+REPOSITORY, NAME = 'someone/oneformer_tiny', 'oneformer_tiny_coco'
+ADDRESSES = {
+    'a URL': '{url}/files/original.pth',
+    'a link to the hub': f'https://huggingface.co/{REPOSITORY}/resolve/main/original.pth',
+    'a repository of the hub': REPOSITORY,
+    'a name of the zoo': NAME,
+}
+
+
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """Address of a server of ``tmp_path``; downloads go to another folder."""
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f'http://127.0.0.1:{running.server_port}'
-        running.shutdown()
+    """A server, which is the hub as well; what is fetched from it is kept in ``tmp_path``."""
+    empty_caches(monkeypatch, tmp_path)
+    with WeightServer() as running:
+        monkeypatch.setenv('HF_ENDPOINT', running.url)
+        yield running
 
 
-def test_a_url_and_a_name_go_into_every_use(models, server, tmp_path, run_tool, monkeypatch):
-    config, ours = models['ResNet']
-    file = shi_labs(config, ours, tmp_path)
-    hub = tmp_path / 'someone/oneformer/resolve/main'
-    hub.mkdir(parents=True)
-    (hub / 'pytorch_model.bin').write_bytes(file.read_bytes())
-    sources = [f'{server}/original.pth', f'{server}/{hub.relative_to(tmp_path)}/pytorch_model.bin']
-    for source in sources:
-        assert_state(
-            fit(read(source), MODELS.build(Config.fromfile(config).model), 'start').tensors,
-            state_of(ours),
-        )
-    run_tool('test', config, sources[0], '--tasks', 'semantic')
-    monkeypatch.setattr('oneformer.weights.reading.local_path', lambda source: file)
-    assert_state(
-        fit(read('oneformer_tiny'), MODELS.build(Config.fromfile(config).model)).tensors,
-        state_of(ours),
-    )
+@pytest.mark.parametrize('address', ADDRESSES)
+def test_what_has_an_address_goes_into_every_use(
+    address, models, server, tmp_path, run_tool, monkeypatch
+):
+    config, ours = models['Swin']
+    file = shi_labs(config, ours, tmp_path).read_bytes()
+    folder = hugging_face_bin(config, ours, tmp_path)
+    server.files['/files/original.pth'] = file
+    content = {path.name: path.read_bytes() for path in folder.iterdir()}
+    server.repositories[REPOSITORY] = dict(main={**content, 'original.pth': file})
+    link = f'https://huggingface.co/{REPOSITORY}/resolve/main/original.pth'
+    write_zoo(monkeypatch, tmp_path / 'zoo', config, {NAME: dict(Weights=[link])})
+    source = ADDRESSES[address].format(url=server.url)
+    uses_of(source, config, ours, tmp_path, run_tool)
+    asked = [path.rpartition('/')[2] for path in server.paths()]  # once, and then it is here
+    whole = ['config.json', 'pytorch_model.bin']
+    assert asked == (whole if source == REPOSITORY else ['original.pth'])
 
 
 def calls_with_checkpoint(path, work):

@@ -1,10 +1,17 @@
 """A server on this machine that has files of weights, and fails in the ways that servers do."""
 
 import http.server
+import json
 import re
+import socket
 import threading
 import time
+from types import SimpleNamespace
 
+from oneformer import zoo
+from oneformer.weights import downloads
+
+CONNECT, HERE = socket.socket.connect, ('127.0.0.1', '::1')
 COMMIT = 'c0ffee0' * 5 + 'c0ffe'  # 40 digits
 
 
@@ -134,3 +141,42 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(0.3 if fault == 'slow' else 1)
         self.wfile.write(content[half:])
         return None
+
+
+def empty_caches(monkeypatch, folder):
+    """From now on nothing is fetched yet, and nothing outside of this machine can be."""
+
+    def connect(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in HERE:
+            raise AssertionError(f'a connection to {address}')
+        return CONNECT(self, address)
+
+    monkeypatch.setattr(socket.socket, 'connect', connect)
+    monkeypatch.setenv('TORCH_HOME', str(folder / 'torch'))
+    monkeypatch.setenv('HF_HOME', str(folder / 'hf'))
+    for name in ('HF_HUB_CACHE', 'HF_HUB_OFFLINE', 'http_proxy', 'HTTP_PROXY'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(downloads, '_PAUSE', 0.001)
+    monkeypatch.setattr('huggingface_hub.file_download.time', SimpleNamespace(sleep=lambda _: None))
+
+
+def write_zoo(monkeypatch, folder, base, models):
+    """Let ``folder`` be the zoo, and each model in it a copy of the config ``base``.
+
+    Args:
+        monkeypatch: The fixture.
+        folder: Folder to write to.
+        base: Path of a config.
+        models: By name what its entry in the metafile has beyond what all have, such as
+            ``Weights``.
+    """
+    folder.mkdir(exist_ok=True)
+    monkeypatch.setattr(zoo, 'ZOO', folder)
+    metadata = {'Backbone': 'Tiny', 'Training Data': 'COCO', 'Crop': '96x96'}
+    entries = []
+    for name, more in models.items():
+        (folder / f'{name}.py').write_text(f'_base_ = {str(base)!r}\n')
+        entries.append(
+            dict(Metadata=metadata, Results=None, Name=name, Config=f'{name}.py', **more)
+        )
+    (folder / 'metafile.yml').write_text(json.dumps(dict(Models=entries)))
