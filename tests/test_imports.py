@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / 'projects/oneformer'
 
 # files beside the folders: the words, classes and codes that all share
 SHARED = {
+    'checkpoint_names',
     'class_matching',
     'metainfo',
     'object_limits',

@@ -16,13 +16,16 @@ import torch
 import torch.distributed as dist
 from converting import convert
 from dinat_peer import TINY
+from eomt_peer import build_peer, weights_of
 from interrupted import CONFIG
 from mmdet.apis import init_detector
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from weight_server import WeightServer, empty_caches, write_zoo
 
+from oneformer.checkpoint_names import EARLIER, MARKS
 from oneformer.host.sharding import gather_parts
 from oneformer.inference import OneFormerInferencer
 from oneformer.weights import (
@@ -34,7 +37,8 @@ from oneformer.weights import (
     read,
     use_safe_loaders,
 )
-from oneformer.weights.names import EARLIER
+from oneformer.weights.names import LAYOUTS
+from oneformer.weights.rules import rebuilt_by_us
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKBONES = {
@@ -456,9 +460,8 @@ def test_mmdet_takes_every_file_after_that_call_and_refuses_it_before(
         assert_state(model.state_dict(), state_of(ours))
     assert tuple(model.dataset_meta['classes']) == tuple(model.metainfo['classes'])  # of the folder
     monkeypatch.setattr(CheckpointLoader, '_schemes', {'': checkpoint.load_from_local})
-    for source in (file, earlier(config, ours, tmp_path)):
-        with pytest.raises(ValueError, match=r'call oneformer\.weights\.use_safe_loaders'):
-            init_detector(str(config), str(source), device='cpu')
+    with pytest.raises(ValueError, match=r'call oneformer\.weights\.use_safe_loaders'):
+        init_detector(str(config), str(file), device='cpu')
     model = init_detector(str(config), str(ours), device='cpu')
     assert_state(model.state_dict(), state_of(ours))
     # the hook of our configs translates what mmengine's own loader has read
@@ -466,6 +469,47 @@ def test_mmdet_takes_every_file_after_that_call_and_refuses_it_before(
     runner = SimpleNamespace(cfg=Config(), model=model, _train_loop=None, _load_from=None)
     ReuseWeights().after_load_checkpoint(runner, content)
     assert_state(content['state_dict'], state_of(ours))
+
+
+@pytest.fixture(scope='module')
+def of_every_layout(models):
+    """State dicts with names that are not those of a model, by what they are."""
+    whole = state_of(models['Swin'][1])
+    ours = {key: value for key, value in whole.items() if not rebuilt_by_us(key)}
+    eomt = weights_of(build_peer('dinov2')).tensors
+    named = {
+        layout: LAYOUTS[layout].to_foreign(eomt if 'eomt' in layout else ours)
+        for layout in MARKS
+        if layout != 'plugin'
+    }
+    for old, new in EARLIER.items():
+        named[old] = {key.replace(new, old): value for key, value in ours.items()}
+    return named
+
+
+@pytest.mark.parametrize('layout', [*LAYOUTS, *EARLIER])
+def test_mmengine_alone_loads_no_other_layout_and_says_so(layout, of_every_layout, models):
+    """It would leave the model at random, and say so in the log only."""
+    model = MODELS.build(Config.fromfile(models['Swin'][0]).model)
+    state = of_every_layout[layout]
+    inside = {f'model.{key}': value for key, value in state.items()}
+    wrapped = [dict(model=state), dict(state_dict=state), dict(state_dict=dict(model=state))]
+    for content in (state, inside, dict(state_dict=inside), *wrapped):
+        with pytest.raises(ValueError, match=r'call oneformer\.weights\.use_safe_loaders'):
+            _load_checkpoint_to_model(model, content)
+
+
+def test_mmengine_alone_loads_our_names_from_any_depth(models):
+    """Nor do those of others beside ours matter, such as of a teacher."""
+    model = MODELS.build(Config.fromfile(models['Swin'][0]).model)
+    expected, other = state_of(models['Swin'][1]), 'sem_seg_head.predictor.query_embed.weight'
+    both = torch.nn.ModuleDict(dict(student=model))
+    inside = {f'student.{key}': value for key, value in expected.items()}
+    both.load_state_dict({**inside, f'teacher.{other}': torch.zeros(1)}, strict=False)
+    assert_state(model.state_dict(), expected)
+    with pytest.raises(ValueError, match='the tensors have the names of another OneFormer'):
+        _load_checkpoint_to_model(model, dict(state_dict=inside))
+    _load_checkpoint_to_model(model, {f'module.{key}': value for key, value in expected.items()})
 
 
 def test_tensors_that_nothing_knows_are_named_by_the_names_of_the_file(models, tmp_path):

@@ -17,6 +17,7 @@ from mmdet.utils import get_test_pipeline_cfg
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
+from ..checkpoint_names import EARLIER, MARKS
 from ..images.rules import settle_rules
 from ..kernels.mask_resize import MaskResize
 from ..kernels.precision import check_precision, exact_float32, network_precision
@@ -147,10 +148,16 @@ class OneFormer(BaseDetector):
 
     def _check_names(self, state_dict: dict, prefix: str, *args) -> None:
         """Refuse a OneFormer under other names, of which mmengine's loader would load nothing."""
-        earlier = f'{prefix}panoptic_head.task_queries.class_input_proj.'
-        names = (earlier, 'sem_seg_head.predictor.', 'model.transformer_module.')
-        wrapped = isinstance(state_dict.get('model'), Mapping)
-        if wrapped or any(key.startswith(names) for key in state_dict):
+        marks = MARKS.values()
+        inside = [key.removeprefix(prefix) for key in state_dict if key.startswith(prefix)]
+        if any(key.startswith(MARKS['plugin']) for key in inside):
+            is_other = any(key.startswith(tuple(EARLIER)) for key in inside)
+        else:  # in whatever wrapper
+            is_other = any(
+                isinstance(value, Mapping) or any(f'.{mark}' in f'.{key}' for mark in marks)
+                for key, value in state_dict.items()
+            )
+        if is_other:
             raise ValueError(
                 'the tensors have the names of another OneFormer: load them by oneformer.weights, '
                 'or call oneformer.weights.use_safe_loaders() before mmengine or mmdet loads them'

@@ -146,6 +146,4 @@ HUGGING_FACE = EoMTLayout(
     ],
     unused=['criterion.{rest}', 'embeddings.mask_token', 'rope_embeddings.{rest}'],
 )
-# beginnings of names that every EoMT of a layout has
-EOMT_MARKS = {'eomt': 'network.q.', 'huggingface-eomt': 'upscale_block.block.'}
 EOMT_LAYOUTS: dict[str, Layout] = {'eomt': AUTHORS, 'huggingface-eomt': HUGGING_FACE}

@@ -48,7 +48,7 @@ def rebuilt(shapes: Shapes, layout: str) -> dict[str, Tensor]:
 
     Args:
         shapes: Shape of each of our tensors, by name.
-        layout: A key of ``names.MARKS``.
+        layout: A key of ``names.LAYOUTS``, or ``'plugin'``.
     """
     indices = {
         key: _window_index(math.isqrt(shape[0]))

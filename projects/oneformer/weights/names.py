@@ -4,24 +4,17 @@ A row is one rule: our name, that of SHI-Labs' OneFormer in detectron2, and that
 Names are templates: ``{i}`` and ``{j}`` are layer numbers, ``*`` is a last part such as ``weight``,
 ``**`` is any ending. A tuple of names is stacked on the first axis. A row whose names end with a
 dot has what goes before the names of the rows below it. ``backbone_names`` has the backbones, with
-a column for each way in which files name them.
+a column for each way in which files name them, and ``checkpoint_names`` by what all of these are
+recognised.
 
 Files of transformers bear the names of its version 4, which ``save_pretrained`` still writes;
 models of version 5 have other names for Swin in memory. Both are read, those of files are written.
 """
 
+from ..checkpoint_names import MARKS
 from .backbone_names import ENCODER, HUGGING_FACE, SHI_LABS
-from .eomt_names import EOMT_LAYOUTS, EOMT_MARKS
+from .eomt_names import EOMT_LAYOUTS
 from .rules import Layout, rules_of
-
-# names of our own earlier checkpoints, and those of today
-EARLIER = {
-    'panoptic_head.task_queries.class_transformer.': (
-        'panoptic_head.task_queries.query_transformer.'
-    ),
-    'panoptic_head.task_queries.class_input_proj.': 'panoptic_head.task_queries.feature_proj.',
-    'text_mapper.prompt_ctx.': 'text_mapper.context.',
-}
 
 # what is done to values, by our name: FSDP wants a scalar of shape (1,)
 _CHANGES = {
@@ -124,13 +117,6 @@ _HEAD = [
     ('contrastive_loss.logit_scale', 'criterion.logit_scale', 'criterion.logit_scale'),
 ]
 
-# a key that every OneFormer of a layout has begins with this
-MARKS = {
-    'plugin': 'panoptic_head.',
-    'shi-labs': 'sem_seg_head.predictor.',
-    'huggingface': 'model.transformer_module.',
-    **EOMT_MARKS,
-}
 # what weights can be written as; of an encoder-only model, Hugging Face's EoMT
 TARGETS = tuple(name for name in MARKS if name != 'huggingface-eomt')
 LAYOUTS: dict[str, Layout] = {

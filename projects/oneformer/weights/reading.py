@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checkpoint_names import EARLIER, MARKS
 from ..host.errors import CheckpointError, key_list
 from ..host.unpickling import plain_values, read_pickle
 from .backbone_names import find_backbone, layout_of
 from .hub import WEIGHT_FILES
 from .huggingface_config import backbone_options_in
-from .names import EARLIER, LAYOUTS, MARKS
+from .names import LAYOUTS
 from .rules import Rule, foreign_names
 from .sources import Source, delete_hint, local_path
 

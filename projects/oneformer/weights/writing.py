@@ -59,7 +59,7 @@ def write(
     Args:
         weights: What was read; of a backbone alone they can be written in our layout.
         path: File to write, or for Hugging Face a folder.
-        layout: A key of ``names.MARKS``.
+        layout: A key of ``checkpoint_names.MARKS``.
         metainfo: Name of a dataset or a JSON file with ``classes`` and ``thing_classes``; the
             default is what the weights or the number of classes says.
         config: Config whose model the weights have to fit; the default is read from the shapes.
