@@ -99,7 +99,7 @@ def random_scene(rng, meta=META):
     return gt_map, segments, perturb(gt_map, segments, rng, len(CLASSES))
 
 
-def photographs(root):
+def flawed_predictions(root):
     """COCO photographs' official annotation with flawed predictions: metainfo and data samples."""
     annotation = json.loads((root / 'panoptic_tiny.json').read_text())
     categories = annotation['categories']

@@ -26,7 +26,7 @@ def scene(seed=0):
     return names, objects
 
 
-def photo(path, seed=0, **options):
+def write_image(path, seed=0, **options):
     """An image in which each class has its colour."""
     names, _ = scene(seed)
     pixels = np.array([[COLORS[name] for name in row] for row in names], np.uint8)

@@ -248,11 +248,11 @@ def test_a_study_that_was_stopped_goes_on_with_what_is_missing(tmp_path, capfd, 
     with pytest.raises(SystemExit, match='is of another config, number of iterations'):
         seeded_runs.run_all([runs[0]._replace(max_iters=9)], tmp_path, 1, command)
     monkeypatch.setattr(seeded_runs, 'digest_of_images', lambda cfg: 'more of them')
-    with pytest.raises(SystemExit, match='set of photographs: move it out of the folder'):
+    with pytest.raises(SystemExit, match='set of images: move it out of the folder'):
         seeded_runs.run_all(runs, tmp_path, 1, command)
 
 
-def test_photographs_that_are_not_there_are_named(tmp_path, monkeypatch, run_tool):
+def test_images_that_are_not_there_are_named(tmp_path, monkeypatch, run_tool):
     monkeypatch.chdir(tmp_path)
     missing = (
         'error: data/dsb2018_panoptic/panoptic_train.json is missing: docs/cpu_results.md says'

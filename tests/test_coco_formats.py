@@ -12,11 +12,11 @@ from format_scenes import (
     code_of,
     objects_of,
     outline,
-    photo,
     problems_of,
     read_all,
     scene,
     source_of,
+    write_image,
     write_json,
     write_png,
 )
@@ -51,9 +51,9 @@ def coco(names=('1.jpg', '2.jpg'), masks=False, **changes):
     return {**content, **changes}
 
 
-def photos(folder, names=('1.jpg', '2.jpg')):
+def write_images(folder, names=('1.jpg', '2.jpg')):
     for seed, name in enumerate(names):
-        photo(folder / name, seed)
+        write_image(folder / name, seed)
 
 
 def check_objects(annotated, seed=0, crowd=False):
@@ -71,7 +71,7 @@ def test_polygons_and_codes_are_the_pixels_that_were_drawn(tmp_path, masks):
     for annotation in content['annotations']:
         annotation['iscrowd'] = 0
     write_json(tmp_path / 'a.json', content)
-    photos(tmp_path)
+    write_images(tmp_path)
     source = source_of('coco', tmp_path / 'a.json')
     for seed, annotated in enumerate(read_all(source).values()):
         check_objects(annotated, seed)
@@ -89,7 +89,7 @@ def test_uncompressed_codes_and_several_polygons_of_an_object_are_read(tmp_path)
     first['segmentation'] = dict(size=[HEIGHT, WIDTH], counts=runs)
     second['segmentation'].append(third['segmentation'][0])
     write_json(tmp_path / 'a.json', content)
-    photos(tmp_path)
+    write_images(tmp_path)
     found = objects_of(read_all(source_of('coco', tmp_path))['1.jpg'])
     np.testing.assert_array_equal(found[0][2], mask)
     np.testing.assert_array_equal(found[1][2], (objects == 2) | (objects == 3))
@@ -97,7 +97,7 @@ def test_uncompressed_codes_and_several_polygons_of_an_object_are_read(tmp_path)
 
 def test_masks_of_which_all_are_crowds_have_to_be_explained(tmp_path):
     write_json(tmp_path / 'annotations/instances_default.json', coco(masks=True))
-    photos(tmp_path / 'images')
+    write_images(tmp_path / 'images')
     text = problems_of(source_of('coco', tmp_path))
     assert 'instances_default.json' in text and '(6) has iscrowd=1' in text
     assert '--crowds objects' in text and '--crowds crowds' in text
@@ -109,7 +109,7 @@ def test_masks_of_which_all_are_crowds_have_to_be_explained(tmp_path):
 def test_crowds_of_coco_itself_need_no_explanation(tmp_path):
     content = coco(masks=True, info=dict(url='http://cocodataset.org'))
     write_json(tmp_path / 'annotations/instances_val2017.json', content)
-    photos(tmp_path / 'val2017')
+    write_images(tmp_path / 'val2017')
     source = source_of('coco', tmp_path)
     check_objects(read_all(source)['1.jpg'], crowd=True)
     assert {image.split for image in source.find()[0]} == {'val'}
@@ -123,7 +123,7 @@ def test_folders_of_roboflow_become_the_parts_of_the_set(tmp_path):
             category['supercategory'] = 'animals'
         content['categories'].insert(0, above)
         write_json(tmp_path / folder / '_annotations.coco.json', content)
-        photos(tmp_path / folder)
+        write_images(tmp_path / folder)
     source = source_of('coco', tmp_path)
     images, problems = source.find()
     assert not problems
@@ -141,8 +141,8 @@ def test_several_jsons_find_their_images_and_join_their_classes(tmp_path):
     dogs = coco(['3.jpg'], categories=[dict(id=8, name='cat'), dict(id=7, name='horse')])
     write_json(tmp_path / 'annotations/train.json', coco())
     write_json(tmp_path / 'annotations/val.json', dogs)
-    photos(tmp_path / 'images/train')
-    photos(tmp_path / 'images/val', ['3.jpg', '1.jpg'])
+    write_images(tmp_path / 'images/train')
+    write_images(tmp_path / 'images/val', ['3.jpg', '1.jpg'])
     source = source_of('coco', tmp_path)
     found = read_all(source)
     assert list(found) == ['train/1.jpg', 'train/2.jpg', 'val/3.jpg']
@@ -159,7 +159,7 @@ def test_two_jsons_of_the_same_images_are_joined(tmp_path):
         content = coco()
         kept = [a for a in content['annotations'] if a['category_id'] == category]
         write_json(tmp_path / f'{name}.json', {**content, 'annotations': kept})
-    photos(tmp_path)
+    write_images(tmp_path)
     found = objects_of(read_all(source_of('coco', tmp_path))['1.jpg'])
     assert [name for name, _, _ in found] == ['cat', 'cat', 'dog']
     write_json(tmp_path / 'dogs.json', coco())
@@ -175,7 +175,7 @@ def test_other_jsons_beside_the_instances_are_left_out_and_told(tmp_path):
     for annotation in points['annotations']:
         annotation['keypoints'] = []
     write_json(tmp_path / 'annotations/person_keypoints_train.json', points)
-    photos(tmp_path / 'train2017')
+    write_images(tmp_path / 'train2017')
     source = source_of('coco', tmp_path)
     check_objects(read_all(source)['1.jpg'])
     notes = ' '.join(source.notes())
@@ -189,7 +189,7 @@ def test_smaller_objects_lie_above_larger_ones(tmp_path):
     whole['segmentation'] = [outline((0, 0, WIDTH, HEIGHT))]
     content['annotations'].append(whole)
     write_json(tmp_path / 'a.json', content)
-    photos(tmp_path, ['1.jpg'])
+    write_images(tmp_path, ['1.jpg'])
     names = class_map(read_all(source_of('coco', tmp_path))['1.jpg'])
     classes, objects = scene()
     np.testing.assert_array_equal(names, np.where(objects > 0, classes, 'dog'))
@@ -199,7 +199,7 @@ def test_other_keys_of_annotations_are_kept(tmp_path):
     content = coco()
     content['annotations'][0].update(score=0.5, attributes=dict(occluded=True))
     write_json(tmp_path / 'a.json', content)
-    photos(tmp_path)
+    write_images(tmp_path)
     region = read_all(source_of('coco', tmp_path))['1.jpg'].regions[0]
     assert region.extra == dict(score=0.5, attributes=dict(occluded=True))
 
@@ -208,7 +208,7 @@ def test_labels_on_stored_pixels_are_turned_as_the_image_is(tmp_path):
     write_json(tmp_path / 'a.json', coco(['1.jpg']))
     exif = Image.Exif()
     exif[0x0112] = 6
-    photo(tmp_path / '1.jpg', exif=exif)
+    write_image(tmp_path / '1.jpg', exif=exif)
     annotated = read_all(source_of('coco', tmp_path))['1.jpg']
     assert (annotated.height, annotated.width) == (WIDTH, HEIGHT)
     _, objects = scene()
@@ -262,7 +262,7 @@ def test_what_is_wrong_with_a_json_is_named(tmp_path, change, words):
     content = coco()
     change(content)
     write_json(tmp_path / 'a.json', content)
-    photos(tmp_path)
+    write_images(tmp_path)
     text = problems_of(source_of('coco', tmp_path))
     assert all(word in text for word in ('a.json', *words)), text
 
@@ -287,7 +287,7 @@ def test_values_of_any_kind_are_named_with_their_key(tmp_path, where, key, value
     content = coco()
     content[where][0][key] = value
     write_json(tmp_path / 'a.json', content)
-    photos(tmp_path)
+    write_images(tmp_path)
     text = problems_of(source_of('coco', tmp_path))
     assert 'a.json' in text and key in text and 'correct it' in text, text
 
@@ -305,7 +305,7 @@ def test_a_broken_segmentation_is_named_when_it_is_read(tmp_path, segmentation, 
     content = coco()
     content['annotations'][1]['segmentation'] = segmentation
     write_json(tmp_path / 'a.json', content)
-    photos(tmp_path)
+    write_images(tmp_path)
     source = source_of('coco', tmp_path)
     images, problems = source.find()
     assert not problems
@@ -318,7 +318,7 @@ def test_boxes_are_filled_or_left_out_by_choice(tmp_path):
     content = coco()
     no_segmentation(content)
     write_json(tmp_path / 'a.json', content)
-    photos(tmp_path)
+    write_images(tmp_path)
     check_objects(read_all(source_of('coco', tmp_path, boxes='keep'))['1.jpg'])
     source = source_of('coco', tmp_path, boxes='skip')
     assert len(read_all(source)['1.jpg'].regions) == 2
@@ -328,7 +328,7 @@ def test_boxes_are_filled_or_left_out_by_choice(tmp_path):
 def test_an_image_for_training_and_validation_is_refused(tmp_path):
     write_json(tmp_path / 'train.json', coco())
     write_json(tmp_path / 'val.json', coco())
-    photos(tmp_path)
+    write_images(tmp_path)
     text = problems_of(source_of('coco', tmp_path))
     assert '1.jpg is listed for train by' in text and 'and for val by' in text
 
@@ -336,8 +336,8 @@ def test_an_image_for_training_and_validation_is_refused(tmp_path):
 def test_images_that_lie_nowhere_or_in_two_folders_are_named(tmp_path):
     write_json(tmp_path / 'json/a.json', coco())
     assert 'say where they are with --images' in problems_of(source_of('coco', tmp_path))
-    photos(tmp_path / 'one')
-    photos(tmp_path / 'two')
+    write_images(tmp_path / 'one')
+    write_images(tmp_path / 'two')
     text = problems_of(source_of('coco', tmp_path))
     assert 'lie in each of' in text and '--images' in text
     source = source_of('coco', tmp_path, images=tmp_path / 'two')
@@ -358,7 +358,7 @@ def lvis():
 
 def test_lvis_says_what_was_looked_for(tmp_path):
     write_json(tmp_path / 'lvis_v1_train.json', lvis())
-    photos(tmp_path / 'train2017')
+    write_images(tmp_path / 'train2017')
     source = source_of('lvis', tmp_path)
     annotated = read_all(source)['train2017/1.jpg']
     assert annotated.searched == ['cat', 'bear']  # neither dog nor owl
@@ -369,7 +369,7 @@ def test_lvis_says_what_was_looked_for(tmp_path):
 
 def test_lvis_without_its_lists_is_refused(tmp_path):
     write_json(tmp_path / 'a.json', coco())
-    photos(tmp_path)
+    write_images(tmp_path)
     assert 'convert it as coco' in problems_of(source_of('lvis', tmp_path))
 
 
@@ -377,7 +377,7 @@ def test_lists_of_lvis_with_wrong_ids_are_named(tmp_path):
     content = lvis()
     content['images'][1]['neg_category_ids'] = [9, 44]
     write_json(tmp_path / 'a.json', content)
-    photos(tmp_path / 'train2017')
+    write_images(tmp_path / 'train2017')
     text = problems_of(source_of('lvis', tmp_path))
     assert 'image id 6: neg_category_ids has [44]' in text
 
@@ -388,7 +388,7 @@ def test_lists_of_lvis_with_wrong_ids_are_named(tmp_path):
 def with_pngs(folder, folders=True):
     """Objects of two images in a JSON, and sky, grass, cat and dog in label PNGs."""
     write_json(folder / 'a.json', coco())
-    photos(folder / 'images')
+    write_images(folder / 'images')
     for seed in (0, 1):
         names, _ = scene(seed)
         write_png(folder / f'labels/{seed + 1}.png', np.vectorize(NUMBERS.get)(names))

@@ -18,14 +18,14 @@ SPLIT = ['--split', 'train=0.5', 'val=0.5']
 
 def write_coco(folder):
     write_json(folder / 'a.json', coco_formats.coco())
-    coco_formats.photos(folder)
+    coco_formats.write_images(folder)
     return SPLIT
 
 
 def write_lvis(folder):
     content = coco_formats.lvis()
     write_json(folder / 'lvis_v1.json', content)
-    coco_formats.photos(folder / 'train2017')
+    coco_formats.write_images(folder / 'train2017')
     return SPLIT
 
 

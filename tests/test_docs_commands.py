@@ -67,7 +67,7 @@ RUN = {
     ),
     'oneformer study ablations': (
         'tests/test_ablations.py',
-        'test_photographs_that_are_not_there_are_named',
+        'test_images_that_are_not_there_are_named',
     ),
     'oneformer study report': (
         'tests/test_ablations.py',
@@ -357,12 +357,12 @@ def write_two_jsons(root):
         own = [a for a in content['annotations'] if a['image_id'] == image['id']]
         part = dict(content, images=[image], annotations=own)
         masks.write_json(root / f'{name}.json', part)
-    coco_formats.photos(root / 'images')
+    coco_formats.write_images(root / 'images')
 
 
 def write_crowds(root):
     masks.write_json(root / 'a.json', coco_formats.coco(masks=True))
-    coco_formats.photos(root)
+    coco_formats.write_images(root)
 
 
 def write_lvis(root):

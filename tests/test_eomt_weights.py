@@ -168,7 +168,7 @@ def test_a_missing_and_an_unknown_tensor_are_named(peers, tmp_path):
 
 
 @pytest.fixture
-def photo():
+def image():
     return np.random.default_rng(0).integers(0, 255, (48, 80, 3), np.uint8)
 
 
@@ -176,17 +176,17 @@ def photo():
     ('variant', 'task', 'shards'),
     [('dinov2', 'panoptic', 3), ('dinov3', 'instance', 1), ('dinov2', 'semantic', 1)],
 )
-def test_it_predicts_without_a_config(peers, tmp_path, photo, capsys, variant, task, shards):
+def test_it_predicts_without_a_config(peers, tmp_path, image, capsys, variant, task, shards):
     folder = save_peer(peers[variant], tmp_path / f'coco_{task}_eomt_base_640', shards)
     assert (folder / 'model.safetensors').exists() == (shards == 1)
     inferencer = OneFormerInferencer(weights=folder, device='cpu')
     assert inferencer.tasks == (task,)
     assert inferencer.dataset_meta['classes'] == KNOWN_DATASETS['ade20k']['classes']
-    (prediction,) = inferencer(photo, progress=False)
+    (prediction,) = inferencer(image, progress=False)
     assert prediction.tasks == (task,)
 
 
-def test_it_predicts_what_eomt_predicts(peers, tmp_path, photo):
+def test_it_predicts_what_eomt_predicts(peers, tmp_path):
     """The labels of the authors' semantic merging, from a square that is padded with black."""
     peer = peers['dinov2']
     folder = save_peer(peer, tmp_path / 'coco_panoptic_eomt')
@@ -215,12 +215,12 @@ def told(monkeypatch):
     return lines
 
 
-def test_a_task_that_was_not_trained_is_warned_of(peers, tmp_path, photo, told):
+def test_a_task_that_was_not_trained_is_warned_of(peers, tmp_path, image, told):
     folder = save_peer(peers['dinov2'], tmp_path / 'coco_instance_eomt')
     inferencer = OneFormerInferencer(weights=folder, device='cpu')
     assert [line for line in told if line.startswith('task: instance, by the name of')]
     told.clear()
-    inferencer(photo, tasks='semantic', progress=False)
+    inferencer(image, tasks='semantic', progress=False)
     (line,) = told
     assert 'semantic is asked for' in line and 'has only instance' in line
 
@@ -231,7 +231,7 @@ def test_a_model_of_which_no_task_is_known_says_so(peers, tmp_path, told):
     assert 'does not say for which: panoptic is assumed' in told[0]
 
 
-def test_tasks_and_classes_stay_with_converted_weights(peers, tmp_path, photo):
+def test_tasks_and_classes_stay_with_converted_weights(peers, tmp_path):
     folder = save_peer(peers['dinov2'], tmp_path / 'weights', **named(CLASSES))
     things = dict(classes=list(CLASSES), thing_classes=list(CLASSES[:4]))
     (tmp_path / 'meta.json').write_text(json.dumps(things))

@@ -334,7 +334,7 @@ for k, found in enumerate(OnnxOneFormer(folder)(images, tasks=tasks, **options))
 """
 
 
-def photographs(root):
+def coco_images(root):
     """The four COCO photographs."""
     images = sorted((root / 'data/coco_panoptic_tiny/images').glob('*.jpg'))
     assert len(images) == 4
@@ -362,7 +362,7 @@ def test_a_checkpoint_becomes_a_folder_that_predicts_the_same_without_torch(
 ):
     """The command; then photographs by the checkpoint, and by the folder where torch is missing."""
     config, weights, folder = checkpoint
-    images = photographs(shared_dir)
+    images = coco_images(shared_dir)
     run_command('export', weights, '--model', config, '--out-dir', folder, '--check', images[0])
     trials = json.loads((folder / 'model.json').read_text())['agreement']['trials']
     assert [trial['name'] for trial in trials][-1] == images[0].name

@@ -20,8 +20,8 @@ SIZE = 48, 72
 
 
 @pytest.fixture(scope='module')
-def photo():
-    """BGR."""
+def pixels():
+    """An image, BGR."""
     coarse = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
     return cv2.resize(coarse, SIZE[::-1], interpolation=cv2.INTER_LINEAR)
 
@@ -83,9 +83,9 @@ def reopened(image, kind='PNG', **options):
     return Image.open(file)
 
 
-def test_pil_images_are_read_like_their_arrays(photo, inferencer):
-    image = Image.fromarray(photo[..., ::-1])
-    predictions = inferencer([photo, image, reopened(image)], tasks='semantic', progress=False)
+def test_pil_images_are_read_like_their_arrays(pixels, inferencer):
+    image = Image.fromarray(pixels[..., ::-1])
+    predictions = inferencer([pixels, image, reopened(image)], tasks='semantic', progress=False)
     names = [prediction.name for prediction in predictions]
     assert names == ['array_000000', 'image_000001', 'image_000002']
     assert all(prediction.path is None for prediction in predictions)
@@ -96,16 +96,16 @@ def test_pil_images_are_read_like_their_arrays(photo, inferencer):
 @pytest.mark.parametrize(
     'mode', ['1', 'L', 'LA', 'P', 'RGBA', 'CMYK', 'YCbCr', 'HSV', 'PA', 'RGBX']
 )
-def test_pil_images_of_any_mode_have_their_colours(mode, photo, seen):
-    image = Image.fromarray(photo[..., ::-1])
+def test_pil_images_of_any_mode_have_their_colours(mode, pixels, seen):
+    image = Image.fromarray(pixels[..., ::-1])
     image = image.convert('RGBA').convert(mode) if mode == 'PA' else image.convert(mode)
     expected = np.array(image.convert('RGB'))[..., ::-1].astype(int)
     (found,) = seen(image).values()
     assert np.abs(found - expected).max() <= 1
 
 
-def test_deep_images_of_any_origin_are_read_by_one_rule(photo, seen, said, tmp_path):
-    values = photo[..., 0].astype(np.uint16) * 16
+def test_deep_images_of_any_origin_are_read_by_one_rule(pixels, seen, said, tmp_path):
+    values = pixels[..., 0].astype(np.uint16) * 16
     cv2.imwrite(str(tmp_path / 'a.png'), values)
     expected = (values * (255 / 4095)).round()
     inputs = [tmp_path / 'a.png', values, values[..., None], values.astype(np.int64)]
@@ -127,24 +127,24 @@ def test_deep_images_of_any_origin_are_read_by_one_rule(photo, seen, said, tmp_p
     assert len(said) == 1
 
 
-def test_a_pil_image_of_deep_colours_is_not_cut(photo, seen, tmp_path):
+def test_a_pil_image_of_deep_colours_is_not_cut(pixels, seen, tmp_path):
     path = tmp_path / 'a.png'
-    cv2.imwrite(str(path), photo.astype(np.uint16) * 16)
+    cv2.imwrite(str(path), pixels.astype(np.uint16) * 16)
     with pytest.raises(ValueError, match=r'which Pillow cuts to 8: hand over its path .*a.png'):
         seen(Image.open(path))
-    assert np.abs(seen(path)['a.png'] - photo.astype(int)).max() <= 1
+    assert np.abs(seen(path)['a.png'] - pixels.astype(int)).max() <= 1
 
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'TIFF'])
-def test_pil_images_are_turned_as_files_are(kind, photo, seen, said, tmp_path):
-    image = Image.fromarray(photo[..., ::-1])
+def test_pil_images_are_turned_as_files_are(kind, pixels, seen, said, tmp_path):
+    image = Image.fromarray(pixels[..., ::-1])
     options = dict(exif=exif(6), **(dict(lossless=True) if kind == 'WEBP' else {}))
     image.save(tmp_path / 'a.bin', kind, **options)
     (tmp_path / 'a.bin').rename(tmp_path / 'a.png')  # content tells the format
     for frame, expected in (
-        (None, cv2.rotate(photo, cv2.ROTATE_90_CLOCKWISE)),
-        ('upright', cv2.rotate(photo, cv2.ROTATE_90_CLOCKWISE)),
-        ('stored', photo),
+        (None, cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE)),
+        ('upright', cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE)),
+        ('stored', pixels),
     ):
         inputs = [tmp_path / 'a.png', reopened(image, kind, **options)]
         if kind != 'TIFF':  # a TIFF that Pillow has decoded is upright for good
@@ -158,10 +158,10 @@ def test_pil_images_are_turned_as_files_are(kind, photo, seen, said, tmp_path):
     assert 'result files are 48 x 72 pixels in this frame' in line
 
 
-def test_grey_arrays_are_read_as_grey(photo, seen):
-    images = seen([photo[..., 0], photo[..., :1]])
+def test_grey_arrays_are_read_as_grey(pixels, seen):
+    images = seen([pixels[..., 0], pixels[..., :1]])
     for image in images.values():
-        assert np.array_equal(image, photo[..., :1].repeat(3, 2))
+        assert np.array_equal(image, pixels[..., :1].repeat(3, 2))
 
 
 @pytest.mark.parametrize(
@@ -179,52 +179,52 @@ def test_grey_arrays_are_read_as_grey(photo, seen):
         (lambda p: [torch.from_numpy(p)], 'a tensor of torch.uint8'),
     ],
 )
-def test_what_is_not_an_image_is_told_with_its_remedy(change, message, photo, inferencer):
+def test_what_is_not_an_image_is_told_with_its_remedy(change, message, pixels, inferencer):
     with pytest.raises(ValueError, match=message):
-        inferencer(change(photo), progress=False)
+        inferencer(change(pixels), progress=False)
 
 
-def test_whole_numbers_of_more_than_8_bits_do_not_reach_the_model(photo):
+def test_whole_numbers_of_more_than_8_bits_do_not_reach_the_model(pixels):
     pack = TRANSFORMS.build(dict(type='PackSegmentInputs'))
     with pytest.raises(ValueError, match='a.png reaches the model as numbers of uint16: load it'):
-        pack(dict(img=photo.astype(np.uint16), img_path='a.png'))
+        pack(dict(img=pixels.astype(np.uint16), img_path='a.png'))
 
 
-def test_a_damaged_pil_image_is_named(photo, inferencer):
-    data = cv2.imencode('.png', photo)[1].tobytes()
+def test_a_damaged_pil_image_is_named(pixels, inferencer):
+    data = cv2.imencode('.png', pixels)[1].tobytes()
     with pytest.raises(ValueError, match='image_000000 is damaged'):
         inferencer(Image.open(io.BytesIO(data[: len(data) // 2])), progress=False)
 
 
 @pytest.mark.parametrize('where', ['dataset', 'loader'])
-def test_prediction_follows_the_rules_of_the_config(where, photo, weights, tmp_path):
+def test_prediction_follows_the_rules_of_the_config(where, pixels, weights, tmp_path):
     cfg = Config.fromfile(find_config(QUICKSTART))
     rules = dict(orientation='stored', value_range=(0, 5000))
     dataset = cfg.test_dataloader.dataset
     (dataset if where == 'dataset' else dataset.pipeline[0]).update(rules)
     inferencer = OneFormerInferencer(cfg, weights, 'cpu')
     assert inferencer.image_rules.value_range == (0, 5000)
-    Image.fromarray(photo[..., ::-1]).save(tmp_path / 'a.jpg', exif=exif(8))
+    Image.fromarray(pixels[..., ::-1]).save(tmp_path / 'a.jpg', exif=exif(8))
     (stored,) = inferencer(tmp_path / 'a.jpg', tasks='semantic', progress=False)
     assert stored.semantic_map.shape == SIZE
 
 
-def test_mmdets_own_inference_follows_the_rules_of_the_dataset(photo, weights, tmp_path):
+def test_mmdets_own_inference_follows_the_rules_of_the_dataset(pixels, weights, tmp_path):
     cfg = Config.fromfile(find_config(QUICKSTART))
     cfg.test_dataloader.dataset.update(orientation='stored')
     cfg.model.update(criterion=None, text_mapper=None, contrastive_loss=None)
     cfg.model.backbone.pretrained = False
     model = MODELS.build(cfg.model).eval()
     model.cfg = cfg
-    Image.fromarray(photo[..., ::-1]).save(tmp_path / 'a.jpg', exif=exif(8))
-    answer = inference_detector(model, str(tmp_path / 'a.jpg'))
-    assert answer.ori_shape == SIZE
+    Image.fromarray(pixels[..., ::-1]).save(tmp_path / 'a.jpg', exif=exif(8))
+    prediction = inference_detector(model, str(tmp_path / 'a.jpg'))
+    assert prediction.ori_shape == SIZE
     cfg.test_dataloader.dataset.pipeline[0].orientation = 'upright'
     assert inference_detector(model, str(tmp_path / 'a.jpg')).ori_shape == SIZE[::-1]
 
 
-def test_predict_chooses_frame_and_range(photo, weights, run_tool, tmp_path, capsys):
-    Image.fromarray(photo[..., ::-1]).save(tmp_path / 'a.jpg', exif=exif(6))
+def test_predict_chooses_frame_and_range(pixels, weights, run_tool, tmp_path, capsys):
+    Image.fromarray(pixels[..., ::-1]).save(tmp_path / 'a.jpg', exif=exif(6))
     base = 'predict', tmp_path / 'a.jpg', '--model', QUICKSTART, '--weights', weights
     for option, size in (((), SIZE[::-1]), (('--orientation', 'stored'), SIZE)):
         run_tool(*base, '--tasks', 'panoptic', 'semantic', '--out-dir', tmp_path / 'out', *option)
@@ -232,7 +232,7 @@ def test_predict_chooses_frame_and_range(photo, weights, run_tool, tmp_path, cap
             assert Image.open(tmp_path / 'out' / part).size == size[::-1]
         (image,) = json.loads((tmp_path / 'out/panoptic.json').read_text())['images']
         assert (image['height'], image['width']) == size
-    cv2.imwrite(str(tmp_path / 'a.tif'), photo[..., 0].astype(np.float32))
+    cv2.imwrite(str(tmp_path / 'a.tif'), pixels[..., 0].astype(np.float32))
     base = 'predict', tmp_path / 'a.tif', *base[2:], '--out-dir', tmp_path / 'out'
     with pytest.raises(SystemExit, match='holds numbers of float32 .* set value_range='):
         run_tool(*base)

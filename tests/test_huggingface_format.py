@@ -11,11 +11,11 @@ from format_scenes import (
     WIDTH,
     class_map,
     objects_of,
-    photo,
     problems_of,
     read_all,
     scene,
     source_of,
+    write_image,
     write_json,
     write_png,
 )
@@ -40,7 +40,7 @@ def write_rows(path, rows):
 def semantic(folder, **names):
     """Two parts with a metadata.jsonl each."""
     for split, seed in (('train', 0), ('validation', 1)):
-        photo(folder / f'{split}/{seed}.jpg', seed)
+        write_image(folder / f'{split}/{seed}.jpg', seed)
         write_png(folder / f'{split}/{seed}_label.png', label_map(seed))
         row = dict(file_name=f'{seed}.jpg', label_file_name=f'{seed}_label.png')
         write_rows(folder / f'{split}/metadata.jsonl', [row])
@@ -61,7 +61,7 @@ def test_label_maps_of_metadata_keep_every_pixel(tmp_path):
 def test_folders_without_metadata_are_paired_by_name_and_255_is_void(tmp_path):
     values = label_map()
     values[:3] = 255
-    photo(tmp_path / 'images/train/0.jpg')
+    write_image(tmp_path / 'images/train/0.jpg')
     write_png(tmp_path / 'annotations/train/0.png', values)
     id2label(tmp_path)
     source = source_of('huggingface', tmp_path)
@@ -73,7 +73,7 @@ def test_folders_without_metadata_are_paired_by_name_and_255_is_void(tmp_path):
 
 
 def test_reduced_labels_are_read_by_choice_and_proposed(tmp_path):
-    photo(tmp_path / 'images/0.jpg')
+    write_image(tmp_path / 'images/0.jpg')
     values = label_map(first=1)
     values[0] = 0
     write_png(tmp_path / 'masks/0.png', values)
@@ -95,7 +95,7 @@ def panoptic(folder, changes=lambda row: None, suffix='.jsonl'):
         names, objects = scene(seed)
         numbers = np.where(objects > 0, 70000 + 300 * objects, np.where(names == 'sky', 9, 300))
         numbers[-1] = 0
-        photo(folder / f'image/{seed}.jpg', seed)
+        write_image(folder / f'image/{seed}.jpg', seed)
         rgb = np.stack([numbers & 255, numbers >> 8 & 255, numbers >> 16], -1)
         write_png(folder / f'mask/{seed}.png', rgb)
         infos = [
@@ -192,7 +192,7 @@ def test_broken_metadata_and_missing_tables_are_named(tmp_path):
 
 def test_csv_metadata_and_grey_ids_are_read(tmp_path):
     names, objects = scene()
-    photo(tmp_path / '0.jpg')
+    write_image(tmp_path / '0.jpg')
     Image.fromarray(np.where(objects == 2, 260, 7).astype(np.uint16)).save(tmp_path / '0.png')
     infos = json.dumps([dict(id=7, category_id=1), dict(id=260, category_id=3)])
     text = 'file_name,mask,segments_info\n0.jpg,0.png,"' + infos.replace('"', '""') + '"\n'

@@ -288,7 +288,7 @@ def test_the_network_sees_windows_and_the_predictions_have_the_size_of_the_image
         assert prediction.pred_instances.masks.shape[1:] == shape
 
 
-def test_windows_of_a_image_do_not_depend_on_the_other_images_of_a_batch(model):
+def test_windows_of_an_image_do_not_depend_on_the_other_images_of_a_batch(model):
     images = torch.randn(2, 3, 160, 192, generator=torch.Generator().manual_seed(0))
     for content, padded in [((64, 60), (128, 128)), ((128, 124), (160, 128))]:
         (_, among_others) = predict(model, images, [(160, 192), content], WINDOW)

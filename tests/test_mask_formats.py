@@ -9,11 +9,11 @@ from format_scenes import (
     WIDTH,
     class_map,
     objects_of,
-    photo,
     problems_of,
     read_all,
     scene,
     source_of,
+    write_image,
     write_png,
 )
 from PIL import Image
@@ -58,7 +58,7 @@ def voc(folder, objects=True, border=True, colors=False, size=2):
             for axis in (0, 1):
                 edge |= np.diff(numbers, axis=axis, append=0) != 0
             classes[edge], numbers[edge] = 255, 255
-        photo(folder / f'JPEGImages/{seed}.jpg', seed)
+        write_image(folder / f'JPEGImages/{seed}.jpg', seed)
         for kind, values in (('Class', classes), ('Object', numbers)):
             path = folder / f'Segmentation{kind}/{seed}.png'
             if kind == 'Object' and not objects:
@@ -177,7 +177,7 @@ def listed_without_mask(folder):
 
 
 def two_images(folder):
-    photo(folder / 'JPEGImages/1.png')
+    write_image(folder / 'JPEGImages/1.png')
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_number_that_is_not_a_class_is_named(tmp_path):
 
 def color_set(folder, table='label_colors.txt', text=None):
     for split, seed in (('train', 0), ('val', 1)):
-        photo(folder / f'{split}/{seed}.jpg', seed)
+        write_image(folder / f'{split}/{seed}.jpg', seed)
         write_png(folder / f'{split}annot/{seed}.png', colors_of(scene(seed)[0]))
     if text is None:
         text = '\n'.join(f'{r} {g} {b}\t\t{name}' for name, (r, g, b) in COLORS.items())
@@ -348,9 +348,9 @@ def test_a_mask_in_colour_that_cannot_be_read_is_explained(tmp_path, change, wor
 
 def test_endings_of_masks_are_found_out_and_images_without_mask_are_told(tmp_path):
     for seed in (0, 1):
-        photo(tmp_path / f'images/a{seed}.jpg', seed)
+        write_image(tmp_path / f'images/a{seed}.jpg', seed)
         write_png(tmp_path / f'masks/a{seed}_L.png', colors_of(scene(seed)[0]))
-    photo(tmp_path / 'images/b.jpg')
+    write_image(tmp_path / 'images/b.jpg')
     table = tmp_path / 'all.txt'
     table.write_text('\n'.join(f'{RGB[n]} {n}' for n in NAMES))
     source = source_of('color_masks', tmp_path, colors=table)
@@ -363,7 +363,7 @@ def test_endings_of_masks_are_found_out_and_images_without_mask_are_told(tmp_pat
 
 
 def test_folders_with_other_names_are_asked_for(tmp_path):
-    photo(tmp_path / 'x/0.jpg')
+    write_image(tmp_path / 'x/0.jpg')
     write_png(tmp_path / 'y/0.png', colors_of(scene()[0]))
     (tmp_path / 'colors.txt').write_text('\n'.join(f'{RGB[n]} {n}' for n in NAMES))
     text = problems_of(source_of('color_masks', tmp_path))
@@ -376,7 +376,7 @@ def test_masks_on_stored_pixels_are_turned_as_the_image_is(tmp_path):
     color_set(tmp_path)
     exif = Image.Exif()
     exif[0x0112] = 6
-    photo(tmp_path / 'train/0.jpg', exif=exif)
+    write_image(tmp_path / 'train/0.jpg', exif=exif)
     annotated = read_all(source_of('color_masks', tmp_path))['train/0.jpg']
     np.testing.assert_array_equal(class_map(annotated), np.rot90(scene()[0], -1))
     assert [loss.kind for loss in annotated.losses] == ['labels turned upright']
@@ -398,7 +398,7 @@ def bitmask(seed=0, attributes=(0, 0, 0, 0)):
 
 def bdd(folder, **options):
     for split, seed in (('train', 0), ('val', 1)):
-        photo(folder / f'images/10k/{split}/{seed}.jpg', seed)
+        write_image(folder / f'images/10k/{split}/{seed}.jpg', seed)
         path = folder / f'labels/pan_seg/bitmasks/{split}/{seed}.png'
         write_png(path, bitmask(seed, **options))
     return folder

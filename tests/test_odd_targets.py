@@ -82,7 +82,7 @@ def test_more_targets_than_queries(model):
     assert losses['loss_mask'] > 0
 
 
-def test_a_image_without_any_segment(cfg, model, tmp_path):
+def test_an_image_without_any_segment(cfg, model, tmp_path):
     import json
 
     import cv2

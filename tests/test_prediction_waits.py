@@ -58,7 +58,7 @@ def device():
     mask_resize._bands.cache_clear()
 
 
-def photo(side):
+def draw_image(side):
     image = torch.randint(0, 256, (3, side, side), generator=torch.Generator().manual_seed(0))
     size = dict(ori_shape=(side, side), img_shape=(side, side))
     return dict(inputs=[image.byte()], data_samples=[DetDataSample(metainfo=size)])
@@ -73,7 +73,7 @@ def counted(device):
 
 def test_three_tasks_of_a_large_image_wait_ten_times_at_most(build, device):
     model = device.put(build())
-    (sample,) = model.test_step(photo(1024))
+    (sample,) = model.test_step(draw_image(1024))
     found = counted(device)
     assert found == PREDICTION
     keep_confident(sample, 0.3)  # as the inferencer
@@ -95,7 +95,7 @@ def test_a_second_image_of_the_size_copies_no_matrices_and_no_image_does_with_a_
 
 def test_classes_and_confidence_of_the_inferencer_wait_once_each(build, device):
     model = device.put(build())
-    (sample,) = model.test_step(photo(96))
+    (sample,) = model.test_step(draw_image(96))
     counted(device)
     keep_labels(sample, [0, 3], model.num_classes)
     keep_confident(sample, 0.1)
@@ -108,11 +108,11 @@ def test_classes_and_confidence_of_the_inferencer_wait_once_each(build, device):
 def test_windows_wait_once_more_for_each_task(build, device):
     model = device.put(build())
     model.test_cfg['window'] = dict(size=128, overlap=64)
-    model.test_step(photo(192))
+    model.test_step(draw_image(192))
     found = counted(device)
     assert found == PREDICTION | {'read in merged_windows.py:_links': 3}
     model.test_cfg['window'] = dict(size=128, overlap=64, batch=3)
-    model.test_step(photo(192))
+    model.test_step(draw_image(192))
     assert counted(device) == PREDICTION | {'read in merged_windows.py:_links': 3}
 
 
@@ -120,7 +120,7 @@ def test_views_of_an_image_wait_for_nothing(build, device):
     model = device.put(
         build(type='OneFormerTTA', tta=dict(short_edges=[64, 96], max_size=200, flip=True))
     )
-    model.test_step(photo(80))
+    model.test_step(draw_image(80))
     assert not counted(device)
 
 

@@ -13,9 +13,9 @@ from evaluation_peer import (
     SKY,
     draw,
     evaluate,
+    flawed_predictions,
     instance_json,
     make_sample,
-    photographs,
     pycocotools_on_files,
     pycocotools_scores,
     random_scene,
@@ -42,7 +42,7 @@ def tiny_coco(shared_dir):
 @pytest.fixture(scope='module')
 def flawed(tiny_coco):
     """Metainfo and samples of these photographs, predictions are perturbed ground truth."""
-    return photographs(tiny_coco)
+    return flawed_predictions(tiny_coco)
 
 
 def near(expected):

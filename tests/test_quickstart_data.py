@@ -44,9 +44,9 @@ def test_json_describes_exactly_the_segments_of_each_png(small_set, split, count
     images = {image['id']: image for image in panoptic['images']}
     for annotation in panoptic['annotations']:
         image = images.pop(annotation['image_id'])
-        photo = cv2.imread(str(small_set / split / image['file_name']))
+        pixels = cv2.imread(str(small_set / split / image['file_name']))
         png = cv2.imread(str(small_set / f'panoptic_{split}' / annotation['file_name']))
-        assert photo.shape == png.shape == (image['height'], image['width'], 3)
+        assert pixels.shape == png.shape == (image['height'], image['width'], 3)
         ids = png[..., ::-1] @ np.array([1, 256, 65536])
         assert max(segment['id'] for segment in annotation['segments_info']) > 65535
         listed = [segment['id'] for segment in annotation['segments_info']]

@@ -14,16 +14,16 @@ SIZE, LEAST = 56, 2
 
 
 @pytest.fixture(scope='module')
-def photos(tmp_path_factory):
-    root = tmp_path_factory.mktemp('photos') / 'set'
+def whole_set(tmp_path_factory):
+    root = tmp_path_factory.mktemp('images') / 'set'
     generate(root, train=5, val=3, size=96)
     return root
 
 
 @pytest.fixture(scope='module')
-def tiles(photos):
-    out = photos.parent / 'tiles'
-    cut_tiles(photos, out, train=8, val=4, size=SIZE, least=LEAST)
+def tiles(whole_set):
+    out = whole_set.parent / 'tiles'
+    cut_tiles(whole_set, out, train=8, val=4, size=SIZE, least=LEAST)
     return out
 
 
@@ -54,8 +54,8 @@ def find_window(tile, images):
 
 
 @pytest.mark.parametrize('split', ('train', 'val'))
-def test_a_tile_has_the_labels_of_its_window(photos, tiles, split):
-    images, categories = samples(photos, split)
+def test_a_tile_has_the_labels_of_its_window(whole_set, tiles, split):
+    images, categories = samples(whole_set, split)
     isthing = {c['id']: c['isthing'] for c in categories}
     cut, own_categories = samples(tiles, split)
     assert own_categories == categories and len(cut) == dict(train=8, val=4)[split]
@@ -93,18 +93,18 @@ def count_objects(root):
     ]
 
 
-def test_tiles_have_as_many_objects_as_asked_if_there_are_such(photos, tiles, tmp_path):
+def test_tiles_have_as_many_objects_as_asked_if_there_are_such(whole_set, tiles, tmp_path):
     assert min(count_objects(tiles)) >= LEAST
-    cut_tiles(photos, tmp_path / 'many', train=3, val=1, size=SIZE, least=1000)
+    cut_tiles(whole_set, tmp_path / 'many', train=3, val=1, size=SIZE, least=1000)
     assert len(count_objects(tmp_path / 'many')) == 3
 
 
-def test_finished_tiles_are_kept_and_others_are_refused(photos, tiles, capsys, tmp_path):
-    cut_tiles(photos, tiles, train=8, val=4, size=SIZE, least=LEAST)
+def test_finished_tiles_are_kept_and_others_are_refused(whole_set, tiles, capsys, tmp_path):
+    cut_tiles(whole_set, tiles, train=8, val=4, size=SIZE, least=LEAST)
     assert 'already holds this set' in capsys.readouterr().out
     with pytest.raises(FileExistsError, match='is not the set asked for'):
-        cut_tiles(photos, tiles, train=9, val=4, size=SIZE, least=LEAST)
-    shutil.copytree(photos, tmp_path / 'set')
+        cut_tiles(whole_set, tiles, train=9, val=4, size=SIZE, least=LEAST)
+    shutil.copytree(whole_set, tmp_path / 'set')
     labels = tmp_path / 'set/panoptic_val.json'
     labels.write_text(labels.read_text() + ' ')
     with pytest.raises(FileExistsError, match='is not the set asked for'):

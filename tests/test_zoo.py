@@ -301,7 +301,7 @@ def test_what_reaches_training_is_the_originals(load, name):
         url = cfg.model.backbone.init_cfg.checkpoint
         assert url.startswith('https://') and url.split('/')[-1] == recipe.start
 
-    # photographs
+    # images
     train = built(cfg.train_dataloader.dataset.pipeline)
     order = ['LoadPhoto', 'LoadSegmentMap']
     if dataset == 'coco':

@@ -32,7 +32,7 @@ def make_parser(prog: str | None = None) -> ToolParser:
         '--scenes',
         choices=list(CONFIGS),
         default='toys',
-        help='what the photographs show; streets have small things (%(default)s)',
+        help='what the images show; streets have small things (%(default)s)',
     )
     parser.add_argument('--max-iters', type=int, help='train for fewer iterations')
     parser.add_argument(

@@ -92,7 +92,7 @@ def report(args: argparse.Namespace) -> None:
 def add_ablations(studies: argparse._SubParsersAction) -> None:
     """Add the parsers of ``ablations`` and ``report``."""
     study = studies.add_parser('ablations', help="the paper's ablations, with seeds")
-    study.add_argument('--data', choices=DATA, default=DATA[0], help='photographs (%(default)s)')
+    study.add_argument('--data', choices=DATA, default=DATA[0], help='images (%(default)s)')
     study.add_argument(
         '--only', nargs='+', choices=VARIANTS, default=list(VARIANTS), help='variants (all)'
     )

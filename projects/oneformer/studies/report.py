@@ -51,7 +51,7 @@ def read_results(folder: Path) -> dict[str, dict[str, dict[int, dict]]]:
 
     Raises:
         ValueError: If a file is not one of these, has another name than its content, or if runs of
-            a variant have other iterations or other photographs than the rest.
+            a variant have other iterations or other images than the rest.
     """
     found: dict[str, dict[str, dict[int, dict]]] = {}
     for file in sorted(folder.glob('*.json')):
@@ -73,7 +73,7 @@ def read_results(folder: Path) -> dict[str, dict[str, dict[int, dict]]]:
 def _check_same(what: str, values: Sequence[str]) -> None:
     if len(set(values)) > 1:
         raise ValueError(
-            f'results of {what} are of different configs or photographs, and cannot be compared: '
+            f'results of {what} are of different configs or images, and cannot be compared: '
             'keep those of one in the folder'
         )
 

@@ -31,7 +31,7 @@ from .ablations import DATA, VARIANTS, ablation_config
 from .tiles import cut_tiles
 
 PROJECTS = Path(__file__).resolve().parents[2]
-PHOTOS = Path('data/dsb2018_panoptic')  # nuclei
+NUCLEI = Path('data/dsb2018_panoptic')
 THREADS = 1  # of a training, whose last digits depend on it
 
 
@@ -83,7 +83,7 @@ def stored_run(run: Run, folder: Path) -> dict | None:
     """What a training wrote; None if it has not been run.
 
     Raises:
-        SystemExit: If the file is of another config or of other photographs.
+        SystemExit: If the file is of another config or of other images.
     """
     file = folder / f'{run.name}.json'
     if not file.is_file():
@@ -92,7 +92,7 @@ def stored_run(run: Run, folder: Path) -> dict | None:
     now = dict(digest=run.digest(), images=digest_of_images(run.config()))
     if any(content[key] != value for key, value in now.items()):
         raise SystemExit(
-            f'error: {file} is of another config, number of iterations or set of photographs: move '
+            f'error: {file} is of another config, number of iterations or set of images: move '
             'it out of the folder, or give another --results'
         )
     return content
@@ -168,13 +168,13 @@ def prepare_data(data: str, images: int, val_images: int) -> None:
         if data == 'lookalikes':
             generate(root, train=images, val=val_images, scenes='lookalikes')
         else:
-            cut_tiles(PHOTOS, root, images, val_images)
+            cut_tiles(NUCLEI, root, images, val_images)
     except FileExistsError as error:
         raise SystemExit(f'error: {error}') from None
     except FileNotFoundError as error:
         raise SystemExit(
-            f'error: {error.filename} is missing: docs/cpu_results.md says where the photographs '
-            f'of {PHOTOS} are from'
+            f'error: {error.filename} is missing: docs/cpu_results.md says where the images '
+            f'of {NUCLEI} are from'
         ) from None
 
 

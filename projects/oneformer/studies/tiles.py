@@ -47,8 +47,8 @@ class Tiles:
             parts = self._parts(annotation['segments_info'], ids, window)
             if sum(self.isthing[number] and not crowd for number, crowd, _ in parts) >= self.least:
                 break
-        photo = self.root / self.split / self.images[annotation['image_id']]
-        image = load_image(str(photo), 'image').pixels[window][..., ::-1]
+        file = self.root / self.split / self.images[annotation['image_id']]
+        image = load_image(str(file), 'image').pixels[window][..., ::-1]
         return image, *number_segments(rng, image.shape[:2], parts)
 
     def _ids(self, annotation: Mapping) -> np.ndarray:

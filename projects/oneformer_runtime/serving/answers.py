@@ -66,8 +66,8 @@ def _segments(prediction: Any) -> list[dict]:
     ]
 
 
-def answer(prediction: Any) -> dict:
-    """A prediction for JSON; its runs are arrays.
+def fields_of(prediction: Any) -> dict:
+    """Fields of a prediction for JSON; its runs are arrays.
 
     Args:
         prediction: Has the fields of ``oneformer_runtime.Prediction``.

@@ -17,7 +17,7 @@ class Segment(BaseModel):
     bbox: list[int]
 
 
-class PanopticAnswer(BaseModel):
+class PanopticPrediction(BaseModel):
     """Segments, and runs [id, length, ...] row by row; id 0 is void."""
 
     segments: list[Segment]
@@ -42,13 +42,13 @@ class Instance(BaseModel):
     mask: Mask
 
 
-class InstanceAnswer(BaseModel):
+class InstancePrediction(BaseModel):
     """Instances, from the best."""
 
     instances: list[Instance]
 
 
-class SemanticAnswer(BaseModel):
+class SemanticPrediction(BaseModel):
     """Runs [label, length, ...] row by row."""
 
     runs: list[int]
@@ -63,9 +63,9 @@ class Answer(BaseModel):
     thing_classes: list[str]
     palette: list[list[int]] | None
     tasks: list[str]
-    panoptic: PanopticAnswer | None = None
-    instance: InstanceAnswer | None = None
-    semantic: SemanticAnswer | None = None
+    panoptic: PanopticPrediction | None = None
+    instance: InstancePrediction | None = None
+    semantic: SemanticPrediction | None = None
     notes: list[str]
     seconds: float
 

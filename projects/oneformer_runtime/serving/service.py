@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from ..notes import image_notes
 from ..rules import ImageRules
-from .answers import answer, compressed, parts, to_json, to_png
+from .answers import compressed, fields_of, parts, to_json, to_png
 from .asked import Asked, notes_on_tasks, read_query, takes_gzip
 from .bodies import Budget, check_headers, read_body
 from .guard import exchange_of
@@ -127,7 +127,7 @@ class Service:
             headers['content-type'] = 'image/png'
         else:
             notes = [*image_notes(loaded, 'sent', rules).values()]
-            found = answer(prediction)
+            found = fields_of(prediction)
             body = to_json(
                 dict(
                     found,
