@@ -2,8 +2,12 @@
 
 ``DetInferencer`` and ``inference_detector`` put a loader of theirs in the place of the config's, by
 its name, and pass it the options of the replaced one. Other loaders are treated as before.
+
+Both give the model its config (``model.cfg = config``) before they build the test pipeline. A
+OneFormer that gets one calls ``support``; importing this module replaces nothing.
 """
 
+import functools
 import inspect
 import logging
 import os
@@ -23,7 +27,8 @@ from PIL import Image
 
 from ..datasets import LoadPhoto
 from ..images.notes import image_notes
-from ..images.rules import complete_steps
+from ..images.rules import complete_steps, settle_rules
+from ..models.oneformer import OneFormer
 from ..panoptic_codes import id_picture
 from .given_images import GIVEN, check_array, load_given
 
@@ -55,7 +60,6 @@ class LoadFileOrArray(LoadPhoto):
         return results
 
 
-@TRANSFORMS.register_module(name='LoadImageFromNDArray', force=True)
 class LoadArray(LoadImageFromNDArray):
     """mmdet's loader of arrays, which follows the rules of ``LoadPhoto`` if it has its options."""
 
@@ -111,7 +115,34 @@ def test_pipeline(cfg: Config) -> list[ConfigDict]:
     return [ConfigDict({**dict.fromkeys(_OPTIONS), **steps[0]}), *steps[1:]]
 
 
-DetInferencer._init_pipeline = init_pipeline
-mmdet.apis.inference.get_test_pipeline_cfg = test_pipeline
-if mmdet.apis.det_inferencer.id2rgb is None:  # without panopticapi, of which it needs no more
-    mmdet.apis.det_inferencer.id2rgb, mmdet.apis.det_inferencer.VOID = id_picture, 0
+@functools.cache
+def support() -> None:
+    """Let mmdet's functions for inference know ``LoadPhoto``, in this whole process.
+
+    Replaced are ``DetInferencer._init_pipeline``, the ``get_test_pipeline_cfg`` of
+    ``mmdet.apis.inference`` and the loader that is registered as ``LoadImageFromNDArray``. Each
+    does what it did unless the test pipeline begins with ``LoadPhoto``. Without panopticapi
+    ``DetInferencer`` also gets the two names that it uses of it.
+    """
+    TRANSFORMS.register_module(name='LoadImageFromNDArray', module=LoadArray, force=True)
+    DetInferencer._init_pipeline = init_pipeline
+    mmdet.apis.inference.get_test_pipeline_cfg = test_pipeline
+    if mmdet.apis.det_inferencer.id2rgb is None:
+        mmdet.apis.det_inferencer.id2rgb, mmdet.apis.det_inferencer.VOID = id_picture, 0
+
+
+def _config_of(model: OneFormer) -> Mapping:
+    """The config that mmdet's functions for inference gave the model."""
+    return model._cfg
+
+
+def _give_config(model: OneFormer, cfg: Mapping) -> None:
+    """Settle the rules of images, of which mmdet copies parts alone, and support what comes."""
+    support()
+    if dataset := (cfg.get('test_dataloader') or {}).get('dataset'):
+        settle_rules(get_test_pipeline_cfg(cfg), dataset)
+    model._cfg = cfg
+
+
+# models know nothing of pipelines and files
+OneFormer.cfg = property(_config_of, _give_config)

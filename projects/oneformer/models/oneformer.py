@@ -13,12 +13,10 @@ import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, SampleList
-from mmdet.utils import get_test_pipeline_cfg
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
 from ..checkpoint_names import EARLIER, MARKS
-from ..images.rules import settle_rules
 from ..kernels.mask_resize import MaskResize
 from ..kernels.precision import check_precision, exact_float32, network_precision
 from ..metainfo import is_thing, resolve_metainfo
@@ -134,17 +132,6 @@ class OneFormer(BaseDetector):
                 'least 1, or None for as many instances as there are queries'
             )
         self.test_cfg['max_per_image'] = count
-
-    @property
-    def cfg(self) -> Mapping:
-        """The config that mmdet's functions for inference note; they build its test pipeline."""
-        return self._cfg
-
-    @cfg.setter
-    def cfg(self, cfg: Mapping) -> None:
-        if dataset := (cfg.get('test_dataloader') or {}).get('dataset'):
-            settle_rules(get_test_pipeline_cfg(cfg), dataset)
-        self._cfg = cfg
 
     def _check_names(self, state_dict: dict, prefix: str, *args) -> None:
         """Refuse a OneFormer under other names, of which mmengine's loader would load nothing."""
