@@ -186,35 +186,45 @@ fusion.b ap.t
 fusion.b iou.t
 """
 CHECKPOINT = dict(
-    name=Box(0, 0, 'name in the zoo', 'zoo.py'),
-    url=Box(0, 1, 'URL, id on the hub', style=DATA),
-    file=Box(0, 2, 'file or folder', style=DATA),
-    sources=Box(1, 1, 'found or fetched', 'weights/sources.py'),
-    pickle=Box(2, 1, 'loaded, never run', 'host/unpickling.py'),
-    names=Box(3, 1, 'our names', 'weights/names.py'),
-    read=Box(4, 1, 'read() gives Weights', 'weights/reading.py'),
-    predict=Box(3, 0, 'prediction', 'inference/loading.py'),
-    train=Box(3, 2, 'load_from, --resume', 'weights/safe_loaders.py'),
-    hook=Box(4, 2, 'in a training', 'weights/hooks.py'),
+    source=Box(0, 0, 'file, URL, id or name', style=DATA),
+    predict=Box(0, 1, 'oneformer predict', 'commands/predict.py'),
+    inferencer=Box(1, 1, 'in Python: the inferencer', 'inference/inferencer.py'),
+    loading=Box(2, 1, 'model for the weights', 'inference/loading.py'),
+    sources=Box(2, 0, 'asked: found or fetched', 'weights/sources.py'),
+    pickle=Box(3, 0, 'asked: loaded, never run', 'host/unpickling.py'),
+    rules=Box(4, 0, 'asked: under our names', 'weights/rules.py'),
+    read=Box(3, 1, 'read() gives Weights', 'weights/reading.py'),
+    given=Box(0, 3, 'file, URL, id or name', style=DATA),
+    test=Box(0, 2, 'oneformer test', 'commands/test.py'),
+    evaluate=Box(1, 2, 'scores', 'training/evaluate.py'),
+    train=Box(1, 3, 'load_from, --resume', style=DATA),
+    safe=Box(2, 2, 'what mmengine asks', 'weights/safe_loaders.py'),
+    hook=Box(4, 2, 'what mmengine shows it to', 'weights/hooks.py'),
     fit=Box(5, 1, 'fit()', 'weights/fitting.py'),
     model=Box(5, 0, 'model', 'models/oneformer.py'),
-    write=Box(5, 2, 'write()', 'weights/writing.py'),
-    out=Box(5, 3, 'three layouts of files', style=DATA),
+    write=Box(3, 3, 'write(), of the converter', 'weights/writing.py'),
+    out=Box(4, 3, 'files of three layouts', style=DATA),
 )
 CHECKPOINT_ARROWS = """
-name.r sources.t
-url.r sources.l
-file.r sources.b
-sources.r pickle.l
-pickle.r names.l
-names.r read.l
-predict.r read.t
-train.r hook.l
-hook.t read.b
+source.b predict.t
+predict.r inferencer.l
+inferencer.r loading.l
+loading.r read.l
+read.t sources.b
+read.t pickle.b
+read.t rules.b
+given.t test.b
+test.r evaluate.l
+evaluate.r safe.l
+given.r train.l
+train.r safe.b
+safe.r read.l
 read.r fit.l
+read.r hook.t
+hook.r fit.b
 fit.t model.b
-read.r write.l
-write.b out.t
+read.b write.t
+write.r out.l
 """
 PICTURES = {
     'model.svg': ('From image and task to predictions and losses', MODEL, MODEL_ARROWS),

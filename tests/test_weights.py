@@ -4,6 +4,7 @@ import itertools
 import json
 import pickle
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -362,30 +363,40 @@ def test_what_has_an_address_goes_into_every_use(
 def calls_with_checkpoint(path, work):
     """Modules of ours whose functions get the path of a checkpoint, or once it is read its weights.
 
-    They are in the order of calls.
+    They are in the order of calls, and the first is that which hands the path to the second.
     """
     seen, is_read = [], False
+
+    def is_of_weights(key):
+        return isinstance(key, str) and any(f'.{mark}' in f'.{key}' for mark in MARKS.values())
 
     def holds(value):
         if isinstance(value, dict):
             first = list(value.values())[:3]
-            return 'state_dict' in value or any(isinstance(item, torch.Tensor) for item in first)
+            has_tensors = any(isinstance(item, torch.Tensor) for item in first)
+            return 'state_dict' in value or has_tensors and any(map(is_of_weights, value))
         return isinstance(value, Weights | Fit)
 
     def is_path(value):
         return isinstance(value, str | Path)
 
+    def module_of(frame):
+        return frame.f_globals.get('__name__', '')
+
     def watch(frame, event, _):
         nonlocal is_read
-        name = frame.f_globals.get('__name__', '')
-        if event != 'call' or not name.startswith('oneformer.'):
+        if event != 'call' or not module_of(frame).startswith('oneformer.'):
             return
         if frame.f_code.co_name == 'before_save_checkpoint':  # that is another checkpoint
             return
         given = list(frame.f_locals.values())
         is_read |= any(isinstance(value, Weights) for value in given)
         if any(map(holds, given)) or not is_read and path in map(str, filter(is_path, given)):
-            seen.append(name.removeprefix('oneformer.').replace('.', '/') + '.py')
+            givers = [] if seen else [module_of(frame.f_back)]
+            modules = [
+                name for name in (*givers, module_of(frame)) if name.startswith('oneformer.')
+            ]
+            seen.extend(n.removeprefix('oneformer.').replace('.', '/') + '.py' for n in modules)
 
     sys.setprofile(watch)
     try:
@@ -395,22 +406,52 @@ def calls_with_checkpoint(path, work):
     return seen
 
 
-@pytest.mark.parametrize('use', ('`oneformer predict`', '`load_from`'))
+WALKS = ('oneformer predict', 'load_from', 'oneformer test', '--resume')
+# whose walks have all helpers between them
+DIFFERENT = ('ours for inference', 'original .pth', 'Hugging Face safetensors')
+
+
+def documented(use):
+    """Modules of a walk, in their order, and its helpers, by docs/weights.md."""
+    tables = (ROOT / 'docs/weights.md').read_text().partition('## Walks')[2].partition('* **read**')
+    cells = [line.split('|')[1:4] for line in tables[0].splitlines() if line.startswith('| `')]
+    (walk,) = (re.findall(r'`(\S+\.py)`', cell) for first, cell, _ in cells if f'`{use}`' in first)
+    return walk, {file.strip('` ') for file, uses, _ in cells if use in uses or uses == ' all '}
+
+
+@pytest.mark.parametrize('use', WALKS)
+def test_the_picture_shows_the_documented_walks(use):
+    drawings = runpy.run_path(str(ROOT / 'docs/drawings.py'))
+    arrows = {
+        tuple(drawings['CHECKPOINT'][end.split('.')[0]].file for end in line.split())
+        for line in drawings['CHECKPOINT_ARROWS'].strip().splitlines()
+    }
+    assert {*itertools.pairwise(documented(use)[0])} <= arrows
+
+
+@pytest.mark.parametrize('use', WALKS)
 def test_a_checkpoint_walks_as_documented_and_never_returns(use, models, tmp_path, run_tool):
-    config, ours = models['ResNet']
-    (row,) = re.findall(rf'^\| {use}.*', (ROOT / 'docs/weights.md').read_text(), re.M)
-    walk = re.findall(r'`(\S+\.py)`', row)
+    config, ours = models['Swin']
+    walk, helpers = documented(use)
     cv2.imwrite(str(tmp_path / 'image.png'), np.zeros((32, 32, 3), np.uint8))
-    if use == '`load_from`':
-        options = ['--cfg-options', *STILL, f'load_from={ours}', 'work_dir=run']
-        words = ['train', config, *options]
-    else:
-        files = ['--model', config, '--weights', ours, '--out-dir', 'out']
-        words = ['predict', tmp_path / 'image.png', *files]
-    seen = calls_with_checkpoint(str(ours), lambda: run_tool(*words))
-    stays = [name for name, _ in itertools.groupby(name for name in seen if name in walk)]
-    assert stays == walk[-len(stays) :]
-    assert stays[-3:] == walk[-3:] and len(walk) <= 5
+    train = ['train', config, '--cfg-options', *STILL]
+    sources = [FORMATS[kind](config, ours, tmp_path) for kind in DIFFERENT]
+    if use == '--resume':
+        run_tool(*train, f'load_from={ours}', 'work_dir=run')
+        sources = [tmp_path / 'run/iter_1.pth']
+    needed = set()
+    for source in sources:
+        words = {
+            'oneformer predict': ['predict', 'image.png', '--model', config, '--weights', source],
+            'load_from': [*train, f'load_from={source}', 'work_dir=run'],
+            'oneformer test': ['test', config, source, '--tasks', 'semantic'],
+            '--resume': [*train, 'work_dir=more', 'train_cfg.max_iters=2', '--resume', source],
+        }
+        seen = calls_with_checkpoint(str(source), lambda words=words: run_tool(*words[use]))
+        stays = [name for name, _ in itertools.groupby(name for name in seen if name in walk)]
+        assert stays == walk
+        needed |= set(seen)
+    assert needed == {*walk, *helpers}  # nobody else gets it, and none of these is left out
 
 
 def test_what_is_missing_or_no_weights_is_one_kind_of_error(tmp_path):

@@ -179,3 +179,11 @@ def reuse_rows(pretrained: Tensor, fresh: Tensor, rows: Sequence[int | None]) ->
         if row is not None:
             reused[label] = pretrained[row]
     return reused
+
+
+def meta_of(weights: Weights) -> dict:
+    """Metainfo as mmengine keeps it, with the classes if anything tells them."""
+    try:
+        return dict(dataset_meta=classes_of(weights), backbone=weights.backbone_options)
+    except CheckpointError:
+        return dict(backbone=weights.backbone_options)

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 
 from mmengine.runner import CheckpointLoader
 
-from ..host.errors import CheckpointError
-from .classes import classes_of
+from .classes import meta_of
 from .reading import Weights, current_name, read_with_content
 
 
@@ -53,13 +52,5 @@ def load_checkpoint(source: str, trust: bool = False, map_location=None) -> dict
         if isinstance(ema, Mapping):
             loaded['ema_state_dict'] = {current_name(key): value for key, value in ema.items()}
     else:
-        loaded = dict(meta=_meta_of(weights))
+        loaded = dict(meta=meta_of(weights))
     return dict(loaded, state_dict=weights.tensors, weights=weights)
-
-
-def _meta_of(weights: Weights) -> dict:
-    """Metainfo as mmengine keeps it, with the classes if anything tells them."""
-    try:
-        return dict(dataset_meta=classes_of(weights), backbone=weights.backbone_options)
-    except CheckpointError:
-        return dict(backbone=weights.backbone_options)
