@@ -9,11 +9,11 @@
 * processes: a training step of a small model on four images in all, by so many processes under
   gloo, which share the threads (so there are no more of them); memory is not measured.
 
-Each point has a process of its own, the least of three where they are short. An exponent p says
-that a quantity grows like x^p: "fitted" to all points (least squares of logarithms), "last" between
-the two largest; memory is what a process holds above what it held at its start, models included.
-Time that grows faster than annotations to the power of ``--most`` ends the command with an error,
-and so does memory that grows with frames.
+Each point has a process of its own, the least of up to three where they are short. An exponent p
+says that a quantity grows like x^p: "fitted" to all points (least squares of logarithms), "last"
+between the two largest; memory is what a process holds above what it held at its start, models
+included. Time that grows faster than annotations to the power of ``--most`` ends the command with
+an error, and so does memory that grows with frames.
 """
 
 import argparse

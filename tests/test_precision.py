@@ -10,6 +10,7 @@ import toy_model
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner
 from runs import forget_runs
@@ -196,6 +197,21 @@ def test_mmengine_builds_the_precision_asked_for(config_dir, monkeypatch, name, 
     options['optimizer'] = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     wrapper = OPTIM_WRAPPERS.build(options)
     assert type(wrapper).__name__ == 'AmpOptimWrapper' and wrapper.cast_dtype == dtype
+
+
+def test_float32_can_be_asked_of_a_config_of_mixed_precision(config_dir, run_tool, monkeypatch):
+    seen = []
+    monkeypatch.setattr('oneformer.commands.train.dry_run', seen.append)
+    config = config_dir / 'sharded/oneformer_swin-l_coco.py'
+    in_float32 = ('--cfg-options', 'optim_wrapper.type=OptimWrapper')
+    printed = run_tool('train', config, '--dry-run', *in_float32)
+    assert 'trains in float32: dtype, loss_scale of optim_wrapper' in printed
+    (cfg,) = seen
+    options = {
+        k: v for k, v in cfg.optim_wrapper.items() if k not in ('constructor', 'paramwise_cfg')
+    }
+    options['optimizer'] = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    assert type(OPTIM_WRAPPERS.build(options)) is OptimWrapper
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from .arguments import config_file
 
 # default hooks that mmengine adds where a config has none of this name
 _ADDED = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+# arguments of mmengine's AmpOptimWrapper that its OptimWrapper refuses
+_OF_AMP = ('dtype', 'loss_scale', 'use_fsdp')
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,5 +111,22 @@ def use_float32_without_gpu(cfg: Config) -> None:
     if cfg.optim_wrapper.type == 'AmpOptimWrapper' and not torch.cuda.is_available():
         print_log('no GPU: training in float32 instead of mixed precision', logger='current')
         cfg.optim_wrapper.type = 'OptimWrapper'
-        for key in ('dtype', 'loss_scale', 'use_fsdp'):
+        for key in _OF_AMP:
             cfg.optim_wrapper.pop(key, None)
+
+
+def leave_out_amp_settings(cfg: Config) -> None:
+    """Leave out settings of mixed precision where the config trains in float32, and log it.
+
+    A config of mixed precision keeps them if ``optim_wrapper.type=OptimWrapper`` is set over it.
+    """
+    kept = [key for key in _OF_AMP if key in cfg.optim_wrapper]
+    if cfg.optim_wrapper.type != 'OptimWrapper' or not kept:
+        return
+    for key in kept:
+        del cfg.optim_wrapper[key]
+    print_log(
+        f'optim_wrapper.type is OptimWrapper, which trains in float32: {", ".join(kept)} of '
+        'optim_wrapper, for mixed precision, left out',
+        logger='current',
+    )

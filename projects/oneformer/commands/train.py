@@ -15,6 +15,7 @@ from ..training.console import build_runner
 from .arguments import ToolParser
 from .run_arguments import (
     add_run_arguments,
+    leave_out_amp_settings,
     load_config,
     use_batch_norm_without_gpu,
     use_float32_without_gpu,
@@ -78,6 +79,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     if args.resume not in (None, 'auto'):
         cfg.resume, cfg.load_from = True, args.resume
     use_float32_without_gpu(cfg)
+    leave_out_amp_settings(cfg)
     use_batch_norm_without_gpu(cfg)
     if args.dry_run:
         try:
