@@ -31,7 +31,7 @@ def id2rgb(ids: np.ndarray) -> np.ndarray:
 class PQStat:
     """Counts by category id, added over images, and their quality as fractions.
 
-    It is no mapping: mmengine would make a plain dict of it.
+    It is not a mapping: mmengine would make a plain dict of it.
     """
 
     def __init__(self) -> None:

@@ -402,7 +402,7 @@ def test_what_does_not_fit_is_listed(tmp_path):
         initialised(SWIN, tmp_path / 'file.pth')
 
 
-def test_what_is_no_backbone_says_so(tmp_path):
+def test_what_is_not_a_backbone_says_so(tmp_path):
     torch.save({'encoder.weight': torch.zeros(2)}, tmp_path / 'file.pth')
     with pytest.raises(CheckpointError, match=r'ResNet of torchvision.*encoder\.weight'):
         initialised(SWIN, tmp_path / 'file.pth')

@@ -169,7 +169,7 @@ def segment_has_an_unknown_category(content):
 
 
 @plant_in_json
-def category_is_no_class(content):
+def category_is_not_a_class(content):
     content['categories'].append(dict(id=77, name='dragon', isthing=1))
     return [('error', 'category is not a class', 'dragon')]
 
@@ -239,7 +239,7 @@ def two_images_share_an_id(content):
 
 
 @plant_in_json
-def two_images_share_a_image(content):
+def two_images_share_a_file(content):
     content['images'].append(dict(content['images'][2], id=99))
     content['annotations'].append(dict(content['annotations'][2], image_id=99))
     return [('warning', 'image listed twice', 99)]
@@ -261,7 +261,7 @@ def two_images_share_a_image(content):
         segment_ids_are_doubled,
         segment_id_is_out_of_range,
         segment_has_an_unknown_category,
-        category_is_no_class,
+        category_is_not_a_class,
         category_id_is_doubled,
         json_calls_a_thing_stuff,
         thing_has_another_area,
@@ -272,7 +272,7 @@ def two_images_share_a_image(content):
         image_is_not_annotated,
         image_is_listed_twice,
         two_images_share_an_id,
-        two_images_share_a_image,
+        two_images_share_a_file,
     ],
 )
 def test_planted_faults_of_panoptic_labels_are_found(plant, panoptic):
@@ -297,7 +297,7 @@ def object_of(number, segmentation, area, **others):
 
 @pytest.fixture
 def instance(tmp_path):
-    """A photo with a cat and a dog, and the config of its dataset."""
+    """An image with a cat and a dog, and the config of its dataset."""
     folder = tmp_path / 'instance'
     (folder / 'img').mkdir(parents=True)
     cv2.imwrite(str(folder / 'img/a.jpg'), np.full((40, 60, 3), 90, np.uint8))
@@ -437,7 +437,7 @@ def labels_have_no_image(folder, dataset):
     return [('error', 'labels without image', 'seg/b.png', 'b')]
 
 
-def label_class_is_no_class(folder, dataset):
+def label_class_is_not_a_class(folder, dataset):
     dataset['label_classes'] = ('grass', 'sky', 'cat', 'dragon')
     return [('error', 'category is not a class', f'{folder.name}/seg', 'dragon')]
 
@@ -452,7 +452,7 @@ def label_class_is_no_class(folder, dataset):
         label_png_is_all_void,
         image_has_no_labels,
         labels_have_no_image,
-        label_class_is_no_class,
+        label_class_is_not_a_class,
     ],
 )
 def test_planted_faults_of_label_pngs_are_found(plant, semantic):
@@ -499,7 +499,7 @@ def test_labels_of_a_wrapped_data_set_of_mmsegmentation_are_checked(semantic):
 
 
 @pytest.mark.parametrize('content', ['{"images": [', '[1, 2]', '{"images": []}', None])
-def test_a_file_that_is_no_annotation_is_a_finding(content, panoptic):
+def test_a_file_that_is_not_an_annotation_is_a_finding(content, panoptic):
     folder, dataset = panoptic
     path = folder / 'panoptic_train.json'
     path.unlink() if content is None else path.write_text(content)
@@ -508,7 +508,7 @@ def test_a_file_that_is_no_annotation_is_a_finding(content, panoptic):
     assert_found(outcome, [('error', 'unreadable labels', 'set/panoptic_train.json', None)])
 
 
-def test_void_that_things_painted_over_stuff_is_no_fault(panoptic):
+def test_void_that_things_painted_over_stuff_is_not_a_fault(panoptic):
     """ADE20K's official file measures stuff before things lie on it."""
     folder, dataset = panoptic
     content = json.loads((folder / 'panoptic_train.json').read_text())

@@ -385,7 +385,7 @@ def test_the_model_is_checked_against_config_json(small, tmp_path):
         convert(tmp_path / 'peer', tmp_path / 'ours.pth', metainfo=classes)
 
 
-def test_classes_that_are_no_benchmark_have_to_be_named(small, tmp_path):
+def test_classes_that_are_of_no_known_dataset_have_to_be_named(small, tmp_path):
     with pytest.raises(CheckpointError, match='7 classes, which are not those of a.*--metainfo'):
         convert(small / 'peer', tmp_path / 'ours.pth')
     with pytest.raises(CheckpointError, match='7 classes, but 19 are named'):
@@ -454,7 +454,9 @@ def test_labels_of_hugging_face_are_the_classes(small, tmp_path, config_dir):
     assert meta_of(tmp_path / 'other.pth')['dataset_meta']['classes'] == tuple('abcdefg')
 
 
-def test_labels_of_hugging_face_that_are_a_benchmarks_need_no_more(small, config_dir, tmp_path):
+def test_labels_of_hugging_face_that_are_those_of_a_dataset_need_no_more(
+    small, config_dir, tmp_path
+):
     model = small_swin_config(config_dir)
     model.metainfo = 'cityscapes'
     torch.save(dict(state_dict=MODELS.build(model).state_dict()), tmp_path / 'ours.pth')
@@ -578,7 +580,9 @@ def test_shards_are_those_of_the_index(small, tmp_path):
     ],
 )
 @pytest.mark.parametrize('trust', [[], ['--trust-pickle']])
-def test_what_is_no_checkpoint_is_an_error_of_one_line(run_tool, tmp_path, content, message, trust):
+def test_what_is_not_a_checkpoint_is_an_error_of_one_line(
+    run_tool, tmp_path, content, message, trust
+):
     if isinstance(content, bytes):
         (tmp_path / 'file.pth').write_bytes(content)
     else:
@@ -588,7 +592,7 @@ def test_what_is_no_checkpoint_is_an_error_of_one_line(run_tool, tmp_path, conte
     assert not (tmp_path / 'ours.pth').exists()
 
 
-def test_values_that_are_no_numbers_are_refused(small, tmp_path):
+def test_values_that_are_not_numbers_are_refused(small, tmp_path):
     content = torch.load(small / 'ours.pth', weights_only=True)
     content['state_dict']['panoptic_head.query_embed.weight'][0, 0] = torch.nan
     torch.save(content, tmp_path / 'diverged.pth')

@@ -84,7 +84,7 @@ def test_targets_are_pinned_with_the_images(task, monkeypatch):
     assert len(pinned) == (2 * 4 if task else 2 * 2)
 
 
-def test_what_is_no_tensor_stays_as_it_is(monkeypatch):
+def test_what_is_not_a_tensor_stays_as_it_is(monkeypatch):
     monkeypatch.setattr(torch.Tensor, 'pin_memory', lambda self: self + 1)
     inner = BaseDataElement(x=torch.zeros(2))
     element = BaseDataElement(

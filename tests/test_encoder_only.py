@@ -275,7 +275,7 @@ def test_masks_found_in_bands_of_rows_are_those_of_whole_features(
 
 def test_other_devices_run_all_sequences_together_and_read_them_one_by_one(peers_of, images):
     _, weights = peers_of('dinov2', 'off')
-    ours = build_ours(weights).to('meta')  # which tells shapes, and is no CPU
+    ours = build_ours(weights).to('meta')  # which tells shapes, and is not a CPU
     runs, bands = [], []
     ours.backbone.blocks[-1].register_forward_hook(lambda *given: runs.append(len(given[-1])))
     ours.panoptic_head.upscale[-1].register_forward_hook(lambda *given: bands.append(given[-1]))
@@ -339,7 +339,7 @@ def test_other_sizes_and_windows_predict(peers_of):
     assert same.double().mean() > 0.99  # of the first window alone
 
 
-def test_a_word_that_is_no_task_is_refused_with_and_without_a_token(peers_of, images):
+def test_a_word_that_is_not_a_task_is_refused_with_and_without_a_token(peers_of, images):
     _, weights = peers_of('dinov2', 'off')
     for options in ({}, dict(task_queries={})):
         head = build_ours(weights, **options).panoptic_head

@@ -244,7 +244,7 @@ def test_tracks_of_videos_are_refused(tmp_path):
     assert 'export the task as "CVAT for images 1.1"' in problems_of(CvatSource(tmp_path))
 
 
-def test_names_of_images_are_no_keys(tmp_path):
+def test_names_of_images_are_not_keys(tmp_path):
     names = ('0001.jpg', '1.jpg', '1.gif', 'a/1.png')
     for name in names:
         write_image(tmp_path / 'images' / name)

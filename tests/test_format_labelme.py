@@ -212,7 +212,7 @@ def test_labels_of_images_with_exif_lie_where_their_size_says(tmp_path):
     assert kinds(found['stored.jpg']) == {'labels turned upright': 1}
 
 
-def test_names_of_images_are_no_keys(tmp_path):
+def test_names_of_images_are_not_keys(tmp_path):
     names = ('0001.jpg', '1.jpg', '1.gif', 'a/1.png')
     for count, name in enumerate(names):
         write_image(tmp_path / name)

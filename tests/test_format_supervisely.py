@@ -206,7 +206,7 @@ def test_images_without_a_json_are_left_out_or_kept_and_counted(project):
     assert sorted(read(source)) == ['ds/img/1.jpg', 'ds/img/2.jpg']
 
 
-def test_names_of_images_are_no_keys(project):
+def test_names_of_images_are_not_keys(project):
     names = ('0001.jpg', '1.jpg', '1.gif')
     for count, name in enumerate(names):
         write(project, 'ds', name, [bitmap('cat', rectangle(5, 5, 20, 20))] * count)

@@ -207,7 +207,7 @@ def test_one_pixel_in_each_corner_survives(tmp_path):
     same(annotated, [('cat', rectangle(*box, height=5, width=7)) for box in boxes])
 
 
-def test_names_that_are_numbers_are_no_keys(tmp_path):
+def test_names_that_are_numbers_are_not_keys(tmp_path):
     for name in ('0001.jpg', '1.jpg', 'a/1.png'):
         write_image(tmp_path / name)
     for number, name in enumerate(('0001.txt', '1.txt', 'a/1.txt')):

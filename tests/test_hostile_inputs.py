@@ -153,7 +153,7 @@ class Place:
         self.run('train', QUICKSTART, *where, '--cfg-options', *few, *options)
 
     def predict(self, *arguments, weights=None):
-        """Answer the photos of the folder."""
+        """Predict the images of the folder."""
         names = ['--model', QUICKSTART, '--weights', weights or self.weights]
         arguments = arguments or (self.folder / 'img',)
         self.run('predict', *arguments, *names, '--out-dir', self.out, '--device', 'cpu')
@@ -553,7 +553,7 @@ def prediction_of_a_png_that_says_100000_x_100000(place):
 
 
 @case
-def size_limit_that_is_no_number(place):
+def size_limit_that_is_not_a_number(place):
     os.environ['ONEFORMER_MAX_PIXELS'] = 'many'
     place.load()
 
@@ -664,7 +664,7 @@ def label_picture_of_32_bits(place):
 
 
 @case
-def label_that_is_no_class(place):
+def label_that_is_not_a_class(place):
     place.load_labels(np.full((HEIGHT, WIDTH), 200, np.uint8))
 
 

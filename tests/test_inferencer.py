@@ -25,7 +25,7 @@ LOOSE = dict(object_mask_thr=0.1, iou_thr=0.0, score_thr=0.0)  # untrained weigh
 
 
 @pytest.fixture(scope='module')
-def photos():
+def images():
     """Three images of two sizes, BGR."""
     rng = np.random.default_rng(0)
     coarse = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((6, 9), (9, 6), (6, 9))]
@@ -33,7 +33,7 @@ def photos():
 
 
 @pytest.fixture(scope='module')
-def weights(config_dir, photos, tmp_path_factory):
+def weights(config_dir, images, tmp_path_factory):
     """A checkpoint of random weights whose queries prediction many classes."""
     cfg = Config.fromfile(config_dir / f'{QUICKSTART}.py').model
     torch.manual_seed(4)
@@ -44,7 +44,7 @@ def weights(config_dir, photos, tmp_path_factory):
                 parameter.normal_(std=0.12)
         model.panoptic_head.query_embed.weight.normal_()
         # random queries agree on a class: teach each its own from what tells them apart
-        image = torch.from_numpy(photos[0][..., ::-1].copy()).permute(2, 0, 1)[None]
+        image = torch.from_numpy(images[0][..., ::-1].copy()).permute(2, 0, 1)[None]
         queries = model((image - 127) / 128, mode='tensor')['object_queries'][0]
         features = model.panoptic_head.transformer_decoder.post_norm(queries)
         mean = features.mean(0)
@@ -64,13 +64,13 @@ def inferencer(weights):
 
 
 @pytest.fixture
-def folder(tmp_path, photos):
+def folder(tmp_path, images):
     """Images in a folder and a sub-folder, one of them truncated, and a text."""
     root = tmp_path / 'images'
     (root / 'street').mkdir(parents=True)
-    for name, photo in zip(('a.png', 'street/a.png', 'street/b.jpg'), photos):
-        cv2.imwrite(str(root / name), photo)
-    whole = cv2.imencode('.jpg', photos[0])[1].tobytes()
+    for name, image in zip(('a.png', 'street/a.png', 'street/b.jpg'), images):
+        cv2.imwrite(str(root / name), image)
+    whole = cv2.imencode('.jpg', images[0])[1].tobytes()
     (root / 'broken.jpg').write_bytes(whole[: len(whole) // 2])
     (root / 'notes.txt').write_text('no image')
     return root
@@ -103,9 +103,9 @@ def assert_same(a, b, tasks=TASKS):
             assert one.shape == other.shape and (one != other).sum() <= 0.001 * one.size, name
 
 
-def test_an_array_gives_arrays_that_fit_together(inferencer, photos):
-    (prediction,) = inferencer(photos[0], **LOOSE, progress=False)
-    size = photos[0].shape[:2]
+def test_an_array_gives_arrays_that_fit_together(inferencer, images):
+    (prediction,) = inferencer(images[0], **LOOSE, progress=False)
+    size = images[0].shape[:2]
     classes, things = inferencer.dataset_meta['classes'], inferencer.dataset_meta['thing_classes']
     assert prediction.name == 'array_000000' and prediction.path is None
     assert prediction.panoptic_map.shape == prediction.semantic_map.shape == size
@@ -130,32 +130,32 @@ def test_an_array_gives_arrays_that_fit_together(inferencer, photos):
     assert set(np.unique(prediction.semantic_map)) <= set(range(len(classes)))
 
 
-def test_a_file_is_predicted_like_its_array_in_bgr(inferencer, photos, tmp_path):
+def test_a_file_is_predicted_like_its_array_in_bgr(inferencer, images, tmp_path):
     path = tmp_path / 'image.png'
-    Image.fromarray(photos[0][..., ::-1]).save(path)
-    from_file, from_array = inferencer([path, photos[0]], **LOOSE, progress=False)
+    Image.fromarray(images[0][..., ::-1]).save(path)
+    from_file, from_array = inferencer([path, images[0]], **LOOSE, progress=False)
     assert from_file.path == str(path) and from_file.name == 'image.png'
     assert_same(from_file, from_array)
-    (swapped,) = inferencer(photos[0][..., ::-1], **LOOSE, progress=False)
+    (swapped,) = inferencer(images[0][..., ::-1], **LOOSE, progress=False)
     assert not np.array_equal(swapped.panoptic_map, from_array.panoptic_map)
 
 
 @pytest.mark.parametrize('kind', ['grey', 'alpha', 'deep', 'turned'])
-def test_images_of_any_kind_are_predicted_upright(kind, inferencer, photos, tmp_path):
+def test_images_of_any_kind_are_predicted_upright(kind, inferencer, images, tmp_path):
     path = tmp_path / 'image.png'
     if kind == 'grey':
-        Image.fromarray(photos[0][..., 0]).save(path)
+        Image.fromarray(images[0][..., 0]).save(path)
     elif kind == 'alpha':
-        cv2.imwrite(str(path), np.dstack([photos[0], photos[0][..., 0]]))
+        cv2.imwrite(str(path), np.dstack([images[0], images[0][..., 0]]))
     elif kind == 'deep':
-        cv2.imwrite(str(path), photos[0].astype(np.uint16) * 257)
+        cv2.imwrite(str(path), images[0].astype(np.uint16) * 257)
     else:
         path = path.with_suffix('.jpg')
         exif = Image.Exif()
         exif[0x0112] = 6  # lies on its side
-        Image.fromarray(photos[0]).save(path, exif=exif)
+        Image.fromarray(images[0]).save(path, exif=exif)
     (prediction,) = inferencer(path, tasks='semantic', progress=False)
-    size = photos[0].shape[:2]
+    size = images[0].shape[:2]
     assert prediction.semantic_map.shape == (size[::-1] if kind == 'turned' else size)
 
 
@@ -163,34 +163,34 @@ def test_images_of_any_kind_are_predicted_upright(kind, inferencer, photos, tmp_
     ('channels', 'message'),
     [
         (1, 'image.tiff holds numbers of float32 from 0.* to 0.*: set value_range='),
-        (3, 'image.tiff is damaged, no image, or .* of floats'),
+        (3, 'image.tiff is damaged, not an image, or .* of floats'),
     ],
 )
-def test_a_image_of_floats_is_said_to_be_none(channels, message, inferencer, photos, tmp_path):
+def test_an_image_of_floats_is_said_to_be_none(channels, message, inferencer, images, tmp_path):
     path = tmp_path / 'image.tiff'
-    cv2.imwrite(str(path), (photos[0][..., :channels] / 255).astype(np.float32))
+    cv2.imwrite(str(path), (images[0][..., :channels] / 255).astype(np.float32))
     with pytest.raises(ValueError, match=message):
         inferencer(path, progress=False)
 
 
-def test_three_tasks_at_once_are_three_single_predictions(inferencer, photos):
-    (together,) = inferencer(photos[1], **LOOSE, progress=False)
+def test_three_tasks_at_once_are_three_single_predictions(inferencer, images):
+    (together,) = inferencer(images[1], **LOOSE, progress=False)
     for task in TASKS:
-        (alone,) = inferencer(photos[1], tasks=task, **LOOSE, progress=False)
+        (alone,) = inferencer(images[1], tasks=task, **LOOSE, progress=False)
         assert_same(together, alone, [task])
         others = [name for other in TASKS if other != task for name in FIELDS[other]]
         assert all(getattr(alone, name) is None for name in others)
 
 
-def test_the_batch_size_does_not_change_the_predictions(inferencer, photos):
-    one_by_one = inferencer(photos, **LOOSE, progress=False)
-    in_pairs = inferencer(photos, **LOOSE, batch_size=2, progress=False)
+def test_the_batch_size_does_not_change_the_predictions(inferencer, images):
+    one_by_one = inferencer(images, **LOOSE, progress=False)
+    in_pairs = inferencer(images, **LOOSE, batch_size=2, progress=False)
     assert [p.name for p in in_pairs] == [f'array_{k:06d}' for k in range(3)]
     for a, b in zip(one_by_one, in_pairs):
         assert_same(a, b)
 
 
-def test_images_share_a_batch_only_if_their_padding_is_the_same(inferencer, photos, monkeypatch):
+def test_images_share_a_batch_only_if_their_padding_is_the_same(inferencer, images, monkeypatch):
     sizes = []
     extract_feat = inferencer.model.extract_feat
     monkeypatch.setattr(
@@ -198,20 +198,20 @@ def test_images_share_a_batch_only_if_their_padding_is_the_same(inferencer, phot
         'extract_feat',
         lambda images: sizes.append(tuple(images.shape)) or extract_feat(images),
     )
-    narrower = np.ascontiguousarray(photos[0][:, :-1])  # by less than the padding
-    inferencer([*photos, narrower], **LOOSE, batch_size=2, progress=False)
+    narrower = np.ascontiguousarray(images[0][:, :-1])  # by less than the padding
+    inferencer([*images, narrower], **LOOSE, batch_size=2, progress=False)
     assert sizes == [(2, 3, 160, 256), (1, 3, 256, 160), (1, 3, 160, 256)]
 
 
-def test_only_wanted_classes_remain_and_the_others_are_void(inferencer, photos):
-    (everything,) = inferencer(photos[0], **LOOSE, progress=False)
+def test_only_wanted_classes_remain_and_the_others_are_void(inferencer, images):
+    (everything,) = inferencer(images[0], **LOOSE, progress=False)
     # a thing and stuff that the prediction has
     categories = {s['isthing']: s['category'] for s in everything.segments}
     wanted = [categories[True], categories[False]]
     classes = list(inferencer.dataset_meta['classes'])
     labels = [classes.index(name) for name in wanted]
     names = [f' {wanted[0].upper()}', wanted[1]]
-    (some,) = inferencer(photos[0], classes=names, **LOOSE, progress=False)
+    (some,) = inferencer(images[0], classes=names, **LOOSE, progress=False)
 
     kept = [s for s in everything.segments if s['category'] in wanted]
     assert 0 < len(kept) < len(everything.segments)
@@ -233,7 +233,7 @@ def test_only_wanted_classes_remain_and_the_others_are_void(inferencer, photos):
 
 
 @pytest.mark.parametrize(
-    'benchmark, name, meant',
+    'dataset, name, meant',
     [
         ('coco', 'tree', 'tree-merged'),
         ('coco', 'wall', 'wall-other-merged'),
@@ -244,8 +244,8 @@ def test_only_wanted_classes_remain_and_the_others_are_void(inferencer, photos):
         ('mapillary', 'crosswalk - plain', 'Crosswalk - Plain'),
     ],
 )
-def test_classes_are_named_as_in_fine_tuning(benchmark, name, meant):
-    metainfo = resolve_metainfo(benchmark)
+def test_classes_are_named_as_in_fine_tuning(dataset, name, meant):
+    metainfo = resolve_metainfo(dataset)
     (label,) = labels_of_names([name], metainfo)
     assert metainfo['classes'][label] == meant
 
@@ -255,28 +255,28 @@ def test_a_name_of_two_classes_is_refused_with_both():
         labels_of_names(['wall', 'Ground'], resolve_metainfo('ade20k'))
 
 
-def test_thresholds_are_honoured(inferencer, photos):
-    def answer(**thresholds):
-        (prediction,) = inferencer(photos[0], **{**LOOSE, **thresholds}, progress=False)
+def test_thresholds_are_honoured(inferencer, images):
+    def predicted(**thresholds):
+        (prediction,) = inferencer(images[0], **{**LOOSE, **thresholds}, progress=False)
         return prediction
 
-    loose = answer()
+    loose = predicted()
     middle = float(np.median(loose.scores))
     np.testing.assert_array_equal(
-        answer(score_thr=middle).scores, loose.scores[loose.scores >= middle]
+        predicted(score_thr=middle).scores, loose.scores[loose.scores >= middle]
     )
-    assert len(answer(max_per_image=3).labels) <= 3 < len(loose.labels)
+    assert len(predicted(max_per_image=3).labels) <= 3 < len(loose.labels)
     middle = float(np.median([s['score'] for s in loose.segments]))
-    sure = answer(object_mask_thr=middle).segments
+    sure = predicted(object_mask_thr=middle).segments
     assert 0 < len(sure) < len(loose.segments) and min(s['score'] for s in sure) > middle
-    assert sum(s['area'] for s in answer(iou_thr=0.9).segments) < sum(
+    assert sum(s['area'] for s in predicted(iou_thr=0.9).segments) < sum(
         s['area'] for s in loose.segments
     )
     assert inferencer.model.test_cfg['iou_thr'] == 0.8  # the next call begins with the config's
 
 
-def test_a_video_is_streamed_not_collected(inferencer, photos, tmp_path, monkeypatch):
-    write_video(tmp_path / 'clip.mp4', photos[::2] * 10)
+def test_a_video_is_streamed_not_collected(inferencer, images, tmp_path, monkeypatch):
+    write_video(tmp_path / 'clip.mp4', images[::2] * 10)
     read = []
     capture_type = cv2.VideoCapture
 
@@ -341,10 +341,10 @@ def test_a_broken_file_is_an_error_unless_someone_is_told(inferencer, folder):
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_computed(
-    arguments, message, inferencer, photos
+    arguments, message, inferencer, images
 ):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        inferencer.stream(**{'inputs': photos[0], **arguments})
+        inferencer.stream(**{'inputs': images[0], **arguments})
 
 
 def predict(run_tool, weights, *arguments):
@@ -360,16 +360,16 @@ def predict(run_tool, weights, *arguments):
 def test_coco_photographs_get_files_that_the_evaluator_reads(
     run_tool, weights, inferencer, shared_dir, tmp_path
 ):
-    photos = shared_dir / 'data/coco_panoptic_tiny/images'
+    images = shared_dir / 'data/coco_panoptic_tiny/images'
     out_dir = tmp_path / 'out'
-    printed, _ = predict(run_tool, weights, photos, '--out-dir', out_dir, '--batch-size', 2)
+    printed, _ = predict(run_tool, weights, images, '--out-dir', out_dir, '--batch-size', 2)
     assert 'predicted images and frames: 4;' in printed
-    stems = sorted(path.stem for path in photos.iterdir())
+    stems = sorted(path.stem for path in images.iterdir())
     for task in TASKS:
         overlays = sorted((out_dir / 'overlays' / task).iterdir())
         assert [path.name for path in overlays] == [f'{stem}.jpg' for stem in stems]
         for stem, overlay in zip(stems, overlays):
-            assert cv2.imread(str(overlay)).shape == cv2.imread(str(photos / f'{stem}.jpg')).shape
+            assert cv2.imread(str(overlay)).shape == cv2.imread(str(images / f'{stem}.jpg')).shape
 
     # the written predictions as ground truth: the returned predictions score 100 against them
     metainfo = {key: inferencer.dataset_meta[key] for key in ('classes', 'thing_classes')}
@@ -378,7 +378,7 @@ def test_coco_photographs_get_files_that_the_evaluator_reads(
             type='PanopticDataset',
             metainfo=metainfo,
             ann_file=str(out_dir / 'panoptic.json'),
-            data_prefix=dict(img=str(photos), seg=str(out_dir / 'panoptic')),
+            data_prefix=dict(img=str(images), seg=str(out_dir / 'panoptic')),
             pipeline=[
                 dict(type='LoadPhoto'), dict(type='LoadSegmentMap'), dict(type='PackSegmentInputs')
             ],
@@ -387,23 +387,25 @@ def test_coco_photographs_get_files_that_the_evaluator_reads(
     )  # fmt: skip
     quality = METRICS.build(dict(type='PanopticQuality'))
     quality.dataset_meta = dataset.metainfo
-    answers = inferencer(photos, object_mask_thr=0.1, iou_thr=0, score_thr=0.05, progress=False)
+    predictions = inferencer(images, object_mask_thr=0.1, iou_thr=0, score_thr=0.05, progress=False)
     records = json.loads((out_dir / 'instance.json').read_text())
-    assert len(dataset) == len(answers) == 4
-    for data, answer in zip(dataset, answers):
+    assert len(dataset) == len(predictions) == 4
+    for data, prediction in zip(dataset, predictions):
         sample = data['data_samples']
-        assert sample.img_path == answer.path
-        codes = [len(metainfo['classes'])] + [s['label'] + 1000 * s['id'] for s in answer.segments]
-        sem_seg = torch.tensor(codes)[torch.from_numpy(answer.panoptic_map)][None]
+        assert sample.img_path == prediction.path
+        codes = [len(metainfo['classes'])] + [
+            s['label'] + 1000 * s['id'] for s in prediction.segments
+        ]
+        sem_seg = torch.tensor(codes)[torch.from_numpy(prediction.panoptic_map)][None]
         sample.pred_panoptic_seg = PixelData(sem_seg=sem_seg)
         quality.process(None, [sample.to_dict()])
 
-        stem = answer.name.removesuffix('.jpg')
+        stem = prediction.name.removesuffix('.jpg')
         labels = cv2.imread(str(out_dir / f'semantic/{stem}.png'), cv2.IMREAD_UNCHANGED)
-        assert (labels == answer.semantic_map).mean() > 0.999
+        assert (labels == prediction.semantic_map).mean() > 0.999
         own = [record for record in records if record['image_id'] == stem]
-        assert [record['category_id'] for record in own] == answer.labels.tolist()
-        for record, mask in zip(own, answer.masks):
+        assert [record['category_id'] for record in own] == prediction.labels.tolist()
+        for record, mask in zip(own, prediction.masks):
             assert (coco_mask.decode(record['segmentation']) == mask).mean() > 0.999
     assert quality.evaluate(4)['panoptic/PQ'] > 99.9
 
@@ -427,19 +429,19 @@ def test_a_folder_with_a_broken_file_is_done_but_for_it(run_tool, weights, folde
 def test_inputs_behind_the_classes_are_not_taken_for_classes(
     run_tool, weights, inferencer, folder, tmp_path, capsys
 ):
-    photo = folder / 'a.png'
+    image = folder / 'a.png'
     for arguments, message in (
-        ([photo, '--classes', 'grass', photo], 'a.png is a file, not a class: write inputs first'),
+        ([image, '--classes', 'grass', image], 'a.png is a file, not a class: write inputs first'),
         (['--classes', 'grass', folder], 'no input: write images'),
     ):
         with pytest.raises(SystemExit):
             run_tool('predict', '--weights', weights, *arguments)
         assert message in capsys.readouterr().err
-    (answer,) = inferencer(photo, tasks='panoptic', **LOOSE, progress=False)
-    wanted = sorted({segment['label'] for segment in answer.segments})[:2]
+    (prediction,) = inferencer(image, tasks='panoptic', **LOOSE, progress=False)
+    wanted = sorted({segment['label'] for segment in prediction.segments})[:2]
     classes, out_dir = inferencer.dataset_meta['classes'], tmp_path / 'out'
     twice = [word for label in wanted for word in ('--classes', classes[label])]
-    printed, _ = predict(run_tool, weights, photo, '--out-dir', out_dir, *twice)
+    printed, _ = predict(run_tool, weights, image, '--out-dir', out_dir, *twice)
     assert 'results are in' in printed
     (annotation,) = json.loads((out_dir / 'panoptic.json').read_text())['annotations']
     found = sorted({info['category_id'] for info in annotation['segments_info']})
@@ -456,8 +458,8 @@ def test_where_nothing_is_predicted_no_results_are_claimed(
 
 
 @pytest.mark.parametrize('frames', [True, False])
-def test_a_video_becomes_a_video_per_task(frames, run_tool, weights, photos, tmp_path):
-    write_video(tmp_path / 'clip.mp4', photos[::2] * 2, fps=7)
+def test_a_video_becomes_a_video_per_task(frames, run_tool, weights, images, tmp_path):
+    write_video(tmp_path / 'clip.mp4', images[::2] * 2, fps=7)
     out_dir = tmp_path / 'out'
     printed, _ = predict(
         run_tool, weights, tmp_path / 'clip.mp4', '--out-dir', out_dir,
@@ -469,8 +471,8 @@ def test_a_video_becomes_a_video_per_task(frames, run_tool, weights, photos, tmp
         video = cv2.VideoCapture(str(path))
         assert path.name == 'clip.mp4' and video.get(cv2.CAP_PROP_FPS) == 7
         drawn = [video.read()[1] for _ in range(4)]
-        assert all(frame.shape == photos[0].shape for frame in drawn) and not video.read()[0]
-        assert np.abs(drawn[0].astype(int) - photos[0]).mean() > 5
+        assert all(frame.shape == images[0].shape for frame in drawn) and not video.read()[0]
+        assert np.abs(drawn[0].astype(int) - images[0]).mean() > 5
     pngs = sorted(str(path.relative_to(out_dir)) for path in out_dir.rglob('*.png'))
     assert pngs == [
         f'{kind}/clip/{k:06d}.png' for kind in ('panoptic', 'semantic') for k in range(4 * frames)
@@ -480,10 +482,10 @@ def test_a_video_becomes_a_video_per_task(frames, run_tool, weights, photos, tmp
 
 @pytest.mark.parametrize('suffix', ['.avi', '.mkv'])
 def test_a_truncated_video_is_reported_and_what_it_has_is_kept(
-    suffix, run_tool, weights, inferencer, photos, tmp_path
+    suffix, run_tool, weights, inferencer, images, tmp_path
 ):
     path = tmp_path / f'clip{suffix}'
-    write_video(path, photos[::2] * 10, codec='MJPG')
+    write_video(path, images[::2] * 10, codec='MJPG')
     assert len(inferencer(path, tasks='semantic', progress=False)) == 20
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
@@ -499,8 +501,8 @@ def test_a_truncated_video_is_reported_and_what_it_has_is_kept(
         inferencer(path, tasks='semantic', progress=False)
 
 
-def test_an_error_leaves_nothing_half_written(inferencer, photos, folder, tmp_path):
-    write_video(tmp_path / 'clip.mp4', photos[::2] * 4)
+def test_an_error_leaves_nothing_half_written(inferencer, images, folder, tmp_path):
+    write_video(tmp_path / 'clip.mp4', images[::2] * 4)
     out_dir = tmp_path / 'out'
     stream = inferencer.stream(tmp_path / 'clip.mp4', out_dir, progress=False)
     next(stream)
@@ -523,24 +525,24 @@ def test_results_that_would_overwrite_each_other_are_refused(inferencer, folder)
     assert not out_dir.exists()
 
 
-def test_images_that_differ_in_their_suffix_keep_it_in_the_results(inferencer, photos, tmp_path):
+def test_images_that_differ_in_their_suffix_keep_it_in_the_results(inferencer, images, tmp_path):
     folder, out_dir = tmp_path / 'images', tmp_path / 'out'
     folder.mkdir()
     names, stems = ['a.jpg', 'a.png', 'b.png'], ['a.jpg', 'a.png', 'b']
-    for name, photo in zip(names, photos):
-        cv2.imwrite(str(folder / name), photo)
-    answers = inferencer(folder, out_dir, tasks=['panoptic', 'semantic'], progress=False)
-    assert [answer.name for answer in answers] == names
+    for name, image in zip(names, images):
+        cv2.imwrite(str(folder / name), image)
+    predictions = inferencer(folder, out_dir, tasks=['panoptic', 'semantic'], progress=False)
+    assert [prediction.name for prediction in predictions] == names
     for kind, suffix in (('overlays/semantic', '.jpg'), ('panoptic', '.png'), ('semantic', '.png')):
         written = sorted(path.name for path in (out_dir / kind).iterdir())
         assert written == [stem + suffix for stem in stems]
-    images = json.loads((out_dir / 'panoptic.json').read_text())['images']
-    assert [(i['id'], i['file_name']) for i in images] == list(zip(stems, names))
+    listed = json.loads((out_dir / 'panoptic.json').read_text())['images']
+    assert [(i['id'], i['file_name']) for i in listed] == list(zip(stems, names))
 
 
-def test_a_video_shares_its_name_with_a_image_but_its_frames_do_not(inferencer, photos, tmp_path):
-    write_video(tmp_path / 'clip.mp4', photos[::2])
-    cv2.imwrite(str(tmp_path / 'clip.png'), photos[0])
+def test_a_video_shares_its_name_with_an_image_but_its_frames_do_not(inferencer, images, tmp_path):
+    write_video(tmp_path / 'clip.mp4', images[::2])
+    cv2.imwrite(str(tmp_path / 'clip.png'), images[0])
     out_dir, options = tmp_path / 'out', dict(tasks='semantic', progress=False)
     pair = [tmp_path / 'clip.mp4', tmp_path / 'clip.png']
     assert len(inferencer(pair, out_dir, frames=True, **options)) == 3
@@ -548,7 +550,7 @@ def test_a_video_shares_its_name_with_a_image_but_its_frames_do_not(inferencer, 
     assert sorted(path.name for path in overlays) == ['clip.jpg', 'clip.mp4']
 
     (tmp_path / 'clip').mkdir()
-    cv2.imwrite(str(tmp_path / 'clip/000001.png'), photos[0])
+    cv2.imwrite(str(tmp_path / 'clip/000001.png'), images[0])
     with pytest.raises(ValueError, match=r'clip/000001.png and of a frame of .*clip.mp4 may both'):
         inferencer.stream(tmp_path, tmp_path.parent / 'elsewhere', frames=True)
     inferencer.stream(tmp_path, tmp_path.parent / 'elsewhere')  # without PNGs of frames
@@ -664,7 +666,7 @@ SMALL_SWIN = dict(
 )
 
 
-def test_weights_alone_give_the_predictions_of_their_config(config_dir, photos, tmp_path):
+def test_weights_alone_give_the_predictions_of_their_config(config_dir, images, tmp_path):
     cfg = Config.fromfile(config_dir / 'oneformer_swin-l_ade20k.py')
     cfg.model.test_cfg.max_per_image = 20
     cfg.merge_from_dict(dict(model=SMALL_SWIN))
@@ -675,14 +677,14 @@ def test_weights_alone_give_the_predictions_of_their_config(config_dir, photos, 
         model.panoptic_head.cls_embed.bias[:-1][model.is_thing] += 1
     meta = dict(dataset_meta=resolve_metainfo('ade20k'))
     torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
-    answers = [
+    predictions = [
         OneFormerInferencer(config, path, 'cpu')(
-            photos[0], object_mask_thr=0.001, iou_thr=0.0, score_thr=0.0, progress=False
+            images[0], object_mask_thr=0.001, iou_thr=0.0, score_thr=0.0, progress=False
         )[0]
         for config in (cfg, None)
     ]
-    assert len(answers[0].segments) > 0 and len(answers[0].labels) > 0
-    assert_same(*answers)
+    assert len(predictions[0].segments) > 0 and len(predictions[0].labels) > 0
+    assert_same(*predictions)
     # as a file of a run in several processes, without names and without what is rebuilt
     bare = {
         f'module.{key}': tensor
@@ -695,7 +697,7 @@ def test_weights_alone_give_the_predictions_of_their_config(config_dir, photos, 
 
 
 @pytest.mark.parametrize(
-    'benchmark, config',
+    'dataset, config',
     [
         ('ade20k', 'oneformer_swin-l_ade20k'),
         ('cityscapes', 'oneformer_swin-l_cityscapes'),
@@ -703,10 +705,10 @@ def test_weights_alone_give_the_predictions_of_their_config(config_dir, photos, 
         ('mapillary', 'oneformer_swin-l_mapillary'),
     ],
 )
-def test_settings_assumed_for_weights_alone_are_those_of_the_configs(benchmark, config):
+def test_settings_assumed_for_weights_alone_are_those_of_the_configs(dataset, config):
     cfg = Config.fromfile(find_config(config))
     (resize,) = (step for step in cfg.test_pipeline if step.type == 'ResizeShortEdge')
-    assert TEST_SETTINGS[benchmark] == (
+    assert TEST_SETTINGS[dataset] == (
         *resize.short_edges,
         resize.max_size,
         cfg.model.test_cfg.object_mask_thr,

@@ -98,7 +98,7 @@ def test_what_others_append_keeps_its_place():
     assert log.tolist() == [0, 10, 1, 11, 2, 12, 3, 13] and count.tolist() == [1, 2] * 4
 
 
-def test_the_graph_of_a_loss_is_released_and_what_is_no_scalar_is_refused_at_once():
+def test_the_graph_of_a_loss_is_released_and_what_is_not_a_scalar_is_refused_at_once():
     hook, hub = LateRuntimeInfoHook(), MessageHub('graph')
     weight = torch.ones(3, requires_grad=True)
     feed(hook, hub, [dict(loss=weight.sum()) for _ in range(2)])

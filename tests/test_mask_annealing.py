@@ -70,7 +70,7 @@ def test_probabilities_are_those_of_the_published_runs(spans, step, expected):
         (dict(spans=[(0, 1)], power=0), 'power is 0'),
     ],
 )
-def test_what_is_no_schedule_is_refused(arguments, message):
+def test_what_is_not_a_schedule_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         MaskAnnealing(**arguments)
 

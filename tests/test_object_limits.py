@@ -232,7 +232,7 @@ def test_more_detections_than_max_dets_are_reported_too_and_first_id_stays():
         assert scores['AP_all'] == pytest.approx(free['AP']) and scores['AP'] < free['AP']
 
 
-def test_crowds_are_no_objects_that_have_to_be_found():
+def test_crowds_are_not_objects_that_have_to_be_found():
     gt_map, segments, _ = squares(4, [CAT, CAT, CAT, CAT])
     for s in segments[1:]:
         s['iscrowd'] = True

@@ -132,7 +132,7 @@ def test_a_page_is_replaced_and_other_content_is_refused(page, exported, package
     mine.mkdir()
     (mine / 'thesis.txt').write_text('years of work')
     code, printed = page(exported, '--out', mine, '--onnxruntime-web', package)
-    assert code == 1 and f'{mine} exists and is no page of this command' in printed
+    assert code == 1 and f'{mine} exists and is not a page of this command' in printed
     assert files_of(mine) == {'thesis.txt'}
 
 
@@ -151,7 +151,7 @@ def test_examples_may_be_images_of_ones_own(page, exported, package, tmp_path):
 
     (tmp_path / 'text.png').write_text('no image')
     code, printed = page(*words[:-2], tmp_path / 'text.png')
-    assert code == 1 and 'text.png is no image' in printed
+    assert code == 1 and 'text.png is not an image' in printed
     assert json.loads((out / 'examples/examples.json').read_text()) == examples
 
 
@@ -177,7 +177,7 @@ def test_the_runtime_is_fetched_by_npm_once(page, exported, tmp_path, monkeypatc
     monkeypatch.setenv('PATH', str(tools))
     out = tmp_path / 'page'
     code, printed = page(exported, '--out', out)  # the content is not the one that is known
-    assert code == 1 and 'has not the content that is known of it' in printed
+    assert code == 1 and 'does not have the content that is known of it' in printed
     assert not out.exists() and list((tmp_path / 'cache').iterdir()) == []
 
     digest = onnxruntime_web.base64.b64encode(hashlib.sha512(package.read_bytes()).digest())
@@ -201,7 +201,10 @@ def test_the_runtime_is_fetched_by_npm_once(page, exported, tmp_path, monkeypatc
     'damage, words',
     [
         (lambda path: path.unlink(), 'does not exist'),
-        (lambda path: path.write_bytes(path.read_bytes()[:60]), 'is no package of npm, or damaged'),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:60]),
+            'is not a package of npm, or damaged',
+        ),
         (
             lambda path: write_archive(path, {**CONTENTS, NAMES[2]: b'other'}),
             'ort-wasm-simd-threaded.wasm of',

@@ -387,7 +387,9 @@ def test_the_image_is_predicted_as_it_is_shown(page, model, image, tmp_path, nam
         ('huge.png', 60000, '60000 × 60000 pixels'),
     ],
 )
-def test_what_is_no_image_is_told_and_the_page_goes_on(page, path, tmp_path, name, content, words):
+def test_what_is_not_an_image_is_told_and_the_page_goes_on(
+    page, path, tmp_path, name, content, words
+):
     if content is None:
         content = path.read_bytes()[:40]
     elif isinstance(content, int):

@@ -129,7 +129,7 @@ def test_a_query_on_unannotated_pixels_is_not_taught_to_be_no_object(criterion, 
     assert (scores != 0).any(-1).all()
 
 
-def test_nothing_to_learn_is_no_division_by_zero(criterion):
+def test_nothing_to_learn_does_not_divide_by_zero(criterion):
     none = torch.zeros(0, dtype=torch.long), torch.full((SIDE, SIDE), -1)
     everywhere = torch.ones(SIDE, SIDE, dtype=torch.bool)
     targets = [Targets(*none, i, unannotated=everywhere, has_unknown=True) for i in range(B)]

@@ -89,7 +89,7 @@ def test_an_object_of_eight_pixels_is_not_below_them(tmp_path, cpu, edge, share)
     assert len(findings) == (share > 0)
 
 
-def test_few_small_objects_are_no_warning(tmp_path, cpu):
+def test_few_small_objects_give_no_warning(tmp_path, cpu):
     write(tmp_path, ants=0, side=10)
     advice, findings = checked(tmp_path, cpu, [120], 120)
     assert advice['below'] == dict(training=0.0, test=0.0) and findings == []
@@ -123,7 +123,7 @@ def test_settings_are_recommended_by_sizes(
     assert list(settings) == [line.split(' = ')[0] for line in lines]  # they can be pasted
 
 
-def test_regions_of_label_images_are_no_objects(tmp_path, config_dir):
+def test_regions_of_label_images_are_not_objects(tmp_path, config_dir):
     cfg = Config.fromfile(config_dir / 'your_data/semantic.py')
     for name in ('img', 'seg'):
         (tmp_path / name).mkdir()

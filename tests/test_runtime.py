@@ -39,7 +39,7 @@ FIELDS = ('panoptic_map', 'segments', 'masks', 'labels', 'scores', 'boxes', 'sem
 
 
 @pytest.fixture(scope='module')
-def photos():
+def images():
     """Four images of three sizes, BGR."""
     rng = np.random.default_rng(0)
     sizes = (6, 9), (9, 6), (6, 9), (25, 10)
@@ -106,46 +106,46 @@ def assert_equal(own, theirs):
 
 
 @pytest.mark.parametrize('tasks', [*TASKS, ('semantic', 'panoptic'), TASKS])
-def test_arrays_give_what_the_inferencer_gives(model, inferencer, photos, tasks):
-    found = model(photos, tasks, **LOOSE)
-    expected = inferencer(photos, tasks=tasks, progress=False, **LOOSE)
+def test_arrays_give_what_the_inferencer_gives(model, inferencer, images, tasks):
+    found = model(images, tasks, **LOOSE)
+    expected = inferencer(images, tasks=tasks, progress=False, **LOOSE)
     for own, theirs in zip(found, expected, strict=True):
         assert_equal(own, theirs)
     if 'panoptic' in tasks:
         assert all(len(prediction.segments) > 2 for prediction in found)
 
 
-def test_the_defaults_are_those_of_the_model(model, inferencer, photos):
-    for own, theirs in zip(model(photos), inferencer(photos, progress=False), strict=True):
+def test_the_defaults_are_those_of_the_model(model, inferencer, images):
+    for own, theirs in zip(model(images), inferencer(images, progress=False), strict=True):
         assert own.tasks == TASKS
         assert_equal(own, theirs)
 
 
 @pytest.mark.parametrize('batch', [2, 3])
-def test_a_batch_does_not_change_predictions(model, photos, batch):
+def test_a_batch_does_not_change_predictions(model, images, batch):
     asked = []
     network = model.network
     try:
         model.network = lambda images, tasks: (asked.append(len(images)), network(images, tasks))[1]
-        found = model(photos, batch=batch, **LOOSE)
+        found = model(images, batch=batch, **LOOSE)
     finally:
         model.network = network
     assert sorted(asked) == [1, 1, 2]  # two of the images have one size
-    for own, alone in zip(found, (model(photo, **LOOSE)[0] for photo in photos), strict=True):
+    for own, alone in zip(found, (model(image, **LOOSE)[0] for image in images), strict=True):
         alone.name = own.name
         assert_equal(own, alone)
 
 
-def test_files_of_all_kinds_are_read_as_by_the_inferencer(model, inferencer, photos, tmp_path):
+def test_files_of_all_kinds_are_read_as_by_the_inferencer(model, inferencer, images, tmp_path):
     tags = Image.Exif()
     tags[0x0112] = 6
-    picture = Image.fromarray(photos[0][..., ::-1])
+    picture = Image.fromarray(images[0][..., ::-1])
     picture.save(tmp_path / 'turned.jpg', exif=tags)
     picture.convert('L').save(tmp_path / 'grey.png')
     clear = picture.convert('RGBA')
     clear.putalpha(77)
     clear.save(tmp_path / 'clear.png')
-    cv2.imwrite(str(tmp_path / 'deep.png'), photos[0].astype(np.uint16) * 16)
+    cv2.imwrite(str(tmp_path / 'deep.png'), images[0].astype(np.uint16) * 16)
     files = sorted(tmp_path.iterdir())
     for options in ({}, dict(orientation='stored', value_range=(0, 3000))):
         found = model(files, **LOOSE, **options)
@@ -156,10 +156,10 @@ def test_files_of_all_kinds_are_read_as_by_the_inferencer(model, inferencer, pho
 
 
 def test_what_may_be_meant_otherwise_is_logged_once(
-    inferencer, description, photos, tmp_path, caplog
+    inferencer, description, images, tmp_path, caplog
 ):
     path = str(tmp_path / 'clear.png')
-    cv2.imwrite(path, np.dstack([photos[0], photos[0][..., 0] // 2]))
+    cv2.imwrite(path, np.dstack([images[0], images[0][..., 0] // 2]))
     things = description.classes
     model = OnnxOneFormer(
         write_folder(tmp_path / 'model', description, inferencer.linear, thing_classes=things)
@@ -168,7 +168,7 @@ def test_what_may_be_meant_otherwise_is_logged_once(
     assert [record.name for record in caplog.records] == ['oneformer_runtime']
     assert '100.0 % transparent pixels' in caplog.text
     for _ in range(2):
-        model(photos[0], 'instance', score_thr=0.01, max_per_image=2)
+        model(images[0], 'instance', score_thr=0.01, max_per_image=2)
     assert caplog.text.count('2 confident instances, which is max_per_image') == 1
 
 
@@ -201,30 +201,30 @@ def test_the_logits_of_a_model_of_torch_are_decoded_alike(config_dir, tiny_set, 
     assert len(own.segments) > 1 and len(own.labels) > 3
 
 
-def test_one_task_word_may_condition_all(inferencer, description, photos, tmp_path):
+def test_one_task_word_may_condition_all(inferencer, description, images, tmp_path):
     folder = write_folder(tmp_path / 'one', description, inferencer.linear, token='semantic')
-    found = OnnxOneFormer(folder)(photos[0], **LOOSE)
+    found = OnnxOneFormer(folder)(images[0], **LOOSE)
     inferencer.model.test_cfg['token'] = 'semantic'
     try:
-        expected = inferencer(photos[0], progress=False, **LOOSE)
+        expected = inferencer(images[0], progress=False, **LOOSE)
     finally:
         del inferencer.model.test_cfg['token']
     assert_equal(found[0], expected[0])
 
 
-def test_images_are_fitted_into_a_graph_of_fixed_size(inferencer, description, photos, tmp_path):
+def test_images_are_fitted_into_a_graph_of_fixed_size(inferencer, description, images, tmp_path):
     image = replace(description.image, size=(96, 128))
     write_folder(tmp_path, description, inferencer.linear, image=image)
     with pytest.raises(DescriptionError, match=r'takes images of any size, but image.size of'):
         OnnxOneFormer(tmp_path)
     inferencer.linear.save(tmp_path, ('B', 96, 128))
     write_description(replace(description, image=image), tmp_path)
-    sizes = [prediction.size for prediction in OnnxOneFormer(tmp_path)(photos, batch=4)]
-    assert sizes == [photo.shape[:2] for photo in photos]
+    sizes = [prediction.size for prediction in OnnxOneFormer(tmp_path)(images, batch=4)]
+    assert sizes == [image.shape[:2] for image in images]
 
 
 @pytest.mark.parametrize(
-    'images, options, message',
+    'inputs, options, message',
     [
         (None, {}, 'a NoneType is not an image'),
         ([], {}, 'no input'),
@@ -244,9 +244,9 @@ def test_images_are_fitted_into_a_graph_of_fixed_size(inferencer, description, p
         (np.zeros((8, 8, 3), np.uint8), dict(orientation='up'), "orientation is 'up'"),
     ],
 )
-def test_what_is_no_input_is_refused_with_the_remedy(model, images, options, message):
+def test_what_is_not_an_input_is_refused_with_the_remedy(model, inputs, options, message):
     with pytest.raises(ValueError, match=message):
-        model(images, **options)
+        model(inputs, **options)
 
 
 def test_missing_files_are_named(model, folder, tmp_path):
@@ -285,14 +285,14 @@ def test_a_description_comes_back_as_it_was(description, folder):
     assert [path.name for path in sorted(folder.iterdir())] == ['model.json', 'model.onnx']
 
 
-def test_class_names_may_be_of_any_language(inferencer, description, photos, tmp_path):
+def test_class_names_may_be_of_any_language(inferencer, description, images, tmp_path):
     classes = ('Straße', '道路', *description.classes[2:])
     renamed = dict(zip(description.classes, classes))
     things = tuple(renamed[name] for name in description.thing_classes)
     network = inferencer.linear
     write_folder(tmp_path, description, network, classes=classes, thing_classes=things)
     assert 'Straße' in (tmp_path / 'model.json').read_text(encoding='utf-8')
-    assert OnnxOneFormer(tmp_path)(photos[0], 'semantic')[0].names == classes
+    assert OnnxOneFormer(tmp_path)(images[0], 'semantic')[0].names == classes
 
 
 @pytest.mark.parametrize('key', ['versions', 'agreement', 'token', 'category_ids'])
@@ -342,9 +342,9 @@ def test_a_wrong_key_is_named_with_file_and_remedy(description, tmp_path, key, v
 
 
 @pytest.mark.parametrize('text', ['', '{"format":', '[1]', '{"a": ' * 5000, '\udcff'])
-def test_what_is_no_description_is_refused(tmp_path, text):
+def test_what_is_not_a_description_is_refused(tmp_path, text):
     (tmp_path / 'model.json').write_bytes(text.encode('utf-8', 'surrogateescape'))
-    with pytest.raises(DescriptionError, match=r'model.json (is no|holds no)'):
+    with pytest.raises(DescriptionError, match=r'model.json (is not|holds no)'):
         read_description(tmp_path)
 
 
@@ -379,22 +379,22 @@ def test_a_graph_that_cannot_be_loaded_is_named(description, tmp_path):
         OnnxOneFormer(tmp_path)
 
 
-def test_numbers_that_are_not_finite_are_refused(inferencer, description, photos, tmp_path):
+def test_numbers_that_are_not_finite_are_refused(inferencer, description, images, tmp_path):
     broken = replace(inferencer.linear, constants=inferencer.linear.constants + np.float32('nan'))
     write_folder(tmp_path, description, broken)
     with pytest.raises(ValueError, match='gives mask_logits that are not finite'):
-        OnnxOneFormer(tmp_path)(photos[0])
+        OnnxOneFormer(tmp_path)(images[0])
 
 
-def test_a_batch_that_is_fixed_in_the_graph_is_named(inferencer, description, photos, tmp_path):
+def test_a_batch_that_is_fixed_in_the_graph_is_named(inferencer, description, images, tmp_path):
     inferencer.linear.save(tmp_path, (1, 'H', 'W'))
     write_description(description, tmp_path)
     model = OnnxOneFormer(tmp_path)
-    assert len(model(photos, 'semantic')) == 4
+    assert len(model(images, 'semantic')) == 4
     with pytest.raises(
         ValueError, match=r'(?s)cannot be run on images of the shape \(2, 3, .*batch=1'
     ):
-        model(photos, 'semantic', batch=2)
+        model(images, 'semantic', batch=2)
 
 
 def test_a_provider_that_does_not_start_is_named(folder, monkeypatch):
@@ -409,14 +409,14 @@ def test_a_provider_that_does_not_start_is_named(folder, monkeypatch):
         OnnxOneFormer(folder, providers=[('Other', {'device_id': 0})])
 
 
-def test_providers_and_threads_are_checked(folder, photos, model):
+def test_providers_and_threads_are_checked(folder, images, model):
     with pytest.raises(ValueError, match="no provider 'NoSuchProvider': install the package of"):
         OnnxOneFormer(folder, providers=['NoSuchProvider'])
     with pytest.raises(ValueError, match='threads is 0'):
         OnnxOneFormer(folder, threads=0)
     chosen = OnnxOneFormer(folder, providers=['CPUExecutionProvider'], threads=1)
     assert chosen.network.engine.session.get_session_options().intra_op_num_threads == 1
-    assert_equal(chosen(photos[0])[0], model(photos[0])[0])
+    assert_equal(chosen(images[0])[0], model(images[0])[0])
 
 
 def test_settings_that_the_runtime_does_not_have_are_refused(inferencer, monkeypatch):
@@ -449,9 +449,9 @@ print(prediction.panoptic_map.sum(), len(prediction.labels), prediction.semantic
 """
 
 
-def test_it_runs_where_neither_torch_nor_openmmlab_is(folder, model, photos, tmp_path, root_dir):
+def test_it_runs_where_neither_torch_nor_openmmlab_is(folder, model, images, tmp_path, root_dir):
     path = tmp_path / 'a.png'
-    cv2.imwrite(str(path), photos[0])
+    cv2.imwrite(str(path), images[0])
     done = subprocess.run(
         [sys.executable, '-c', ALONE, str(folder), str(path)],
         env={**os.environ, 'PYTHONPATH': str(root_dir / 'projects')},
@@ -501,7 +501,7 @@ print(sum(
 
 @pytest.mark.long
 def test_a_clean_environment_stays_under_300_mb_and_predicts(
-    folder, model, photos, tmp_path, root_dir
+    folder, model, images, tmp_path, root_dir
 ):
     """Fetches onnxruntime, numpy and OpenCV from the package index."""
 
@@ -518,7 +518,7 @@ def test_a_clean_environment_stays_under_300_mb_and_predicts(
     size = int(run(python, '-c', SIZES))
     print(f'oneformer-runtime and what it needs: {size / 1e6:.0f} MB')
     assert 1e8 < size < 3e8
-    cv2.imwrite(str(tmp_path / 'a.png'), photos[0])
+    cv2.imwrite(str(tmp_path / 'a.png'), images[0])
     (own,) = model(tmp_path / 'a.png', **LOOSE)
     found = run(python, '-c', ALONE, folder, tmp_path / 'a.png').split()
     expected = own.panoptic_map.sum(), len(own.labels), own.semantic_map.sum()

@@ -111,7 +111,7 @@ def test_the_graph_may_be_named_and_classes_chosen(folder, images, inferencer):
     [
         ('--model', QUICKSTART, 'holds its own settings: leave out model'),
         ('--device', 'cuda:0', 'runs on the CPU here .*: leave out device'),
-        ('--trust-pickle', None, 'is no pickle: leave out trust_pickle'),
+        ('--trust-pickle', None, 'is not a pickle: leave out trust_pickle'),
         ('--attention', 'torch', 'has one path of attention: leave out attention'),
     ],
 )

@@ -306,7 +306,7 @@ def test_cut_files_are_refused_by_name():
     for name, data in PICTURES.items():
         if name.endswith(' 1') or name in ('PPM RGB', 'BMP RGB', 'PNG RGBA', 'deep .tiff'):
             for length in (0, 10, len(data) // 2, len(data) - 9):
-                with pytest.raises(ValueError, match=r'^image a\.x is (damaged|no image).*: '):
+                with pytest.raises(ValueError, match=r'^image a\.x is (damaged|not an image).*: '):
                     decode_file(data[:length], 'image a.x')
                 cut += 1
     assert cut >= 24
@@ -324,5 +324,7 @@ def test_other_kinds_are_named_with_the_remedy():
     file = io.BytesIO()
     Image.new('L', (5, 5)).save(file, 'GIF')
     for data in (file.getvalue(), b'some text', b''):
-        with pytest.raises(ValueError, match='image x is no image, or none of JPEG.*convert it'):
+        with pytest.raises(
+            ValueError, match='image x is not an image, or none of JPEG.*convert it'
+        ):
             decode_file(data, 'image x')

@@ -41,7 +41,7 @@ def scenes(number=12):
     for img_id in range(number):
         gt_map, segments, predicted = random_scene(rng)
         samples.append(make_sample(gt_map, segments, predicted, img_id))
-        samples[-1]['img_path'] = f'photos/{img_id}.jpg'
+        samples[-1]['img_path'] = f'images/{img_id}.jpg'
     return samples
 
 
@@ -97,14 +97,14 @@ def test_an_error_names_its_image_and_stops_the_run(workers):
     samples[3]['pred_sem_seg']['sem_seg'][:] = 99
     evaluator = OneFormerEvaluator(METRICS, workers)
     with pytest.raises(
-        ValueError, match=r'image 3 \(photos/3.jpg\): pred_sem_seg.sem_seg has values'
+        ValueError, match=r'image 3 \(images/3.jpg\): pred_sem_seg.sem_seg has values'
     ):
         scores_of(evaluator, samples)
     assert no_workers()
 
 
 class Failing(ImageMetric):
-    """Fails at one image in a way that is no mistake of the data, or kills its process."""
+    """Fails at one image in a way that is not a mistake of the data, or kills its process."""
 
     default_prefix = 'failing'
 
@@ -125,7 +125,7 @@ class Failing(ImageMetric):
 @pytest.mark.parametrize(
     ('kills', 'message'),
     [
-        (False, r'^image 2 \(photos/2.jpg\): OSError: the disk is full'),
+        (False, r'^image 2 \(images/2.jpg\): OSError: the disk is full'),
         (True, r'killed at one of (image \d .*, )?image 2 .*: choose less than 2 by --score-work'),
     ],
 )

@@ -124,7 +124,7 @@ REFUSED = dict(
 
 @pytest.mark.parametrize('key', ['searched_category_ids', 'neg_category_ids'])
 @pytest.mark.parametrize('case', REFUSED)
-def test_what_is_no_list_of_categories_is_refused_with_file_and_image(case, key, scene):
+def test_what_is_not_a_list_of_categories_is_refused_with_file_and_image(case, key, scene):
     value, message = REFUSED[case]
     content = federated({}, {key: value})
     with pytest.raises(ValueError, match=f'a.json: image id 2 .*{message.format(key=key)}'):

@@ -91,7 +91,7 @@ def gate():
         yield client
 
 
-def photo(seed, size=(6, 9)):
+def draw_image(seed, size=(6, 9)):
     coarse = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
     return cv2.resize(coarse, None, fx=13, fy=13, interpolation=cv2.INTER_LINEAR)
 
@@ -129,7 +129,7 @@ def check_equal(found, expected, classes=CLASSES):
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp'])
 def test_answers_are_those_of_the_model(client, model, tmp_path, suffix):
     path = tmp_path / f'image{suffix}'
-    path.write_bytes(encoded(photo(1), suffix))
+    path.write_bytes(encoded(draw_image(1), suffix))
     status, found = client.predict(path.read_bytes(), ALL)
     (expected,) = model(path)
     assert status == 200 and found['tasks'] == ['panoptic', 'instance', 'semantic']
@@ -140,7 +140,7 @@ def test_answers_are_those_of_the_model(client, model, tmp_path, suffix):
 
 
 def test_options_are_those_of_the_model(client, model):
-    image = photo(2)
+    image = draw_image(2)
     options = dict(score_thr=0.0, object_mask_thr=0.5, iou_thr=0.4, max_per_image=7)
     query = '&'.join(f'{name}={value}' for name, value in options.items())
     _, found = client.predict(encoded(image, '.png'), f'?tasks=instance&tasks=panoptic&{query}')
@@ -152,7 +152,7 @@ def test_options_are_those_of_the_model(client, model):
 
 
 def test_images_are_turned_upright_unless_they_are_wanted_as_stored(client, model):
-    stored = photo(3)
+    stored = draw_image(3)
     file = io.BytesIO()
     exif = Image.Exif()
     exif[0x112] = 6
@@ -165,8 +165,8 @@ def test_images_are_turned_upright_unless_they_are_wanted_as_stored(client, mode
 
 
 def test_maps_come_as_png(client, model):
-    body = encoded(photo(4), '.png')
-    (expected,) = model(photo(4))
+    body = encoded(draw_image(4), '.png')
+    (expected,) = model(draw_image(4))
     for query, headers in (('?tasks=panoptic&format=png', {}), ('?tasks=panoptic', PNG)):
         status, found, data = client.ask('POST', f'/v1/predict{query}', body, headers)
         assert status == 200 and found['content-type'] == 'image/png'
@@ -193,7 +193,7 @@ def test_ids_above_65535_have_all_three_colours():
 
 
 def test_an_answer_is_packed_for_those_who_take_it(client):
-    body = encoded(photo(5), '.png')
+    body = encoded(draw_image(5), '.png')
     plain = client.ask('POST', '/v1/predict', body)[2]
     _, headers, packed = client.ask('POST', '/v1/predict', body, {'Accept-Encoding': 'gzip'})
     assert headers['content-encoding'] == 'gzip' and len(packed) < len(plain) / 2
@@ -204,7 +204,7 @@ def test_an_answer_is_packed_for_those_who_take_it(client):
 
 
 def test_eight_clients_at_once_get_their_own_answers(client, model):
-    images = [photo(seed, (5 + seed % 3, 7)) for seed in range(24)]
+    images = [draw_image(seed, (5 + seed % 3, 7)) for seed in range(24)]
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda image: client.predict(encoded(image, '.png')), images))
     assert {status for status, _ in answers} == {200}
@@ -232,13 +232,13 @@ def test_several_workers_predict_at_once(folder, model):
     predictor = OnnxPredictor(model)
     predictor.leave = threading.Event()
     with serving(predictor, workers=3) as client, ThreadPoolExecutor(6) as pool:
-        images = [photo(seed) for seed in range(6)]
+        images = [draw_image(seed) for seed in range(6)]
         answers = list(pool.map(lambda image: client.predict(encoded(image, '.png')), images))
     for (_, found), expected in zip(answers, model(images)):
         check_equal(found, expected)
 
 
-# what is no image, and too large
+# what is not an image, and too large
 
 
 def png_header(width, height):
@@ -250,7 +250,7 @@ def png_header(width, height):
     )
 
 
-JPEG = encoded(photo(0), '.jpg')
+JPEG = encoded(draw_image(0), '.jpg')
 
 
 def of_scans(number):
@@ -266,8 +266,8 @@ BROKEN = [
     (b'data:image/png;base64,iVBORw0KGgo=', 415, 'not_an_image'),
     (b'SIMPLE  =                    T / FITS', 415, 'not_an_image'),
     (b'GIF89a\x01\0\x01\0\0\0\0', 415, 'not_an_image'),
-    (encoded(photo(0), '.bmp'), 415, 'not_an_image'),
-    (encoded(photo(0), '.tiff'), 415, 'not_an_image'),
+    (encoded(draw_image(0), '.bmp'), 415, 'not_an_image'),
+    (encoded(draw_image(0), '.tiff'), 415, 'not_an_image'),
     (JPEG[:-100], 422, 'damaged_image'),
     (JPEG[:20], 422, 'damaged_image'),
     (of_scans(200), 422, 'damaged_image'),
@@ -299,7 +299,7 @@ def test_what_cameras_write_behind_a_jpeg_does_no_harm(gate):
 
 def test_more_formats_are_read_where_they_are_allowed():
     with serving(Gate(), kinds=('BMP',)) as client:
-        assert client.predict(encoded(photo(0), '.bmp'))[0] == 200
+        assert client.predict(encoded(draw_image(0), '.bmp'))[0] == 200
         assert client.predict(png())[1]['detail'] == 'the image is a PNG'
 
 
@@ -584,7 +584,7 @@ def test_what_is_not_there_and_other_methods_are_told_as_json(gate):
         assert headers['allow']
 
 
-def test_what_is_no_http_is_told_as_json(gate):
+def test_what_is_not_http_is_told_as_json(gate):
     for data in (b'\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\r\n\r\n', b'hello\r\n\r\n'):
         assert error_of(gate.raw(data)) == (400, 'bad_request')
     long = b'GET / HTTP/1.1\r\nHost: localhost\r\nX: ' + b'a' * (1 << 17)
@@ -854,7 +854,7 @@ def test_a_model_of_torch_is_served_by_the_same_rules(tmp_path_factory):
     inferencer.model.run_network = linear.in_torch
     predictor = served_model.TorchPredictor(inferencer, 'random')
     predictor.leave = threading.Event()
-    image = photo(1)
+    image = draw_image(1)
     options = dict(score_thr=0.0, object_mask_thr=0.1, iou_thr=0.0)
     query = '&'.join(f'{key}={value}' for key, value in options.items())
     with serving(predictor) as client:

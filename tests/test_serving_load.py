@@ -85,7 +85,7 @@ def memory_of(pid, name):
 def test_eight_clients_for_a_minute_get_no_error_and_memory_is_bounded(folder):
     bodies = images()
     with process('-m', 'oneformer_runtime.serving', folder, '--threads', '1') as (running, client):
-        for body in bodies:  # the largest once, so that what follows is no growth by size
+        for body in bodies:  # the largest once, so that what follows is not growth by size
             assert client.predict(body)[0] == 200
         before = memory_of(running.pid, 'VmHWM')
         end = time.monotonic() + SECONDS

@@ -85,7 +85,7 @@ def test_neither_strides_nor_autocast_change_results(interpreted):
     assert all(map(torch.equal, found, usual))
 
 
-def test_an_offset_that_is_no_number_counts_as_outside_and_a_score_spoils_its_query(interpreted):
+def test_an_offset_that_is_not_a_number_counts_as_outside_and_a_score_spoils_its_query(interpreted):
     offset, score, gradients = interpreted(cases.not_numbers)
     assert offset[0, :, 0, 0].ne(0).tolist() == [True, False, False, False]
     assert score.isnan().any(-1).flatten().tolist() == [False, True, False, False]

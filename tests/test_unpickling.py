@@ -279,7 +279,7 @@ def test_a_tar_of_old_torch_is_refused(refused, tmp_path):
 
 
 @pytest.mark.parametrize('data', [b'', b'\x80', b'PK\3\4', b'text', bytes(1024)], ids=repr)
-def test_bytes_that_are_no_checkpoint_are_refused(data, refused, tmp_path):
+def test_bytes_that_are_not_a_checkpoint_are_refused(data, refused, tmp_path):
     (tmp_path / 'a.pth').write_bytes(data)
     refused(tmp_path / 'a.pth')
 

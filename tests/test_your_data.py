@@ -181,7 +181,7 @@ def test_the_settings_work_on_the_command_line(kind, config_dir):
 
 
 @pytest.mark.parametrize('value', [0, 64.5, '2k', True])
-def test_a_setting_that_is_no_number_is_refused(value, config_dir):
+def test_a_setting_that_is_not_a_number_is_refused(value, config_dir):
     config = str(config_dir / 'your_data/panoptic.py')
     with pytest.raises(SystemExit, match='image_size is .*: it takes a whole number from 1'):
         read_config(SimpleNamespace(config=config, cfg_options=dict(image_size=value)))

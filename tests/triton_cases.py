@@ -110,7 +110,7 @@ def without_order(case: Case) -> tuple[list, list]:
 
 
 def not_numbers() -> tuple[Tensor, Tensor, list]:
-    """Outputs where an offset, then where a score is no number; and finite gradients."""
+    """Outputs where an offset, then where a score is not a number; and finite gradients."""
     call = draw(Case([(2, 2)], heads=1, points=1, channels=2, spread=0.2))
     offset, score = call.numbers.clone(), call.numbers.clone()
     offset[0, 1, 0], offset[0, 2, 1], offset[0, 3, 0] = torch.nan, torch.inf, 3e38

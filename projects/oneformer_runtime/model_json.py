@@ -258,11 +258,11 @@ def read_description(folder: str | os.PathLike) -> ModelDescription:
             f'{FILE_NAME} and {GRAPH_NAME}'
         ) from error
     except UnicodeDecodeError as error:
-        raise DescriptionError(f'{path} is no text of UTF-8 ({error}): {_AGAIN}') from error
+        raise DescriptionError(f'{path} is not text in UTF-8 ({error}): {_AGAIN}') from error
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DescriptionError(f'{path} is no JSON ({error}): {_AGAIN}') from error
+        raise DescriptionError(f'{path} is not JSON ({error}): {_AGAIN}') from error
     return parse_description(content, path)
 
 

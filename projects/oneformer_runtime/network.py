@@ -119,7 +119,7 @@ class Network:
             Class logits of shape (B, T, Q, K + 1) and mask logits (B, T, Q, H / 4, W / 4), float32.
 
         Raises:
-            ValueError: For a word that is not a task, sides that are no multiples of the divisor,
+            ValueError: For a word that is not a task, sides that are not multiples of the divisor,
                 and if the graph gives other shapes, or numbers that are not finite.
         """
         if unknown := [task for task in tasks if task not in TASKS]:

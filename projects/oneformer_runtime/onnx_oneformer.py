@@ -55,7 +55,7 @@ class OnnxOneFormer:
         description: Content of ``model.json``.
         engine: Its name.
         network: The graph; ``network.engine.label`` says what runs it.
-        equal_labels: With bf16 the share of pixels of a generated image with the labels of float32;
+        equal_labels: Share of pixels of a generated image with the labels of float32, for bf16;
             else None.
 
     Raises:
@@ -135,7 +135,7 @@ class OnnxOneFormer:
 
         Raises:
             FileNotFoundError: For a path that does not lead to a file.
-            ValueError: For unknown tasks, options out of range, and what is no image.
+            ValueError: For unknown tasks, options out of range, and what is not an image.
         """
         asked = self.description.default_tasks if tasks is None else check_tasks(tasks)
         check_count('batch', batch)

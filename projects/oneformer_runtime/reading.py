@@ -52,7 +52,7 @@ def decode_file(data: bytes, name: str, rules: ImageRules = DEFAULT) -> LoadedIm
     except ValueError as error:
         raise ValueError(f'{name} is damaged: {error}: replace the file') from error
     if header is None:
-        raise ValueError(f'{name} is no image, or none of {KINDS}: convert it to one of these')
+        raise ValueError(f'{name} is not an image, or none of {KINDS}: convert it to one of these')
     check_pixels(header.height, header.width, name)
     values = _decode(data, header) if header.is_whole else None
     if values is None:

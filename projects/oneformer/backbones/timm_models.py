@@ -47,7 +47,7 @@ def check_name(model_name: str) -> None:
 
 
 def check_arguments(model_args: Mapping) -> None:
-    """Refuse arguments by which timm fetches or reads files, or builds what is no backbone.
+    """Refuse arguments by which timm fetches or reads files, or builds what is not a backbone.
 
     Raises:
         ValueError: With what to do instead.

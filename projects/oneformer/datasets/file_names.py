@@ -78,7 +78,7 @@ def _slashed(name: str, folder: Folder) -> str | None:
 def read_names(entries: Iterable, folder: Folder, what: str, readings: Readings) -> None:
     """Replace ``file_name`` by the file that it means beyond doubt, in place.
 
-    Entries that are no dicts, and names that are refused, are left alone.
+    Entries that are not dicts, and names that are refused, are left alone.
     """
     named = [e for e in entries if type(e) is dict and type(e.get('file_name')) is str]
     for entry in named:

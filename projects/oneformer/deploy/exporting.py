@@ -67,7 +67,8 @@ def export_model(
     Raises:
         ExportError: A ValueError: if the model cannot be traced, or its graph does not agree.
         ValueError: For what an exported model cannot do (windows, other test transforms), a size
-            that is no multiple of the model's divisor, an unknown opset, and a folder with files.
+            that is not a multiple of the model's divisor, an unknown opset, and a folder with
+            files.
         OSError: If an image cannot be read.
         ModuleNotFoundError: Without onnx, onnxscript and onnxruntime.
     """

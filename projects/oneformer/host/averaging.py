@@ -25,7 +25,7 @@ _STRATEGIES = ('SingleDeviceStrategy', 'DDPStrategy')  # each process has the wh
 
 
 def updates_of(checkpoint: Mapping) -> int | None:
-    """Number of updates of the averages in a checkpoint; None if its weights are no averages.
+    """Number of updates of the averages in a checkpoint; None if its weights are not averages.
 
     Raises:
         CheckpointError: If the averages have no counter.
@@ -85,7 +85,7 @@ def leave_averages(runner: Runner, checkpoint: MutableMapping) -> None:
 
 
 def refuse_parts(runner: Runner, model: nn.Module) -> None:
-    """Raise a ValueError if this process has not the whole model, or one of too few bits."""
+    """Raise a ValueError if this process lacks parts of the model, or it has too few bits."""
     strategy = type(getattr(runner, 'strategy', None)).__name__
     parts = any(is_sharded(parameter) for parameter in model.parameters())
     if parts or strategy not in (*_STRATEGIES, 'NoneType'):

@@ -91,7 +91,7 @@ def decode_file(data: bytes, path: str, what: str, rules: ImageRules) -> LoadedI
         values = _decode(header, data)
     if values is None:
         raise ValueError(
-            f'{name} is damaged, no image, or one of a kind that is not read, such as several '
+            f'{name} is damaged, not an image, or one of a kind that is not read, such as several '
             'channels of floats: replace the file'
         )
     # decoders turn TIFFs

@@ -149,6 +149,6 @@ def load_exported(
 _REASONS = dict(
     model='holds its own settings',
     device='runs on the CPU here (oneformer_runtime.OnnxOneFormer takes other providers)',
-    trust_pickle='is no pickle',
+    trust_pickle='is not a pickle',
     attention='has one path of attention',
 )

@@ -47,7 +47,7 @@ def _find_centres(tokens, sizes, starts, L: tl.constexpr, kind: tl.constexpr):
 def _weigh_samples(
     rows, head, used, M: tl.constexpr, S: tl.constexpr, samples: tl.constexpr, kind: tl.constexpr
 ):
-    """Softmax of the scores, (queries, samples); 0 for what is no sample."""
+    """Softmax of the scores, (queries, samples); 0 for what is not a sample."""
     sample = tl.arange(0, samples)[None, :]
     scores = tl.load(rows + (2 * M + head) * S + sample, mask=used, other=float('-inf')).to(kind)
     scores = tl.where(sample < S, tl.where(used, scores, 0.0), float('-inf'))

@@ -53,7 +53,7 @@ def build_page(
         FileExistsError: If ``out_dir`` has other content.
         DescriptionError: If the model cannot be used.
         RuntimeMissingError: If onnxruntime-web cannot be had.
-        ValueError: For an example that is no image.
+        ValueError: For an example that is not an image.
     """
     out_dir = Path(out_dir).absolute()
     _check_free(out_dir)
@@ -86,7 +86,8 @@ def build_page(
 def _check_free(out_dir: Path) -> None:
     if out_dir.is_file() or out_dir.is_dir() and any(out_dir.iterdir()) and not _is_page(out_dir):
         raise FileExistsError(
-            f'{out_dir} exists and is no page of this command: delete it, or choose another folder'
+            f'{out_dir} exists and is not a page of this command: delete it, or choose another '
+            'folder'
         )
 
 

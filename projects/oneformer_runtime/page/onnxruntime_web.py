@@ -129,7 +129,7 @@ def _read_archive(archive: Path) -> dict[str, bytes]:
                     found[name] = member.read()
     except (tarfile.TarError, OSError, EOFError) as error:
         raise RuntimeMissingError(
-            f'{archive} is no package of npm, or damaged ({error}): delete it, and {_REMEDY}'
+            f'{archive} is not a package of npm, or damaged ({error}): delete it, and {_REMEDY}'
         ) from error
     return found
 
@@ -166,7 +166,7 @@ def _fetch(target: Path) -> None:
         digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
         if digest != INTEGRITY:
             raise RuntimeMissingError(
-                f'what npm fetched as {_PACKAGE} has not the content that is known of it: see '
-                f'which registry npm is set to, or {_REMEDY}'
+                f'what npm fetched as {_PACKAGE} does not have the content that is known of it: '
+                f'see which registry npm is set to, or {_REMEDY}'
             )
         archive.replace(target)

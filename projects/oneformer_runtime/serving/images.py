@@ -29,7 +29,7 @@ def check_image(data: bytes, settings: Settings) -> Header:
         settings: Kinds of files, and limits of pixels.
 
     Raises:
-        ApiError: If it is no image, of a kind that is not read, too large, or damaged.
+        ApiError: If it is not an image, of a kind that is not read, too large, or damaged.
     """
     kinds = ', '.join(settings.kinds)
     try:
@@ -40,7 +40,7 @@ def check_image(data: bytes, settings: Settings) -> Header:
         raise ApiError(
             415,
             'not_an_image',
-            f'the body is no image, or none of {", ".join(ALL_KINDS)}',
+            f'the body is not an image, or none of {", ".join(ALL_KINDS)}',
             f'send one of {kinds} as it is in its file, without a form or base64',
         )
     if header.kind not in settings.kinds:

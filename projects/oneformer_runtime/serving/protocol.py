@@ -25,7 +25,7 @@ def _answer(status: str, code: str, detail: str, remedy: str) -> bytes:
     return head.encode() + body
 
 
-_BAD = _answer('400 Bad Request', 'bad_request', 'this is no HTTP/1.1', 'correct the request')
+_BAD = _answer('400 Bad Request', 'bad_request', 'this is not HTTP/1.1', 'correct the request')
 _SLOW = _answer(
     '408 Request Timeout',
     'body_too_slow',
@@ -85,7 +85,7 @@ class GuardedProtocol(H11Protocol):
             self._await_head()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, as JSON."""
+        """Answer what is not HTTP, as JSON."""
         if self.cycle is not None and self.cycle.response_started:
             self.transport.abort()
         else:

@@ -108,7 +108,7 @@ function notesOn(header, decoded, size, transparent) {
  * @param {string} name Its name, for messages.
  * @returns {Promise<{canvas: HTMLCanvasElement, notes: string[]}>} The pixels, opaque and upright,
  *   of at most MAX_PIXELS; and what people should know about how it was read.
- * @throws {Problem} If it is empty, no image, or too large.
+ * @throws {Problem} If it is empty, not an image, or too large.
  */
 export async function decodeImage(blob, name) {
   if (!blob.size) throw new Problem(`${name} is empty.`, 'Choose another file.');

@@ -17,7 +17,7 @@ async function ask(url, request = {}) {
     content = await response.json();
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    throw new Problem(`The server answered no JSON (status ${response.status}).`, UNREACHABLE);
+    throw new Problem(`The response of the server is not JSON (status ${response.status}).`, UNREACHABLE);
   }
   if (!response.ok) {
     const wait = response.headers.get('Retry-After');
