@@ -1,4 +1,4 @@
-"""Miniatures of the four benchmarks, in the layout and file formats of the official downloads.
+"""Miniatures of the paper's four datasets, in the layout and file formats of their downloads.
 
 Every split has at least three images, among them one with a crowd (where the raw files know crowds)
 or a stuff region that things cover completely (ADE20K), one without things, and void in each.
@@ -30,15 +30,15 @@ def _write_image(path, array):
     Image.fromarray(array).save(path, **(dict(quality=95) if path.suffix == '.jpg' else {}))
 
 
-def _write_photo(path, scene, seed):
+def _write_scene(path, scene, seed):
     """An image in which every class has its colour, with noise."""
     height, width, regions = scene
-    photo = np.full((height, width, 3), 120.0)
+    pixels = np.full((height, width, 3), 120.0)
     for number, name, _, box in _boxes(*scene):
         colour = np.random.default_rng(list(name.encode())).uniform(30, 225, 3)
-        photo[box] = colour + 2 * number
-    photo += np.random.default_rng(seed).normal(0, 8, photo.shape)
-    _write_image(path, photo.clip(0, 255).astype(np.uint8))
+        pixels[box] = colour + 2 * number
+    pixels += np.random.default_rng(seed).normal(0, 8, pixels.shape)
+    _write_image(path, pixels.clip(0, 255).astype(np.uint8))
 
 
 def _write_json(path, content):
@@ -129,7 +129,7 @@ def write_ade20k(root):
                 if kind == THING:
                     number += 1
                     instances[box] = instance_class[label], number, 0
-            _write_photo(root / f'images/{split}/{name}.jpg', scene, index)
+            _write_scene(root / f'images/{split}/{name}.jpg', scene, index)
             _write_image(root / f'annotations/{split}/{name}.png', semantic)
             _write_image(root / f'annotations_instance/{split}/{name}.png', instances)
     rows = [f'{label + 1}\t0.01\t10\t1\t{name}\n' for name, label in label_of.items()]
@@ -194,7 +194,7 @@ def write_cityscapes(root):
             semantic = np.where(instance_ids < 1000, instance_ids, instance_ids // 1000)
             colors = np.random.default_rng(0).integers(0, 255, (34, 3), np.uint8)
             truth = root / f'gtFine/{split}/{city}'
-            _write_photo(root / f'leftImg8bit/{split}/{city}/{name}_leftImg8bit.png', scene, index)
+            _write_scene(root / f'leftImg8bit/{split}/{city}/{name}_leftImg8bit.png', scene, index)
             _write_image(truth / f'{name}_gtFine_instanceIds.png', instance_ids)
             _write_image(truth / f'{name}_gtFine_labelIds.png', semantic.astype(np.uint8))
             _write_image(truth / f'{name}_gtFine_color.png', colors[semantic])
@@ -249,7 +249,7 @@ def write_coco(root):
             # as in the official files, ids are colours without order
             ids = [(3000017 * number + 517 * index) % (1 << 24) for number, *_ in _boxes(*scene)]
             id_map, segments = _panoptic(scene, category_ids, ids)
-            _write_photo(root / f'{split}2017/{name}.jpg', scene, index)
+            _write_scene(root / f'{split}2017/{name}.jpg', scene, index)
             _write_image(root / f'annotations/panoptic_{split}2017/{name}.png', _id_png(id_map))
             images.append(
                 dict(id=image_id, file_name=f'{name}.jpg', height=scene[0], width=scene[1])
@@ -319,7 +319,7 @@ def write_mapillary(root):
                 counts[label] = counts.get(label, 0) + (kind == THING)
             ids = [category_ids[region[1]] + 256 * region[0] for region in _boxes(*scene)]
             id_map, segments = _panoptic(scene, category_ids, ids)
-            _write_photo(root / f'{split}/images/{name}.jpg', scene, index)
+            _write_scene(root / f'{split}/images/{name}.jpg', scene, index)
             label_png = Image.fromarray(labels)
             label_png.putpalette(palette)
             (root / split / 'labels').mkdir(parents=True, exist_ok=True)

@@ -294,11 +294,11 @@ def test_a_data_set_of_mmsegmentation_is_read_as_it_reads_itself(tmp_path, reduc
 
 
 @pytest.mark.parametrize(
-    'source, benchmark', [(ADE20KDataset, 'ade20k'), (CityscapesDataset, 'cityscapes')]
+    'source, dataset', [(ADE20KDataset, 'ade20k'), (CityscapesDataset, 'cityscapes')]
 )
-def test_classes_of_mmsegmentation_are_those_of_the_benchmark(source, benchmark):
+def test_classes_of_mmsegmentation_are_those_of_the_dataset(source, dataset):
     names = source.METAINFO['classes']
-    labels = labels_by_name(names, resolve_metainfo(benchmark), source.__name__)
+    labels = labels_by_name(names, resolve_metainfo(dataset), source.__name__)
     assert list(labels.values()) == list(range(len(names)))
 
 

@@ -213,7 +213,7 @@ def test_iou_equals_a_plain_loop(flawed, truth):
     assert np.isnan(per_class['sky']['iIoU']) and per_class['car']['iIoU'] > 0
 
 
-def test_the_official_scripts_score_the_written_submission_the_same(flawed, monkeypatch):
+def test_cityscapesscripts_scores_the_written_submission_the_same(flawed, monkeypatch):
     from cityscapesscripts.evaluation import evalInstanceLevelSemanticLabeling as instance_script
     from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as semantic_script
 

@@ -60,7 +60,7 @@ def sample(mask, points):
 
 
 def reference_losses(cls_scores, mask_embeds, mask_features, targets):
-    """The official criterion as plain loops over full masks, one loss at a time."""
+    """The original's criterion as plain loops over full masks, one loss at a time."""
     losses = {}
     num_masks = max(sum(len(t.labels) for t in targets), 1)
     points = [

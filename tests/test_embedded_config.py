@@ -36,7 +36,7 @@ def told(monkeypatch):
 
 @pytest.fixture(scope='module')
 def cfg(config_dir):
-    """A small model with a test size, thresholds and tasks that no benchmark has."""
+    """A small model with a test size, thresholds and tasks that no known dataset has."""
     cfg = Config.fromfile(config_dir / QUICKSTART, format_python_code=False)
     cfg.test_dataloader.dataset.pipeline = STEPS
     cfg.model.test_cfg.update(object_mask_thr=0.3, max_per_image=7, tasks=('instance', 'semantic'))
@@ -213,7 +213,7 @@ def test_a_hostile_config_is_refused_and_not_run(text, cfg, checkpoint, tmp_path
 
 
 @pytest.mark.parametrize('held', [['model = 1'], b'model = 1', 5, dict(model=1)])
-def test_what_is_no_text_is_no_config(held, checkpoint):
+def test_what_is_not_text_is_not_a_config(held, checkpoint):
     with pytest.raises(ValueError, match=rf'it is a {type(held).__name__}, not a text'):
         OneFormerInferencer(None, checkpoint(held), 'cpu')
 

@@ -229,7 +229,7 @@ def test_aliases_of_either_side_are_names_too_in_their_order():
 
 
 @pytest.mark.parametrize('name', list(KNOWN_DATASETS))
-def test_every_class_of_a_benchmark_is_itself(name):
+def test_every_class_of_a_known_dataset_is_itself(name):
     classes = KNOWN_DATASETS[name]['classes']
     assert match_classes(KNOWN_DATASETS[name], KNOWN_DATASETS[name]) == list(range(len(classes)))
 
@@ -351,7 +351,7 @@ def test_classes_that_a_checkpoint_does_not_name_are_told_by_their_number(build)
         started(build('coco'), named)
 
 
-def test_a_backbone_alone_is_no_start_and_what_is_known_is_told(build):
+def test_a_backbone_alone_is_not_a_start_and_what_is_known_is_told(build):
     hint = r"init_cfg=dict\(type='PretrainedBackbone', checkpoint='FILE'\)"
     with pytest.raises(CheckpointError, match=rf'FILE is .* a backbone \(ResNet of t[\s\S]*{hint}'):
         started(build(), {'layer1.0.conv1.weight': torch.zeros(3)})

@@ -17,8 +17,8 @@ from oneformer.models import fusion
 from oneformer.panoptic_codes import decode_segments
 
 
-def things_of(benchmark):
-    return [name in benchmark['thing_classes'] for name in benchmark['classes']]
+def things_of(metainfo):
+    return [name in metainfo['thing_classes'] for name in metainfo['classes']]
 
 
 IS_THING = dict(

@@ -1,4 +1,4 @@
-"""Preparing the benchmarks: results by independent references, killed runs, faults by name."""
+"""Preparing the datasets: results by independent references, killed runs, faults by name."""
 
 import json
 import multiprocessing
@@ -27,9 +27,9 @@ SPLITS = ('train', 'val')
 def make(tmp_path):
     """Write a miniature under a name of its own."""
 
-    def write(benchmark, name='raw'):
+    def write(dataset, name='raw'):
         root = tmp_path / name
-        getattr(miniatures, f'write_{benchmark}')(root)
+        getattr(miniatures, f'write_{dataset}')(root)
         return root
 
     return write
@@ -39,9 +39,9 @@ def make(tmp_path):
 def prepare(run_tool):
     """Run the tool; returns what it printed."""
 
-    def run(benchmark, root, *arguments, workers=1):
+    def run(dataset, root, *arguments, workers=1):
         return run_tool(
-            'prepare_dataset', benchmark, '--data-root', root, '--workers', workers, *arguments
+            'prepare_dataset', dataset, '--data-root', root, '--workers', workers, *arguments
         )
 
     return run
@@ -287,7 +287,7 @@ def wait_for(condition):
 
 
 @pytest.mark.parametrize(
-    'benchmark, stuck, parts, outputs',
+    'dataset, stuck, parts, outputs',
     [
         (
             'ade20k',
@@ -310,18 +310,18 @@ def wait_for(condition):
     ],
 )
 def test_a_killed_run_goes_on_and_ends_with_the_bytes_of_an_undisturbed_one(
-    make, prepare, load_tool, benchmark, stuck, parts, outputs
+    make, prepare, load_tool, dataset, stuck, parts, outputs
 ):
-    undisturbed, root = make(benchmark, 'undisturbed'), make(benchmark)
+    undisturbed, root = make(dataset, 'undisturbed'), make(dataset)
     raw = set(tree(root))
-    prepare(benchmark, undisturbed)
-    images = 3 if benchmark == 'cityscapes' else 4
+    prepare(dataset, undisturbed)
+    images = 3 if dataset == 'cityscapes' else 4
     # a pipe in place of a file: who reads it waits, and the run is midway for as long as we like
     content = (root / stuck).read_bytes()
     (root / stuck).unlink()
     os.mkfifo(root / stuck)
 
-    process = start_tool(load_tool, benchmark, '--data-root', root, '--workers', 2)
+    process = start_tool(load_tool, dataset, '--data-root', root, '--workers', 2)
     wait_for(lambda: len(list((root / parts).glob('[!.]*.json'))) == images - 1)
     os.killpg(process.pid, signal.SIGKILL)
     process.join()
@@ -335,7 +335,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_bytes_of_an_undisturbed_one(
     (root / parts / '.half.png.1.tmp').write_bytes(b'what a kill within a write leaves')
     done = {path: path.stat().st_ino for path in (root / outputs).iterdir()} if outputs else {}
     assert len(done) == (images - 1 if outputs else 0)
-    said = prepare(benchmark, root)
+    said = prepare(dataset, root)
     assert f'train: 1 of {images} images to prepare' in said
     assert tree(root) == expected
     assert {path: path.stat().st_ino for path in done} == done, 'finished PNGs were written again'
@@ -357,12 +357,12 @@ def test_workers_leave_when_only_their_parent_is_killed(make, load_tool):
     os.close(reading)
 
 
-@pytest.mark.parametrize('benchmark', ['ade20k', 'cityscapes', 'coco'])
-def test_a_second_run_changes_nothing_and_says_so(make, prepare, benchmark):
-    root = make(benchmark)
-    prepare(benchmark, root)
+@pytest.mark.parametrize('dataset', ['ade20k', 'cityscapes', 'coco'])
+def test_a_second_run_changes_nothing_and_says_so(make, prepare, dataset):
+    root = make(dataset)
+    prepare(dataset, root)
     times = {path: path.stat().st_mtime_ns for path in root.rglob('*')}
-    said = prepare(benchmark, root)
+    said = prepare(dataset, root)
     assert said.count('complete already') == 2
     assert 'to prepare' not in said
     assert {path: path.stat().st_mtime_ns for path in root.rglob('*')} == times
@@ -384,7 +384,7 @@ def test_what_was_lost_or_belongs_to_other_images_is_built_anew(make, prepare):
 
 
 @pytest.mark.parametrize(
-    'benchmark, lost, message',
+    'dataset, lost, message',
     [
         ('ade20k', 'annotations_instance/training', 'annotations_instance.tar'),
         ('ade20k', 'images/validation', 'ADEChallengeData2016.zip'),
@@ -398,19 +398,19 @@ def test_what_was_lost_or_belongs_to_other_images_is_built_anew(make, prepare):
     ],
 )
 def test_what_is_missing_is_named_with_its_source_and_nothing_is_written(
-    make, prepare, benchmark, lost, message
+    make, prepare, dataset, lost, message
 ):
-    root = make(benchmark)
+    root = make(dataset)
     path = root / lost
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     before = set(root.rglob('*'))
-    said = failure(prepare, benchmark, root)
+    said = failure(prepare, dataset, root)
     assert lost in said and message in said
     assert set(root.rglob('*')) == before
 
 
 @pytest.mark.parametrize(
-    'benchmark, lost, named',
+    'dataset, lost, named',
     [
         ('ade20k', 'annotations/training/ADE_train_00000003.png', 'ADE_train_00000003'),
         ('ade20k', 'images/training/ADE_train_00000003.jpg', 'ADE_train_00000003'),
@@ -430,17 +430,17 @@ def test_what_is_missing_is_named_with_its_source_and_nothing_is_written(
         ('mapillary', 'training/labels/t2rOcAH8vcNXJqmFT-UkA_.png', 't2rOcAH8vcNXJqmFT-UkA_'),
     ],
 )
-def test_a_image_without_annotation_or_the_reverse_is_named(make, prepare, benchmark, lost, named):
-    root = make(benchmark)
+def test_an_image_without_annotation_or_the_reverse_is_named(make, prepare, dataset, lost, named):
+    root = make(dataset)
     (root / lost).unlink()
     before = set(root.rglob('*'))
-    said = failure(prepare, benchmark, root)
+    said = failure(prepare, dataset, root)
     assert 'no counterpart' in said and named in said
     assert set(root.rglob('*')) == before
 
 
 @pytest.mark.parametrize(
-    'benchmark, damaged',
+    'dataset, damaged',
     [
         (
             'ade20k',
@@ -456,20 +456,18 @@ def test_a_image_without_annotation_or_the_reverse_is_named(make, prepare, bench
         ('mapillary', ['training/panoptic/t2rOcAH8vcNXJqmFT-UkA_.png']),
     ],
 )
-def test_all_damaged_files_are_named_and_replacing_them_is_enough(
-    make, prepare, benchmark, damaged
-):
-    undisturbed, root = make(benchmark, 'undisturbed'), make(benchmark)
-    prepare(benchmark, undisturbed)
+def test_all_damaged_files_are_named_and_replacing_them_is_enough(make, prepare, dataset, damaged):
+    undisturbed, root = make(dataset, 'undisturbed'), make(dataset)
+    prepare(dataset, undisturbed)
     for name in damaged:
         content = (root / name).read_bytes()
         (root / name).write_bytes(content[: len(content) // 2])
-    said = failure(prepare, benchmark, root)
+    said = failure(prepare, dataset, root)
     assert all(str(root / name) in said for name in damaged)
     assert f'{len(damaged)} images cannot be used' in said
     for name in damaged:
         shutil.copy(undisturbed / name, root / name)
-    prepare(benchmark, root)
+    prepare(dataset, root)
     assert tree(root) == tree(undisturbed)
 
 

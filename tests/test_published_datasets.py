@@ -48,7 +48,7 @@ def small_config(config_dir, dataset, data_root, folder):
 
 
 @pytest.mark.parametrize('dataset', CONFIGS)
-def test_a_benchmark_goes_from_its_download_to_scores(dataset, tmp_path, config_dir, run_tool):
+def test_a_dataset_goes_from_its_download_to_scores(dataset, tmp_path, config_dir, run_tool):
     root = tmp_path / 'download'
     getattr(miniatures, f'write_{dataset}')(root)
     run_tool('prepare_dataset', dataset, '--data-root', root, '--workers', 1)

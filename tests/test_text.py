@@ -39,11 +39,11 @@ def test_prompt_tokens_equal_the_originals():
         assert list(token_ids(text)) == ids, text
 
 
-@pytest.mark.parametrize('benchmark', KNOWN_DATASETS)
-def test_classes_and_things_are_in_the_order_of_the_original(benchmark):
+@pytest.mark.parametrize('dataset', KNOWN_DATASETS)
+def test_classes_and_things_are_in_the_order_of_the_original(dataset):
     official = json.loads((DATA / 'official_classes.json').read_text())
-    official = official[dict(mapillary='mapillary_vistas').get(benchmark, benchmark)]
-    metainfo = resolve_metainfo(benchmark)
+    official = official[dict(mapillary='mapillary_vistas').get(dataset, dataset)]
+    metainfo = resolve_metainfo(dataset)
     assert metainfo['classes'] == tuple(row['name'] for row in official)
     assert set(metainfo['thing_classes']) == {row['name'] for row in official if row['isthing']}
     assert len(metainfo['palette']) == len(official)

@@ -132,7 +132,7 @@ def test_views_are_for_the_semantic_task(config_dir):
         MODELS.build(cfg)
 
 
-def test_the_benchmarks_have_the_scales_of_the_original(config_dir):
+def test_the_configs_have_the_scales_of_the_original(config_dir):
     six = [512, 768, 1024, 1280, 1536, 1792]
     expected = dict(
         ade20k=([320, 480, 640, 800, 960, 1120], 4480),

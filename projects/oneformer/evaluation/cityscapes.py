@@ -1,8 +1,8 @@
 """Cityscapes as its own scripts score it, and the files that its server takes.
 
-Both metrics write the submission of one image, let the official functions compare it with the
-image's gtFine files, and keep only the counts. So nothing stays on the disk, and with several
-processes each scores its own images.
+Both metrics write the submission of one image, let cityscapesscripts compare it with the image's
+gtFine files, and keep only the counts. So nothing stays on the disk, and with several processes
+each scores its own images.
 
 Legend: H, W original image size, K classes.
 """
@@ -33,21 +33,20 @@ from .writers import ResultImage, ResultWriter, SemanticWriter
 _SUFFIX = '_leftImg8bit'
 
 
-def official_labels() -> dict:
+def script_labels() -> dict:
     """Label of cityscapesscripts by name; ImportError with the remedy if it is not installed."""
     try:
         from cityscapesscripts.helpers.labels import name2label
     except ImportError as error:
         raise ImportError(
-            'the official scores and files of Cityscapes need its scripts: '
-            'pip install cityscapesscripts'
+            "Cityscapes' own scores and files need its scripts: pip install cityscapesscripts"
         ) from error
     return name2label
 
 
 def label_ids(classes: Sequence[str]) -> np.ndarray:
     """Cityscapes' own id of each class ("road" is 7), int64 (K,); ValueError for other classes."""
-    of_name = official_labels()
+    of_name = script_labels()
     strangers = [name for name in classes if name not in of_name]
     if strangers:
         raise ValueError(f'{strangers} are not classes of Cityscapes, which its files need')
@@ -55,7 +54,7 @@ def label_ids(classes: Sequence[str]) -> np.ndarray:
 
 
 @contextmanager
-def official_scripts():
+def quiet_scripts():
     """Let cityscapesscripts run quietly; it ends the process on errors, which become ValueError."""
     printed = StringIO()
     try:
@@ -133,20 +132,20 @@ class CityscapesScores(ClasswiseMetric):
 
     def __init__(self, seg_prefix: str, **kwargs):
         super().__init__(**kwargs)
-        official_labels()
+        script_labels()
         self.seg_prefix = seg_prefix
 
 
 def without_hopeless_predictions(matches: dict, args) -> dict:
-    """Official matches of images without the predictions of classes none of which is right.
+    """Matches of images without the predictions of classes none of which is right.
 
     A class that no prediction finds has an AP of 0 with or without its predictions, but
     cityscapesscripts ends with an IndexError if all of them are to be ignored.
 
     Args:
-        matches: Official matches by ground truth file: ``groundTruth`` and ``prediction``, each by
+        matches: Matches by ground truth file: ``groundTruth`` and ``prediction``, each by
             class name.
-        args: Arguments of the official module. A prediction is right if it overlaps an object by
+        args: Arguments of the scripts. A prediction is right if it overlaps an object by
             more than the smallest of ``overlaps``.
     """
 
@@ -187,7 +186,7 @@ class CityscapesInstance(CityscapesScores):
 
     @staticmethod
     def scripts():
-        """The official module, and arguments of its functions."""
+        """The module of cityscapesscripts, and arguments of its functions."""
         from cityscapesscripts.evaluation import evalInstanceLevelSemanticLabeling as scripts
 
         args = copy(scripts.args)
@@ -197,7 +196,7 @@ class CityscapesInstance(CityscapesScores):
 
     @override
     def score(self, data_sample: dict) -> dict:
-        """Official matches."""
+        """Matches by cityscapesscripts."""
         scripts, args = self.scripts()
         with tempfile.TemporaryDirectory() as folder:
             gt_file = ground_truth_file(data_sample, self.seg_prefix, 'instanceIds')
@@ -205,7 +204,7 @@ class CityscapesInstance(CityscapesScores):
             classes = self.dataset_meta['classes']
             prediction = write_instances(file_stem(data_sample), classes, folder, found)
             args.predictionPath = osp.abspath(folder)
-            with official_scripts():
+            with quiet_scripts():
                 instances = scripts.instances2dict([gt_file])
                 return scripts.matchGtWithPreds([prediction], [gt_file], instances, args)
 
@@ -214,7 +213,7 @@ class CityscapesInstance(CityscapesScores):
         scripts, args = self.scripts()
         matches = {path: match for result in results for path, match in result.items()}
         matches = without_hopeless_predictions(matches, args)
-        with official_scripts():
+        with quiet_scripts():
             averages = scripts.computeAverages(scripts.evaluateMatches(matches, args), args)
         per_class = averages['classes'].values()
         columns = {
@@ -236,7 +235,7 @@ class CityscapesSemantic(CityscapesScores):
 
     @staticmethod
     def scripts():
-        """The official module, arguments of its functions, and empty counts."""
+        """The module of cityscapesscripts, arguments of its functions, and empty counts."""
         from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as scripts
 
         args = copy(scripts.args)
@@ -246,14 +245,14 @@ class CityscapesSemantic(CityscapesScores):
 
     @override
     def score(self, data_sample: dict) -> tuple[np.ndarray, dict]:
-        """The official confusion matrix and counts of instances."""
+        """The confusion matrix and counts of instances by cityscapesscripts."""
         ids = label_ids(self.dataset_meta['classes']).astype(np.uint8)
         scripts, args, confusion, instances = self.scripts()
         with tempfile.TemporaryDirectory() as folder:
             gt_file = ground_truth_file(data_sample, self.seg_prefix, 'labelIds')
             prediction = osp.join(folder, 'prediction.png')
             write_png(prediction, ids[read_map(data_sample, 'pred_sem_seg')])
-            with official_scripts():
+            with quiet_scripts():
                 scripts.evaluatePair(prediction, gt_file, confusion, instances, {}, args)
         return confusion.astype(np.int64), instances
 
@@ -265,7 +264,7 @@ class CityscapesSemantic(CityscapesScores):
             for name, totals in groups.items():
                 for key in ('tp', 'fn', 'tpWeighted', 'fnWeighted'):
                     totals[key] = sum(counts[kind][name][key] for _, counts in results)
-        with official_scripts():
+        with quiet_scripts():
             of_class, of_category = {}, {}
             for label in args.evalLabels:
                 of_class[scripts.id2label[label].name] = (

@@ -2,7 +2,7 @@
 
 OUT_DIR/{train,val}/*.jpg           images
 OUT_DIR/panoptic_{train,val}/*.png  segment id = R + 256 G + 65536 B, 0 is void
-OUT_DIR/panoptic_{train,val}.json   official COCO panoptic format
+OUT_DIR/panoptic_{train,val}.json   COCO panoptic format
 """
 
 import json

@@ -8,7 +8,7 @@ small things. Rocks and blurred borders are void, speckles and scratches belong 
 
     OUT_DIR/{train,val}/*.jpg                images, three shapes, two of them not square
     OUT_DIR/panoptic_{train,val}/*.png       segment id = R + 256 G + 65536 B, 0 is void
-    OUT_DIR/panoptic_{train,val}.json        official COCO panoptic format
+    OUT_DIR/panoptic_{train,val}.json        COCO panoptic format
 
 Legend: H, W pixels of an image; h, w pixels of a sprite; all colours are RGB in [0, 1], and all
 drawing functions take the random generator first and use no other randomness.
