@@ -200,7 +200,7 @@ class Processor:
         """Fields of a data sample, from the outputs of each task.
 
         Args:
-            outputs: Of the model, by task.
+            outputs: Outputs of the model, by task.
             size: Height and width.
             score_thr: Least score of an instance; None for all pairs of query and class.
         """
@@ -458,8 +458,8 @@ def epoch(folder: Path, threads: int, quick: bool) -> tuple[int, dict[str, float
     """Images and seconds by stage of an epoch of the quick start.
 
     Args:
-        folder: Where its images are drawn.
-        threads: Of torch and OpenCV.
+        folder: Folder in which its images are drawn.
+        threads: Threads of torch and OpenCV.
         quick: A batch in place of an epoch.
     """
     fix_threads(threads)

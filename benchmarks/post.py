@@ -130,7 +130,7 @@ def peer_prediction(
         size: Height and width.
         task: The task word.
         stuff: Labels of stuff.
-        options: Of its methods, by task.
+        options: Options of its methods, by task.
     """
     outputs = SimpleNamespace(
         class_queries_logits=logits.scores[None], masks_queries_logits=logits.masks[None]

@@ -27,7 +27,7 @@ class Section(NamedTuple):
     """A part of the check.
 
     Attributes:
-        name: Of the section.
+        name: Name of the section.
         run: Function of ``Check``.
         seconds: What it takes at least; it is skipped if less is left.
     """
@@ -90,7 +90,7 @@ class Check:
         """One measurement: an error becomes a line and fails the check, and the next one runs."""
         try:
             yield
-        except torch.OutOfMemoryError as error:  # is no fault: cards differ
+        except torch.OutOfMemoryError as error:  # is not a fault: cards differ
             self.say(**facts, out_of_memory=str(error).split('.')[0])
         except Exception as error:
             places = traceback.extract_tb(error.__traceback__)
@@ -135,7 +135,7 @@ class Check:
 
         Args:
             work: What to time.
-            seconds: How long to repeat it.
+            seconds: Time for which to repeat it.
             most: Most rounds.
 
         Returns:

@@ -39,7 +39,7 @@ def draw_batch(
     Args:
         size: Height and width.
         targets: Number for each image, may be zero.
-        device: Where to put it.
+        device: Device to put it on.
         classes: Names of the classes.
     """
     rng = np.random.default_rng(0)

@@ -32,7 +32,7 @@ def build_hugging_face(
     Args:
         shape: Its sizes.
         training: Whether it has a text branch; then it wants texts and cannot do without.
-        device: Where to put it.
+        device: Device to put it on.
         num_classes: Number of classes.
     """
     from transformers import OneFormerConfig, OneFormerForUniversalSegmentation, SwinConfig
@@ -90,7 +90,7 @@ def hugging_face_inputs(images: Tensor, samples: Sequence[DetDataSample], num_te
 
     Args:
         images: (B, 3, H, W), normalised.
-        samples: As our data pipeline packs them.
+        samples: Samples as our data pipeline packs them.
         num_texts: N.
     """
     labels = [sample.gt_instances.labels for sample in samples]

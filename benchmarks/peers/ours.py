@@ -58,7 +58,7 @@ def build_ours(
     Args:
         shape: Its sizes.
         training: Whether it has criterion and text branch.
-        device: Where to put it.
+        device: Device to put it on.
         backbone: 'swin-t' or 'r50'.
         dataset: 'ade20k' or 'coco', whose classes it has.
         metainfo: Classes in their place.

@@ -61,7 +61,7 @@ def match_classes(source: Mapping, target: Mapping) -> list[int | None]:
 
     Args:
         source: Metainfo with ``classes`` and optionally ``aliases``.
-        target: Likewise.
+        target: Metainfo with the same keys.
 
     Returns:
         For each class of ``target`` the label of the same class in ``source``, or None.

@@ -40,7 +40,7 @@ class ZooModel:
         weights: URLs of the published weights, the first of which is taken if it can be had: their
             repository on the Hugging Face hub, if they have one, and the file of the authors.
         size: Bytes of that file, None if they are not recorded.
-        sha256: Of that file, None if it is not published.
+        sha256: SHA-256 of that file, None if it is not published.
         is_ours: Whether the original has no such model.
     """
 

@@ -85,8 +85,8 @@ class Variant:
 
     Attributes:
         graph: Name of the file in the folder.
-        sha256: Of its content.
-        scores: How it scored beside the model's own graph, see ``oneformer.deploy.int8``.
+        sha256: SHA-256 of its content.
+        scores: Its scores beside the model's own graph, see ``oneformer.deploy.int8``.
     """
 
     graph: str

@@ -31,7 +31,7 @@ def equal_labels(one: Logits, other: Logits, settings: ImageSettings) -> float:
     Args:
         one: A ``Network``.
         other: Another one of the same model.
-        settings: How images become input of both.
+        settings: Settings by which images become input of both.
     """
     image = generated_image(settings)
     maps = [semantic_labels(*network(image, TASKS)) for network in (one, other)]

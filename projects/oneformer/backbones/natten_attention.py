@@ -20,10 +20,10 @@ class Operators(NamedTuple):
     """NATTEN's two operators, heads before pixels.
 
     Attributes:
-        scores: Of queries and keys (B, M, H, W, D), kernel size, dilation and biases
+        scores: Function of queries and keys (B, M, H, W, D), kernel size, dilation and biases
             (M, 2 K - 1, 2 K - 1): scores (B, M, H, W, K * K).
-        sums: Of weights (B, M, H, W, K * K), values (B, M, H, W, D), kernel size and dilation:
-            weighted sums (B, M, H, W, D).
+        sums: Function of weights (B, M, H, W, K * K), values (B, M, H, W, D), kernel size and
+            dilation: weighted sums (B, M, H, W, D).
     """
 
     scores: Callable[[Tensor, Tensor, int, int, Tensor], Tensor]

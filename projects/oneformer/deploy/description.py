@@ -37,7 +37,7 @@ def describe_model(
         licence: Licence of the weights.
         size: (height, width) of a graph of fixed size, None for any size.
         versions: Versions of what wrote the graph, by name.
-        agreement: How the graph compared with torch.
+        agreement: Comparison of the graph with torch.
 
     Raises:
         ValueError: For settings that the runtime does not have: other test transforms than a resize

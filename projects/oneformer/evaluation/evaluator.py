@@ -55,8 +55,8 @@ class Waited(NamedTuple):
     """How long a run waited for scoring.
 
     Attributes:
-        seconds: In all.
-        batches: The batches of these.
+        seconds: Seconds in all.
+        batches: Number of these batches.
     """
 
     seconds: float = 0.0

@@ -58,7 +58,7 @@ class LateHistory(HistoryBuffer):
 
     Args:
         past: The values so far.
-        unread: Where newer values of all histories wait.
+        unread: Newer values of all histories, which wait to be read.
     """
 
     def __init__(self, past: HistoryBuffer, unread: _Unread) -> None:

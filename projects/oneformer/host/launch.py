@@ -78,7 +78,7 @@ def slurm_variables(environ: Mapping[str, str], gpus: int) -> dict[str, str]:
 
     Args:
         environ: The environment.
-        gpus: That this task sees: those of the node, or its own one with srun's
+        gpus: Number of GPUs that this task sees: those of the node, or its own one with srun's
             ``--gpus-per-task=1`` and ``--gpu-bind=single:1``.
 
     Returns:

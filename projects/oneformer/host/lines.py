@@ -35,7 +35,7 @@ class Owner(NamedTuple):
     """An installed distribution of one of the lines.
 
     Attributes:
-        name: Of the distribution.
+        name: Name of the distribution.
         version: Its version.
         line: ``'onedl'`` or ``'openmmlab'``.
     """

@@ -78,7 +78,7 @@ class SeededIndices(Sampler):
     """The indices of another sampler, as ``SeededIndex``.
 
     Args:
-        sampler: With ``seed``, ``rank`` and ``world_size``, as mmengine's samplers have them.
+        sampler: Sampler with ``seed``, ``rank`` and ``world_size``, as those of mmengine.
 
     Attributes:
         epoch: Part of the keys.

@@ -17,7 +17,7 @@ def send(tensor: Tensor, device: torch.device | str) -> Tensor:
 
     Args:
         tensor: A tensor that is not changed afterwards.
-        device: Where to put it.
+        device: Device to put it on.
     """
     device = torch.device(device)
     if device.type != 'cuda' or tensor.device.type != 'cpu':
@@ -31,7 +31,7 @@ def send_all(tensors: Sequence[Tensor], device: torch.device | str) -> list[Tens
 
     Args:
         tensors: Tensors of the CPU.
-        device: Where to put them.
+        device: Device to put them on.
 
     Returns:
         The tensors in their shapes, parts of the same memory.
@@ -51,7 +51,7 @@ def fetch(*tensors: Tensor) -> list[Tensor]:
     for i in on_gpu:
         # copies follow each other, so the last one alone is waited for; an empty one is none
         found[i] = tensors[i].to('cpu', non_blocking=i != on_gpu[-1])
-    return [tensor.cpu() for tensor in found]  # of devices that are no GPU
+    return [tensor.cpu() for tensor in found]  # of devices other than GPUs
 
 
 def fetch_sample(sample: BaseDataElement) -> BaseDataElement:

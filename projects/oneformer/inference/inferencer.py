@@ -151,10 +151,10 @@ class OneFormerInferencer:
             max_per_image: Number of instances at most; the default is the config's, or else as
                 many as there are queries. An image that has as many is told of, once.
             batch_size: Images predicted at once.
-            frames: Also write PNGs and JSON entries of the frames of videos, not only the drawn
-                videos.
-            formats: Also write the objects as ``'coco'``, ``'labelme'`` or ``'yolo'``, one or
-                several: the instances, or where these were not asked the panoptic segments, or
+            frames: Whether PNGs and JSON entries of the frames of videos are written too, not only
+                the drawn videos.
+            formats: Further formats of the objects, one or several of ``'coco'``, ``'labelme'`` and
+                ``'yolo'``: the instances, or where these were not asked the panoptic segments, or
                 else a region per class.
             ann_file: A JSON in COCO format. Result files have its ids and file names of images,
                 and its ids and names of categories.

@@ -35,8 +35,8 @@ def check_places(
 
     Args:
         sources: All inputs.
-        out_dir: Where results are written.
-        frames: Also of the frames of videos.
+        out_dir: Folder of the results.
+        frames: Whether frames of videos have results too.
 
     Raises:
         NotADirectoryError: If ``out_dir`` is a file.
@@ -179,7 +179,7 @@ class PredictionFiles:
             without suffix, or with it where another image is called so, and its image id.
         tasks: Task words, the predictions to write.
         dataset_meta: Classes, things, category ids, and maybe a palette.
-        frames: Also write PNGs and JSON entries of the frames of videos.
+        frames: Whether PNGs and JSON entries of the frames of videos are written too.
         formats: Names in ``results.files.FORMATS``: write ``coco.json``, ``labelme/NAME.json``, or
             ``yolo/labels/NAME.txt`` and ``yolo/data.yaml`` as well.
         ids: Image ids and file names are taken from here.

@@ -44,10 +44,10 @@ def _sample(
 
     Args:
         value: Values of the level, of shape (B, h * w, M, C).
-        size: (h, w).
+        size: Size of the level, (h, w).
         centres: Centres of all tokens, of shape (N, 2).
-        offsets: Of shape (B, N, M, P, 2).
-        weights: Of shape (B, N, M, P).
+        offsets: Offsets of shape (B, N, M, P, 2).
+        weights: Attention weights of shape (B, N, M, P).
     """
     B, _, M, C = value.shape
     h, w = size

@@ -21,7 +21,7 @@ def uniform_points(
     Args:
         num_sets: Number of independent sets.
         num_points: Points per set.
-        device: Where to put them.
+        device: Device to put them on.
         key: ``(purpose, img_id)``; the purpose is 'match', 'unannotated', 'candidates' or
             'random'.
 

@@ -29,7 +29,7 @@ def count_values(values: Tensor, number: int) -> Tensor:
 
     Args:
         values: Integers in [0, number).
-        number: How many counts there are, which ``values``' type can hold.
+        number: Number of counts, which ``values``' type can hold.
     """
     values = values.flatten()
     if may_look(values.device):

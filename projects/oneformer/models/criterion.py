@@ -38,7 +38,7 @@ class Matching:
         cls_scores: Logits of shape (l, B, Q, K + 1), see ``known_scores``.
         mask_embeds: Mask embeddings of shape (l, B, Q, C).
         mask_features: Mask features of shape (B, C, h, w).
-        assignment: Of queries and targets, on its way to the host.
+        assignment: Assignment of queries and targets, on its way to the host.
     """
 
     cls_scores: Tensor

@@ -148,10 +148,10 @@ def batch_targets(data_samples: SampleList, is_thing: Sequence[bool]) -> list[Ta
     """Gather each sample's targets at the padded input size.
 
     Args:
-        data_samples: With ``gt_instances.labels`` (N,), ``gt_target_map.sem_seg`` (1, h, w), in
-            which k is target k - 1, 0 is background and -1 is unknown, where targets overlap
-            ``gt_instances.regions`` (N, R), see ``Targets``, and in their metainfo ``task`` and,
-            where labels are partial, ``known_labels``, ``searched_labels`` and ``ignore``.
+        data_samples: Samples with ``gt_instances.labels`` (N,), ``gt_target_map.sem_seg`` of shape
+            (1, h, w), in which k is target k - 1, 0 is background and -1 is unknown, where targets
+            overlap ``gt_instances.regions`` (N, R), see ``Targets``, and in their metainfo ``task``
+            and, where labels are partial, ``known_labels``, ``searched_labels`` and ``ignore``.
         is_thing: Whether each of the K classes is a thing.
 
     Returns:

@@ -126,10 +126,9 @@ class TaskQueries(BaseModule):
         values need more than its rows and columns. The values are the same for all images.
 
         Args:
-            attention: Whose keys and values are wanted.
+            attention: Attention whose keys and values are wanted.
             pixels: Image features of shape (B, h * w, C).
-            size: (h, w).
-
+            size: Size of the features, (h, w).
         """
         _, weight_k, weight_v = attention.attn.in_proj_weight.chunk(3)
         _, bias_k, bias_v = attention.attn.in_proj_bias.chunk(3)
