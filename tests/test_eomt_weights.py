@@ -294,3 +294,15 @@ def test_what_a_target_has_no_place_for_is_said(peers, tmp_path):
     with pytest.raises(CheckpointError, match='EoMT has no task token'):
         write(weights, tmp_path / 'a', 'huggingface')
     assert LABELS == 150 and set(TASKS)
+
+
+@pytest.mark.parametrize('layout', ['huggingface', 'huggingface-eomt'])
+def test_a_folder_is_replaced_if_asked_for(peers, tmp_path, layout):
+    weights = read(save_peer(peers['dinov2'], tmp_path / 'coco_panoptic', **named(CLASSES)))
+    write(weights, tmp_path / 'out', layout)
+    with pytest.raises(CheckpointError, match='has files: give a new folder, or --overwrite'):
+        write(weights, tmp_path / 'out', layout)
+    assert write(weights, tmp_path / 'out', layout, overwrite=True).target == 'huggingface-eomt'
+    (tmp_path / 'file').touch()
+    with pytest.raises(CheckpointError, match='is a file: give another path'):
+        write(weights, tmp_path / 'file', layout, overwrite=True)

@@ -227,7 +227,7 @@ def eomt_target(keys: Collection[str], layout: str) -> str:
         CheckpointError: If the target has no place for such a model.
     """
     if not is_encoder_only(keys):
-        if layout == 'eomt':
+        if layout in ('eomt', 'huggingface-eomt'):
             raise CheckpointError(
                 'EoMT has no decoder, but this model has one: choose another --to'
             )

@@ -78,7 +78,7 @@ def write(
         raise CheckpointError(
             f'{weights.path} has a task token, so it is asked for any task: leave out --tasks'
         )
-    check_destination(Path(weights.path), path, layout == 'huggingface', overwrite)
+    check_destination(Path(weights.path), path, layout in _FOLDERS, overwrite)
     if weights.is_backbone:
         if layout != 'plugin' or metainfo or config or drop_text_branch:
             raise CheckpointError(
