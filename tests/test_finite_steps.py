@@ -21,6 +21,7 @@ from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from runs import forget_runs
 
+from oneformer.checkpoint_names import EARLIER
 from oneformer.host import finite_steps
 from oneformer.host.bad_steps import read_step
 from oneformer.host.finite_steps import FiniteSteps, gradient_norm
@@ -186,8 +187,28 @@ def test_training_stops_after_some_in_a_row_and_a_step_can_be_replayed(train, ru
     assert re.search(r'parameters with such a gradient:\n  \S+', printed)
     assert "autograd: Function '" in printed
 
-    with pytest.raises(SystemExit, match='weights.pth is not a batch of a skipped step'):
+    with pytest.raises(SystemExit, match='error: .*weights.pth is not a batch of a skipped step'):
         run_tool('replay_step', steps / 'iter_2/weights.pth')
+    step, weights = steps / 'iter_3/rank0.pth', steps / 'iter_2/weights.pth'
+    state = torch.load(weights)['state_dict']
+    for old, new in EARLIER.items():
+        state = {key.replace(new, old): value for key, value in state.items()}
+    torch.save(dict(state_dict=state), tmp_path / 'earlier.pth')
+    again = run_tool('replay_step', step, '--weights', tmp_path / 'earlier.pth')
+    assert again.partition('iteration 3')[2] == printed.partition('iteration 3')[2] != ''
+    state['panoptic_head.query_embed.weight'] = torch.zeros(3, 3)
+    torch.save(dict(state_dict=state), tmp_path / 'other.pth')
+    torch.save({'conv9.weight': torch.zeros(1)}, tmp_path / 'strange.pth')
+    for name, message in {
+        'other.pth': 'does not fit the model of the config',
+        'strange.pth': 'no backbone is recognised',
+        'nowhere.pth': 'do not exist',
+    }.items():
+        with pytest.raises(SystemExit, match=f'error: [^\\n]*{name}[^\\n]*{message}'):
+            run_tool('replay_step', step, '--weights', tmp_path / name)
+    weights.unlink()
+    with pytest.raises(SystemExit, match='there is no .*weights.pth: give a checkpoint with'):
+        run_tool('replay_step', step)
 
 
 def test_an_update_of_accumulated_gradients_is_skipped_as_a_whole(train):

@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 from ..host.bad_steps import read_step, replay_batch
 from ..host.errors import CheckpointError
 from ..host.float32_products import lack_of_tf32
-from ..host.unpickling import read_pickle
+from ..weights import fit, read
 from .arguments import ToolParser, config_file
 from .run_arguments import read_config, use_batch_norm_without_gpu
 
@@ -30,7 +30,7 @@ def make_parser(prog: str | None = None) -> ToolParser:
     parser.add_argument(
         'config', nargs='?', type=config_file, help='(the one that training wrote to work_dir)'
     )
-    parser.add_argument('--weights', type=Path, help='checkpoint (the weights saved with the step)')
+    parser.add_argument('--weights', help='checkpoint (the weights saved with the step)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides')
     return parser
 
@@ -75,16 +75,18 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     try:
         step = read_step(args.file)
         weights = args.weights or args.file.resolve().parents[1] / step['weights']
-        if not weights.is_file():
+        if not args.weights and not weights.is_file():
             raise FileNotFoundError(f'there is no {weights}: give a checkpoint with --weights')
-        content = read_pickle(weights)
+        cfg = read_config(args)
+        use_batch_norm_without_gpu(cfg)
+        init_default_scope(cfg.get('default_scope', 'mmdet'))
+        model = MODELS.build(cfg.model)
+        # the weights of the step may be what is not finite
+        fitted = fit(read(weights, finite=False), model, 'exact')
     except (CheckpointError, OSError) as error:
-        raise SystemExit(f'{error}') from None
-    cfg = read_config(args)
-    use_batch_norm_without_gpu(cfg)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    model = MODELS.build(cfg.model).to(get_device()).train()
-    model.load_state_dict(content.get('state_dict', content))
+        raise SystemExit(f'error: {error}') from None
+    model.load_state_dict(fitted.tensors)
+    model = model.to(get_device()).train()
     print(f'iteration {step["iteration"]}, process {step["rank"]} of {step["world_size"]}')
     if step['world_size'] > 1:
         print('the losses differ from those of training where they were shared between processes')

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,13 +68,20 @@ class Weights:
     averaged: bool = False
 
     @classmethod
-    def of(cls, content, path: str | os.PathLike, config: Mapping | None = None) -> 'Weights':
+    def of(
+        cls,
+        content,
+        path: str | os.PathLike,
+        config: Mapping | None = None,
+        finite: bool = True,
+    ) -> 'Weights':
         """Translate the content of a file.
 
         Args:
             content: What was read.
             path: The file, for messages.
             config: Content of config.json.
+            finite: Refuse values that are not finite.
 
         Raises:
             CheckpointError: If it is not a dict of tensors, if what is beside them is malformed, or
@@ -90,7 +98,7 @@ class Weights:
                 )
             beside[name] = plain_values(part)
         config = dict(config or {})
-        translated = _translated(_tensors_in(state_dict, path), path)
+        translated = _translated(_tensors_in(state_dict, path, finite), path)
         return cls(
             **translated,
             path=str(path),
@@ -130,19 +138,20 @@ class Weights:
         return foreign_names(self.rules, key, self.keys) or [key]
 
 
-def read(source: Source, trust: bool = False) -> Weights:
+def read(source: Source, trust: bool = False, finite: bool = True) -> Weights:
     """Read weights of training or inference, the original's, Hugging Face's, or of a backbone.
 
     Args:
         source: File or folder, URL, id on the Hugging Face hub, or name in the zoo, see
             ``local_path``.
         trust: Load pickles of more than tensors, which may run any code, see ``read_pickle``.
+        finite: Refuse values that are not finite, which only the search for their cause wants.
 
     Raises:
         CheckpointError: If there is none, it is broken, or it is not trusted.
         OSError: If it cannot be read.
     """
-    return read_with_content(source, trust, 'cpu', Weights.of)[0]
+    return read_with_content(source, trust, 'cpu', partial(Weights.of, finite=finite))[0]
 
 
 Translated = TypeVar('Translated', Weights, Weights | None)
@@ -242,7 +251,9 @@ def state_dict_in(content: object, path: str | os.PathLike) -> Mapping:
     raise CheckpointError(f'{path} holds a {type(content).__name__}, not tensors by name')
 
 
-def _tensors_in(content: Mapping, path: str | os.PathLike) -> dict[str, Tensor]:
+def _tensors_in(
+    content: Mapping, path: str | os.PathLike, finite: bool = True
+) -> dict[str, Tensor]:
     """Tensors of a file by its names, without what a wrapper puts before those of a OneFormer."""
     tensors = {
         str(key).removeprefix('module.'): torch.from_numpy(value)
@@ -253,7 +264,7 @@ def _tensors_in(content: Mapping, path: str | os.PathLike) -> dict[str, Tensor]:
     others = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
     if others:
         raise CheckpointError(f'{path} has entries that are not tensors: {", ".join(others)}')
-    check_tensors(tensors, path)
+    check_tensors(tensors, path, finite)
     for mark in MARKS.values():
         before = {key.partition(f'.{mark}')[0] for key in tensors if f'.{mark}' in key}
         if len(before) == 1 and all(key.startswith(f'{min(before)}.') for key in tensors):
@@ -261,8 +272,15 @@ def _tensors_in(content: Mapping, path: str | os.PathLike) -> dict[str, Tensor]:
     return tensors
 
 
-def check_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> None:
+def check_tensors(
+    tensors: Mapping[str, Tensor], path: str | os.PathLike, finite: bool = True
+) -> None:
     """Refuse tensors that cannot be weights: nan, infinite, or of a shape without data.
+
+    Args:
+        tensors: By the names of the file.
+        path: The file, for messages.
+        finite: Whether nan and infinite are refused.
 
     Raises:
         CheckpointError: With their names.
@@ -277,7 +295,7 @@ def check_tensors(tensors: Mapping[str, Tensor], path: str | os.PathLike) -> Non
             faults['no plain tensors'].append(key)
         elif tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             faults['larger than their data'].append(key)
-        elif tensor.is_floating_point() and not tensor.isfinite().all():
+        elif finite and tensor.is_floating_point() and not tensor.isfinite().all():
             faults['nan or infinite'].append(key)
     lists = [key_list(fault, keys) for fault, keys in faults.items() if keys]
     if lists:
