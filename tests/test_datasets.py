@@ -1,5 +1,6 @@
 """Loading panoptic annotation: labels by name, ids to segments, and clear errors."""
 
+import gc
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.config import Config
 
+from oneformer.datasets import PanopticDataset
 from oneformer.datasets.categories import match_categories
 from oneformer.datasets.geometry import resize_map
 from oneformer.datasets.label_images import segment_indices
@@ -88,6 +90,29 @@ def test_the_order_of_the_json_categories_does_not_matter(dataset):
     for row in official:
         (prompt,) = Prompts().targets([labels[row['dataset_id']]], metainfo['classes'])
         assert list(token_ids(prompt)) == tokens[f'a photo with a {row["name"]}']
+
+
+def test_the_collector_of_garbage_rests_while_labels_are_loaded(tmp_path, monkeypatch):
+    write_set(tmp_path / 'good', SEGMENTS, ID_MAP)
+    write_set(tmp_path / 'bad', [dict(id=5, category_id=77)], ID_MAP)
+    load, collects = PanopticDataset.load_data_list, []
+
+    def noted(dataset):
+        collects.append(gc.isenabled())
+        return load(dataset)
+
+    monkeypatch.setattr(PanopticDataset, 'load_data_list', noted)
+    build(tmp_path / 'good')
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match='77'):
+        build(tmp_path / 'bad')
+    assert gc.isenabled() and collects == [False, False]
+    gc.disable()
+    try:
+        build(tmp_path / 'good')
+        assert not gc.isenabled()  # who turned it off decides when it goes on
+    finally:
+        gc.enable()
 
 
 def test_names_of_other_files_of_ade20k_are_known():

@@ -1,4 +1,4 @@
-"""Time ours side by side with peers on this machine, after checking that results are the same."""
+"""Time ours beside peers on this machine; what both sides make is compared before it is timed."""
 
 import argparse
 import json

@@ -5,6 +5,7 @@ prefix tokens, which are the class token and the registers, N tokens in all.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -281,7 +282,7 @@ class PlainViT(BaseModule):
             options['rope'] = rope
         for block in self.blocks[start:stop]:
             if self.with_cp and torch.is_grad_enabled() and tokens.requires_grad:
-                tokens = recompute(block, tokens, **options)
+                tokens = recompute(partial(block, **options), tokens)
             else:
                 tokens = block(tokens, **options)
         return tokens

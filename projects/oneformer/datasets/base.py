@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 
 from oneformer_runtime.depth import ValueRange
 
+from ..host.garbage import nothing_collected
 from ..host.seeding import SeededSamples
 from ..images.result_names import name_below, result_stems
 from ..images.rules import ImageRules
@@ -139,9 +140,10 @@ class SegmentDataset(SeededSamples, BaseDetDataset):
             return
         serialize, self.serialize_data = self.serialize_data, False
         try:
-            super().full_init()
-            for finding in self.findings_of_teaching():
-                self.report(finding)
+            with nothing_collected():
+                super().full_init()
+                for finding in self.findings_of_teaching():
+                    self.report(finding)
         finally:
             self.serialize_data = serialize
             if isinstance(self.report, Said):

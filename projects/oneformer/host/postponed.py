@@ -7,7 +7,6 @@ torchvision for areas of boxes, and mmseg prettytable for a log. Together they t
 """
 
 import contextlib
-import gc
 import importlib
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from .compat import missing_names
+from .garbage import nothing_collected
 
 _IMGAUG = (
     'imgaug',
@@ -107,8 +107,6 @@ def postponed_imports() -> Iterator[None]:
 
     What is imported stays, so that the collector of garbage rests meanwhile.
     """
-    collects = gc.isenabled()
-    gc.disable()
     imported = set(sys.modules)
     modules = {
         module.__name__: module
@@ -117,10 +115,9 @@ def postponed_imports() -> Iterator[None]:
     }
     sys.modules.update(modules)
     try:
-        yield
+        with nothing_collected():
+            yield
     finally:
-        if collects:
-            gc.enable()
         for name, module in modules.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]

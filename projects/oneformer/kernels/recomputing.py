@@ -23,22 +23,19 @@ def _settle_warnings() -> None:
     )
 
 
-def recompute(
-    function: Callable[..., Tensor], *args: Any, is_random: bool = True, **kwargs: Any
-) -> Tensor:
+def recompute(function: Callable[..., Tensor], *args: Any, is_random: bool = True) -> Tensor:
     """Apply a function whose activations the backward pass computes again.
 
     Args:
         function: What is applied; it must not change its arguments.
         *args: Its arguments, of which only tensors get gradients.
         is_random: Whether it draws random numbers; the second pass draws the same.
-        **kwargs: Its named arguments.
 
     Returns:
         What ``function`` returns.
     """
     _settle_warnings()
-    return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=is_random, **kwargs)
+    return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=is_random)
 
 
 def recompute_input(
