@@ -22,9 +22,10 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from oneformer.tasks import TASKS
-from oneformer.weights.architecture import model_config, shapes_of
+from oneformer.weights.architecture import model_config
 from oneformer.weights.encoder_only import options_in
 from oneformer.weights.eomt_names import HUGGING_FACE
+from oneformer.weights.shapes import shapes_of
 
 from . import memory, peers
 from .timing import Figure, Row, Variant, add_device, alternate, fix_threads, positive_int

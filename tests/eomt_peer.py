@@ -6,8 +6,9 @@ from mmengine.registry import init_default_scope
 
 from benchmarks.peers import CLASSES, randomise
 from oneformer.weights import Weights
-from oneformer.weights.architecture import model_config, shapes_of
+from oneformer.weights.architecture import model_config
 from oneformer.weights.encoder_only import options_in
+from oneformer.weights.shapes import shapes_of
 
 SIZE, LABELS, QUERIES, JOINT = 64, len(CLASSES), 6, 3
 VARIANTS = ('dinov2', 'dinov2-swiglu', 'dinov3', 'dinov3-gated')

@@ -22,9 +22,10 @@ from oneformer.kernels.mask_annealing import MaskAnnealing
 from oneformer.models.targets import batch_targets
 from oneformer.tasks import TASKS
 from oneformer.weights import CheckpointError, fit, read, write
-from oneformer.weights.architecture import model_config, shapes_of
+from oneformer.weights.architecture import model_config
 from oneformer.weights.eomt_names import HUGGING_FACE
 from oneformer.weights.meta_models import meta_model
+from oneformer.weights.shapes import shapes_of
 
 MASKS = dict(on=1.0, off=0.0)
 

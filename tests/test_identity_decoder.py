@@ -11,7 +11,8 @@ from oneformer.host.errors import CheckpointError
 from oneformer.kernels.attention_paths import has_deformable_attention, want_path
 from oneformer.models import IdentityPixelDecoder, pixel_decoder
 from oneformer.weights import read
-from oneformer.weights.architecture import model_config, shapes_of
+from oneformer.weights.architecture import model_config
+from oneformer.weights.shapes import shapes_of
 
 
 def maps(channels, batch=2, side=16):

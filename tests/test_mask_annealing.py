@@ -11,7 +11,8 @@ from toy_model import build, toy_config
 
 from oneformer.kernels.mask_annealing import MaskAnnealing
 from oneformer.models import oneformer_head
-from oneformer.weights.architecture import config_beside_backbone, shapes_of
+from oneformer.weights.architecture import config_beside_backbone
+from oneformer.weights.shapes import shapes_of
 
 # EoMT's steps on COCO, 12 epochs of 7391: ViT-B with DINOv2, and ViT-L with DINOv3
 STEPS = 88692

@@ -26,8 +26,9 @@ from vit_peers import (
 
 from oneformer.host.errors import CheckpointError
 from oneformer.weights import Weights, fit
-from oneformer.weights.architecture import backbone_config, shapes_of
+from oneformer.weights.architecture import backbone_config
 from oneformer.weights.meta_models import meta_model
+from oneformer.weights.shapes import shapes_of
 from oneformer.weights.statistics import difference
 
 # rows and columns of patches: a single one, wide, tall, the pre-training's

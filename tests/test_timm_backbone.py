@@ -13,8 +13,9 @@ from torch import nn
 from toy_model import toy_config, train
 
 from oneformer.host.errors import CheckpointError
-from oneformer.weights.architecture import backbone_config, shapes_of
+from oneformer.weights.architecture import backbone_config
 from oneformer.weights.meta_models import meta_model
+from oneformer.weights.shapes import shapes_of
 
 # a model of each way in which timm extracts maps, as small as they go
 SWIN = 'swin_tiny_patch4_window7_224'

@@ -14,7 +14,7 @@ from ..host.errors import CheckpointError
 from ..images.rules import complete_steps
 from ..metainfo import KNOWN_DATASETS
 from ..tasks import TASKS, check_task
-from ..weights.architecture import assumptions, model_config, shapes_of
+from ..weights.architecture import assumptions, model_config
 from ..weights.embedded_config import embedded_config
 from ..weights.encoder_only import (
     image_size_of,
@@ -24,6 +24,7 @@ from ..weights.encoder_only import (
 )
 from ..weights.reading import Weights
 from ..weights.settings import describe_settings
+from ..weights.shapes import shapes_of
 from ..zoo import find_config
 
 _LOADERS = ('LoadPhoto', 'LoadImageFromFile')

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from ..host.errors import CheckpointError
 from . import encoder_only
+from .encoder_only import MASK_PROBABILITIES
 from .shapes import Shapes, count
-from .shapes import shapes_of as shapes_of  # where the others look for it
 from .vit_architecture import plain_vit_config, timm_config
 
 _RESNETS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
@@ -26,7 +26,6 @@ _ENCODER = 'panoptic_head.pixel_decoder.encoder.layers.'
 _QUERY_LAYERS = 'panoptic_head.task_queries.query_transformer.layers.'
 _DECODER_LAYERS = 'panoptic_head.transformer_decoder.layers.'
 _TEXT_LAYERS = 'text_mapper.text_encoder.layers.'
-MASK_PROBABILITIES = f'{_HEAD}mask_annealing.probabilities'
 
 
 def num_classes_of(shapes: Shapes) -> int:
@@ -155,7 +154,7 @@ def backbone_config(shapes: Shapes, options: Mapping | None = None) -> dict:
     """Config of the backbone, see ``model_config``."""
     options = options or {}
     if encoder_only.is_encoder_only(shapes):
-        return encoder_only.backbone_config(shapes, options, count)
+        return encoder_only.backbone_config(shapes, options)
     for name, read in _TOLD.items():
         if name in options:
             return read(shapes, options)
@@ -215,7 +214,7 @@ def config_beside_backbone(shapes: Shapes) -> dict:
 def _head_config(shapes: Shapes) -> dict:
     """``panoptic_head`` of ``config_beside_backbone``."""
     if encoder_only.is_encoder_only(shapes):
-        return encoder_only.head_config(shapes, count)
+        return encoder_only.head_config(shapes)
     query_embed = shapes[f'{_HEAD}query_embed.weight']
     queries, channels = query_embed[0], query_embed[1]
     levels = shapes[f'{_HEAD}level_embed.weight'][0]

@@ -1,36 +1,25 @@
 """Encoder-only models (``OneFormerViTHead``, EoMT): architecture, config.json, trained tasks."""
 
 import logging
-import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from mmengine.logging import print_log
 
 from ..host.errors import CheckpointError, key_list
 from ..tasks import TASKS
-
-Shapes = Mapping[str, tuple[int, ...]]
+from .shapes import Shapes, count
+from .vit_architecture import read_vit, table_size, told_options
 
 _HEAD = 'panoptic_head.'
 _MARK = f'{_HEAD}upscale.0.conv1.weight'
 TASK_TOKEN = f'{_HEAD}task_queries.'
 SHARED_PATCHES = f'{_HEAD}shared'
-PROBABILITIES = f'{_HEAD}mask_annealing.probabilities'
+MASK_PROBABILITIES = f'{_HEAD}mask_annealing.probabilities'
 
-_HEAD_WIDTH = 64  # channels of an attention head of every published DINOv2 and DINOv3
 _SIZE = 640  # of the images of most EoMTs
 _JOINT_BLOCKS = {12: 3, 24: 4, 32: 5, 40: 5}  # of EoMT, by the number of blocks
-# channels and blocks
-_ARCHITECTURES = {
-    'dinov2': {(384, 12): 's', (768, 12): 'b', (1024, 24): 'l', (1536, 40): 'g'},
-    'dinov3': {(384, 12): 's', (768, 12): 'b', (1024, 24): 'l', (1280, 32): 'h'},
-}
-_VIT_OPTIONS = (
-    *('arch', 'patch_size', 'img_size', 'antialias', 'qkv_bias', 'embed_dims', 'depth'),
-    'num_heads',
-)
 _MODEL_TYPES = dict(dinov2='eomt', dinov3='eomt_dinov3')
 
 
@@ -44,7 +33,7 @@ def is_one_task_only(keys: Collection[str]) -> bool:
     return is_encoder_only(keys) and not any(key.startswith(TASK_TOKEN) for key in keys)
 
 
-def head_config(shapes: Shapes, count: Callable[[Shapes, str], int]) -> dict:
+def head_config(shapes: Shapes) -> dict:
     """Config of the head of tensors of these names and shapes.
 
     Raises:
@@ -60,66 +49,38 @@ def head_config(shapes: Shapes, count: Callable[[Shapes, str], int]) -> dict:
     )
     if SHARED_PATCHES in shapes:
         head['shared_patches'] = True
-    if PROBABILITIES in shapes:
+    if MASK_PROBABILITIES in shapes:
         # of a training that is over: what is left of the masks is in the weights
-        head['mask_annealing'] = dict(spans=[(0.0, 0.0)] * shapes[PROBABILITIES][0])
+        head['mask_annealing'] = dict(spans=[(0.0, 0.0)] * shapes[MASK_PROBABILITIES][0])
     return head
 
 
-def backbone_config(shapes: Shapes, options: Mapping, count: Callable[[Shapes, str], int]) -> dict:
+def backbone_config(shapes: Shapes, options: Mapping) -> dict:
     """Config of the ``JointViT`` of tensors of these names and shapes.
 
     Args:
         shapes: Shape of each tensor, by name.
         options: What is known beside them: ``num_heads``, ``num_joint_blocks``.
-        count: Function that counts layers by the beginning of their names.
 
     Raises:
         KeyError: With our name of a tensor that is needed here and missing.
         CheckpointError: If the number of joint blocks is not known.
     """
     depth = count(shapes, 'backbone.blocks.')
-    joint = options.get('num_joint_blocks') or shapes.get(PROBABILITIES, (None,))[0]
+    joint = options.get('num_joint_blocks') or shapes.get(MASK_PROBABILITIES, (None,))[0]
     joint = joint or _JOINT_BLOCKS.get(depth)
     if joint is None:
         raise CheckpointError(
             f'in how many of the {depth} blocks the queries take part is not known: give the '
             'config that it was trained with'
         )
-    if 'arch' in options:
-        vit = {name: options[name] for name in _VIT_OPTIONS if name in options}
-    else:
-        vit = _vit_config(shapes, options, depth)
+    vit = told_options(options)
+    if 'arch' not in vit:
+        found = read_vit(shapes)
+        vit = found.options()
+        if options.get('num_heads') not in (None, found.num_heads):
+            vit['num_heads'] = options['num_heads']
     return dict(type='JointViT', **vit, num_joint_blocks=joint)
-
-
-def _vit_config(shapes: Shapes, options: Mapping, depth: int) -> dict:
-    """Arguments of ``PlainViT`` of tensors of these names and shapes."""
-    channels, _, patch, _ = shapes['backbone.patch_embed.proj.weight']
-    family = 'dinov2' if 'backbone.pos_embed' in shapes else 'dinov3'
-    size = _ARCHITECTURES[family].get((channels, depth))
-    backbone: dict = dict(patch_size=patch)
-    own = {} if size else dict(embed_dims=channels, depth=depth, num_heads=_heads(channels))
-    if family == 'dinov2':
-        inner = shapes['backbone.blocks.0.mlp.fc1.bias'][0]
-        is_swiglu = inner == 2 * shapes['backbone.blocks.0.mlp.fc2.weight'][1]
-        size = size or ('g' if is_swiglu else 's')
-        registers = '_reg4' if 'backbone.reg_token' in shapes else ''
-        backbone.update(arch=f'dinov2_{size}{registers}')
-        positions = shapes['backbone.pos_embed'][1] - (0 if registers else 1)
-        backbone.update(img_size=patch * math.isqrt(positions))
-    else:
-        is_gated = 'backbone.blocks.0.mlp.fc1_g.weight' in shapes
-        size = {'h': 'h+'}.get(size or 's', f'{size or "s"}{"+" if is_gated else ""}')
-        backbone.update(arch=f'dinov3_{size}', qkv_bias='backbone.blocks.0.attn.q_bias' in shapes)
-    backbone.update(own)
-    if options.get('num_heads') not in (None, _heads(channels)):
-        backbone.update(num_heads=options['num_heads'])
-    return backbone
-
-
-def _heads(channels: int) -> int:
-    return max(channels // _HEAD_WIDTH, 1)
 
 
 def options_in(config: Mapping) -> dict:
@@ -149,17 +110,15 @@ def config_of(model: Mapping, shapes: Shapes, metainfo: Mapping) -> dict:
         metainfo: Metainfo of the classes, of plain values.
     """
     backbone, head = model['backbone'], model['panoptic_head']
-    channels, _, patch, _ = shapes['backbone.patch_embed.proj.weight']
-    family = backbone['arch'].partition('_')[0]
+    vit = read_vit(shapes)
     names = {str(label): name for label, name in enumerate(metainfo['classes'])}
-    registers = shapes.get('backbone.reg_token', (1, 0, channels))[1]
     options = dict(
-        model_type=_MODEL_TYPES[family],
-        hidden_size=channels,
-        num_hidden_layers=len({key.split('.')[2] for key in shapes if '.blocks.' in key}),
-        num_attention_heads=backbone.get('num_heads') or _heads(channels),
-        patch_size=patch,
-        num_register_tokens=registers,
+        model_type=_MODEL_TYPES[vit.family],
+        hidden_size=vit.channels,
+        num_hidden_layers=vit.depth,
+        num_attention_heads=backbone.get('num_heads') or vit.num_heads,
+        patch_size=vit.patch_size,
+        num_register_tokens=vit.num_registers,
         num_queries=head['num_queries'],
         num_blocks=backbone['num_joint_blocks'],
         num_upscale_blocks=head['num_upscale'],
@@ -169,29 +128,24 @@ def config_of(model: Mapping, shapes: Shapes, metainfo: Mapping) -> dict:
         # not of transformers, which keeps it: for the way back
         metainfo={key: value for key, value in metainfo.items() if key != 'classes'},
     )
-    if family == 'dinov2':
-        inner = shapes['backbone.blocks.0.mlp.fc1.bias'][0]
-        is_swiglu = inner == 2 * shapes['backbone.blocks.0.mlp.fc2.weight'][1]
+    if vit.family == 'dinov2':
         options.update(
             architectures=['EomtForUniversalSegmentation'],
-            image_size=patch * math.isqrt(shapes['backbone.pos_embed'][1]),
+            image_size=vit.img_size,
             mlp_ratio=4,
             layer_norm_eps=1e-6,
-            use_swiglu_ffn=is_swiglu,
+            use_swiglu_ffn=vit.is_gated,
         )
         return options
-    is_gated = 'backbone.blocks.0.mlp.fc1_g.weight' in shapes
-    inner = 'backbone.blocks.0.mlp.fc1_g.bias' if is_gated else 'backbone.blocks.0.mlp.fc1.bias'
-    has_bias = 'backbone.blocks.0.attn.q_bias' in shapes
     options.update(
         architectures=['EomtDinov3ForUniversalSegmentation'],
         image_size=metainfo.get('image_size') or _SIZE,
-        intermediate_size=shapes[inner][0],
+        intermediate_size=vit.inner,
         layer_norm_eps=1e-5,
-        use_gated_mlp=is_gated,
-        hidden_act='silu' if is_gated else 'gelu',
-        query_bias=has_bias,
-        value_bias=has_bias,
+        use_gated_mlp=vit.is_gated,
+        hidden_act='silu' if vit.is_gated else 'gelu',
+        query_bias=vit.has_bias,
+        value_bias=vit.has_bias,
         key_bias=False,
         pos_embed_rescale=None,
         rope_parameters=dict(rope_type='default', rope_theta=100.0),
@@ -258,8 +212,7 @@ def image_size_of(path: str, config: Mapping, metainfo: Mapping, shapes: Shapes)
     """
     size = config.get('image_size') or metainfo.get('image_size')
     if size is None and 'backbone.pos_embed' in shapes:
-        patch = shapes['backbone.patch_embed.proj.weight'][-1]
-        size = patch * math.isqrt(shapes['backbone.pos_embed'][1])
+        size = table_size(shapes)
     if size is None:
         named = re.findall(r'_(\d{3,4})(?=_|\.|$)', '_'.join(_names(path)))
         size = int(named[-1]) if named and int(named[-1]) % 32 == 0 else _SIZE

@@ -10,19 +10,18 @@ from ..class_matching import match_classes
 from ..host.errors import CheckpointError, key_list
 from .architecture import (
     CLASS_HEAD,
-    MASK_PROBABILITIES,
     has_text_branch,
     in_text_branch,
-    shapes_of,
 )
 from .backbone_names import ENCODER
 from .classes import class_difference, class_table, classes_of, reuse_rows
 from .differences import refuse_difference
-from .encoder_only import SHARED_PATCHES, TASK_TOKEN, is_one_task_only
+from .encoder_only import MASK_PROBABILITIES, SHARED_PATCHES, TASK_TOKEN, is_one_task_only
 from .frozen import with_frozen
 from .misfits import comparable, config_advice, misfits
 from .reading import PREFIX, Weights, numbers_of
 from .rules import rebuilt_by_us
+from .shapes import shapes_of
 
 HOWS = ('predict', 'exact', 'start', 'backbone')
 _TABLE = '.relative_position_bias_table'

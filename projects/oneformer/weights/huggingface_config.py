@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from ..host.errors import CheckpointError, key_list
 from . import encoder_only
-from .architecture import Shapes
+from .shapes import Shapes
 
 # options of which the published models, and so ours, use one value
 _FUNCTION = dict(use_task_norm=True, pre_norm=False, enforce_input_proj=False)

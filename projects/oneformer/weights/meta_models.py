@@ -10,9 +10,10 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .architecture import Shapes, num_classes_of
+from .architecture import num_classes_of
 from .backbone_names import ENCODER
 from .rules import rebuilt_by_us
+from .shapes import Shapes
 
 
 class _NumbersOnCpu(TorchFunctionMode):

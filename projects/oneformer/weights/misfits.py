@@ -7,16 +7,15 @@ from torch import Tensor
 from ..host.errors import first_lines
 from .architecture import (
     CLASS_HEAD,
-    MASK_PROBABILITIES,
-    Shapes,
     backbone_config,
     config_beside_backbone,
     has_text_branch,
     in_text_branch,
-    shapes_of,
 )
+from .encoder_only import MASK_PROBABILITIES
 from .reading import Weights
 from .rules import rebuilt_by_us
+from .shapes import Shapes, shapes_of
 
 
 def comparable(theirs: Shapes, ours: Shapes) -> tuple[Shapes, Shapes]:

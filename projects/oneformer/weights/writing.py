@@ -21,7 +21,6 @@ from .architecture import (
     in_text_branch,
     model_config,
     num_classes_of,
-    shapes_of,
     undilated,
 )
 from .classes import class_difference, classes_of
@@ -38,6 +37,7 @@ from .names import LAYOUTS
 from .reading import PREFIX, Weights, read_json
 from .rules import rebuilt_by_us
 from .settings import describe_settings, notes_on
+from .shapes import shapes_of
 from .written import Written
 
 _FOLDERS = ('huggingface', 'huggingface-eomt')  # layouts that are folders
