@@ -14,7 +14,8 @@ from oneformer.host.errors import CheckpointError
 from oneformer.inference import OneFormerInferencer, task_choice
 from oneformer.metainfo import KNOWN_DATASETS
 from oneformer.tasks import TASKS
-from oneformer.weights import encoder_only, read, write
+from oneformer.weights import encoder_only, fit, read, write
+from oneformer.weights.safe_loaders import load_checkpoint
 
 # the authors' names from transformers', independently of our table
 _SHARED = [
@@ -252,7 +253,7 @@ def test_instance_models_of_coco_have_its_things(tmp_path):
     assert inferencer.dataset_meta['classes'] == inferencer.dataset_meta['thing_classes'] == things
 
 
-def test_a_difference_to_dinov3_needs_what_it_is_added_to(peers, tmp_path, run_tool):
+def test_a_difference_to_dinov3_needs_what_it_is_added_to(peers, tmp_path, run_tool, monkeypatch):
     whole = peers['dinov3'].state_dict()
     generator = torch.Generator().manual_seed(5)
     is_backbone = ('embeddings.', 'layers.', 'layernorm.')
@@ -271,7 +272,7 @@ def test_a_difference_to_dinov3_needs_what_it_is_added_to(peers, tmp_path, run_t
     dino.mkdir()
     save_file(names, dino / 'model.safetensors')
     (dino / 'config.json').write_text('{"model_type": "dinov3_vit"}')
-    with pytest.raises(CheckpointError, match='--base DINOV3'):
+    with pytest.raises(CheckpointError, match='export ONEFORMER_DINOV3=DINOV3'):
         OneFormerInferencer(weights=file, device='cpu')
     run_tool('convert_checkpoint', file, 'ours.pth', '--metainfo', 'ade20k', '--base', dino)
     found = read(tmp_path / 'ours.pth').tensors
@@ -279,6 +280,16 @@ def test_a_difference_to_dinov3_needs_what_it_is_added_to(peers, tmp_path, run_t
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, rtol=0, atol=1e-6)
+    # every use adds it by itself
+    monkeypatch.setenv('ONEFORMER_DINOV3', str(dino))
+    used = OneFormerInferencer(weights=file, device='cpu').model
+    for state in (used.state_dict(), load_checkpoint(str(file))['state_dict']):
+        assert_same({key: state[key] for key in found}, found)
+    for how in ('exact', 'start'):
+        assert_same({key: fit(read(file), used, how).tensors[key] for key in found}, found)
+    monkeypatch.delenv('ONEFORMER_DINOV3')
+    with pytest.raises(CheckpointError, match='export ONEFORMER_DINOV3=DINOV3'):
+        load_checkpoint(str(file))
     other = save_peer(peers['dinov2'], tmp_path / 'v2')
     with pytest.raises(SystemExit, match='is not what'):
         run_tool('convert_checkpoint', file, 'other.pth', '--base', other)

@@ -3,28 +3,36 @@
 DINOv3's licence lets its weights go only to those who agree to it, so EoMT's files lack them.
 """
 
+import os
+
 import torch
 
 from ..host.errors import CheckpointError, key_list
 from .reading import PREFIX, Weights, read
 from .sources import Source
 
+BASE = 'ONEFORMER_DINOV3'  # environment variable: what is added to a difference
 WHOLE = 'none'  # said of a file that has the names of a difference, and is none
 
 
-def refuse_difference(weights: Weights) -> None:
-    """Refuse weights that are a difference, and nothing that can be used.
+def add_known_base(weights: Weights) -> None:
+    """Add the weights of ``ONEFORMER_DINOV3`` to a difference, in place; others stay as they are.
 
     Raises:
-        CheckpointError: With what to do.
+        CheckpointError: If it does not say where they are, or see ``add_base``.
     """
-    if may_be_difference(weights) and weights.base is None:
+    if not may_be_difference(weights) or weights.base is not None:
+        return
+    base = os.environ.get(BASE)
+    if not base:
         raise CheckpointError(
-            f'{weights.path} holds what EoMT changed in the weights of DINOv3, which have to be '
-            'added: oneformer convert FILE DESTINATION --base DINOV3, where DINOV3 is the file or '
-            'folder of the network that it was trained from, which Meta gives to those who accept '
-            f'its licence. If it is of a training of yours and whole: --base {WHOLE}'
+            f'{weights.path} holds what EoMT changed in the weights of DINOv3, which are added '
+            f'when it is used: export {BASE}=DINOV3, where DINOV3 is the file, folder or URL of '
+            'the network that it was trained from, which Meta gives to those who accept its '
+            'licence. '
+            f'If it is of a training of yours and whole: export {BASE}={WHOLE}'
         )
+    add_base(weights, base)
 
 
 def may_be_difference(weights: Weights) -> bool:

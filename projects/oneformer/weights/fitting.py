@@ -15,7 +15,7 @@ from .architecture import (
 )
 from .backbone_names import ENCODER
 from .classes import class_difference, class_table, classes_of, reuse_rows
-from .differences import refuse_difference
+from .differences import add_known_base
 from .encoder_only import MASK_PROBABILITIES, SHARED_PATCHES, TASK_TOKEN, is_one_task_only
 from .frozen import with_frozen
 from .misfits import comparable, config_advice, misfits
@@ -68,7 +68,7 @@ def fit(weights: Weights, model: nn.Module, how: str = 'exact', fresh: Sequence[
     """
     if how not in HOWS:
         raise ValueError(f'how is {how!r}: it has to be one of {HOWS}')
-    refuse_difference(weights)
+    add_known_base(weights)
     if how == 'backbone':
         return _fit_backbone(with_frozen(weights, model), model)
     if weights.is_backbone:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from mmengine.runner import CheckpointLoader
 
 from .classes import meta_of
+from .differences import add_known_base
 from .reading import Weights, current_name, read_with_content
 
 
@@ -46,6 +47,7 @@ def load_checkpoint(source: str, trust: bool = False, map_location=None) -> dict
     weights, content = read_with_content(source, trust, map_location, Weights.of_oneformer)
     if weights is None:
         return content
+    add_known_base(weights)
     if weights.layout == 'plugin':
         loaded = dict(content) if 'state_dict' in content else {}
         ema = loaded.get('ema_state_dict')

@@ -24,7 +24,7 @@ from .architecture import (
     undilated,
 )
 from .classes import class_difference, classes_of
-from .differences import refuse_difference
+from .differences import add_known_base
 from .embedded_config import embedded_config
 from .encoder_only import eomt_target, image_size_of, is_one_task_only, trained_tasks
 from .files import check_destination, write_folder, write_torch
@@ -73,7 +73,7 @@ def write(
         OSError: If a file cannot be written.
     """
     path = Path(path)
-    refuse_difference(weights)
+    add_known_base(weights)
     if tasks and not is_one_task_only(weights.tensors):
         raise CheckpointError(
             f'{weights.path} has a task token, so it is asked for any task: leave out --tasks'
