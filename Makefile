@@ -30,8 +30,10 @@ web: .venv/.runtime .venv/.demo .venv/.tests
 	$(BIN)/oneformer export "$$(cat $(TRAINED)/last_checkpoint)" --out-dir $(TRAINED)/exported --overwrite
 	$(BIN)/oneformer page $(TRAINED)/exported --out $(TRAINED)/page
 bench: .venv/.runtime .venv/.tests
-	for part in start infer train post text data metrics backbones; do $(BIN)/python tools/benchmark.py $$part --json bench.json || exit 1; done
-	$(BIN)/python tools/benchmark.py scale --quick --json bench.json
+	start=$$(date +%s); \
+	for part in start infer train post text data metrics backbones 'scale --quick' 'jobs --images 10' growth; \
+		do $(BIN)/python tools/benchmark.py $$part --json bench.json || exit 1; done; \
+	echo "all of it: $$((($$(date +%s) - start) / 60)) minutes"
 gpu-check: .venv/.runtime .venv/.tests
 	$(BIN)/python tools/gpu_check.py
 lint: .venv/.lint
