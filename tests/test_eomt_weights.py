@@ -287,6 +287,14 @@ def test_a_difference_to_dinov3_needs_what_it_is_added_to(peers, tmp_path, run_t
         assert_same({key: state[key] for key in found}, found)
     for how in ('exact', 'start'):
         assert_same({key: fit(read(file), used, how).tensors[key] for key in found}, found)
+    trained = tmp_path / 'trained.bin'  # whole: to add would be silently wrong
+    near = {key: base[key] + 0.1 * value if key in base else value for key, value in whole.items()}
+    torch.save(authors_names(near, 'dinov3'), trained)
+    with pytest.raises(CheckpointError, match="holds whole weights.*Say 'none'"):
+        load_checkpoint(str(trained))
+    monkeypatch.setenv('ONEFORMER_DINOV3', 'none')
+    loaded = load_checkpoint(str(trained))['state_dict']
+    assert loaded.keys() >= found.keys()
     monkeypatch.delenv('ONEFORMER_DINOV3')
     with pytest.raises(CheckpointError, match='export ONEFORMER_DINOV3=DINOV3'):
         load_checkpoint(str(file))

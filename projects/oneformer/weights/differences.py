@@ -4,8 +4,11 @@ DINOv3's licence lets its weights go only to those who agree to it, so EoMT's fi
 """
 
 import os
+from collections.abc import Mapping, Sequence
 
 import torch
+from mmengine.logging import print_log
+from torch import Tensor
 
 from ..host.errors import CheckpointError, key_list
 from .reading import PREFIX, Weights, read
@@ -49,7 +52,7 @@ def add_base(weights: Weights, base: Source, trust: bool = False) -> None:
         trust: See ``read``.
 
     Raises:
-        CheckpointError: If the weights are no difference, or the backbone is another one.
+        CheckpointError: If the weights are not a difference, or the backbone is another one.
     """
     if not may_be_difference(weights):
         raise CheckpointError(
@@ -70,6 +73,19 @@ def add_base(weights: Weights, base: Source, trust: bool = False) -> None:
     if any(lists):
         title = f'{base} is not what {weights.path} was trained from; its tensors are'
         raise CheckpointError('\n'.join([title, *filter(None, lists)]))
+    if _is_whole(weights, found, inside):
+        raise CheckpointError(
+            f'{weights.path} is nearer to {base} than to zero: it holds whole weights, to which '
+            f'nothing is added. Say {WHOLE!r} in its place (--base, or {BASE})'
+        )
+    print_log(f'{weights.path}: added to the weights of {base}', 'current')
     with torch.no_grad():
         for key in inside:
             weights.tensors[key] = found[key] + weights.tensors[key]
+
+
+def _is_whole(weights: Weights, base: Mapping[str, Tensor], keys: Sequence[str]) -> bool:
+    """Whether tensors are nearer to those of the base than to zero, by the sum of squares."""
+    apart = sum((weights.tensors[key] - base[key]).double().square().sum() for key in keys)
+    own = sum(weights.tensors[key].double().square().sum() for key in keys)
+    return bool(apart < own)
