@@ -79,9 +79,9 @@ class Weights:
 
         Args:
             content: What was read.
-            path: The file, for messages.
+            path: Path of the file, for messages.
             config: Content of config.json.
-            finite: Refuse values that are not finite.
+            finite: Whether nan and infinite values are refused.
 
         Raises:
             CheckpointError: If it is not a dict of tensors, if what is beside them is malformed, or
@@ -145,7 +145,8 @@ def read(source: Source, trust: bool = False, finite: bool = True) -> Weights:
         source: File or folder, URL, id on the Hugging Face hub, or name in the zoo, see
             ``local_path``.
         trust: Load pickles of more than tensors, which may run any code, see ``read_pickle``.
-        finite: Refuse values that are not finite, which only the search for their cause wants.
+        finite: Whether nan and infinite values are refused; only the search for their cause wants
+            them.
 
     Raises:
         CheckpointError: If there is none, it is broken, or it is not trusted.
@@ -278,8 +279,8 @@ def check_tensors(
     """Refuse tensors that cannot be weights: nan, infinite, or of a shape without data.
 
     Args:
-        tensors: By the names of the file.
-        path: The file, for messages.
+        tensors: Tensors by the names of the file.
+        path: Path of the file, for messages.
         finite: Whether nan and infinite are refused.
 
     Raises:

@@ -26,7 +26,7 @@ class VisionTransformer:
 
     Attributes:
         family: ``'dinov2'`` or ``'dinov3'``.
-        channels: Of a token.
+        channels: Channels of a token.
         depth: Number of blocks.
         patch_size: Side of a patch in pixels.
         num_registers: Number of register tokens.
