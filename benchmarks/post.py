@@ -140,17 +140,19 @@ def peer_prediction(
     return post_process(outputs, target_sizes=[size], **fused, **options[task])[0]
 
 
-def alike(ours: DetDataSample, peer: dict) -> tuple[float, float]:
+def alike(
+    ours: DetDataSample, peer: dict, num_classes: int = len(peers.CLASSES)
+) -> tuple[float, float]:
     """Share of the pixels that both sides label, and of these the share of equal labels.
 
-    The peer's ids may stand for several labels.
+    The peer's ids may stand for several labels; ours for a pixel without one is ``num_classes``.
     """
     labels = ours.pred_panoptic_seg.sem_seg[0].long() % INSTANCE_OFFSET
     ids = peer['segmentation'].long()
-    means = torch.zeros(int(ids.max()) + 1, len(peers.CLASSES) + 1, dtype=torch.bool)
+    means = torch.zeros(int(ids.max()) + 1, num_classes, dtype=torch.bool)
     for segment in peer['segments_info']:
         means[segment['id'], segment['label_id']] = True
-    both = (labels < len(peers.CLASSES)) & (ids > 0)
+    both = (labels < num_classes) & (ids > 0)
     same = means.to(ids.device)[ids[both], labels[both]].double().mean().item()
     return both.double().mean().item(), same
 

@@ -5,8 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import PixelData
 
-from benchmarks import job_sides, jobs, peers, stages
+from benchmarks import job_sides, jobs, peers, post, stages
 from benchmarks.panopticapi_parts import PQStat
 from benchmarks.scenes import CLASSES, NUM_THINGS
 
@@ -91,6 +93,15 @@ def test_quality_of_the_stand_in_for_panopticapi():
     assert of_class[1] == dict(pq=0.4, sq=0.8, rq=0.5)  # 0.8 / (1 + 2 / 2)
     assert means == dict(pq=0.2, sq=0.4, rq=0.25, n=2)
     assert first.pq_average(categories, isthing=False)[0] == dict(pq=0, sq=0, rq=0, n=1)
+
+
+def test_pixels_without_a_segment_are_not_compared():
+    """Ours for no segment is the number of classes, which is another one than that of ``post``."""
+    codes = torch.tensor([[[len(CLASSES), 1000, 1003, len(CLASSES)]]])
+    ours = DetDataSample(pred_panoptic_seg=PixelData(sem_seg=codes))
+    segments = [dict(id=1, label_id=0), dict(id=2, label_id=5)]
+    theirs = dict(segmentation=torch.tensor([[1, 1, 2, 0]]), segments_info=segments)
+    assert post.alike(ours, theirs, len(CLASSES)) == (0.5, 0.5)
 
 
 def test_sure_models_keep_their_segments(tmp_path):
