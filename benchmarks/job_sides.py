@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from oneformer.datasets import LoadSegmentMap, PanopticDataset
 from oneformer.evaluation.evaluator import OneFormerEvaluator
+from oneformer.host.freed_memory import keep_freed_memory
 from oneformer.host.train_loop import OneFormerTrainLoop
 from oneformer.inference import OneFormerInferencer
 from oneformer.inference.writing import PredictionFiles
@@ -146,6 +147,7 @@ def our_config(job: Job, backbone: str, tasks: tuple[str, ...]) -> Config:
 
 def our_evaluation(job: Job, backbone: str, tasks: tuple[str, ...], clock: Stages) -> dict:
     """Metrics, as ``oneformer test`` finds them."""
+    keep_freed_memory()
     model = hf_model(job)[0] if backbone == 'swin-t' else our_model(job, backbone)
     runner = build_runner(inference_config(our_config(job, backbone, tasks)), Runner)
     runner.model.load_state_dict(model.state_dict())
@@ -162,6 +164,7 @@ def our_evaluation(job: Job, backbone: str, tasks: tuple[str, ...], clock: Stage
 
 def our_prediction(job: Job, clock: Stages) -> None:
     """Files of three tasks, as ``oneformer predict`` writes them."""
+    keep_freed_memory()
     cfg = our_config(job, 'swin-t', TASKS)
     weights = job.folder / 'weights.pth'
     torch.save(dict(state_dict=hf_model(job)[0].state_dict()), weights)
@@ -463,6 +466,7 @@ def epoch(folder: Path, threads: int, quick: bool) -> tuple[int, dict[str, float
         quick: A batch in place of an epoch.
     """
     fix_threads(threads)
+    keep_freed_memory()
     images = BATCH_OF_EPOCH if quick else SCENES['toys']['train']
     cfg = Config.fromfile(peers.shapes.CONFIGS / 'oneformer_efficientnet-lite0_quickstart.py')
     generate(folder / 'quickstart', train=images, val=1)

@@ -116,10 +116,13 @@ def run(args: argparse.Namespace) -> list[Row | Figure]:
         def work(side: str) -> dict[str, float]:
             return memory.in_own_process(do, side, job, args.threads)
 
+        compared = set()
         for pair, sides in JOBS.items():
             if pair not in args.only:
                 continue
-            memory.in_own_process(compare, pair, job, args.threads)
+            if COMPARE[pair] not in compared:
+                memory.in_own_process(compare, pair, job, args.threads)
+                compared.add(COMPARE[pair])
             found = take_turns(sides, args.repeats, work)
             totals = [[sum(seconds.values()) for seconds in found[side]] for side in sides]
             rows.append(Row(f'jobs/{pair}', *totals))

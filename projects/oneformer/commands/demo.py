@@ -11,6 +11,7 @@ from mmengine.config import Config
 from oneformer_runtime.page.builder import build_page
 
 from ..deploy.exporting import export_model, require_packages
+from ..host.freed_memory import keep_freed_memory
 from ..host.safe_io import write_json
 from ..host.train_loop import settle_length
 from ..inference.loading import load_trained
@@ -43,6 +44,7 @@ def make_parser(prog: str | None = None) -> ToolParser:
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     args = make_parser(prog).parse_args(argv)
+    keep_freed_memory()
     warnings.filterwarnings('ignore', message='torch.meshgrid')
     if args.page:
         try:

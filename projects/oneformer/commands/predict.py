@@ -8,6 +8,7 @@ from pathlib import Path
 from oneformer_runtime.engine import ENGINES
 from oneformer_runtime.engine import PRECISIONS as OF_EXPORTED
 
+from ..host.freed_memory import keep_freed_memory
 from ..images.orientation import ORIENTATIONS
 from ..inference import OneFormerInferencer
 from ..kernels.attention_paths import CHOICES
@@ -139,6 +140,7 @@ def parse_args(argv: Sequence[str] | None, prog: str | None) -> argparse.Namespa
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     args = parse_args(argv, prog)
+    keep_freed_memory()
     unreadable, predicted = [], 0
     value_range = dict(percentiles=args.percentiles) if args.percentiles else args.value_range
     try:

@@ -10,6 +10,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from ..host.distributed import leave_processes
 from ..host.errors import CheckpointError
+from ..host.freed_memory import keep_freed_memory
 from ..host.safe_io import write_json
 from ..kernels.precision import PRECISIONS, check_precision
 from ..tasks import TASKS
@@ -120,6 +121,7 @@ def settle_precision(cfg: Config, precision: str | None) -> None:
 @record  # torchrun then ends with the error of the process that failed first
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     args = parse_args(argv, prog)
+    keep_freed_memory()
     cfg = load_config(args)
     settle_precision(cfg, args.precision)
     if args.show_dir:

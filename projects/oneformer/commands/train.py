@@ -7,6 +7,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from ..host.checkpoint_files import require_writable, resume_newest
 from ..host.distributed import leave_processes
 from ..host.errors import CheckpointError
+from ..host.freed_memory import keep_freed_memory
 from ..host.learning_rate import scale_learning_rate
 from ..host.precision import AMP, allow_tf32, use_mixed_precision
 from ..host.stopping import train
@@ -62,6 +63,7 @@ def make_parser(prog: str | None = None) -> ToolParser:
 @record  # torchrun then ends with the error of the process that failed first
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     args = make_parser(prog).parse_args(argv)
+    keep_freed_memory()
     cfg = load_config(args)
     if args.amp:
         use_mixed_precision(cfg, args.amp)
