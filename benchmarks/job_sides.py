@@ -47,7 +47,6 @@ IN_THIS_PROCESS = dict(num_workers=0, persistent_workers=False)
 BATCH_OF_EPOCH = 8
 INSTANCE_FIELDS = ('labels', 'scores', 'masks')
 OPTIONS = dict(post.ALL_PAIRS, panoptic=dict(threshold=0.8))  # of COCO, as ours
-ALIKE = 0.98  # of pixels, as in post: masks are resized as logits here, as probabilities there
 SCORE_THR = 0.3  # of an instance in a file
 
 
@@ -418,7 +417,7 @@ def compare_with_hf(job: Job) -> None:
         check_segments(prediction.pred_panoptic_seg.sem_seg, 'ours')
         theirs = post.peer_prediction(post.make_processor(), *given, STUFF, OPTIONS)
         both, same = post.alike(prediction, theirs, len(CLASSES))
-        if both < 0.1 or not same >= ALIKE:
+        if both < 0.1 or not same >= post.ALIKE:
             raise ResultsDiffer(f'{both:.1%} of the pixels have a label of both, {same:.1%} alike')
 
 

@@ -81,10 +81,10 @@ def do(side: str, job: Job, threads: int) -> dict[str, float]:
     return clock.seconds
 
 
-def compare(pair: str, job: Job, threads: int) -> None:
+def compare(comparison: Callable[[Job], None], job: Job, threads: int) -> None:
     """Raise ResultsDiffer unless both sides compute the same; the work of an own process."""
     fix_threads(threads)
-    COMPARE[pair](job)
+    comparison(job)
 
 
 def take_turns(sides: Sequence[str], repeats: int, work: Callable) -> dict[str, list[dict]]:
@@ -116,13 +116,10 @@ def run(args: argparse.Namespace) -> list[Row | Figure]:
         def work(side: str) -> dict[str, float]:
             return memory.in_own_process(do, side, job, args.threads)
 
-        compared = set()
-        for pair, sides in JOBS.items():
-            if pair not in args.only:
-                continue
-            if COMPARE[pair] not in compared:
-                memory.in_own_process(compare, pair, job, args.threads)
-                compared.add(COMPARE[pair])
+        wanted = {pair: sides for pair, sides in JOBS.items() if pair in args.only}
+        for comparison in dict.fromkeys(COMPARE[pair] for pair in wanted):
+            memory.in_own_process(compare, comparison, job, args.threads)
+        for pair, sides in wanted.items():
             found = take_turns(sides, args.repeats, work)
             totals = [[sum(seconds.values()) for seconds in found[side]] for side in sides]
             rows.append(Row(f'jobs/{pair}', *totals))

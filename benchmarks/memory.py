@@ -18,7 +18,7 @@ _STATUS, _RESET = Path('/proc/self/status'), Path('/proc/self/clear_refs')
 def in_own_process(work: Callable, *arguments):
     """Result of ``work`` in a new process, which may have processes of its own.
 
-    It imports the packages anew, 5 s: networks were 1.1 times slower in forks of one that had.
+    It imports the packages anew, since networks are slower in forks of one that has imported them.
     """
     with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
         return pool.submit(work, *arguments).result()

@@ -37,6 +37,7 @@ from .scenes import draw_cells, smooth_noise
 from .timing import ResultsDiffer, Row, Variant, add_device, alternate, fix_threads, positive_int
 
 CONFIDENT = 30
+ALIKE = 0.98  # of pixels: masks are resized as logits here, as probabilities there
 # of query and class, as many as queries
 ALL_PAIRS = dict(panoptic={}, instance=dict(is_demo=False), semantic={})
 STUFF = {
@@ -140,9 +141,7 @@ def peer_prediction(
     return post_process(outputs, target_sizes=[size], **fused, **options[task])[0]
 
 
-def alike(
-    ours: DetDataSample, peer: dict, num_classes: int = len(peers.CLASSES)
-) -> tuple[float, float]:
+def alike(ours: DetDataSample, peer: dict, num_classes: int) -> tuple[float, float]:
     """Share of the pixels that both sides label, and of these the share of equal labels.
 
     The peer's ids may stand for several labels; ours for a pixel without one is ``num_classes``.
@@ -159,8 +158,8 @@ def alike(
 
 def check_panoptic(ours: DetDataSample, peer: dict) -> None:
     """Compare as in the module's text."""
-    both, same = alike(ours, peer)
-    if both < 0.5 or not same >= 0.98:
+    both, same = alike(ours, peer, len(peers.CLASSES))
+    if both < 0.5 or not same >= ALIKE:
         raise ResultsDiffer(
             f'panoptic: of the pixels both sides label {both:.1%}, and of these {same:.1%} alike'
         )

@@ -271,7 +271,7 @@ def test_other_logits_than_those_of_eomt_are_not_timed(run_tool, tool, monkeypat
 def small_models(tool, monkeypatch):
     """Networks of few channels, measured in this process."""
     monkeypatch.setattr(tool.infer.peers, 'SHAPE', tool.infer.peers.SMALL)
-    monkeypatch.setattr(tool.infer, 'PRODUCTS', (32, 64))
+    monkeypatch.setattr(tool.infer, 'PRODUCTS', (512, 1024))  # of ms: one of us may wait longer
     monkeypatch.setattr(tool.infer.memory, 'in_own_process', lambda work, *given: work(*given))
 
 
