@@ -105,7 +105,7 @@ clean:
 # core. What is left out, and why, is in tests/upstream.py.
 UPSTREAM := .venv-openmmlab
 UPSTREAM_TESTS := $(addprefix tests/test_,$(addsuffix .py,backbones compat conversion criterion datasets evaluation \
-	fusion hf_parity hostile_inputs inferencer late_loading lines resume tools training_parity unpickling weights zoo))
+	fusion hf_parity hostile_inputs inferencer late_loading lines resume tools training_parity unpickling vernier weights zoo))
 test-upstream: $(UPSTREAM)/.ready
 	OMP_NUM_THREADS=1 $(UPSTREAM)/bin/python -m pytest $(UPSTREAM_TESTS) -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not long and not slurm and not export and not web'
 

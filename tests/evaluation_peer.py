@@ -240,10 +240,10 @@ def instance_json(samples, meta, first_id=1):
     return dict(images=images, annotations=annotations, categories=categories), detections
 
 
-def pycocotools_on_files(truth, predictions):
+def pycocotools_on_files(truth, predictions, evaluation_type=COCOeval):
     """COCOeval.summarize; the paths of a COCO instance file and of a results file."""
     truth = COCO(str(truth))
-    evaluation = COCOeval(truth, truth.loadRes(str(predictions)), 'segm')
+    evaluation = evaluation_type(truth, truth.loadRes(str(predictions)), 'segm')
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -251,12 +251,13 @@ def pycocotools_on_files(truth, predictions):
     return {name: 100 * s if s > -1 else float('nan') for name, s in zip(names, evaluation.stats)}
 
 
-def pycocotools_scores(samples, meta, folder):
+def pycocotools_scores(samples, meta, folder, evaluation_type=COCOeval):
     """COCOeval.summarize on instance files made of samples."""
     truth, detections = instance_json(samples, meta)
     (folder / 'gt.json').write_text(json.dumps(truth))
     (folder / 'predictions.json').write_text(json.dumps(detections))
-    return pycocotools_on_files(folder / 'gt.json', folder / 'predictions.json')
+    files = folder / 'gt.json', folder / 'predictions.json'
+    return pycocotools_on_files(*files, evaluation_type)
 
 
 def slow_semantic_scores(samples, meta):
