@@ -30,6 +30,7 @@ web: .venv/.runtime .venv/.demo .venv/.tests
 	$(BIN)/oneformer export "$$(cat $(TRAINED)/last_checkpoint)" --out-dir $(TRAINED)/exported --overwrite
 	$(BIN)/oneformer page $(TRAINED)/exported --out $(TRAINED)/page
 bench: .venv/.runtime .venv/.tests
+	rm -f bench.json  # keys of an earlier run stay, as each part adds its own
 	start=$$(date +%s); failed=; \
 	for part in start infer train post text data metrics backbones 'scale --quick' 'jobs --images 10' growth; \
 		do $(BIN)/python tools/benchmark.py $$part --json bench.json || failed="$$failed $$part;"; done; \

@@ -10,7 +10,6 @@ strides 4 to 32 with 192 to 1536 channels. Their weights are random. Measured ar
 import argparse
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 
 import torch
 from mmdet.registry import MODELS
@@ -18,12 +17,10 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
-import oneformer  # noqa: F401  before mmdet
-
-from . import memory
+from . import memory, peers
 from .timing import ResultsDiffer, Row, Variant, alternate, fix_threads, positive_int
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs/_base_/models'
+CONFIGS = peers.shapes.CONFIGS / '_base_/models'
 NAMES = dict(ours='dinat-l', peer='swin-l')
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from oneformer.models.criterion import Matching
+from oneformer.studies.plots import save_figure
 
 from . import memory
 from .timing import Clock
@@ -191,5 +192,4 @@ def draw(
         axes.set_xticks([number + 0.2 for number in range(len(names))], names, fontsize=9)
         axes.set_ylabel(label)
         axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)

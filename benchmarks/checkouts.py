@@ -57,6 +57,13 @@ class Process:
         self.process.wait()
 
 
+def check_checkout(folder: Path) -> Path:
+    """The folder of another checkout; SystemExit if it is none."""
+    if not (folder / 'projects/oneformer').is_dir():
+        sys.exit(f'error: {folder} is not a checkout: it has no folder projects/oneformer')
+    return folder.resolve()
+
+
 @contextmanager
 def processes(
     script: str, against: Path, threads: int, folder: Path
@@ -72,9 +79,7 @@ def processes(
     Raises:
         SystemExit: If ``against`` is not a checkout.
     """
-    if not (against / 'projects/oneformer').is_dir():
-        sys.exit(f'error: {against} is not a checkout: it has no folder projects/oneformer')
-    checkouts = dict(ours=ROOT, peer=against.resolve())
+    checkouts = dict(ours=ROOT, peer=check_checkout(against))
     workers = {name: Process(script, folder / f'{name}.log') for name in checkouts}
     try:
         for name, worker in workers.items():

@@ -12,7 +12,8 @@ on the CPU.
 * labels: that share. Through random weights rounding of bf16 and int8 changes many labels: what
   they cost a trained model is told by oneformer export --int8.
 * signs: share of pixels of masks on the same side of 0.
-* memory: peak of a process that imports what it needs, loads the model, and does one pass.
+* memory: peak of a process that imports what it needs, loads the model, and does one pass; those in
+  torch import what this benchmark does, deployed forms only oneformer_runtime and their engine.
 
 The export takes minutes. It is kept in --cache under a name that depends on weights, code and
 versions.
@@ -47,6 +48,7 @@ from oneformer_runtime.network import Network
 from oneformer_runtime.scores import semantic_labels
 
 from . import memory, peers
+from .checkouts import ROOT
 from .peers.shapes import CONFIGS
 from .timing import (
     CPU,
@@ -60,8 +62,6 @@ from .timing import (
     positive_int,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
-NUM_TASKS = dict(one_task=1, three_tasks=3)
 # engine and precision of deployed forms
 FORMS = {
     'onnxruntime': ('onnxruntime', 'fp32'),
@@ -231,7 +231,7 @@ def seconds(args: argparse.Namespace, folder: Path) -> list[Row | Figure | Note]
     models, image = build(shape_of(args), args.size), make_image(args.size)
     forms, notes = load_forms(args, folder, image)
     passes: dict[tuple[str, str], Pass] = {}
-    for tasks, number in NUM_TASKS.items():
+    for tasks, number in peers.NUM_TASKS.items():
         for name in models:
             passes[name, tasks] = torch_pass(name, models, image, number)
         for name, network in forms.items():
@@ -251,7 +251,7 @@ def seconds(args: argparse.Namespace, folder: Path) -> list[Row | Figure | Note]
     }
     taken = alternate(variants, args.repeats, check)
     rows: list[Row | Figure | Note] = []
-    for tasks in NUM_TASKS:
+    for tasks in peers.NUM_TASKS:
         for name in ('torch', *forms):
             share = shares.get((name, tasks))
             note = '' if share is None else f'{100 * share:.4g} % of labels'
@@ -343,7 +343,7 @@ def run(args: argparse.Namespace) -> list[Row | Figure | Note]:
     folder = memory.in_own_process(prepare_export, args)
     rows = memory.in_own_process(seconds, args, folder)
     measured = {name for name in FORMS if any(f'/{name}/torch' in row[0] for row in rows)}
-    for tasks, number in NUM_TASKS.items():
+    for tasks, number in peers.NUM_TASKS.items():
         peaks = {
             name: memory.in_own_process(torch_peak, name, args, number) for name in ('torch', 'hf')
         }

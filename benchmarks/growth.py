@@ -1,29 +1,33 @@
-"""Only ours: what grows with a dataset, with a video and with the number of classes.
+"""Only ours: what grows with a dataset, a video, an image, its texts, and the number of classes.
 
 * load, check, score: drawn images of 96 x 128 pixels with 20 annotations each: building the
   dataset, ``oneformer check``, and PQ, AP and mIoU of flawed predictions, which are made apart.
 * frames: ``oneformer predict`` of a video with a small model, from file to file.
-* step: a training step of Swin-T on one image with 16 targets, against the number of classes, of
-  which each has a text of its own; the texts of an image are its targets'. 999 classes are the most
-  that a panoptic map holds.
+* windows: three tasks of a square image of so many pixels a side with a small model, by windows of
+  1024, every query sure of its class. Exponents are by pixels.
+* texts: text queries of one image with as many distinct texts, forward and back, by the text
+  branch of Swin-T's model.
+* classes: a training step of Swin-T on one image with 16 targets, so with 16 texts and a filler.
+  999 classes are the most that a panoptic map holds.
 * processes: a training step of a small model on four images in all, by so many processes under
-  gloo, which share the threads (so there are no more of them); memory is not measured.
+  gloo, which share the threads, at least one each; memory is not measured.
 
 Each point has a process of its own, the least of up to three where they are short. An exponent p
 says that a quantity grows like x^p: "fitted" to all points (least squares of logarithms), "last"
 between the two largest; memory is what a process holds above what it held at its start, models
-included. Time that grows faster than annotations to the power of ``--most`` ends the command with
-an error, and so does memory that grows with frames.
+included. Time or memory that grows faster than annotations, or memory that grows faster than
+pixels, to the power of ``--most`` between the last two ends the command with an error, and so does
+memory that grows with frames.
 """
 
 import argparse
 import contextlib
 import io
-import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -37,29 +41,59 @@ from torch.nn.parallel import DistributedDataParallel
 
 from oneformer.datasets import LoadSegmentMap, PackSegmentInputs
 from oneformer.inspection.checking import check_config
+from oneformer.studies.plots import save_figure
+from oneformer.tasks import Prompts
 
-from . import memory, peers
-from .scale import exponents
+from . import by_module, memory, peers
+from .scale import exponents, predict_large, sure_model
 from .scenes import CLASSES, NUM_THINGS, draw_image, draw_segments, warp, write_set
 from .stages import Stages
-from .timing import CPU, Clock, Figure, ResultsDiffer, fix_threads, positive_int
+from .timing import CPU, Clock, Figure, OutOfBounds, fix_threads, positive_int
 
 HEIGHT, WIDTH, SEGMENTS = 96, 128, 20
-# seconds up to which a point is measured again
-SHORT = dict(load=10, check=10, score=10, frames=10, step=5, processes=2)
-ANNOTATIONS, QUICK_ANNOTATIONS = (4_000, 20_000, 100_000), (40, 80)
-FRAMES, QUICK_FRAMES = (100, 300, 1000), (4, 8)
-CLASS_NUMBERS, QUICK_CLASS_NUMBERS = (19, 150, 999), (19, 80)
-PROCESSES = (1, 2, 4)
-WORK = 'work'
 DRAWN = 20  # different images
+WINDOW = dict(size=1024, overlap=256)
+WORK = 'work'
 STEPS = 3  # timed, of several processes, after one
-ROOM = 32 * 2**20  # bytes that memory may grow by from the fewest frames to the most
+IMAGES = 4  # of all processes
+ROOM = 8 * 2**20  # bytes that memory may grow by from the fewest frames to the most
+
+
+class Axis(NamedTuple):
+    """What grows.
+
+    Attributes:
+        works: What is measured at each value.
+        values: From the fewest to the most.
+        quick: The same, to try it.
+        again: Seconds up to which a point is measured again.
+        bounded: Quantities that may not grow faster than the axis.
+        power: Exponent of a value in what it stands for.
+    """
+
+    works: tuple[str, ...]
+    values: tuple[int, ...]
+    quick: tuple[int, ...]
+    again: float
+    bounded: tuple[str, ...] = ()
+    power: int = 1
+
+
+ANNOTATIONS = ('load', 'check', 'score')
+AXES = (
+    Axis(ANNOTATIONS, (4_000, 20_000, 100_000), (40, 80), 10, ('time', 'memory')),
+    Axis(('frames',), (100, 300, 1000), (4, 8), 10),
+    Axis(('windows',), (2048, 4096, 8192), (64, 96), 5, ('memory',), power=2),
+    Axis(('texts',), (16, 134, 1000), (2, 4), 5),
+    Axis(('classes',), (19, 150, 999), (19, 80), 5),
+    Axis(('processes',), (1, 2, 4), (1, 2), 2),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--most', type=float, default=1.1, help='exponent of time (%(default)s)')
-    parser.add_argument('--size', type=positive_int, default=512, help='of the training step')
+    parser.add_argument('--most', type=float, default=1.1, help='exponent allowed (%(default)s)')
+    parser.add_argument('--size', type=positive_int, default=512, help='of the training steps')
+    parser.add_argument('--plot', type=Path, help='also draw seconds and bytes')
     parser.add_argument('--quick', action='store_true', help='few and small points, small models')
 
 
@@ -145,7 +179,7 @@ def flawed(rng: np.random.Generator, sample: dict) -> dict:
     )
 
 
-# frames and classes
+# frames, windows, texts and classes
 
 
 def predict_video(folder: Path, frames: int, clock: Stages) -> None:
@@ -174,6 +208,23 @@ def predict_video(folder: Path, frames: int, clock: Stages) -> None:
             pass
 
 
+def predict_windows(side: int, clock: Stages) -> None:
+    """Predict three tasks of a square image."""
+    model = sure_model(peers.SMALL, CPU, WINDOW)
+    with clock(WORK):
+        predict_large(model, (side, side), peers.SMALL.queries)
+
+
+def encode_texts(count: int, shape: peers.Shape, clock: Stages) -> None:
+    """Text queries of so many distinct texts, and their gradients."""
+    shape = shape._replace(queries=count + shape.context)
+    mapper = peers.build_ours(shape, True, CPU).text_mapper
+    texts = Prompts().targets(range(count), [f'class {k}' for k in range(count)])
+
+    with clock(WORK):
+        mapper([texts], [Prompts().filler_of('panoptic')]).sum().backward()
+
+
 def training_step(num_classes: int, size: int, shape: peers.Shape, clock: Stages) -> None:
     """A step of a model with so many classes."""
     names = tuple(f'class {k}' for k in range(num_classes))
@@ -188,12 +239,12 @@ def training_step(num_classes: int, size: int, shape: peers.Shape, clock: Stages
 
 def step_of_process(rank: int, processes: int, folder: Path, size: int, threads: int) -> None:
     """The part of one process; the first writes the seconds of a step."""
-    fix_threads(threads // processes)
+    fix_threads(max(threads // processes, 1))
     store = f'file://{folder}/{processes}'
     torch.distributed.init_process_group('gloo', store, rank=rank, world_size=processes)
     init_default_scope('mmdet')
     model = DistributedDataParallel(peers.build_ours(peers.SMALL, True, CPU).train())
-    batch = peers.draw_batch(size, [4] * (PROCESSES[-1] // processes), CPU)
+    batch = peers.draw_batch(size, [4] * (IMAGES // processes), CPU)
     samples = peers.our_samples(batch)
     seconds = []
     for _ in range(1 + STEPS):
@@ -220,7 +271,7 @@ def measure(work: str, folder: Path, value: int, args: argparse.Namespace) -> tu
     fix_threads(args.threads)
     init_default_scope('mmdet')
     if work == 'processes':
-        return by_processes(folder, value, args.size, args.threads), 1
+        return by_processes(folder, value, args.size, args.threads), 0
     shape = peers.SMALL if args.quick else peers.SHAPE
     clock = Stages()
     works: dict[str, Callable[[], object]] = dict(
@@ -228,7 +279,9 @@ def measure(work: str, folder: Path, value: int, args: argparse.Namespace) -> tu
         check=lambda: check(folder, clock),
         score=lambda: score(folder, clock),
         frames=lambda: predict_video(folder, value, clock),
-        step=lambda: training_step(value, args.size, shape, clock),
+        windows=lambda: predict_windows(value, clock),
+        texts=lambda: encode_texts(value, shape, clock),
+        classes=lambda: training_step(value, args.size, shape, clock),
     )
     silent = contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO())
     with silent[0], silent[1]:
@@ -236,28 +289,29 @@ def measure(work: str, folder: Path, value: int, args: argparse.Namespace) -> tu
     return clock.seconds[WORK], peak
 
 
-def repeated(work: str, folder: Path, value: int, args: argparse.Namespace) -> tuple[float, int]:
+def repeated(
+    work: str, folder: Path, value: int, again: float, args: argparse.Namespace
+) -> tuple[float, int]:
     """The least of up to three processes where they are short: what else runs here only adds."""
-    found: list[tuple[float, int]] = []
-    while len(found) < 3 and sum(seconds for seconds, _ in found) < SHORT[work]:
+    found = [memory.in_own_process(measure, work, folder, value, args)]
+    while len(found) < 3 and sum(seconds for seconds, _ in found) < again:
         found.append(memory.in_own_process(measure, work, folder, value, args))
     times, peaks = zip(*found)
     return min(times), min(peaks)
 
 
-def points(
-    works: Sequence[str], values: Sequence[int], args: argparse.Namespace, with_set: bool = False
-) -> dict[str, list[tuple[float, int]]]:
-    """Seconds and bytes of each work at each value."""
-    found: dict[str, list[tuple[float, int]]] = {work: [] for work in works}
-    for value in values:
+def points(axis: Axis, args: argparse.Namespace) -> dict[str, list[tuple[int, float, int]]]:
+    """Value, seconds and bytes of each point, by work."""
+    found: dict[str, list[tuple[int, float, int]]] = {work: [] for work in axis.works}
+    again = 0 if args.quick else axis.again
+    for value in axis.quick if args.quick else axis.values:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            if with_set:
+            if axis.works == ANNOTATIONS:
                 write_annotations(folder, value)
-            for work in works:
-                found[work].append(repeated(work, folder, value, args))
-                print(f'{work} {value}: {found[work][-1][0]:.2f} s', flush=True)
+            for work in axis.works:
+                found[work].append((value, *repeated(work, folder, value, again, args)))
+                print(f'{work} {value}: {found[work][-1][1]:.2f} s', flush=True)
     return found
 
 
@@ -265,33 +319,56 @@ def run(args: argparse.Namespace) -> list[Figure]:
     """Measure all points, print them, and fit.
 
     Raises:
-        ResultsDiffer: See the module.
+        OutOfBounds: See the module.
     """
-    axes = (
-        (('load', 'check', 'score'), (QUICK_ANNOTATIONS if args.quick else ANNOTATIONS), True),
-        (('frames',), (QUICK_FRAMES if args.quick else FRAMES), False),
-        (('step',), (QUICK_CLASS_NUMBERS if args.quick else CLASS_NUMBERS), False),
-        (('processes',), PROCESSES[: sum(n <= args.threads for n in PROCESSES)], False),
-    )
+    if args.plot is not None:
+        by_module.require_matplotlib()
     table, figures, faults = [['work', 'number', 'seconds', 'MiB']], [], []
-    for works, values, with_set in axes:
-        if len(values) < 2:
-            continue
-        for work, found in points(works, values, args, with_set).items():
-            for value, (seconds, peak) in zip(values, found):
-                table.append([work, value, f'{seconds:.2f}', f'{peak / 2**20:.0f}'])
-            times, peaks = zip(*found)
-            measured = [('time', times), ('memory', peaks)][: 1 if work == 'processes' else 2]
-            for quantity, ys in measured:
-                fitted, last = exponents(values, ys)
-                text = f'is the fitted exponent, {last:.2f} the last'
-                figures.append(Figure(f'growth/{quantity}/{work}', fitted, text))
-            if with_set and exponents(values, times)[1] > args.most:
-                faults.append(f'time of {work}')
+    drawn: dict[str, dict[str, tuple[Sequence[int], Sequence[float]]]] = dict(time={}, memory={})
+    for axis in AXES:
+        for work, found in points(axis, args).items():
+            values, times, peaks = zip(*found)
+            amounts = [value**axis.power for value in values]
+            for value, seconds, peak in found:
+                held = f'{peak / 2**20:.0f}' if any(peaks) else ''
+                table.append([work, value, f'{seconds:.2f}', held])
             if work == 'frames' and peaks[-1] - peaks[0] > ROOM:
                 faults.append('memory of frames')
+            measured = dict(time=times, memory=peaks) if any(peaks) else dict(time=times)
+            for quantity, ys in measured.items():
+                drawn[quantity][work] = amounts, ys
+                fitted, last = exponents(amounts, ys)
+                text = f'is the fitted exponent, {last:.2f} the last'
+                figures.append(Figure(f'growth/{quantity}/{work}', fitted, text))
+                if quantity in axis.bounded and last > args.most:
+                    faults.append(f'{quantity} of {work}')
     print(AsciiTable(table).table)
+    if args.plot is not None:
+        draw(args.plot, drawn)
     if faults:
-        numbers = json.dumps({figure.name: round(figure.value, 2) for figure in figures})
-        raise ResultsDiffer(f'grows too fast: {", ".join(faults)}; exponents {numbers}')
+        raise OutOfBounds(f'grows too fast: {", ".join(faults)}', figures)
     return figures
+
+
+def draw(
+    path: Path, drawn: Mapping[str, Mapping[str, tuple[Sequence[int], Sequence[float]]]]
+) -> None:
+    """Draw time and memory of each point over those of the first, on logarithmic scales.
+
+    Args:
+        path: Path of the picture.
+        drawn: By quantity and work: of how many, and seconds or bytes.
+    """
+    from matplotlib.figure import Figure as Picture
+
+    picture = Picture((11, 4.5), layout='constrained')
+    for axis, (quantity, works) in zip(picture.subplots(1, 2), drawn.items()):
+        for work, (amounts, ys) in works.items():
+            x, y = np.array(amounts) / amounts[0], np.array(ys) / ys[0]
+            axis.loglog(x, y, 'o-', markersize=4, label=work)
+        ends = np.array(axis.get_xlim())
+        axis.loglog(ends, ends, '--', color='0.7', label='as fast as the number')
+        axis.set_xlabel('times the first number, of windows: of pixels')
+        axis.set_ylabel(f'times its {quantity}')
+        axis.legend(fontsize=8)
+    save_figure(picture, path)

@@ -44,7 +44,6 @@ from .timing import (
 
 PRODUCTS = (1024, 2048, 4096)
 MOST_OF_BF16 = 0.1  # root mean square of a difference, of that of the logits
-NUM_TASKS = dict(one_task=1, three_tasks=3)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -148,12 +147,12 @@ def against_hugging_face(args: argparse.Namespace) -> list[Row | Figure | Note]:
     batch = peers.draw_batch(args.size, [0], device)
     passes = {
         (side, name): make_pass(side, model, batch, TASKS[:number])
-        for name, number in NUM_TASKS.items()
+        for name, number in peers.NUM_TASKS.items()
         for side, model in models.items()
     }
 
     def check(results: dict) -> None:
-        for name in NUM_TASKS:
+        for name in peers.NUM_TASKS:
             ours, peer = results['ours', name], results['hf', name]
             peers.check_close(f'classes of {name}', ours.scores, peer.scores)
             peers.check_close(f'masks of {name}', ours.masks, peer.masks)
@@ -167,11 +166,12 @@ def against_hugging_face(args: argparse.Namespace) -> list[Row | Figure | Note]:
     }
     seconds = alternate(variants | matrix_products(device), args.repeats, check, device)
     rows = [
-        Row(f'infer/{name}/hf', seconds['ours', name], seconds['hf', name]) for name in NUM_TASKS
+        Row(f'infer/{name}/hf', seconds['ours', name], seconds['hf', name])
+        for name in peers.NUM_TASKS
     ]
     rows += [
         Row(f'infer/{name}/bf16', seconds['bf16', name], seconds['ours', name])
-        for name in (NUM_TASKS if lack is None else ())
+        for name in (peers.NUM_TASKS if lack is None else ())
     ]
 
     rate = max(2 * size**3 / median(seconds[size]) for size in PRODUCTS)
@@ -233,7 +233,7 @@ def run(args: argparse.Namespace) -> list[Row | Figure | Note]:
         *memory.in_own_process(against_hugging_face, args),
         memory.in_own_process(against_mask2former, args),
     ]
-    for name, number in NUM_TASKS.items():
+    for name, number in peers.NUM_TASKS.items():
         peaks = {
             side: memory.in_own_process(
                 peak_bytes, side, peers.SHAPE, args.size, number, args.threads, args.device

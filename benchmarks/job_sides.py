@@ -1,7 +1,9 @@
 """What each side of a job does: ours, Hugging Face's, mmdet's."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -25,7 +27,7 @@ from oneformer.datasets import LoadSegmentMap, PanopticDataset
 from oneformer.evaluation.evaluator import OneFormerEvaluator
 from oneformer.host.freed_memory import keep_freed_memory
 from oneformer.host.train_loop import OneFormerTrainLoop
-from oneformer.inference import OneFormerInferencer
+from oneformer.inference import OneFormerInferencer, inputs
 from oneformer.inference.writing import PredictionFiles
 from oneformer.models.oneformer import OneFormer
 from oneformer.quickstart.scenes import SCENES, generate
@@ -161,8 +163,8 @@ def our_evaluation(job: Job, backbone: str, tasks: tuple[str, ...], clock: Stage
         return runner.test()
 
 
-def our_prediction(job: Job, clock: Stages) -> None:
-    """Files of three tasks, as ``oneformer predict`` writes them."""
+def our_prediction(job: Job, clock: Stages) -> dict:
+    """Files of three tasks, as ``oneformer predict`` writes them, by kind."""
     keep_freed_memory()
     cfg = our_config(job, 'swin-t', TASKS)
     weights = job.folder / 'weights.pth'
@@ -171,11 +173,20 @@ def our_prediction(job: Job, clock: Stages) -> None:
     with (
         clock.calls(OneFormer, 'run_network', NETWORK),
         clock.calls(OneFormer, 'post_process', POST),
+        clock.calls(inputs, 'load_image', READ),
+        clock.calls(OneFormerInferencer, '_pack', READ),
         clock.calls(PredictionFiles, 'add', WRITE),
+        clock.calls(PredictionFiles, '__exit__', WRITE),
         clock.whole(),
     ):
         for _ in inferencer.stream(job.folder / 'img', job.folder / 'ours', progress=False):
             pass
+    return count_files(job.folder / 'ours')
+
+
+def count_files(folder: Path) -> dict[str, int]:
+    """Files below a folder by suffix."""
+    return dict(Counter(path.suffix for path in folder.rglob('*.*')))
 
 
 # Hugging Face's
@@ -288,8 +299,8 @@ def hf_evaluation(job: Job, clock: Stages) -> dict:
     return {name: value for of_metric in scores for name, value in of_metric.items()}
 
 
-def hf_prediction(job: Job, clock: Stages) -> None:
-    """Files of three tasks: overlay, panoptic PNG and JSON, instance JSON, label PNG."""
+def hf_prediction(job: Job, clock: Stages) -> dict:
+    """Files of three tasks, by kind: overlay, panoptic PNG and JSON, instance JSON, label PNG."""
     _, model = hf_model(job)
     processor, folder = Processor(job.size), job.folder / 'theirs'
     folder.mkdir(exist_ok=True)
@@ -329,6 +340,7 @@ def hf_prediction(job: Job, clock: Stages) -> None:
         with clock(WRITE):
             (folder / 'panoptic.json').write_text(json.dumps(annotations))
             (folder / 'instances.json').write_text(json.dumps(detections))
+    return count_files(folder)
 
 
 # mmdet's
@@ -371,7 +383,8 @@ def mask2former_evaluation(job: Job, clock: Stages) -> dict:
             return runner.test()
 
 
-SIDES: dict[str, Callable[[Job, Stages], object]] = {
+# what each returns is compared afterwards: metrics by name, or files by suffix
+SIDES: dict[str, Callable[[Job, Stages], dict]] = {
     'evaluate/ours_swin-t': lambda job, clock: our_evaluation(job, 'swin-t', TASKS, clock),
     'evaluate/ours_r50': lambda job, clock: our_evaluation(
         job, 'r50', ('panoptic', 'instance'), clock
@@ -449,6 +462,51 @@ def compare_with_mask2former(job: Job) -> None:
     check_segments(found.pred_panoptic_seg.sem_seg, 'mask2former')
 
 
+LIKE_HF = dict(PQ='panoptic/PQ', AP='instance/AP', mIoU='semantic/mIoU')
+LIKE_MASK2FORMER = dict(PQ='coco_panoptic/PQ', AP='coco/segm_mAP')
+OURS = LIKE_HF
+
+
+def compare_scores(ours: dict, theirs: dict, names: Mapping[str, str]) -> str:
+    """A line with the scores of both sides.
+
+    Models are random, so that these say only that both sides scored: each has to be a number of 0
+    to 100.
+
+    Args:
+        ours: Metrics by name.
+        theirs: The same of the peer.
+        names: The peer's name of each score.
+
+    Raises:
+        ResultsDiffer: If one is missing or no number.
+    """
+    parts = []
+    for score, name in names.items():
+        pair = ours.get(OURS[score], np.nan), theirs.get(name, np.nan)
+        if not all(0 <= value <= 100 for value in pair):
+            raise ResultsDiffer(f'{score}: ours is {pair[0]}, that of the peer {pair[1]}')
+        parts.append(f'{score} {pair[0]:.2f} and {pair[1]:.2f}')
+    return f'scores of ours and of the peer, by random weights: {", ".join(parts)}'
+
+
+def compare_files(ours: dict, theirs: dict) -> str:
+    """A line with the files of both sides.
+
+    Raises:
+        ResultsDiffer: If one side wrote none, or they have different numbers of a kind.
+    """
+    if not ours or ours != theirs:
+        raise ResultsDiffer(f'files of ours: {ours}, of the peer: {theirs}')
+    numbers = ', '.join(f'{number} {kind}' for kind, number in sorted(ours.items()))
+    return f'files of either: {numbers}'
+
+
+COMPARE_RESULTS: dict[str, Callable[[dict, dict], str]] = {
+    'evaluate/hf': partial(compare_scores, names=LIKE_HF),
+    'evaluate/mask2former': partial(compare_scores, names=LIKE_MASK2FORMER),
+    'predict/hf': compare_files,
+}
 COMPARE: dict[str, Callable[[Job], None]] = {
     'evaluate/hf': compare_with_hf,
     'evaluate/mask2former': compare_with_mask2former,

@@ -9,14 +9,16 @@
   with files of the same kinds (three overlays, panoptic PNG and JSON, instance JSON of scores above
   0.3, label PNG).
 * epoch: of the quick start, ours alone: images a second, from the first step to the end of the
-  last, with its checkpoint.
+  last, with its checkpoint. It has its own images, and is run once.
 
 Models are random, but sure of classes and masks, as trained ones are. First, logits are compared,
 against Hugging Face's also the panoptic maps that both sides make of the same, and that these have
-segments; ``post`` compares post-processing of all tasks. From Hugging Face's instance maps
-the random masks drop out, as they overlap, which saves it time.
-Images are read in the process that predicts, on all sides. network_share is the network's part of
-our time; in mmdet's, the head also resizes masks, which is post-processing elsewhere.
+segments; ``post`` compares post-processing of all tasks. From Hugging Face's instance maps the
+random masks drop out, as they overlap, which saves it time in scoring and writing. Afterwards, each
+side must have all scores, or as many files of each kind.
+Images are read in the process that predicts, on all sides. Only ours keeps memory that torch frees,
+as the commands ``test`` and ``predict`` do. network_share is the network's part of our time; in
+mmdet's, the head also resizes masks, which is post-processing elsewhere.
 """
 
 import argparse
@@ -27,13 +29,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 
 from . import by_module, memory, peers, stages
-from .job_sides import COMPARE, SIDES, Job, epoch
+from .job_sides import COMPARE, COMPARE_RESULTS, SIDES, Job, epoch
 from .scenes import draw_image, draw_segments, write_instances, write_set
-from .timing import Figure, Row, fix_threads, positive_int
+from .timing import Figure, Note, Row, fix_threads, positive_int
 
 JOBS = {
     'evaluate/hf': ('evaluate/ours_swin-t', 'evaluate/hf'),
@@ -72,13 +75,20 @@ def quietly() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def do(side: str, job: Job, threads: int) -> dict[str, float]:
-    """Seconds of a side by stage; the work of a process of its own."""
+class Done(NamedTuple):
+    """Seconds of a side by stage, and what it returned."""
+
+    seconds: dict[str, float]
+    results: dict
+
+
+def do(side: str, job: Job, threads: int) -> Done:
+    """The work of a process of its own."""
     fix_threads(threads)
     clock = stages.Stages()
     with quietly():
-        SIDES[side](job, clock)
-    return clock.seconds
+        results = SIDES[side](job, clock)
+    return Done(clock.seconds, results)
 
 
 def compare(comparison: Callable[[Job], None], job: Job, threads: int) -> None:
@@ -87,9 +97,9 @@ def compare(comparison: Callable[[Job], None], job: Job, threads: int) -> None:
     comparison(job)
 
 
-def take_turns(sides: Sequence[str], repeats: int, work: Callable) -> dict[str, list[dict]]:
-    """Results of the sides, one for each round; each round starts with another side."""
-    results: dict[str, list[dict]] = {side: [] for side in sides}
+def take_turns(sides: Sequence[str], repeats: int, work: Callable) -> dict[str, list[Done]]:
+    """What the sides did, one for each round; each round starts with another side."""
+    results: dict[str, list[Done]] = {side: [] for side in sides}
     for number in range(repeats):
         for side in (*sides[number % 2 :], *sides[: number % 2]):
             results[side].append(work(side))
@@ -101,19 +111,26 @@ def share(seconds: Mapping[str, float]) -> float:
     return seconds['network'] / sum(seconds.values())
 
 
-def run(args: argparse.Namespace) -> list[Row | Figure]:
+def middle(rounds: Sequence[Done]) -> dict[str, float]:
+    """Seconds by stage of the round whose time is the (lower) median."""
+    return sorted((done.seconds for done in rounds), key=lambda of: sum(of.values()))[
+        (len(rounds) - 1) // 2
+    ]
+
+
+def run(args: argparse.Namespace) -> list[Row | Figure | Note]:
     """Compare and measure."""
     peers.require_transformers()
     if args.plot is not None:
         by_module.require_matplotlib()
-    rows: list[Row | Figure] = []
+    rows: list[Row | Figure | Note] = []
     bars: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_images(folder, args.images, args.size)
         job = Job(folder, args.size, peers.SMALL if args.quick else peers.SHAPE)
 
-        def work(side: str) -> dict[str, float]:
+        def work(side: str) -> Done:
             return memory.in_own_process(do, side, job, args.threads)
 
         wanted = {pair: sides for pair, sides in JOBS.items() if pair in args.only}
@@ -121,11 +138,13 @@ def run(args: argparse.Namespace) -> list[Row | Figure]:
             memory.in_own_process(compare, comparison, job, args.threads)
         for pair, sides in wanted.items():
             found = take_turns(sides, args.repeats, work)
-            totals = [[sum(seconds.values()) for seconds in found[side]] for side in sides]
+            text = COMPARE_RESULTS[pair](*(found[side][0].results for side in sides))
+            totals = [[sum(done.seconds.values()) for done in found[side]] for side in sides]
             rows.append(Row(f'jobs/{pair}', *totals))
-            part = median(share(seconds) for seconds in found[sides[0]])
+            part = median(share(done.seconds) for done in found[sides[0]])
             rows.append(Figure(f'jobs/{pair}/network_share', part, 'of our time'))
-            bars |= {side: found[side][0] for side in sides}
+            rows.append(Note(f'jobs/{pair}, {text}'))
+            bars |= {side: middle(found[side]) for side in sides}
         if 'epoch' in args.only:
             images, seconds = memory.in_own_process(epoch, folder, args.threads, args.quick)
             rate = images / sum(seconds.values())

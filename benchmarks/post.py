@@ -59,10 +59,24 @@ class GivenMasks(ImageOutputs):
         return self.mask_features[index]
 
 
+def _queries(text: str) -> int:
+    """Type of the argument."""
+    if positive_int(text) < CONFIDENT:
+        raise argparse.ArgumentTypeError(f'must be at least {CONFIDENT}, not {text}')
+    return int(text)
+
+
+def _side(text: str) -> int:
+    """Type of a height or width."""
+    if positive_int(text) % 4:
+        raise argparse.ArgumentTypeError(f'must be a multiple of 4, not {text}')
+    return int(text)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--height', type=positive_int, default=1024)
-    parser.add_argument('--width', type=positive_int, default=2048)
-    parser.add_argument('--queries', type=positive_int, default=150, help=f'at least {CONFIDENT}')
+    parser.add_argument('--height', type=_side, default=1024, help='a multiple of 4')
+    parser.add_argument('--width', type=_side, default=2048, help='a multiple of 4')
+    parser.add_argument('--queries', type=_queries, default=150, help=f'at least {CONFIDENT}')
     parser.add_argument('--repeats', type=positive_int, default=5, help='rounds after the warm-up')
     add_device(parser)
 

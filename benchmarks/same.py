@@ -25,12 +25,20 @@ import torch
 from . import peers
 from .checkouts import Process, processes
 from .scenes import draw_image, draw_segments, write_set
-from .timing import Figure, ResultsDiffer, Row, Variant, alternate, positive_int
+from .timing import CPU, Figure, ResultsDiffer, Row, Variant, alternate, positive_int
 
 BACKBONES = ('swin-t', 'r50')
 LAYOUT = 'shi-labs'  # the original's, as convert_checkpoint calls it
+LEAST_SIZE = 128
 TIMED = ('one_task', 'three_tasks', 'training_step')
 _SHOWN = 5  # names in a message
+
+
+def _size(text: str) -> int:
+    """Type of the argument; windows need half of it."""
+    if positive_int(text) < LEAST_SIZE:
+        raise argparse.ArgumentTypeError(f'must be at least {LEAST_SIZE}, not {text}')
+    return int(text)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--against', type=Path, required=True, help='folder of the other checkout, the peer'
     )
     parser.add_argument(
-        '--size', type=positive_int, default=512, help='short edge of the images, from 128'
+        '--size', type=_size, default=512, help=f'short edge of the images, from {LEAST_SIZE}'
     )
     parser.add_argument('--backbones', nargs='+', choices=BACKBONES, default=BACKBONES)
     parser.add_argument('--images', type=positive_int, default=2, help='how many (%(default)s)')
@@ -55,7 +63,7 @@ def write_images(folder: Path, size: int, images: int) -> None:
 
 def open_models(workers: Mapping[str, Process], folder: Path, backbone: str, size: int) -> None:
     """Let both checkouts convert one checkpoint, and build their models."""
-    model = peers.build_ours(peers.SHAPE, True, torch.device('cpu'), backbone)
+    model = peers.build_ours(peers.SHAPE, True, CPU, backbone)
     ours, weights = str(folder / 'weights_of_ours.pth'), str(folder / 'weights.pth')
     torch.save(dict(state_dict=model.state_dict()), ours)
     options = ('--to', LAYOUT, '--overwrite')

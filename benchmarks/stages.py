@@ -15,8 +15,8 @@ REST = 'the rest'
 class Stages:
     """Seconds of a job by stage. What a stage waits for inside another counts as its own alone.
 
-    ``seconds`` has them by name, after ``whole`` also ``REST``: what no stage took, such as waiting
-    for data that other processes load.
+    ``seconds`` has them by name, after ``whole`` also ``REST``: what no stage took, such as loading
+    the config, or in training waiting for data that other processes load.
     """
 
     def __init__(self) -> None:

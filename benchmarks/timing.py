@@ -23,6 +23,18 @@ class ResultsDiffer(Exception):
     """Two variants do not compute the same, so their times must not be compared."""
 
 
+class OutOfBounds(Exception):
+    """What was measured leaves a bound.
+
+    Attributes:
+        results: All that was measured, which is shown and written all the same.
+    """
+
+    def __init__(self, text: str, results: Sequence['Row | Figure | Note']) -> None:
+        super().__init__(text)
+        self.results = results
+
+
 # how tables show what is measured
 SCALES = dict(seconds=(1000, 'ms'), bytes=(2**-20, 'MiB'))
 

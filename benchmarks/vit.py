@@ -32,7 +32,6 @@ from .timing import Figure, Row, Variant, add_device, alternate, fix_threads, po
 
 # channels, blocks, heads, blocks with queries
 SIZES = dict(s=(384, 12, 6, 3), b=(768, 12, 12, 3), l=(1024, 24, 16, 4), tiny=(64, 3, 1, 2))
-NUM_TASKS = dict(one_task=1, three_tasks=3)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,7 +114,7 @@ def make_passes(args: argparse.Namespace) -> dict[tuple[str, str], Callable[[], 
     images = peers.draw_batch(args.size, [0], args.device).images
     queries = queries_of(ours)
     passes: dict = {}
-    for name, number in NUM_TASKS.items():
+    for name, number in peers.NUM_TASKS.items():
         tasks = TASKS[:number]
         passes['ours', name] = lambda tasks=tasks: peers.our_outputs(ours, images, tasks)
         passes['shared', name] = lambda tasks=tasks: peers.our_outputs(shared, images, tasks)
@@ -136,8 +135,8 @@ def seconds(args: argparse.Namespace) -> list[Row | Figure]:
     passes = make_passes(args)
 
     def check(results: dict) -> None:
-        pairs = {name: (results['ours', name], results['hf', name]) for name in NUM_TASKS}
-        one, three = (results['shared', name] for name in NUM_TASKS)
+        pairs = {name: (results['ours', name], results['hf', name]) for name in peers.NUM_TASKS}
+        one, three = (results['shared', name] for name in peers.NUM_TASKS)
         pairs['shared patches'] = one, peers.Outputs(*(logits[:1] for logits in three))
         for name, (ours, peer) in pairs.items():
             for what, x, y in (
@@ -154,9 +153,10 @@ def seconds(args: argparse.Namespace) -> list[Row | Figure]:
     rows: list[Row | Figure] = []
     for side, path in (('ours', 'vit'), ('shared', 'vit/shared')):
         rows += [
-            Row(f'{path}/{name}/hf', taken[side, name], taken['hf', name]) for name in NUM_TASKS
+            Row(f'{path}/{name}/hf', taken[side, name], taken['hf', name])
+            for name in peers.NUM_TASKS
         ]
-        one, three = (median(taken[side, name]) for name in NUM_TASKS)
+        one, three = (median(taken[side, name]) for name in peers.NUM_TASKS)
         rows.append(
             Figure(f'{path}/three_tasks/one_task', three / one, 'times the time of its one')
         )
@@ -167,7 +167,7 @@ def run(args: argparse.Namespace) -> list[Row | Figure]:
     """Compare and measure."""
     peers.require_transformers()
     rows = memory.in_own_process(seconds, args)
-    for name in NUM_TASKS:
+    for name in peers.NUM_TASKS:
         peaks = {
             side: memory.in_own_process(peak_bytes, args, side, name)
             for side in ('ours', 'shared', 'hf')

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import subprocess
 import sys
 
 import cv2
@@ -281,18 +280,29 @@ def transformers():
 
 
 @pytest.mark.usefixtures('transformers')
-def test_starts_are_timed_in_processes_of_their_own(run_tool, tmp_path, monkeypatch):
+def test_starts_are_timed_in_processes_of_their_own(run_tool, tmp_path, monkeypatch, root_dir):
     from benchmarks import start
 
     light = dict(start.STARTS, ours='import json', peer='import json')
     monkeypatch.setattr(start, 'STARTS', light)
-    printed = run_tool('benchmark', 'start', '--repeats', 1, '--json', 'results.json')
+    predicted = []
+
+    def predict(checkout, folder):
+        image = cv2.imread(str(folder / 'image.jpg'))
+        return start.Variant(lambda _: predicted.append((checkout, image.shape)), lambda: None)
+
+    monkeypatch.setattr(start, '_prediction', predict)
+    against = ('--against', root_dir.parent / root_dir.name)
+    printed = run_tool('benchmark', 'start', '--repeats', 1, '--json', 'results.json', *against)
     results = json.loads((tmp_path / 'results.json').read_text())
     assert '| start/import/hf ' in printed
-    for name in ('start/import/hf', 'start/help', 'start/list'):
-        assert results[name] > 0
+    names = ('import/hf', 'help', 'list', 'predict', 'predict/before')
+    assert all(results[f'start/{name}'] > 0 for name in names)
+    assert predicted == [(root_dir.resolve(), (240, 320, 3))] * 4
+    with pytest.raises(SystemExit, match='is not a checkout'):
+        run_tool('benchmark', 'start', '--against', tmp_path)
     monkeypatch.setattr(start, 'STARTS', dict(light, ours='raise SystemExit(3)'))
-    with pytest.raises(subprocess.CalledProcessError):
+    with pytest.raises(RuntimeError, match='failed'):
         run_tool('benchmark', 'start', '--repeats', 1)
 
 
@@ -349,7 +359,7 @@ def test_scale_measures_every_axis_and_fits_exponents(run_tool, tool, tmp_path, 
         return 1.0, float(point.side**4) if isinstance(point, tool.scale.Point) else 1.0
 
     monkeypatch.setattr(tool.scale.memory, 'in_own_process', quadratic)
-    with pytest.raises(tool.timing.ResultsDiffer, match='pixels to the power of 2.00'):
+    with pytest.raises(tool.timing.OutOfBounds, match='pixels to the power of 2.00'):
         run_tool('benchmark', 'scale', *SMALL['scale'], *CPU)
 
 

@@ -54,11 +54,11 @@ def deploy(load_tool, monkeypatch):
 def test_forms_are_compared_with_torch_and_hugging_face(run_tool, deploy, tmp_path, monkeypatch):
     forms = {'onnxruntime': ('onnxruntime', 'fp32'), 'other': ('onnxruntime', 'bf16')}
     monkeypatch.setattr(deploy, 'FORMS', forms)
-    monkeypatch.setattr(deploy, 'NUM_TASKS', dict(three_tasks=3))
+    monkeypatch.setattr(deploy.peers, 'NUM_TASKS', dict(three_tasks=3))
     monkeypatch.setattr(deploy, 'torch_peak', lambda *_: 2**30)  # builds the models again
     printed = run_tool('benchmark', 'deploy', *TINY)
     results = json.loads((tmp_path / 'results.json').read_text())
-    for tasks in deploy.NUM_TASKS:
+    for tasks in deploy.peers.NUM_TASKS:
         for pair in ('torch/hf', 'onnxruntime/torch', 'onnxruntime/hf'):
             name = f'deploy/{tasks}/{pair}'
             quotient = results[f'{name}/seconds_peer'] / results[f'{name}/seconds_ours']

@@ -12,13 +12,14 @@ def tool(benchmark_here):
 
 
 QUICK = ('benchmark', 'growth', '--quick', '--size', 64, '--threads', 2)
-WORKS = ('load', 'check', 'score', 'frames', 'step')
+WORKS = ('load', 'check', 'score', 'frames', 'windows', 'texts', 'classes')
 
 
 @pytest.mark.usefixtures('tool')
 def test_every_work_is_measured(run_tool, tmp_path):
     # seconds of sets as small as these say nothing of exponents
-    printed = run_tool(*QUICK, '--most', 100, '--json', tmp_path / 'growth.json')
+    written = ('--json', tmp_path / 'growth.json', '--plot', tmp_path / 'growth.png')
+    printed = run_tool(*QUICK, '--most', 100, *written)
     found = json.loads((tmp_path / 'growth.json').read_text())
     for work in WORKS:
         assert {f'growth/time/{work}', f'growth/memory/{work}'} < found.keys()
@@ -26,8 +27,9 @@ def test_every_work_is_measured(run_tool, tmp_path):
     rows = [line.split('|')[1:5] for line in printed.splitlines() if line.startswith('| ')]
     numbers = [(work.strip(), int(number)) for work, number, *_ in rows[1:]]
     sets = [(work, n) for work in ('load', 'check', 'score') for n in (40, 80)]
-    others = [('frames', 4), ('frames', 8), ('step', 19), ('step', 80)]
-    assert numbers == [*sets, *others, ('processes', 1), ('processes', 2)]
+    pairs = dict(frames=(4, 8), windows=(64, 96), texts=(2, 4), classes=(19, 80), processes=(1, 2))
+    assert numbers == [*sets, *((work, number) for work, two in pairs.items() for number in two)]
+    assert (tmp_path / 'growth.png').read_bytes()[1:4] == b'PNG'
 
 
 @pytest.fixture
@@ -37,29 +39,44 @@ def made_up(tool, monkeypatch):
 
     def measure(work, folder, value, args):
         time, memory = powers[work]
-        return 2.0 * value**time, int(2**26 * value**memory)
+        return 2.0 * value**time, 0 if work == 'processes' else int(2**26 * value**memory)
 
     monkeypatch.setattr(tool.growth, 'measure', measure)
     return powers
 
 
 def test_exponents_are_fitted(made_up, run_tool, tmp_path):
-    made_up['score'], made_up['step'] = (1.05, 0.5), (0.25, 2.0)
+    made_up['score'], made_up['classes'], made_up['windows'] = (1.05, 0.5), (0.25, 2.0), (2, 2)
     run_tool(*QUICK, '--json', tmp_path / 'growth.json')
     found = json.loads((tmp_path / 'growth.json').read_text())
     assert found['growth/time/score'] == pytest.approx(1.05)
     assert found['growth/memory/score'] == pytest.approx(0.5)
-    assert found['growth/time/step'] == pytest.approx(0.25)
+    assert found['growth/time/classes'] == pytest.approx(0.25)
+    assert found['growth/memory/windows'] == pytest.approx(1)  # by pixels
+    assert 'growth/memory/processes' not in found
 
 
 @pytest.mark.parametrize(
     ('work', 'powers', 'fault'),
-    [('check', (1.2, 0.0), 'time of check'), ('frames', (1.0, 1.0), 'memory of frames')],
+    [
+        ('check', (1.2, 0.0), 'time of check'),
+        ('load', (1.0, 1.2), 'memory of load'),
+        ('windows', (1.0, 2.4), 'memory of windows'),
+        ('frames', (1.0, 1.0), 'memory of frames'),
+    ],
 )
-def test_what_grows_too_fast_is_an_error(made_up, run_tool, tool, work, powers, fault):
+def test_what_grows_too_fast_is_an_error(made_up, run_tool, tool, tmp_path, work, powers, fault):
     made_up[work] = powers
-    with pytest.raises(tool.timing.ResultsDiffer, match=f'grows too fast: {fault};'):
-        run_tool(*QUICK)
+    with pytest.raises(tool.timing.OutOfBounds, match=f'grows too fast: {fault}$'):
+        run_tool(*QUICK, '--json', tmp_path / 'growth.json')
+    assert 'growth/time/load' in json.loads((tmp_path / 'growth.json').read_text())
+
+
+def test_frames_that_are_kept_are_seen(tool):
+    growth = tool.growth
+    (frames,) = (axis.values for axis in growth.AXES if axis.works == ('frames',))
+    a_frame = growth.HEIGHT * growth.WIDTH * 3
+    assert (frames[-1] - frames[0]) * a_frame / 2 > growth.ROOM
 
 
 def test_sets_hold_as_many_annotations(tool, tmp_path):

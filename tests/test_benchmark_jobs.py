@@ -51,6 +51,9 @@ def test_every_job_is_compared_timed_and_drawn(run_tool, tmp_path):
         quotient = found[f'{name}/seconds_peer'] / found[f'{name}/seconds_ours']
         assert found[name] == pytest.approx(quotient) and f'| {name} ' in printed
         assert 0 < found[f'{name}/network_share'] < 1
+        assert f'{name}, ' in printed
+    for scores in ('mIoU', 'AP', '6 .jpg, 2 .json, 4 .png'):
+        assert scores in printed
     assert found['jobs/epoch'] > 0
     assert (tmp_path / 'jobs.png').read_bytes()[1:4] == b'PNG'
 
@@ -62,6 +65,23 @@ def test_models_that_differ_are_not_timed(run_tool, tool, monkeypatch):
             *('benchmark', 'jobs', '--images', 1, '--size', 64, '--threads', 1, '--quick'),
             *('--only', 'predict/hf'),
         )
+
+
+def test_sides_that_lack_results_are_no_comparison():
+    whole = {'panoptic/PQ': 1.0, 'instance/AP': 2.0, 'semantic/mIoU': 3.0}
+    compare = job_sides.COMPARE_RESULTS
+    assert 'PQ 1.00 and 1.00, AP 2.00 and 2.00, mIoU' in compare['evaluate/hf'](whole, whole)
+    theirs = {'coco_panoptic/PQ': 4.0, 'coco/segm_mAP': 0.5}
+    assert 'PQ 1.00 and 4.00' in compare['evaluate/mask2former'](whole, theirs)
+    with pytest.raises(job_sides.ResultsDiffer, match='mIoU: ours is 3.0, that of the peer nan'):
+        compare['evaluate/hf'](whole, dict(whole, **{'semantic/mIoU': float('nan')}))
+    with pytest.raises(job_sides.ResultsDiffer, match='AP: ours is nan'):
+        compare['evaluate/mask2former']({'panoptic/PQ': 1.0}, theirs)
+    files = {'.jpg': 3, '.png': 2}
+    assert '3 .jpg, 2 .png' in compare['predict/hf'](files, dict(files))
+    for other in ({'.jpg': 3}, {}):
+        with pytest.raises(job_sides.ResultsDiffer, match='files of ours'):
+            compare['predict/hf'](files, other)
 
 
 BAD = SimpleNamespace(

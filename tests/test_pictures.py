@@ -10,7 +10,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 
-from oneformer.visualization import OneFormerVisualizer, Regions, paint
+from oneformer.visualization import OneFormerVisualizer, Regions, paint, paint_prediction
 from oneformer.visualization import captions as captions_module
 from oneformer.visualization.captions import Layout, place_captions, text_size
 from oneformer.visualization.legend import place_legend
@@ -156,7 +156,7 @@ def test_tool_and_hook_paint_a_prediction_alike():
     image = np.full((height, width, 3), 90, np.uint8)
     row = visualizer.draw_row(image, seen(8), pred_score_thr=0)
     for place, task in enumerate(('panoptic', 'instance'), 1):
-        prediction = visualizer.draw_prediction(image, seen(8), task)
+        prediction = paint_prediction(image, seen(8), task, visualizer.dataset_meta)
         panel = row[:, place * (width + 6) :][:, :width]
         assert (panel == prediction).all(-1)[60:].mean() > 0.95  # below the title
 

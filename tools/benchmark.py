@@ -81,11 +81,17 @@ def main() -> None:
     timing.fix_threads(args.threads)
     machine = timing.describe_machine(args.threads)
     print(machine)
-    results = SUB_COMMANDS[args.command].run(args)
+    fault = None
+    try:
+        results = SUB_COMMANDS[args.command].run(args)
+    except timing.OutOfBounds as error:
+        results, fault = error.results, error
     print(timing.format_results(results))
     if args.json is not None:
         before = json.loads(args.json.read_text()) if args.json.exists() else {}
         write_json(args.json, dict(before, **timing.flat_results(results), machine=machine))
+    if fault is not None:
+        raise fault
 
 
 if __name__ == '__main__':

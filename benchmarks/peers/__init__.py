@@ -7,7 +7,7 @@ masked-attention layers.
 
 # ruff: noqa: F401
 
-from .batches import Batch, Outputs, draw_batch
+from .batches import NUM_TASKS, Batch, Outputs, draw_batch
 from .hugging_face import (
     build_hugging_face,
     hugging_face_inputs,

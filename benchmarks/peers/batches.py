@@ -15,6 +15,8 @@ from oneformer.tasks import Prompts
 from ..scenes import draw_cells
 from .shapes import CLASSES
 
+NUM_TASKS = dict(one_task=1, three_tasks=3)  # of a prediction, by row of the benchmark
+
 
 class Batch(NamedTuple):
     """Images with targets; maps hold k for target k - 1."""

@@ -16,6 +16,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from oneformer.kernels.attention_paths import find_obstacle
+from oneformer.object_limits import default_max_per_image
 
 from .batches import Batch, Outputs, target_masks
 from .shapes import ADE20K, CLASSES, Shape, pixel_decoder_changes, randomise
@@ -64,6 +65,7 @@ def build_mask2former(
     head.transformer_decoder.num_layers = shape.decoder_layers
     head.loss_cls.class_weight = [1.0] * (num_things + num_stuff) + [0.1]
     model.train_cfg.num_points = shape.points
+    model.test_cfg.max_per_image = default_max_per_image(shape.queries)  # as many as ours
     return randomise(MODELS.build(model)).eval().to(device)
 
 

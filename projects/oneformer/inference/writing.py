@@ -22,7 +22,7 @@ from ..results.categories import Categories
 from ..results.files import FORMATS
 from ..results.prediction import Prediction
 from ..results.target_ids import TargetIds
-from ..visualization import OneFormerVisualizer
+from ..visualization import paint_prediction
 from .inputs import InputImage, Source
 
 _WRITERS = dict(panoptic=PanopticWriter, instance=InstanceWriter, semantic=SemanticWriter)
@@ -203,8 +203,7 @@ class PredictionFiles:
         self.object_files = [FORMATS[name](out_dir, tasks, categories, rules) for name in formats]
         self.writers = {task: _WRITERS[task](str(out_dir), dataset_meta) for task in tasks}
         self.contents: dict[str, list] = {task: [] for task in tasks}
-        self.visualizer = OneFormerVisualizer(name='predictions')
-        self.visualizer.dataset_meta = dict(dataset_meta)
+        self.dataset_meta = dataset_meta
         self.video_source: Source | None = None
         self.videos = ExitStack()
         self.video_of: dict[str, cv2.VideoWriter] = {}
@@ -247,7 +246,7 @@ class PredictionFiles:
             self.videos.close()
             self.video_source, self.video_of = image.source, {}
         for task in self.writers:
-            overlay = self.visualizer.draw_prediction(image.pixels[..., ::-1], sample, task)
+            overlay = paint_prediction(image.pixels[..., ::-1], sample, task, self.dataset_meta)
             overlay = np.ascontiguousarray(overlay[..., ::-1])
             folder = self.out_dir / 'overlays' / task
             if image.fps is None:

@@ -4,7 +4,7 @@ Every prediction is first brought to one form, a map of numbered regions with a 
 one function paints. All images are RGB, uint8, of shape (H, W, 3).
 """
 
-from .painting import paint, write_title
+from .painting import paint, paint_prediction, write_title
 from .panels import side_by_side, text_below
 from .regions import Regions
 from .shades import class_colors
@@ -15,6 +15,7 @@ __all__ = [
     'Regions',
     'class_colors',
     'paint',
+    'paint_prediction',
     'side_by_side',
     'text_below',
     'write_title',

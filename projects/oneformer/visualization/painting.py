@@ -3,17 +3,36 @@
 All images are RGB, uint8, of shape (H, W, 3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
+from mmdet.structures import DetDataSample
 
 from .captions import Layout, place_captions, text_size, write_text
 from .legend import place_legend, present_labels
-from .regions import Regions
-from .shades import region_colors
+from .regions import PREDICTIONS, Regions
+from .shades import class_colors, region_colors
 
+ALPHA = 0.55
 _HATCHING = ((0, 0), (2, 255))  # two of four stripes, to be seen on any image
+
+
+def paint_prediction(
+    image: np.ndarray, sample: DetDataSample, task: str, dataset_meta: Mapping
+) -> np.ndarray:
+    """Paint the prediction of a task over an image, with captions and a legend.
+
+    Args:
+        image: The image at the size of the prediction.
+        sample: Sample with the prediction; all its instances are drawn.
+        task: A task word.
+        dataset_meta: ``classes``, and maybe a ``palette``.
+    """
+    classes = dataset_meta['classes']
+    colors = class_colors(len(classes), dataset_meta.get('palette'))
+    regions = PREDICTIONS[task][1](sample.cpu(), classes, 0.0)
+    return paint(image, regions, colors, ALPHA, classes)
 
 
 def paint(

@@ -7,7 +7,7 @@ from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.dist import master_only
 
-from .painting import paint
+from .painting import ALPHA, paint
 from .panels import side_by_side
 from .regions import PREDICTIONS, ground_truth_regions
 from .shades import class_colors
@@ -22,7 +22,7 @@ class OneFormerVisualizer(DetLocalVisualizer):
     Arguments are those of ``DetLocalVisualizer``.
     """
 
-    def __init__(self, name: str = 'visualizer', alpha: float = 0.55, **kwargs) -> None:
+    def __init__(self, name: str = 'visualizer', alpha: float = ALPHA, **kwargs) -> None:
         super().__init__(name, alpha=alpha, **kwargs)
         self._row = None
 
@@ -38,22 +38,6 @@ class OneFormerVisualizer(DetLocalVisualizer):
     @dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict) -> None:
         self._dataset_meta = dataset_meta
-
-    def draw_prediction(
-        self, image: np.ndarray, data_sample: DetDataSample, task: str, pred_score_thr: float = 0.0
-    ) -> np.ndarray:
-        """Paint one prediction over the image, with captions and a legend; see ``paint``.
-
-        Args:
-            image: The image at the size of the predictions.
-            data_sample: Sample with the prediction.
-            task: A task word.
-            pred_score_thr: Score that instances must exceed to be drawn.
-        """
-        classes = self.dataset_meta['classes']
-        colors = class_colors(len(classes), self.dataset_meta.get('palette'))
-        regions = PREDICTIONS[task][1](data_sample.cpu(), classes, pred_score_thr)
-        return paint(image, regions, colors, self.alpha, classes)
 
     @master_only
     def add_datasample(
