@@ -14,12 +14,18 @@ late = ('transformers', 'imgaug', 'imagecorruptions', 'numba', 'matplotlib', 'to
 late += ('prettytable',)
 facts = dict(at_start=[name for name in late if name in sys.modules])
 import numpy, torch, mmengine.optim
+from mmdet.structures import DetDataSample
+from mmengine.structures import PixelData
+from oneformer.visualization import paint_prediction
+image = numpy.full((40, 40, 3), 100, numpy.uint8)
+seen = DetDataSample(pred_sem_seg=PixelData(sem_seg=torch.ones(1, 40, 40, dtype=torch.long)))
+painted = paint_prediction(image, seen, 'semantic', dict(classes=('sky', 'cat')))
+facts['painted'] = (painted != image).any() and 'matplotlib' not in sys.modules
 from mmdet.models.language_models import bert
 from mmdet.registry import TRANSFORMS
 linear = torch.nn.Linear(2, 2)
 optimizer = dict(type='Adafactor', lr=1e-3, relative_step=False)
 wrapper = mmengine.optim.build_optim_wrapper(linear, dict(type='OptimWrapper', optimizer=optimizer))
-image = numpy.full((40, 40, 3), 100, numpy.uint8)
 if corrupt := TRANSFORMS.get('Corrupt'):  # OneDL's has none
     facts['corrupted'] = corrupt('brightness')(dict(img=image))['img'].mean() > 100
 from mmdet.utils.mot_error_visualize import imshow_mot_errors
@@ -55,4 +61,4 @@ def test_what_is_postponed_comes_when_it_is_used(root_dir):
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout.splitlines()[-1])
     assert facts.pop('at_start') == []
-    assert len(facts) == 6 and all(facts.values()), facts
+    assert len(facts) == 7 and all(facts.values()), facts
