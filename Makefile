@@ -32,7 +32,7 @@ web: .venv/.runtime .venv/.demo .venv/.tests
 bench: .venv/.runtime .venv/.tests
 	rm -f bench.json  # keys of an earlier run stay, as each part adds its own
 	start=$$(date +%s); failed=; \
-	for part in start infer train post text data metrics backbones 'scale --quick' 'jobs --images 10' growth; \
+	for part in 'start --repeats 3' infer train post text data metrics backbones 'scale --quick' 'jobs --images 10' 'growth --without windows'; \
 		do $(BIN)/python tools/benchmark.py $$part --json bench.json || failed="$$failed $$part;"; done; \
 	echo "all of it: $$((($$(date +%s) - start) / 60)) minutes"; \
 	if [ -n "$$failed" ]; then echo "ended with an error:$$failed"; exit 1; fi

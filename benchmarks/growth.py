@@ -81,16 +81,23 @@ class Axis(NamedTuple):
 
 ANNOTATIONS = ('load', 'check', 'score')
 AXES = (
-    Axis(ANNOTATIONS, (4_000, 20_000, 100_000), (40, 80), 10, ('time', 'memory')),
-    Axis(('frames',), (100, 300, 1000), (4, 8), 10),
-    Axis(('windows',), (2048, 4096, 8192), (64, 96), 5, ('memory',), power=2),
-    Axis(('texts',), (16, 134, 1000), (2, 4), 5),
-    Axis(('classes',), (19, 150, 999), (19, 80), 5),
-    Axis(('processes',), (1, 2, 4), (1, 2), 2),
+    Axis(ANNOTATIONS, (4_000, 20_000, 100_000), (40, 80), 1, ('time', 'memory')),
+    Axis(('frames',), (100, 300, 1000), (4, 8), 1),
+    Axis(('windows',), (2048, 4096, 8192), (64, 96), 1, ('memory',), power=2),
+    Axis(('texts',), (16, 134, 1000), (2, 4), 0),
+    Axis(('classes',), (19, 150, 999), (19, 80), 1),
+    Axis(('processes',), (1, 2, 4), (1, 2), 0),
 )
 
 
+WORKS = [work for axis in AXES for work in axis.works]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--only', nargs='+', choices=WORKS, default=WORKS, help='works (all)')
+    parser.add_argument(
+        '--without', nargs='+', choices=WORKS, default=[], help='works to leave out (none)'
+    )
     parser.add_argument('--most', type=float, default=1.1, help='exponent allowed (%(default)s)')
     parser.add_argument('--size', type=positive_int, default=512, help='of the training steps')
     parser.add_argument('--plot', type=Path, help='also draw seconds and bytes')
@@ -301,15 +308,16 @@ def repeated(
 
 
 def points(axis: Axis, args: argparse.Namespace) -> dict[str, list[tuple[int, float, int]]]:
-    """Value, seconds and bytes of each point, by work."""
-    found: dict[str, list[tuple[int, float, int]]] = {work: [] for work in axis.works}
+    """Value, seconds and bytes of each point, by work that is asked for."""
+    works = [work for work in axis.works if work in args.only and work not in args.without]
+    found: dict[str, list[tuple[int, float, int]]] = {work: [] for work in works}
     again = 0 if args.quick else axis.again
-    for value in axis.quick if args.quick else axis.values:
+    for value in (axis.quick if args.quick else axis.values) if works else ():
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             if axis.works == ANNOTATIONS:
                 write_annotations(folder, value)
-            for work in axis.works:
+            for work in works:
                 found[work].append((value, *repeated(work, folder, value, again, args)))
                 print(f'{work} {value}: {found[work][-1][1]:.2f} s', flush=True)
     return found

@@ -72,6 +72,16 @@ def test_what_grows_too_fast_is_an_error(made_up, run_tool, tool, tmp_path, work
     assert 'growth/time/load' in json.loads((tmp_path / 'growth.json').read_text())
 
 
+def test_works_can_be_chosen(made_up, run_tool, tmp_path):
+    run_tool(*QUICK, '--only', 'check', 'frames', '--json', tmp_path / 'only.json')
+    found = json.loads((tmp_path / 'only.json').read_text())
+    assert {name.split('/')[2] for name in found if '/' in name} == {'check', 'frames'}
+    run_tool(*QUICK, '--without', 'check', 'frames', '--json', tmp_path / 'rest.json')
+    rest = json.loads((tmp_path / 'rest.json').read_text())
+    works = {name.split('/')[2] for name in rest if '/' in name}
+    assert works == {*WORKS, 'processes'} - {'check', 'frames'}
+
+
 def test_frames_that_are_kept_are_seen(tool):
     growth = tool.growth
     (frames,) = (axis.values for axis in growth.AXES if axis.works == ('frames',))
